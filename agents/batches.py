@@ -1,0 +1,44 @@
+"""Which observations make each batch of an epoch, and which of them make each group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+
+def environment_batches(
+    rng: np.random.Generator, *, num_steps: int, num_envs: int, minibatches: int, groups: int
+) -> Iterator[list[Indices]]:
+    """Splits a rollout into batches of whole environments, each into groups of whole environments.
+
+    Environments are the independent unit: a group's gradient says how gradients differ between environments only if
+    no environment is in two groups.
+
+    Args:
+        rng: Draws which environments come together.
+        num_steps: T.
+        num_envs: N, a multiple of `minibatches * groups`.
+        minibatches: Batches to make.
+        groups: Groups per batch.
+
+    Yields:
+        Per batch its groups: int64 [T * N / (minibatches * groups)] each, `step * N + env`, in order of time.
+    """
+    order = rng.permutation(num_envs)
+    steps = np.arange(num_steps, dtype=np.int64)[:, None] * num_envs
+    for envs in order.reshape(minibatches, groups, -1):
+        yield [(steps + np.sort(group)).reshape(-1) for group in envs]
+
+
+def shuffled_batches(rng: np.random.Generator, *, observations: int, minibatches: int) -> Iterator[Indices]:
+    """Splits a rollout's observations at random. Yields int64 [observations / minibatches] per batch."""
+    yield from rng.permutation(observations).reshape(minibatches, -1)
+
+
+def shuffle_groups(rng: np.random.Generator, groups: list[Indices]) -> list[Indices]:
+    """Deals a batch's observations out anew, without regard to environments: the observation-level twin of a split."""
+    return np.array_split(rng.permutation(np.concatenate(groups)), len(groups))

@@ -1,0 +1,106 @@
+"""Settings of the network and of the update, beside their owners."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkConfig:
+    """Convolutions, one hidden layer, two linear heads."""
+
+    channels: tuple[int, ...] = (32, 64, 64)
+    """Output channels of each convolution. The default is the Nature network (Mnih et al. 2015)."""
+
+    kernels: tuple[int, ...] = (8, 4, 3)
+    """Kernel size of each convolution, pixels."""
+
+    strides: tuple[int, ...] = (4, 2, 1)
+    """Stride of each convolution, pixels."""
+
+    hidden: int = 512
+    """Units of the hidden layer."""
+
+    def __post_init__(self) -> None:
+        if not len(self.channels) == len(self.kernels) == len(self.strides) > 0:
+            raise ValueError(
+                "network.channels, network.kernels and network.strides must be equally long and not empty, got "
+                f"{len(self.channels)}, {len(self.kernels)} and {len(self.strides)} entries"
+            )
+        for name in ("channels", "kernels", "strides"):
+            if min(getattr(self, name)) <= 0:
+                raise ValueError(f"network.{name} must all be positive, got {getattr(self, name)}")
+        if self.hidden <= 0:
+            raise ValueError(f"network.hidden must be positive, got {self.hidden}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentConfig:
+    """PPO (Schulman et al. 2017) and, as one epoch of one batch, A2C (Mnih et al. 2016)."""
+
+    algorithm: str = "ppo"
+    """`ppo`, or `a2c`: no clipping, needs epochs 1 and minibatches 1."""
+
+    rollout_steps: int = 128
+    """Observations of each environment per rollout."""
+
+    epochs: int = 4
+    """Passes over a rollout. The first uses whole environments and is measured; the others are shuffled."""
+
+    minibatches: int = 4
+    """Optimizer steps per epoch; must divide the number of environments."""
+
+    learning_rate: float = 2.5e-4
+    """Step size at the start."""
+
+    anneal: bool = True
+    """Learning rate falls linearly to zero over the run's observations."""
+
+    gamma: float = 0.99
+    """Discount per observation."""
+
+    gae_lambda: float = 0.95
+    """Lambda of generalised advantage estimation (Schulman et al. 2016)."""
+
+    clip: float = 0.1
+    """PPO clip of the probability ratio."""
+
+    clip_value: bool = True
+    """Clip the value's change by `clip` as well (as OpenAI Baselines does)."""
+
+    value_coefficient: float = 0.5
+    """Weight of the value loss."""
+
+    entropy_coefficient: float = 0.01
+    """Weight of the entropy bonus."""
+
+    max_grad_norm: float = 0.5
+    """Global norm to which a step's gradient is clipped, after the measurement."""
+
+    normalise_advantages: bool = True
+    """Shift and scale advantages to mean 0, variance 1: once per rollout, so that a batch's groups stay independent."""
+
+    optimizer: str = "adam"
+    """`adam` or `rmsprop` (smoothing 0.99)."""
+
+    optimizer_epsilon: float = 1e-5
+    """Term that the optimizer adds to its denominator."""
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ("ppo", "a2c"):
+            raise ValueError(f"agent.algorithm must be one of ppo, a2c; got {self.algorithm!r}")
+        if self.optimizer not in ("adam", "rmsprop"):
+            raise ValueError(f"agent.optimizer must be one of adam, rmsprop; got {self.optimizer!r}")
+        for name in ("rollout_steps", "epochs", "minibatches", "learning_rate", "max_grad_norm", "optimizer_epsilon"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"agent.{name} must be positive, got {getattr(self, name)}")
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"agent.{name} must lie between 0 and 1, got {getattr(self, name)}")
+        for name in ("clip", "value_coefficient", "entropy_coefficient"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"agent.{name} must be zero or positive, got {getattr(self, name)}")
+        if self.algorithm == "a2c" and (self.epochs, self.minibatches) != (1, 1):
+            raise ValueError(
+                f"agent.algorithm a2c needs agent.epochs 1 and agent.minibatches 1, got {self.epochs} and {self.minibatches}"
+            )

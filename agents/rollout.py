@@ -1,0 +1,172 @@
+"""Storage of a rollout: the newest frame of every observation once, stacks rebuilt where they are used."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+@dataclass(slots=True, eq=False)
+class Rollout:
+    """What one set of environments saw and did: T steps of N environments, arrays [time, env].
+
+    Observation t of environment n is the stack `frames[t : t + stack, n]` with all but its newest `ages[t, n]` frames
+    set to zero (a game's first stacks are padded with zeros). Storing newest frames takes a quarter of the bytes.
+    """
+
+    frames: npt.NDArray[np.uint8]
+    """[T + stack - 1, N, height, width]: the first stack - 1 belong to the time before the rollout."""
+    ages: npt.NDArray[np.uint8]
+    """[T, N] frames of the present game in the stack, 1 to stack."""
+    actions: npt.NDArray[np.int64]
+    """[T, N]."""
+    log_probs: npt.NDArray[np.float32]
+    """[T, N] log-probability of the action when it was taken."""
+    values: npt.NDArray[np.float32]
+    """[T + 1, N] value of every observation, and of the one that follows the rollout."""
+    final_values: npt.NDArray[np.float32]
+    """[T, N] value of a game's last observation where a time limit cut it off, else 0."""
+    rewards: npt.NDArray[np.float32]
+    """[T, N] raw game points."""
+    terminal: npt.NDArray[np.bool_]
+    """[T, N] the return ends here: game over, or a life lost under a protocol that says so."""
+    truncated: npt.NDArray[np.bool_]
+    """[T, N] the time limit cut the game off here."""
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return self.actions.shape[0]
+
+    @property
+    def num_envs(self) -> int:
+        """N."""
+        return self.actions.shape[1]
+
+    @property
+    def frame_stack(self) -> int:
+        """Frames per observation."""
+        return self.frames.shape[0] - self.num_steps + 1
+
+
+class RolloutRecorder:
+    """Fills rollouts step by step and carries the newest frames from one rollout to the next."""
+
+    def __init__(self, num_steps: int, first_observations: npt.NDArray[np.uint8], first_ages: npt.NDArray[np.uint8]) -> None:
+        """Starts from the stacks uint8 [N, stack, H, W] before the first step and their ages uint8 [N]."""
+        self._num_steps = num_steps
+        self._stack = first_observations.shape[1]
+        self._tail = np.ascontiguousarray(first_observations[:, :-1].swapaxes(0, 1))
+        self._age = first_ages.astype(np.uint8)
+        self.begin()
+
+    def begin(self) -> None:
+        """Allocates the next rollout (a new one each time: the last may still be on its way to a learner)."""
+        steps, stack = self._num_steps, self._stack
+        envs, height, width = self._tail.shape[1:]
+        shape = (steps, envs)
+        self._rollout = Rollout(
+            frames=np.empty((steps + stack - 1, envs, height, width), np.uint8),
+            ages=np.empty(shape, np.uint8),
+            actions=np.empty(shape, np.int64),
+            log_probs=np.empty(shape, np.float32),
+            values=np.empty((steps + 1, envs), np.float32),
+            final_values=np.zeros(shape, np.float32),
+            rewards=np.empty(shape, np.float32),
+            terminal=np.empty(shape, np.bool_),
+            truncated=np.empty(shape, np.bool_),
+        )
+        self._rollout.frames[: stack - 1] = self._tail
+        self._step = 0
+
+    def observe(self, newest_frames: npt.NDArray[np.uint8]) -> None:
+        """Stores the newest frame [N, H, W] of the observation that is about to be acted on."""
+        self._rollout.frames[self._step + self._stack - 1] = newest_frames
+        self._rollout.ages[self._step] = self._age
+
+    def act(
+        self,
+        *,
+        actions: npt.NDArray[np.int64],
+        log_probs: npt.NDArray[np.float32],
+        values: npt.NDArray[np.float32],
+        rewards: npt.NDArray[np.float32],
+        terminal: npt.NDArray[np.bool_],
+        truncated: npt.NDArray[np.bool_],
+        restarted: npt.NDArray[np.bool_],
+        final_values: npt.NDArray[np.float32] | None = None,
+    ) -> None:
+        """Stores what was done at this step and what came of it, all [N]; `restarted`: the next stack is a new game's."""
+        rollout, t = self._rollout, self._step
+        rollout.actions[t], rollout.log_probs[t], rollout.values[t] = actions, log_probs, values
+        rollout.rewards[t], rollout.terminal[t], rollout.truncated[t] = rewards, terminal, truncated
+        if final_values is not None:
+            rollout.final_values[t] = final_values
+        self._age = np.where(restarted, 1, np.minimum(self._age + 1, self._stack)).astype(np.uint8)
+        self._step += 1
+
+    def finish(self, next_values: npt.NDArray[np.float32]) -> Rollout:
+        """Returns the full rollout, given the values [N] of the observations that follow it, and begins the next."""
+        assert self._step == self._num_steps, f"{self._step} of {self._num_steps} steps were recorded"
+        rollout = self._rollout
+        rollout.values[-1] = next_values
+        self._tail = rollout.frames[self._num_steps :].copy()
+        self.begin()
+        return rollout
+
+
+class FrameStacks:
+    """The frames of one iteration's rollouts on the learner's device, with stacks rebuilt on demand."""
+
+    def __init__(self, rollouts: Sequence[Rollout], device: torch.device) -> None:
+        """Puts the rollouts' environments side by side; with one rollout on the CPU nothing is copied."""
+        self.num_steps, self.stack = rollouts[0].num_steps, rollouts[0].frame_stack
+        self._frames = side_by_side([rollout.frames for rollout in rollouts], device)
+        missing = self.stack - side_by_side([rollout.ages for rollout in rollouts], device).long()
+        self._missing = missing.reshape(-1)
+        self.num_envs = self._frames.shape[1]
+        self._offsets = torch.arange(self.stack, device=device) * self.num_envs
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """Rebuilds observations.
+
+        Args:
+            indices: int64 [batch], `step * num_envs + env`.
+
+        Returns:
+            uint8 [batch, stack, height, width].
+        """
+        rows = (indices[:, None] + self._offsets).reshape(-1)
+        height, width = self._frames.shape[2:]
+        stacks = self._frames.reshape(-1, height * width).index_select(0, rows)
+        stacks = stacks.reshape(len(indices), self.stack, height, width)
+        missing = self._missing[indices]
+        for depth in range(1, self.stack):  # frames of the game before are blanked; on a CPU only where there are any
+            rows_short = missing >= depth
+            if stacks.is_cuda:
+                stacks[:, depth - 1].mul_(~rows_short[:, None, None])
+            elif rows_short.any():
+                stacks[rows_short, depth - 1] = 0
+            else:
+                break
+        return stacks
+
+
+def side_by_side(arrays: Sequence[npt.NDArray[np.generic]], device: torch.device) -> Tensor:
+    """Joins arrays [time, env, ...] along the environments, each copied once to the device."""
+    with warnings.catch_warnings():  # arrays from Ray's object store are read-only, and nothing here writes to them
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        parts = [torch.from_numpy(array) for array in arrays]
+    if len(parts) == 1:
+        return parts[0].to(device)
+    widths = [part.shape[1] for part in parts]
+    joined = torch.empty((parts[0].shape[0], sum(widths), *parts[0].shape[2:]), dtype=parts[0].dtype, device=device)
+    for place, part in zip(joined.split(widths, dim=1), parts, strict=True):
+        place.copy_(part)
+    return joined

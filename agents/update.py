@@ -1,0 +1,180 @@
+"""One iteration of PPO or A2C: advantages, epochs, minibatches, optimizer steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.batches import Indices, environment_batches, shuffle_groups, shuffled_batches
+from agents.config import AgentConfig
+from agents.flat import FlatGradients, clip_
+from agents.gae import advantages_and_returns
+from agents.loss import LossParts, Minibatch, actor_critic_loss
+from agents.network import ActorCritic
+from agents.precision import autocast
+from agents.rollout import FrameStacks, Rollout, side_by_side
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupSplit:
+    """How a measured batch was split; its gradients are [groups, parameters], each the mean over a group."""
+
+    observations_per_group: int
+    shuffled: bool
+    """True: the groups are random observations of the batch; False: whole environments."""
+
+
+OnGroups = Callable[[Tensor, GroupSplit], None]
+"""Receives the group gradients of one batch at one parameter vector, before clipping. Must not keep them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpdateStats:
+    """Means over the optimizer steps of one iteration; keys follow the metrics page."""
+
+    policy_loss: float
+    value_loss: float
+    entropy: float
+    approx_kl: float
+    clip_fraction: float
+    grad_norm: float
+    explained_variance: float
+    optimizer_steps: int
+
+
+class Updater:
+    """Improves a network from rollouts, and hands out group gradients of fresh observations on the way."""
+
+    def __init__(
+        self, network: ActorCritic, config: AgentConfig, *, groups: int, precision: str, on_groups: OnGroups | None = None
+    ) -> None:
+        """Takes the network that is trained and the listener of group gradients (None: nothing is measured)."""
+        self._network, self._config, self._precision = network, config, precision
+        self._groups, self._on_groups = groups, on_groups
+        parameters = list(network.parameters())
+        self._device = parameters[0].device
+        self._gradients = FlatGradients(parameters, rows=groups if on_groups else 1)
+        self.optimizer = make_optimizer(parameters, config)
+
+    def update(
+        self, rollouts: Sequence[Rollout], *, learning_rate: float, seed: Sequence[int], split_shuffled: bool = False
+    ) -> UpdateStats:
+        """Runs all epochs over one iteration's rollouts.
+
+        The first epoch's batches are whole environments; where a listener was given, each batch's gradient is made
+        group by group at one parameter vector and the mean over groups is the step's gradient. Later epochs reuse
+        the data: they are shuffled and never measured.
+
+        Args:
+            rollouts: Of equal length, one per runner.
+            learning_rate: Step size of every step of this iteration.
+            seed: Integers that determine the batches.
+            split_shuffled: The first batch is split by shuffled observations instead of environments.
+
+        Returns:
+            Statistics of the iteration.
+        """
+        config = self._config
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        stacks = FrameStacks(rollouts, self._device)
+        data, explained_variance = self._prepare(rollouts)
+        rng = np.random.default_rng(list(seed))
+        totals = torch.zeros(6, device=self._device)
+        steps = 0
+        for epoch in range(config.epochs):
+            for batch in self._batches(rng, epoch, stacks):
+                if epoch == 0 and self._on_groups is not None:
+                    shuffled = split_shuffled and steps == 0
+                    gradient, parts = self._grouped_gradient(
+                        shuffle_groups(rng, batch) if shuffled else batch, stacks, data, shuffled
+                    )
+                else:
+                    gradient, parts = self._gradient(np.concatenate(batch), stacks, data, row=0)
+                norm = clip_(gradient, config.max_grad_norm)
+                self.optimizer.step()
+                totals += torch.stack([*parts[1:], norm])
+                steps += 1
+        policy, value, entropy, approx_kl, clip_fraction, norm = (totals / steps).tolist()
+        return UpdateStats(
+            policy_loss=policy,
+            value_loss=value,
+            entropy=entropy,
+            approx_kl=approx_kl,
+            clip_fraction=clip_fraction,
+            grad_norm=norm,
+            explained_variance=explained_variance,
+            optimizer_steps=steps,
+        )
+
+    def _batches(self, rng: np.random.Generator, epoch: int, stacks: FrameStacks) -> Sequence[list[Indices]]:
+        minibatches = self._config.minibatches
+        if epoch == 0:
+            return list(
+                environment_batches(
+                    rng,
+                    num_steps=stacks.num_steps,
+                    num_envs=stacks.num_envs,
+                    minibatches=minibatches,
+                    groups=self._groups,
+                )
+            )
+        observations = stacks.num_steps * stacks.num_envs
+        return [[part] for part in shuffled_batches(rng, observations=observations, minibatches=minibatches)]
+
+    def _prepare(self, rollouts: Sequence[Rollout]) -> tuple[Minibatch, float]:
+        config = self._config
+        estimates = [
+            advantages_and_returns(rollout, gamma=config.gamma, gae_lambda=config.gae_lambda) for rollout in rollouts
+        ]
+        advantages = side_by_side([advantage for advantage, _ in estimates], self._device).reshape(-1)
+        returns = side_by_side([target for _, target in estimates], self._device).reshape(-1)
+        values = side_by_side([rollout.values[:-1] for rollout in rollouts], self._device).reshape(-1)
+        variance = returns.var()
+        explained = float("nan") if variance == 0 else float(1 - (returns - values).var() / variance)
+        if config.normalise_advantages:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        data = Minibatch(
+            actions=side_by_side([rollout.actions for rollout in rollouts], self._device).reshape(-1),
+            log_probs=side_by_side([rollout.log_probs for rollout in rollouts], self._device).reshape(-1),
+            values=values,
+            advantages=advantages,
+            returns=returns,
+        )
+        return data, explained
+
+    def _grouped_gradient(
+        self, groups: list[Indices], stacks: FrameStacks, data: Minibatch, shuffled: bool
+    ) -> tuple[Tensor, LossParts]:
+        assert self._on_groups is not None
+        parts = [self._gradient(group, stacks, data, row)[1] for row, group in enumerate(groups)]
+        split = GroupSplit(observations_per_group=len(groups[0]), shuffled=shuffled)
+        self._on_groups(self._gradients.rows[: len(groups)], split)
+        mean = LossParts(*(torch.stack(values).mean() for values in zip(*parts, strict=True)))
+        return self._gradients.select_mean(len(groups)), mean
+
+    def _gradient(self, indices: Indices, stacks: FrameStacks, data: Minibatch, row: int) -> tuple[Tensor, LossParts]:
+        gradient = self._gradients.select(row)
+        where = torch.from_numpy(indices).to(self._device)
+        observations = stacks.gather(where)
+        with autocast(self._device, self._precision):
+            logits, values = self._network(observations)
+        parts = actor_critic_loss(logits, values, Minibatch(*(column[where] for column in data)), self._config)
+        parts.total.backward()
+        return gradient, LossParts(parts.total.detach(), *parts[1:])
+
+
+def make_optimizer(parameters: list[torch.nn.Parameter], config: AgentConfig) -> torch.optim.Optimizer:
+    """Adam (fused: one pass over memory, and its step count stays on the device) or RMSProp with smoothing 0.99."""
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=config.learning_rate, eps=config.optimizer_epsilon, fused=True)
+    return torch.optim.RMSprop(parameters, lr=config.learning_rate, alpha=0.99, eps=config.optimizer_epsilon)
+
+
+def annealed(learning_rate: float, *, observations: int, total_observations: int) -> float:
+    """Linear fall from `learning_rate` at the start to zero at `total_observations`."""
+    return learning_rate * max(0.0, 1 - observations / total_observations)

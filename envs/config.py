@@ -1,0 +1,43 @@
+"""What one set of environments looks like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvConfig:
+    """Settings of the vector environment, the same for every runner."""
+
+    protocol: str = "baselines"
+    """Named protocol: `baselines` or `machado` (see `envs.protocols`)."""
+
+    num_envs: int = 8
+    """Environments over all runners together."""
+
+    image_size: int = 84
+    """Height and width of a frame after scaling, pixels."""
+
+    frame_stack: int = 4
+    """Newest frames that make one observation."""
+
+    frame_skip: int = 4
+    """Emulator frames per observation."""
+
+    stagger_steps: int = 500
+    """Each environment starts after a uniform random number of random actions, up to this many (0: all together)."""
+
+    threads: int = 0
+    """Emulator threads of one runner; 0: the cores that the runner may use."""
+
+    def __post_init__(self) -> None:
+        if self.protocol not in ("baselines", "machado"):
+            raise ValueError(f"env.protocol must be one of baselines, machado; got {self.protocol!r}")
+        for name in ("num_envs", "image_size", "frame_stack", "frame_skip"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"env.{name} must be positive, got {getattr(self, name)}")
+        if self.image_size < 8:
+            raise ValueError(f"env.image_size must be at least 8 pixels, got {self.image_size}")
+        for name in ("stagger_steps", "threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"env.{name} must be zero or positive, got {getattr(self, name)}")

@@ -1,0 +1,86 @@
+"""How a game is played and scored, under a name: scores of different protocols must not be compared.
+
+Both clip rewards to [-1, 1] for learning (the learner does it; the environments return raw rewards) and report the raw
+score of full games.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Protocol:
+    """One evaluation protocol."""
+
+    name: str
+    """Name in configurations and reports."""
+
+    sticky_probability: float
+    """Probability that an emulator frame repeats the action of the frame before."""
+
+    noop_max: int
+    """A game starts after up to this many emulator frames of doing nothing, uniform from 0."""
+
+    full_action_space: bool
+    """All 18 actions of the joystick, or the game's minimal set."""
+
+    life_loss_ends_return: bool
+    """A lost life ends the return for learning. The game goes on and its score is that of all lives."""
+
+    use_fire_reset: bool
+    """FIRE is pressed for one frame when a game starts, where the game has it. Never after a lost life: the policy
+    has to learn that (Breakout, Tennis, Bowling and others stand still until FIRE)."""
+
+    max_frames_per_episode: int
+    """Emulator frames after which a game is cut off (truncated), not counting the no-ops."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sticky_probability < 1:
+            raise ValueError(f"sticky_probability must lie in [0, 1), got {self.sticky_probability}")
+        if self.noop_max < 0:
+            raise ValueError(f"noop_max must be zero or positive, got {self.noop_max}")
+        if self.max_frames_per_episode <= 0:
+            raise ValueError(f"max_frames_per_episode must be positive, got {self.max_frames_per_episode}")
+
+    def describe(self) -> str:
+        """Returns one line for people; it is printed and saved with every run."""
+        sticky = f"sticky actions {self.sticky_probability:g}" if self.sticky_probability else "no sticky actions"
+        noops = f"up to {self.noop_max} no-ops" if self.noop_max else "no no-ops"
+        fire = "FIRE at the start" if self.use_fire_reset else "no FIRE at the start"
+        actions = "all 18 actions" if self.full_action_space else "minimal actions"
+        lives = "a lost life ends the return" if self.life_loss_ends_return else "lives ignored"
+        return (
+            f"protocol {self.name}: {sticky}, {noops}, {fire}, {actions}, {lives} for learning, rewards clipped to "
+            f"[-1, 1] for learning, raw scores of full games, cut off at {self.max_frames_per_episode:,} frames"
+        )
+
+    def as_dict(self) -> dict[str, str | int | float | bool]:
+        """Returns the fields as plain types."""
+        return asdict(self)
+
+
+_BASELINES = Protocol(
+    name="baselines",
+    sticky_probability=0.0,
+    noop_max=30,
+    full_action_space=False,
+    life_loss_ends_return=True,
+    use_fire_reset=True,
+    max_frames_per_episode=108_000,
+)
+"""OpenAI Baselines' wrappers, as the PPO paper and CleanRL (`ppo_atari_envpool.py`) use them, after Mnih et al. 2015."""
+
+_MACHADO = Protocol(
+    name="machado",
+    sticky_probability=0.25,
+    noop_max=0,
+    full_action_space=True,
+    life_loss_ends_return=False,
+    use_fire_reset=False,
+    max_frames_per_episode=108_000,
+)
+"""Machado et al. 2018, arXiv:1709.06009, with the frame cap of ALE's v5 environments (30 minutes of play)."""
+
+PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (_BASELINES, _MACHADO)}
+"""The protocols by name."""

@@ -1,0 +1,8 @@
+"""`python -m rlgns` is the command `rlgns`."""
+
+import sys
+
+from rlgns.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""The command `rlgns`: parses arguments, runs a command, turns mistakes into one line and an exit code.
+
+Imports nothing heavy: torch and Ray are imported by the commands that need them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from rlgns import __version__
+from rlgns.errors import FaultError, UserError, nearest
+from rlgns.guard import check_packages
+
+DONE, USERS_MISTAKE, FAULT, INTERRUPTED = 0, 2, 3, 130
+
+_DESCRIPTION = """\
+PPO on Atari that tells you, while it trains, how large a batch is still worth paying for.
+
+examples:
+  rlgns train                                       Pong, with the preset that suits this machine
+  rlgns train --game breakout --observations 200000
+  rlgns train --config a2c-paper --env.num_envs 64
+  rlgns train --resume runs/pong-20260101-120000
+  rlgns report runs/pong-20260101-120000 --json
+
+exit codes: 0 done, 2 your mistake, 3 stopped by a fault after saving, 130 interrupted after saving
+"""
+
+_TRAIN_DESCRIPTION = """\
+Trains each game until its observations are used up, or goes on where a run stopped.
+
+examples:
+  rlgns train --game pong --seed 1
+  rlgns train --game pong breakout --config ppo --out runs/two-games
+  rlgns train --config mine.yaml --agent.learning_rate 1e-3 --network.channels 16,32
+  rlgns train --resume runs/two-games
+
+Every key can be set by --section.key VALUE; `rlgns config` prints them all with the values that a run would use.
+"""
+
+_CONFIG_DESCRIPTION = """\
+Prints the configuration that `rlgns train` with the same arguments would use, as YAML that --config reads again,
+and what follows from it: sizes of rollout, batch and groups, and the hardware.
+
+examples:
+  rlgns config
+  rlgns config --config a2c-paper > mine.yaml
+"""
+
+_EVALUATE_DESCRIPTION = """\
+Plays full games with a trained policy and prints its scores under the protocol that it was trained with.
+
+examples:
+  rlgns evaluate runs/pong-20260101-120000 --episodes 30
+  rlgns evaluate runs/pong-20260101-120000 --video pong.mp4
+"""
+
+_REPORT_DESCRIPTION = """\
+Writes one self-contained HTML file about one run or several, or prints the numbers behind it.
+
+examples:
+  rlgns report runs/pong-20260101-120000
+  rlgns report runs/pong-* --out pong.html
+  rlgns report runs/pong-20260101-120000 --json > numbers.json
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UserError in place of printing its usage and leaving."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **kwargs,  # type: ignore[arg-type]
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UserError."""
+        raise UserError(f"{message} (`{self.prog} --help` shows how)")
+
+
+def make_parser() -> tuple[Parser, dict[str, Parser]]:
+    """Returns the parser of the whole command line, and each command's by name."""
+    parser = Parser(prog="rlgns", description=_DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"rlgns {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    train = commands.add_parser("train", help="train, with a live noise scale", description=_TRAIN_DESCRIPTION)
+    _add_settings(train)
+    train.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/GAME-DATE-TIME)")
+    train.add_argument("--resume", metavar="DIR", help="go on where the run in DIR stopped; takes no other argument")
+
+    config = commands.add_parser("config", help="print the resolved configuration", description=_CONFIG_DESCRIPTION)
+    _add_settings(config)
+
+    evaluate = commands.add_parser("evaluate", help="play games, print scores", description=_EVALUATE_DESCRIPTION)
+    evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, or one of its checkpoints")
+    evaluate.add_argument("--episodes", metavar="N", default="30", help="full games to play (default: 30)")
+    evaluate.add_argument("--video", metavar="FILE.mp4", help="write the first game as a video")
+    evaluate.add_argument("--seed", metavar="S", default="0", help="seed of games and actions (default: 0)")
+
+    report = commands.add_parser("report", help="one HTML file about runs", description=_REPORT_DESCRIPTION)
+    report.add_argument("folders", metavar="DIR", nargs="+", help="folders of runs")
+    report.add_argument("--out", metavar="FILE.html", help="(default: report.html in DIR, or here for several)")
+    report.add_argument("--json", action="store_true", help="print the numbers, write no file")
+
+    commands.add_parser("games", help="list games with goals and reference scores")
+    doctor = commands.add_parser("doctor", help="say what is wrong with this machine")
+    doctor.add_argument("--out", metavar="DIR", default="runs", help="folder that runs would go to (default: runs)")
+    return parser, dict(commands.choices)
+
+
+def _add_settings(parser: Parser) -> None:
+    """The arguments that say what to train. Values stay text: the configuration converts them."""
+    parser.add_argument(
+        "--config", metavar="FILE", help="preset (ppo, a2c-paper, quick) or YAML file (default: by GPU)"
+    )
+    parser.add_argument("--game", metavar="G", nargs="+", help="games to train (default: pong)")
+    parser.add_argument("--observations", metavar="N", help="observations per game")
+    parser.add_argument("--seed", metavar="S", help="seed of everything random")
+    parser.add_argument("--runners", metavar="N", help="remote Ray actors that play (0: the learner's process plays)")
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Takes `--section.key VALUE` and `--section.key=VALUE` out of the arguments.
+
+    Returns:
+        The other arguments, and key to value.
+
+    Raises:
+        UserError: A key without a value, or given twice.
+    """
+    others: list[str] = []
+    overrides: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or "." not in key:
+            others.append(argument)
+            continue
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise UserError(f"{argument} needs a value")
+            value = rest.pop(0)
+        if key in overrides:
+            raise UserError(f"--{key} is given twice")
+        overrides[key] = value
+    return others, overrides
+
+
+def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+    """Returns the parsed command and its overrides. Raises UserError with the nearest match of what is unknown."""
+    parser, commands = make_parser()
+    others, overrides = split_overrides(arguments)
+    if others and not others[0].startswith("-") and others[0] not in commands:
+        raise UserError(f"unknown command {others[0]!r}{nearest(others[0], commands)}; `rlgns --help` lists them")
+    options, unknown = parser.parse_known_args(others)
+    if options.command is None:
+        parser.error("which command?")
+    if unknown:
+        parser.error(f"unknown argument {unknown[0]!r}{_nearest_option(unknown[0], commands[options.command])}")
+    if overrides and options.command not in ("train", "config"):
+        raise UserError(f"rlgns {options.command} takes no settings such as --{next(iter(overrides))}")
+    return options, overrides
+
+
+def _nearest_option(argument: str, parser: Parser) -> str:
+    """The command's option nearest to `argument`, or the key whose last part it is (`--num-envs`)."""
+    options = [option for action in parser._actions for option in action.option_strings]
+    if "--config" in options:
+        from rlgns.config.load import all_keys
+
+        key = argument.removeprefix("--").partition("=")[0].replace("-", "_")
+        for dotted in all_keys():
+            if dotted.partition(".")[2] == key:
+                return f" (did you mean --{dotted}?)"
+    longer = [option for option in options if len(argument) > 2 and option.startswith(argument)]
+    return nearest(argument, longer or options)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns the exit code: 0 done, 2 the user's mistake, 3 a fault, 130 interrupted."""
+    # OpenMP threads that spin while they wait turn 3 s into 40 s on a busy machine; read when torch is loaded
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if list(arguments[:1]) != ["doctor"]:  # which has this check among its own
+            check_packages()
+        options, overrides = parse(arguments)
+        from rlgns import commands
+
+        code = commands.run(options, overrides)
+        sys.stdout.flush()
+        return code
+    except UserError as mistake:
+        print(f"rlgns: {_one_line(mistake)}", file=sys.stderr)
+        return USERS_MISTAKE
+    except FaultError as fault:
+        print(f"rlgns: {_one_line(fault)}", file=sys.stderr)
+        return FAULT
+    except KeyboardInterrupt:
+        print("rlgns: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # `rlgns games | head`: the reader has all it wanted; Python would complain again when it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,192 @@
+"""What each command does. Every part is imported where it is used, so that a light command stays fast."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlgns.errors import UserError
+
+if TYPE_CHECKING:
+    from rlgns.config.schema import Config
+
+# Options that are short for a key.
+_SHORT = {"game": "run.games", "observations": "run.observations", "seed": "run.seed", "runners": "engine.runners"}
+
+
+def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
+    """Runs the command of parsed `options` and returns its exit code. Raises UserError and FaultError."""
+    commands: dict[str, Callable[[], int]] = {
+        "train": lambda: train(options, overrides),
+        "config": lambda: show_config(options, overrides),
+        "evaluate": lambda: evaluate(options),
+        "report": lambda: report(options),
+        "games": games,
+        "doctor": lambda: doctor(options),
+    }
+    return commands[options.command]()
+
+
+def train(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
+    """Trains, or goes on with a run."""
+    if options.resume is not None:
+        _refuse_beside_resume(options, overrides)
+        from rlgns import train as training
+
+        return training.resume(Path(options.resume))
+    config = resolved(options, overrides)
+    _check_device(config)
+    out = Path(options.out) if options.out is not None else default_out(config)
+    claim_folder(out)
+    from rlgns import train as training
+
+    try:
+        return training.train(config, out, resume=False)
+    except UserError:
+        if not any(out.iterdir()):
+            out.rmdir()
+        raise
+
+
+def show_config(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
+    """Prints the resolved configuration as YAML, and what follows from it as comments."""
+    from rlgns import hardware
+    from rlgns.config.load import to_yaml
+
+    config = resolved(options, overrides)
+    print(to_yaml(config), end="")
+    print(f"# rollout     {config.rollout_observations:,} observations per iteration")
+    print(f"# batch       {config.batch_observations:,} observations per optimizer step")
+    print(f"# steps       {config.agent.epochs * config.agent.minibatches} optimizer steps per iteration")
+    print(f"# groups      {config.groups_per_batch} of whole environments per batch")
+    print(f"# iterations  {config.iterations:,}")
+    print(f"# hardware    {hardware.detect().describe()}")
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Plays full games with a trained policy and prints the scores."""
+    from rlgns.config.convert import convert
+
+    episodes, seed = convert("--episodes", options.episodes, int), convert("--seed", options.seed, int)
+    if episodes <= 0:
+        raise UserError(f"--episodes must be positive, got {episodes}")
+    if seed < 0:
+        raise UserError(f"--seed must be zero or positive, got {seed}")
+    from rlgns import evaluate as evaluation
+
+    video = Path(options.video) if options.video is not None else None
+    result = evaluation.evaluate(Path(options.checkpoint), episodes=episodes, video=video, seed=seed)
+    print(result.describe())
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Writes the HTML report of runs, or prints the numbers behind it."""
+    from rlgns.folder import RunFolder
+
+    folders = [folder for path in options.folders for folder in RunFolder.find(path)]
+    if options.json and options.out is not None:
+        raise UserError("--json prints numbers and writes no file; leave out --json or --out")
+    from rlgns import report as reporting
+
+    if options.json:
+        print(json.dumps(reporting.report_data(folders), indent=2, allow_nan=False))
+        return 0
+    beside = Path(options.folders[0]) if len(options.folders) == 1 else Path()
+    out = Path(options.out) if options.out is not None else beside / "report.html"
+    try:
+        reporting.write_report(folders, out)
+    except OSError as failure:
+        raise UserError(f"{out}: cannot be written: {failure.strerror}") from failure
+    print(out)
+    return 0
+
+
+def games() -> int:
+    """Prints every game with its reference scores and the paper's score goals."""
+    from envs.games import GAMES
+
+    print(f"{'game':<18} {'title':<18} {'random':>10} {'human':>10} {'CleanRL PPO':>12}  score goals")
+    for game in GAMES.values():
+        reference = f"{game.cleanrl_score:,.1f}" if game.cleanrl_score is not None else "-"
+        goals = " ".join(f"{goal:g}" for goal in game.score_goals) or "-"
+        scores = f"{game.random_score:>10,.1f} {game.human_score:>10,.1f} {reference:>12}"
+        print(f"{game.name:<18} {game.title:<18} {scores}  {goals}")
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Checks this machine; 2 where something would stop a run."""
+    from rlgns.doctor import FAIL, check_machine
+
+    findings = []
+    for finding in check_machine(Path(options.out)):
+        print(finding.describe(), flush=True)
+        findings.append(finding)
+    failed = sum(finding.status == FAIL for finding in findings)
+    if failed:
+        print(f"rlgns: {failed} of {len(findings)} checks failed; their remedies are above", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def resolved(options: argparse.Namespace, overrides: Mapping[str, str]) -> Config:
+    """The configuration of `train` and `config`. Raises UserError."""
+    from rlgns.config.load import resolve
+
+    settings: dict[str, object] = dict(overrides)
+    for option, key in _SHORT.items():
+        value = getattr(options, option)
+        if value is None:
+            continue
+        if key in settings:
+            raise UserError(f"--{option} and --{key} are the same setting; give one of them")
+        settings[key] = value
+    return resolve([options.config] if options.config is not None else [], settings)
+
+
+def default_out(config: Config) -> Path:
+    """A new folder below runs/: the game, or the experiment's name where there are several games, and the time."""
+    games = config.run.games
+    return Path("runs") / f"{games[0] if len(games) == 1 else config.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def claim_folder(out: Path) -> None:
+    """Makes the run's folder and checks that it is empty and can be written.
+
+    Raises:
+        UserError: It holds something, or cannot be made or written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise UserError(
+                f"{out} is not empty; go on with its run by `rlgns train --resume {out}`, or name another --out"
+            )
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as failure:
+        raise UserError(f"{out}: cannot be written: {failure.strerror}; name another folder with --out") from failure
+
+
+def _check_device(config: Config) -> None:
+    """Raises UserError where the configuration asks for a device that this machine lacks."""
+    from agents.precision import choose_device
+
+    try:
+        choose_device(config.engine.device)
+    except ValueError as refusal:
+        raise UserError(str(refusal)) from refusal
+
+
+def _refuse_beside_resume(options: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    given = [f"--{name}" for name in ("config", "out", *_SHORT) if getattr(options, name) is not None]
+    given += [f"--{key}" for key in overrides]
+    if given:
+        raise UserError(f"--resume goes on with the run's own configuration; leave out {', '.join(given)}")

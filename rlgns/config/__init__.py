@@ -1,0 +1,1 @@
+"""The resolved configuration: typed sections, YAML files, command-line overrides."""

@@ -1,0 +1,81 @@
+"""Values from YAML or the command line, converted by the type that the configuration declares."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, get_args, get_origin
+
+from rlgns.errors import UserError
+
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def convert(name: str, value: Any, kind: Any) -> Any:
+    """Converts `value` to `kind`, one of int, float, bool, str and tuple[X, ...].
+
+    Args:
+        name: The dotted key, for the message.
+        value: What YAML gave, or text; lists may be text with commas.
+        kind: The declared type.
+
+    Raises:
+        UserError: `value` is no such thing: key, value and expected type in one line.
+    """
+    if get_origin(kind) is tuple:
+        return _tuple(name, value, get_args(kind)[0])
+    convert_one = {int: _int, float: _float, bool: _bool, str: _str}[kind]
+    return convert_one(name, value)
+
+
+def _tuple(name: str, value: Any, kind: Any) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    elif not isinstance(value, list | tuple):
+        value = [value]
+    return tuple(convert(name, item, kind) for item in value)
+
+
+def _int(name: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            pass
+    # 3e6 is a whole number to the person who typed it
+    if isinstance(value, str | float):
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if number.is_integer():
+            return int(number)
+    raise UserError(f"{name}: {value!r} is not a whole number")
+
+
+def _float(name: str, value: Any) -> float:
+    # YAML 1.1 reads 1e-5 (no dot) as text, so text is tried here as well
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    raise UserError(f"{name}: {value!r} is not a finite number")
+
+
+def _bool(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _WORDS:
+        return _WORDS[value.lower()]
+    raise UserError(f"{name}: {value!r} is not true or false")
+
+
+def _str(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    # YAML 1.1 turns an unquoted off, no or 2024 into something else
+    raise UserError(f"{name}: {value!r} is not text; put it in quotes")

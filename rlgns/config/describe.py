@@ -1,0 +1,69 @@
+"""The page of every key, made from the dataclasses: `python -m rlgns.config.describe > docs/configuration.md`."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import sys
+import textwrap
+from typing import Any
+
+from rlgns.config.load import section_types
+
+_HEAD = """\
+# Configuration
+
+Every key with its type, default and meaning. This page is made from the dataclasses by `python -m
+rlgns.config.describe`; a test keeps it true. `rlgns config` prints the values that a run would use.
+
+A configuration is a YAML file of sections. `--config` takes the name of a preset or a path; `base: ppo` on a file's
+first level starts from a preset or another file. A run's own `config.yaml` can be given too: a new run with the same
+settings. On the command line `--section.key VALUE` sets one key, lists with commas (`--network.channels 16,32`);
+`--game`, `--observations`, `--seed` and `--runners` are short for `--run.games`, `--run.observations`, `--run.seed` and
+`--engine.runners`. The command line wins over the file, the file over its base, the base over the defaults. Without
+`--config`: `quick` where there is no GPU, else `ppo`.
+
+Presets, in `configs/presets/`: `ppo` (the field's settings, which are the defaults below), `a2c-paper` (the A2C that
+the paper measured, McCandlish et al. 2018) and `quick` (small images and network, for a machine without a GPU).
+"""
+
+
+def page() -> str:
+    """Returns the page in Markdown."""
+    parts = [_HEAD]
+    for section, kind in section_types().items():
+        meanings = attribute_docstrings(kind)
+        parts.append(f"\n## {section}\n\n{(kind.__doc__ or '').strip()}\n\n| key | type | default | meaning |\n")
+        parts.append("| --- | --- | --- | --- |\n")
+        for field in dataclasses.fields(kind):
+            row = (f"`{section}.{field.name}`", f"`{field.type}`", _text(field.default), meanings[field.name])
+            parts.append(f"| {' | '.join(row)} |\n")
+    return "".join(parts)
+
+
+def attribute_docstrings(kind: type) -> dict[str, str]:
+    """The string that follows each annotated attribute in a class, on one line, by the attribute's name."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    meanings: dict[str, str] = {}
+    name = ""
+    for statement in body.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            name = statement.target.id
+        elif name and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            meanings[name], name = " ".join(str(statement.value.value).split()), ""
+    return meanings
+
+
+def _text(value: Any) -> str:
+    """A default as one would type it."""
+    if isinstance(value, tuple):
+        value = ",".join(str(item) for item in value)
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return f"`{value}`" if value != "" else "empty"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

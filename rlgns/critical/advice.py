@@ -1,0 +1,131 @@
+"""What another batch size would buy: the paper's trade-off between steps and observations, put in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rlgns.numbers import duration, times
+
+UNKNOWN = "not enough measurements yet"
+"""The advice before anything is known of the critical batch."""
+
+
+def step_ratio(critical_batch: float, batch: float, factor: float = 2.0) -> float:
+    r"""Optimizer steps to the same result at `factor` times the batch, relative to those at `batch`.
+
+        S(B) = S_min (1 + B_crit / B),   S(f B) / S(B) = (f B + B_crit) / (f (B + B_crit))
+
+    Falls from 1 at B_crit = 0 (all noise is averaged out already) to 1/f at infinity (steps are traded one for one).
+
+    Args:
+        critical_batch: B_crit in observations, from 0 to infinity.
+        batch: B in observations, positive.
+        factor: f, positive.
+
+    McCandlish et al. 2018, "An Empirical Model of Large-Batch Training", arXiv:1812.06162, eq. 2.11.
+    """
+    if not (critical_batch >= 0 and batch > 0 and factor > 0):
+        raise ValueError(f"need critical_batch >= 0, batch > 0, factor > 0; got {critical_batch}, {batch}, {factor}")
+    if math.isinf(critical_batch):
+        return 1 / factor
+    return (factor * batch + critical_batch) / (factor * (batch + critical_batch))
+
+
+def observation_ratio(critical_batch: float, batch: float, factor: float = 2.0) -> float:
+    r"""Observations to the same result at `factor` times the batch, relative to those at `batch`.
+
+        E(B) = E_min (1 + B / B_crit),   E(f B) / E(B) = f S(f B) / S(B)
+
+    Falls from f at B_crit = 0 to 1 at infinity. Arguments and source as in `step_ratio`.
+    """
+    return factor * step_ratio(critical_batch, batch, factor)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advice:
+    """What `factor` times the environments would buy, each ratio as an interval; None where unknown.
+
+    Both ratios fall as the critical batch grows, so a lower bound on it bounds both from above. At an equal number of
+    minibatches and equal rollout length, `factor` times the environments is `factor` times the batch.
+    """
+
+    factor: float = 2.0
+    step_ratio: float | None = None
+    """S(f B) / S(B) at the best estimate; None where the critical batch is only bounded or unknown."""
+    step_ratio_low: float | None = None
+    """At the largest critical batch; None where only a lower bound is known."""
+    step_ratio_high: float | None = None
+    """At the smallest critical batch; None where nothing is known."""
+
+    @property
+    def observation_ratio(self) -> float | None:
+        """E(f B) / E(B) at the best estimate."""
+        return None if self.step_ratio is None else self.factor * self.step_ratio
+
+    @property
+    def observation_ratio_low(self) -> float | None:
+        """E(f B) / E(B) at the largest critical batch."""
+        return None if self.step_ratio_low is None else self.factor * self.step_ratio_low
+
+    @property
+    def observation_ratio_high(self) -> float | None:
+        """E(f B) / E(B) at the smallest critical batch."""
+        return None if self.step_ratio_high is None else self.factor * self.step_ratio_high
+
+    def sentence(self, *, interval: bool = False) -> str:
+        """Returns one line for people; with the intervals in brackets if asked."""
+        if self.step_ratio_high is None:
+            return UNKNOWN
+        head = f"{'twice' if self.factor == 2 else f'{self.factor:g} times'} the environments:"
+        fewest, most = times(1 / self.step_ratio_high), times(self.factor * self.step_ratio_high)
+        if self.step_ratio is None or self.step_ratio_low is None:
+            return f"{head} at least {fewest} fewer steps for at most {most} the observations"
+        steps, observations = times(1 / self.step_ratio), times(self.factor * self.step_ratio)
+        if interval:
+            steps += f" ({fewest} to {times(1 / self.step_ratio_low)})"
+            observations += f" ({times(self.factor * self.step_ratio_low)} to {most})"
+        return f"{head} {steps} fewer steps for {observations} the observations"
+
+    def hours(self, seconds: float) -> str:
+        """Returns what the ratios mean for a stretch of training that takes `seconds` now; empty where unknown.
+
+        A machine that already plays at its limit takes as much longer as there are more observations; one that plays
+        `factor` times as many environments in the same time needs only the fewer steps' share.
+        """
+        ratio = self.step_ratio if self.step_ratio is not None else self.step_ratio_high
+        if ratio is None or not seconds > 0:
+            return ""
+        bound = "" if self.step_ratio is not None else "at most "
+        same, faster = duration(seconds * self.factor * ratio), duration(seconds * ratio)
+        return (
+            f"what takes {duration(seconds)} now would take {bound}{same} at the same observations/s, "
+            f"{bound}{faster} if {self.factor:g}x the environments play {self.factor:g}x the observations/s"
+        )
+
+
+def twice_envs(
+    low: float | None, mid: float | None, high: float | None, batch: float, *, factor: float = 2.0
+) -> Advice:
+    """Returns what `factor` times the environments would buy at a critical batch between `low` and `high`.
+
+    Args:
+        low: Lower end of the critical batch's interval, observations; None or NaN: unknown. Below 0 counts as 0.
+        mid: Best estimate; None, NaN, infinite or negative: none.
+        high: Upper end; None, NaN or infinite: only the lower end is known, and then `mid` is not used.
+        batch: Observations per optimizer step now.
+        factor: How many times the environments.
+    """
+    lower = None if low is None or math.isnan(low) else max(0.0, low)
+    upper = high if high is not None and math.isfinite(high) else None
+    middle = mid if mid is not None and math.isfinite(mid) and mid >= 0 else None
+    if lower is None or (upper is None and lower == 0) or (upper is not None and upper < lower):
+        return Advice(factor=factor)
+    if upper is None or middle is None:
+        return Advice(factor=factor, step_ratio_high=step_ratio(lower, batch, factor))
+    return Advice(
+        factor=factor,
+        step_ratio=step_ratio(min(max(middle, lower), upper), batch, factor),
+        step_ratio_low=step_ratio(upper, batch, factor),
+        step_ratio_high=step_ratio(lower, batch, factor),
+    )

@@ -1,0 +1,50 @@
+"""One noise scale for a whole run, averaged with the weights that the cost of a run calls for."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+
+@final
+class RunAverage:
+    r"""Average noise scale of a run, the prediction for the critical batch of all of it.
+
+    A step at batch B where the noise scale is N makes 1 / (1 + N/B) of a full-batch step's progress, so with steps t
+
+        S_min = sum_t w_t,   E_min = sum_t w_t N_t,   w_t = 1 / (1 + N_t / B_t),   average = E_min / S_min
+
+    Steps without a noise scale (None, NaN, infinite, not positive) are left out of both sums.
+
+    McCandlish et al. 2018, arXiv:1812.06162, appendix D (eq. D.1).
+    """
+
+    def __init__(self) -> None:
+        self.min_steps = 0.0
+        """S_min over the counted steps, optimizer steps."""
+        self.min_observations = 0.0
+        """E_min over the counted steps, observations."""
+
+    def update(self, noise_scale: float | None, batch: float, steps: float) -> None:
+        """Adds `steps` optimizer steps taken at `batch` observations while the noise scale was `noise_scale`."""
+        if not (batch > 0 and steps >= 0):
+            raise ValueError(f"need batch > 0 and steps >= 0; got {batch} and {steps}")
+        if noise_scale is None or not math.isfinite(noise_scale) or noise_scale <= 0:
+            return
+        weight = steps / (1 + noise_scale / batch)
+        self.min_steps += weight
+        self.min_observations += weight * noise_scale
+
+    @property
+    def value(self) -> float:
+        """The average in observations; NaN before the first step that counts."""
+        return self.min_observations / self.min_steps if self.min_steps > 0 else math.nan
+
+    def state_dict(self) -> dict[str, float]:
+        """Returns the two sums."""
+        return {"min_steps": self.min_steps, "min_observations": self.min_observations}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Puts back what `state_dict` returned."""
+        self.min_steps = float(state["min_steps"])
+        self.min_observations = float(state["min_observations"])

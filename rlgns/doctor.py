@@ -1,0 +1,237 @@
+"""What is wrong with this machine: one finding per check, each with a remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlgns import hardware
+from rlgns.errors import UserError
+from rlgns.guard import check_packages
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+
+_GIB = 2**30
+_SMALL_MEMORY_GIB = 2.0
+"""Driver 0.7 GiB, a runner 0.55, Ray's daemons 0.5: below this nothing starts."""
+_TIGHT_MEMORY_GIB = 4.0
+_SMALL_SHM_GIB = 1.0
+"""Rollouts travel through shared memory; Docker's default of 64 MiB makes Ray use /tmp, which is slow."""
+_SMALL_DISK_GIB = 1.0
+_RAY_PORTS = {6379: "head", 8265: "dashboard", 10001: "client"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """The outcome of one check."""
+
+    name: str
+    """What was checked."""
+
+    status: str
+    """`ok`, `warn` (runs, but slower or poorer) or `fail` (a run would stop)."""
+
+    text: str
+    """What was found."""
+
+    remedy: str = ""
+    """What to do about it; empty where it is ok."""
+
+    def describe(self) -> str:
+        """Returns one line for people."""
+        return f"{self.status:<5} {self.name:<10} {self.text}{'; ' + self.remedy if self.remedy else ''}"
+
+
+def check_machine(out: Path) -> Iterator[Finding]:
+    """Runs every check, cheap ones first. A check that breaks is itself a failed finding.
+
+    Args:
+        out: Folder that runs would go to; it need not exist.
+    """
+    checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
+        ("python", check_python),
+        ("packages", check_guard),
+        ("versions", check_versions),
+        ("memory", check_memory),
+        ("shm", check_shared_memory),
+        ("folder", lambda: check_folder(out)),
+        ("ports", check_ports),
+        ("roms", check_roms),
+        ("torch", check_torch),
+        ("wandb", check_wandb),
+    )
+    for name, check in checks:
+        try:
+            yield check()
+        except Exception as failure:
+            # The doctor must reach its last check whatever the state of the machine
+            text = f"the check itself failed: {type(failure).__name__}: {' '.join(str(failure).split())}"
+            yield Finding(name=name, status=FAIL, text=text, remedy="install rlgns again (`make train` does)")
+
+
+def check_python() -> Finding:
+    """Which Python runs; that it is new enough is pip's and make's matter, since an older one cannot start this."""
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return Finding(name="python", status=OK, text=f"{version} in {sys.prefix}")
+
+
+def check_guard() -> Finding:
+    """`envs` and `agents` are ours."""
+    try:
+        check_packages()
+    except UserError as refusal:
+        return Finding(name="packages", status=FAIL, text=str(refusal))
+    return Finding(name="packages", status=OK, text="envs and agents resolve beside rlgns")
+
+
+def pinned_versions() -> dict[str, str]:
+    """Distributions that rlgns pins exactly, without extras and developer tools: name to version.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: rlgns is not installed.
+    """
+    pins = {}
+    for requirement in importlib.metadata.requires("rlgns") or []:
+        match = re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?\s*==\s*([^;\s]+)", requirement.strip())
+        if match:
+            pins[match[1]] = match[2]
+    return pins
+
+
+def check_versions() -> Finding:
+    """The versions that rlgns pins are the ones installed."""
+    try:
+        pins = pinned_versions()
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name="versions", status=WARN, text="rlgns is not installed", remedy="run `pip install -e .`")
+    wrong = []
+    for name, wanted in pins.items():
+        try:
+            # the local part (+cpu, +cu128) says how torch was built, not what it is
+            found = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            found = "missing"
+        if found != wanted:
+            wrong.append(f"{name} {found} where {wanted} is pinned")
+    if wrong:
+        return Finding(name="versions", status=FAIL, text=", ".join(wrong), remedy="run `pip install -e .`")
+    return Finding(name="versions", status=OK, text=", ".join(f"{name} {pin}" for name, pin in pins.items()))
+
+
+def check_memory() -> Finding:
+    """Memory for the driver, Ray's daemons and the rollouts."""
+    import psutil
+
+    usable, free = hardware.usable_memory() / _GIB, psutil.virtual_memory().available / _GIB
+    text = f"{min(usable, free):.1f} GiB available of {usable:.1f}"
+    if min(usable, free) < _SMALL_MEMORY_GIB:
+        return Finding(name="memory", status=FAIL, text=text, remedy=f"needs at least {_SMALL_MEMORY_GIB:g} GiB")
+    if min(usable, free) < _TIGHT_MEMORY_GIB:
+        return Finding(name="memory", status=WARN, text=text, remedy="use few runners and environments")
+    return Finding(name="memory", status=OK, text=text)
+
+
+def check_shared_memory() -> Finding:
+    """/dev/shm holds Ray's object store, through which rollouts travel."""
+    if not Path("/dev/shm").is_dir():
+        return Finding(name="shm", status=OK, text="no /dev/shm on this system; Ray uses a file")
+    total = shutil.disk_usage("/dev/shm").total / _GIB
+    text = f"/dev/shm has {total:.1f} GiB"
+    if total < _SMALL_SHM_GIB:
+        return Finding(name="shm", status=WARN, text=text, remedy="in Docker: --shm-size=4g, else runners are slow")
+    return Finding(name="shm", status=OK, text=text)
+
+
+def check_folder(out: Path) -> Finding:
+    """The folder for runs, or the nearest folder above it that exists, can be written and has space."""
+    folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as failure:
+        text = f"{folder} cannot be written: {failure.strerror}"
+        return Finding(name="folder", status=FAIL, text=text, remedy="name another folder with --out")
+    free = shutil.disk_usage(folder).free / _GIB
+    text = f"{folder} can be written, {free:.1f} GiB free"
+    if free < _SMALL_DISK_GIB:
+        return Finding(name="folder", status=WARN, text=text, remedy="make space for checkpoints")
+    return Finding(name="folder", status=OK, text=text)
+
+
+def check_ports() -> Finding:
+    """A local port can be opened; Ray's usual ones are free."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)):
+            pass
+    except OSError as failure:
+        text = f"no port of 127.0.0.1 can be opened: {failure.strerror}"
+        return Finding(name="ports", status=FAIL, text=text, remedy="allow local connections; Ray needs them")
+    taken = [f"{port} ({what})" for port, what in _RAY_PORTS.items() if not _is_free(port)]
+    if taken:
+        text = f"in use: {', '.join(taken)}"
+        return Finding(name="ports", status=WARN, text=text, remedy="another Ray may run here (`ray status`)")
+    return Finding(name="ports", status=OK, text=f"free: {', '.join(str(port) for port in _RAY_PORTS)}")
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
+
+
+def check_roms() -> Finding:
+    """The ROM of every game is there and is the one that its checksum says."""
+    from ale_py import roms
+
+    from envs.games import GAMES
+
+    missing = []
+    # ale_py prints to standard output where ALE_ROMS_DIR is set
+    with contextlib.redirect_stdout(io.StringIO()):
+        for game in GAMES:
+            try:
+                found = roms.get_rom_path(game)
+            except OSError:
+                found = None
+            if found is None:
+                missing.append(game)
+    if missing:
+        where = os.environ.get("ALE_ROMS_DIR")
+        remedy = "unset ALE_ROMS_DIR" if where else "install ale-py again"
+        return Finding(name="roms", status=FAIL, text=f"missing or damaged: {', '.join(missing)}", remedy=remedy)
+    return Finding(name="roms", status=OK, text=f"all {len(GAMES)} games")
+
+
+def check_torch() -> Finding:
+    """The device that would train, torch's threads, and bfloat16."""
+    import torch
+
+    machine = hardware.detect()
+    text = f"{machine.describe()}, {torch.get_num_threads()} threads"
+    if not machine.gpu and shutil.which("nvidia-smi") and torch.version.cuda is None:
+        remedy = "there may be a GPU, but this torch is built for the CPU: install the CUDA build"
+        return Finding(name="torch", status=WARN, text=text, remedy=remedy)
+    if not machine.gpu and not machine.bfloat16:
+        return Finding(name="torch", status=WARN, text=text, remedy="trains in float32, about half as fast")
+    return Finding(name="torch", status=OK, text=text)
+
+
+def check_wandb() -> Finding:
+    """Whether runs go to W&B at once or are kept for `wandb sync`."""
+    from rlgns.monitor.wandb_logger import logged_in
+
+    if logged_in():
+        return Finding(name="wandb", status=OK, text="logged in: runs are online")
+    return Finding(name="wandb", status=OK, text="not logged in: runs are kept offline (`wandb login` changes that)")

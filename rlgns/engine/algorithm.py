@@ -1,0 +1,200 @@
+"""RLlib's Algorithm: one game's training, one rollout and one update an iteration."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+
+from rlgns.config.load import to_dict
+from rlgns.config.schema import Config
+from rlgns.engine import checkpoint
+from rlgns.engine.config import AtariPPOConfig
+from rlgns.engine.learner import AtariLearner
+from rlgns.engine.rows import make_row
+from rlgns.errors import FaultError
+from rlgns.folder import RunFolder
+
+
+class AtariPPO(Algorithm):
+    """PPO (or A2C) with the noise scale measured on the way.
+
+    The run's folder is the truth: `setup` goes on from its newest checkpoint, each `step` appends its row to metrics.jsonl,
+    and a trial that Tune restarts after a failure needs nothing else.
+    """
+
+    @classmethod
+    def get_default_config(cls) -> AtariPPOConfig:
+        """Returns an empty configuration; `AtariPPOConfig.of` makes a useful one."""
+        return AtariPPOConfig(cls)
+
+    def setup(self, config: Any) -> None:
+        """Builds runners and learner, and restores the newest checkpoint."""
+        super().setup(config)
+        self._run: Config = self.config.run_config
+        self._folder = RunFolder(self.config.folder)
+        self._logged = self._folder.last_iteration()
+        self._iterations_done = 0
+        self._observations = 0
+        self._optimizer_steps = 0
+        self._seconds = 0.0
+        self._scores: deque[float] = deque(maxlen=100)
+        self._row: dict[str, Any] = {}
+        self._whole = True  # False while an iteration is under way: its state must not be saved
+        self._saved_iteration = 0
+        if not self.config.num_env_runners:
+            self.env_runner.share(self._learner.network)
+        state = checkpoint.load_newest(self._folder.checkpoints_path)
+        if state is not None:
+            self._load(state)
+        self._saved_at = time.monotonic()
+
+    @property
+    def _learner(self) -> AtariLearner:
+        return self.learner_group._learner  # the local learner; RLlib has no public name for it
+
+    def training_step(self) -> None:
+        """Plays one rollout with the present weights, updates from it, and makes the row of metrics."""
+        began = time.perf_counter()
+        self._whole = False
+        version = self._iterations_done
+        played = self._play_remote(version) if self.config.num_env_runners else self._play_local(version)
+        sampled_s = time.perf_counter() - began
+        outcome = self.learner_group.update(
+            training_data=TrainingData(batch_refs=played),
+            timesteps={"iteration": self._iterations_done, "observations": self._observations, "version": version},
+            defer_solve_refs_to_learner=True,
+        )[0]
+        self._scores.extend(episode.score for episode in outcome["episodes"])
+        self._iterations_done += 1
+        self._observations += self._run.rollout_observations
+        self._optimizer_steps += outcome["row"]["optimizer_steps"]
+        iteration_s = time.perf_counter() - began
+        self._seconds += iteration_s
+        self._row = make_row(
+            self._run,
+            game=self.config.game,
+            iteration=self._iterations_done,
+            observations=self._observations,
+            optimizer_steps=self._optimizer_steps,
+            seconds=self._seconds,
+            iteration_s=iteration_s,
+            sample_s=sampled_s,
+            learn_s=outcome["learn_s"],
+            measure_s=outcome["measure_s"],
+            scores=self._scores,
+            learner=outcome["row"],
+        )
+        self._whole = True
+        self.metrics.log_value(
+            (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), self._run.rollout_observations, reduce="lifetime_sum"
+        )
+
+    def step(self) -> dict[str, Any]:
+        """Runs one iteration, logs it and saves where that is due.
+
+        Returns:
+            RLlib's result and: row, the row of metrics; replayed, whether a row of this iteration was logged before (by
+            a run that was killed after its last checkpoint); fault, what could not be written, or None.
+        """
+        result = super().step()
+        result["row"] = self._row
+        result["replayed"] = self._iterations_done <= self._logged
+        result["fault"] = None
+        done = self._observations >= self._run.run.observations
+        try:
+            if not result["replayed"]:
+                self._folder.append(self._row)
+                self._logged = self._iterations_done
+            if done or time.monotonic() - self._saved_at >= self._run.engine.checkpoint_every_s:
+                self.save_now()
+        except FaultError as fault:
+            result["fault"] = str(fault)
+            self._whole = False  # cleanup must not try again what just failed
+        result["done"] = done or result["fault"] is not None
+        return result
+
+    def save_now(self) -> None:
+        """Writes a checkpoint of this iteration, unless there is one. Raises FaultError."""
+        if self._saved_iteration == self._iterations_done:
+            return
+        state = self._state()
+        checkpoint.save(
+            self._folder.checkpoints_path, self._iterations_done, state, kept=self._run.engine.checkpoints_kept
+        )
+        self._saved_iteration = self._iterations_done
+        self._saved_at = time.monotonic()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """RLlib's and Tune's way to the same checkpoint, in a folder of their choice."""
+        checkpoint.save(Path(checkpoint_dir), self._iterations_done, self._state(), kept=1)
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Restores what `save_checkpoint` wrote."""
+        state = checkpoint.load_newest(Path(checkpoint_dir))
+        assert state is not None, f"no checkpoint in {checkpoint_dir}"
+        self._load(state)
+
+    def cleanup(self) -> None:
+        """Saves what was trained, then stops runners and learner. Called when Tune stops the trial for any reason."""
+        try:
+            if getattr(self, "_whole", False):
+                self.save_now()
+        finally:
+            super().cleanup()
+
+    def restore_env_runners(self, env_runner_group: Any) -> list[int]:
+        """Brings restarted runners back; they need no state, since weights travel with each call."""
+        return env_runner_group.probe_unhealthy_env_runners() if env_runner_group else []
+
+    def _play_local(self, version: int) -> list[Any]:
+        return [self.env_runner.play(iteration=self._iterations_done, version=version)]
+
+    def _play_remote(self, version: int) -> list[Any]:
+        """Plays on all runners until every one has delivered: a batch never changes its composition."""
+        iteration = self._iterations_done
+        weights = ray.put({name: value.cpu() for name, value in self._learner.network.state_dict().items()})
+        group = self.env_runner_group
+        missing = set(range(1, self.config.num_env_runners + 1))
+        found: dict[int, Any] = {}
+        while missing:
+            answers = group.foreach_env_runner(
+                lambda runner: runner.play_ref(iteration=iteration, version=version, weights=weights),
+                local_env_runner=False,
+                remote_worker_ids=sorted(missing),
+                timeout_seconds=self._run.engine.sample_timeout_s,
+            )
+            found |= {worker: reference for reference, played_version, worker in answers if played_version == version}
+            missing -= set(found)
+            if missing:
+                self.restore_env_runners(group)
+        return [found[worker] for worker in sorted(found)]
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "config": to_dict(self._run),
+            "game": self.config.game,
+            "num_actions": self.config.num_actions,
+            "iteration": self._iterations_done,
+            "observations": self._observations,
+            "optimizer_steps": self._optimizer_steps,
+            "seconds": self._seconds,
+            "scores": list(self._scores),
+            "learner": self._learner.training_state(),
+        }
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self._iterations_done = self._saved_iteration = state["iteration"]
+        self._observations = state["observations"]
+        self._optimizer_steps = state["optimizer_steps"]
+        self._seconds = state["seconds"]
+        self._scores.extend(state["scores"])
+        self._learner.load_training_state(state["learner"])
+        # Episode lengths, and with them every environment, start anew: the emulators cannot be saved.
+        self._iteration = self._iterations_done

@@ -1,0 +1,141 @@
+"""Checkpoints: numbered folders, written whole or not at all, read without executing anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.network import ActorCritic
+from rlgns.config.load import from_dict
+from rlgns.config.schema import Config
+from rlgns.errors import FaultError, UserError
+
+STATE = "state.pt"
+
+
+def save(folder: Path, iteration: int, state: Mapping[str, Any], *, kept: int) -> Path:
+    """Writes `folder/<iteration>/state.pt` atomically and removes all but the newest `kept` checkpoints.
+
+    Args:
+        folder: The run's checkpoints folder.
+        iteration: Names the checkpoint.
+        state: Tensors and plain types.
+        kept: How many stay.
+
+    Raises:
+        FaultError: The disk is full or cannot be written; older checkpoints are untouched.
+    """
+    target = folder / f"{iteration:08d}"
+    partial = folder / f".partial-{iteration:08d}"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        with open(partial / STATE, "wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(partial, target)
+        _sync_folder(folder)
+    except (OSError, RuntimeError) as error:  # torch reports a short write as a RuntimeError
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise FaultError(f"cannot save checkpoint {target}: {reason}") from error
+    for old in numbered(folder)[:-kept]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def numbered(folder: Path) -> list[Path]:
+    """Returns the complete checkpoints in a folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.name.isdigit() and (path / STATE).is_file())
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Reads one numbered checkpoint. Raises UserError where it is missing or torn."""
+    try:
+        return torch.load(path / STATE, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint in {path}") from None
+    except Exception as error:  # torch raises many types for a torn file
+        raise UserError(f"checkpoint {path} is torn or not a checkpoint ({type(error).__name__})") from error
+
+
+def load_newest(folder: Path) -> dict[str, Any] | None:
+    """Reads the newest checkpoint of a run that is whole, or returns None where there is none.
+
+    Raises UserError where there are checkpoints but all are torn.
+    """
+    error: UserError | None = None
+    for path in reversed(numbered(folder)):
+        try:
+            return load(path)
+        except UserError as torn:
+            error = error or torn
+    if error is not None:
+        raise error
+    return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """A frozen policy from a checkpoint."""
+
+    network: ActorCritic
+    config: Config
+    game: str
+    observations: int
+    iteration: int
+    state: dict[str, Any]
+    """The whole checkpoint."""
+
+
+def load_policy(path: Path) -> Policy:
+    """Loads the policy of a run's folder (its newest whole checkpoint) or of one numbered checkpoint.
+
+    Raises UserError where there is none, or where it is torn.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"no checkpoint: {path} does not exist")
+    if (path / STATE).is_file():
+        state: dict[str, Any] | None = load(path)
+    else:
+        state = load_newest(path / "checkpoints" if (path / "checkpoints").is_dir() else path)
+    if state is None:
+        raise UserError(f"no checkpoint in {path}: neither it nor its folder checkpoints/ holds one")
+    try:
+        config = from_dict(state["config"])
+        network = ActorCritic(
+            config.network,
+            num_actions=state["num_actions"],
+            frame_stack=config.env.frame_stack,
+            image_size=config.env.image_size,
+        )
+        network.load_state_dict(state["learner"]["network"])
+        return Policy(
+            network=network.eval().requires_grad_(False),
+            config=config,
+            game=state["game"],
+            observations=state["observations"],
+            iteration=state["iteration"],
+            state=state,
+        )
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"checkpoint {path} does not fit this version ({type(error).__name__}: {error})") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

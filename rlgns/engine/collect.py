@@ -1,0 +1,113 @@
+"""Plays one rollout: environments, network, recorder. No Ray."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from agents.network import ActorCritic
+from agents.precision import autocast
+from agents.rollout import Rollout, RolloutRecorder
+from envs.vector import AtariEnvs, Episode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Played:
+    """What one runner brings home from one iteration."""
+
+    rollout: Rollout
+    episodes: list[Episode]
+    weights_version: int
+    """Version of the weights that every action of the rollout was drawn with."""
+    sample_s: float
+    worker_index: int
+
+
+@final
+class Collector:
+    """Plays the same environments rollout after rollout with whatever weights the network holds."""
+
+    def __init__(self, envs: AtariEnvs, network: ActorCritic, *, rollout_steps: int, precision: str, worker_index: int) -> None:
+        """Starts the games (staggered, see `envs.vector`)."""
+        self._envs, self._network, self._precision = envs, network, precision
+        self._steps, self._worker_index = rollout_steps, worker_index
+        self._device = next(network.parameters()).device
+        self._observations = envs.reset()
+        self._recorder = RolloutRecorder(rollout_steps, self._observations, ages(self._observations))
+
+    def collect(self, *, seed: int, iteration: int, weights_version: int) -> Played:
+        """Plays one rollout; its random numbers depend on (seed, iteration, worker) alone."""
+        began = time.perf_counter()
+        rng = np.random.default_rng([seed, iteration, self._worker_index])
+        episodes: list[Episode] = []
+        recorder = self._recorder
+        for _ in range(self._steps):
+            recorder.observe(self._observations[:, -1])
+            logits, values = self._evaluate(self._observations)
+            actions, log_probs = draw_actions(logits, rng)
+            step = self._envs.step(actions)
+            ended = step.terminated | step.truncated
+            recorder.act(
+                actions=actions,
+                log_probs=log_probs,
+                values=values,
+                rewards=step.rewards,
+                terminal=step.terminated | step.life_lost,
+                truncated=step.truncated,
+                restarted=ended,
+                final_values=self._final_values(step.final_observations, step.truncated),
+            )
+            episodes += step.episodes
+            self._observations = step.observations
+        rollout = recorder.finish(self._evaluate(self._observations)[1])
+        return Played(
+            rollout=rollout,
+            episodes=episodes,
+            weights_version=weights_version,
+            sample_s=time.perf_counter() - began,
+            worker_index=self._worker_index,
+        )
+
+    def close(self) -> None:
+        """Stops the emulators."""
+        self._envs.close()
+
+    def _evaluate(self, observations: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        with torch.no_grad(), autocast(self._device, self._precision):
+            logits, values = self._network(torch.from_numpy(observations).to(self._device, non_blocking=True))
+        return logits.cpu().numpy(), values.cpu().numpy()
+
+    def _final_values(
+        self, final_observations: npt.NDArray[np.uint8] | None, truncated: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.float32] | None:
+        if final_observations is None or not truncated.any():
+            return None
+        values = np.zeros(len(truncated), np.float32)
+        values[truncated] = self._evaluate(final_observations[truncated])[1]
+        return values
+
+
+def draw_actions(
+    logits: npt.NDArray[np.float32], rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Draws from softmax(logits), float32 [N, actions], by the Gumbel maximum.
+
+    Returns:
+        Actions int64 [N] and their log-probabilities float32 [N].
+    """
+    actions = np.argmax(logits + rng.gumbel(size=logits.shape), axis=-1)
+    shifted = logits - logits.max(-1, keepdims=True)
+    chosen = np.take_along_axis(shifted, actions[:, None], -1)[:, 0]
+    return actions, chosen - np.log(np.exp(shifted).sum(-1))
+
+
+def ages(observations: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Counts the frames of the present game in stacks uint8 [N, stack, H, W]: all but the leading blank ones."""
+    shown = observations.any(axis=(2, 3))
+    shown[:, -1] = True
+    return (observations.shape[1] - shown.argmax(axis=1)).astype(np.uint8)

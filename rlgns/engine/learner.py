@@ -1,0 +1,131 @@
+"""RLlib's Learner: one call, one iteration of PPO on opaque rollouts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+
+from agents.network import ActorCritic
+from agents.precision import choose_device, choose_precision, prepare_process
+from agents.update import Updater, annealed
+from rlgns.config.schema import Config
+from rlgns.engine.collect import Played
+from rlgns.engine.measure import RideAlong
+
+
+class AtariLearner(TorchLearner):
+    """Takes all rollouts of an iteration, makes one copy to its device, and does the rest itself.
+
+    Replaces RLlib's update loop: no connectors, no episode objects, no per-minibatch metrics.
+    """
+
+    def build(self) -> None:
+        """Builds network, optimizer and measurement."""
+        prepare_process(self.config.learner_threads)
+        super().build()
+        run: Config = self.config.run_config
+        device = choose_device(run.engine.device)
+        self.module[DEFAULT_MODULE_ID].to(device)
+        self.network: ActorCritic = self.module[DEFAULT_MODULE_ID].unwrapped().network
+        self.precision = choose_precision(run.engine.precision, device)
+        self._measure = RideAlong(
+            run.noise, batch_observations=run.batch_observations, minibatches=run.agent.minibatches
+        )
+        self._updater = Updater(
+            self.network,
+            run.agent,
+            groups=run.groups_per_batch,
+            precision=self.precision,
+            on_groups=self._measure.on_groups if run.noise.enabled else None,
+        )
+
+    def configure_optimizers(self) -> None:
+        """The optimizer belongs to the updater; RLlib keeps none."""
+
+    def compute_loss_for_module(self, **kwargs: Any) -> Any:
+        """RLlib's hook inside its own update loop, which `update` replaces."""
+        raise NotImplementedError("the loss is computed in agents.update")
+
+    def update(self, *, training_data: Any, timesteps: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Runs one iteration.
+
+        Args:
+            training_data: `batch_refs` holds one `Played` (or a reference to one) per runner.
+            timesteps: iteration, observations (before this iteration) and version of the weights that were to be used.
+            **kwargs: What RLlib's LearnerGroup passes and nothing here needs.
+
+        Returns:
+            row: entries of the metrics row; episodes: full games that ended; sample_s, learn_s, measure_s: seconds.
+
+        Raises:
+            RuntimeError: A rollout was played with other weights than the present ones.
+        """
+        began = time.perf_counter()
+        run: Config = self.config.run_config
+        iteration, observations, version = (timesteps[key] for key in ("iteration", "observations", "version"))
+        played = sorted(_solve(training_data.batch_refs), key=lambda part: part.worker_index)
+        for part in played:
+            if part.weights_version != version:
+                raise RuntimeError(
+                    f"runner {part.worker_index} played with weights of version {part.weights_version}, not {version}"
+                )
+        learning_rate = run.agent.learning_rate
+        if run.agent.anneal:
+            learning_rate = annealed(learning_rate, observations=observations, total_observations=run.run.observations)
+        stats = self._updater.update(
+            [part.rollout for part in played],
+            learning_rate=learning_rate,
+            seed=(run.run.seed, iteration),
+            split_shuffled=self._measure.split_shuffled(iteration),
+        )
+        measure_s = self._measure.measure_s
+        row = {
+            "learning_rate": learning_rate,
+            "optimizer_steps": stats.optimizer_steps,
+            "loss/policy": stats.policy_loss,
+            "loss/value": stats.value_loss,
+            "entropy": stats.entropy,
+            "approx_kl": stats.approx_kl,
+            "clip_fraction": stats.clip_fraction,
+            "explained_variance": stats.explained_variance,
+            "grad_norm": stats.grad_norm,
+            **self._measure.report(optimizer_steps=stats.optimizer_steps),
+        }
+        return {
+            "row": row,
+            "episodes": [episode for part in played for episode in part.episodes],
+            "sample_s": max(part.sample_s for part in played),
+            "learn_s": time.perf_counter() - began,
+            "measure_s": measure_s,
+        }
+
+    def training_state(self) -> dict[str, Any]:
+        """Returns weights, optimizer and noise-scale sums; tensors and plain types only."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self._updater.optimizer.state_dict(),
+            "noise": self._measure.state_dict(),
+        }
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Restores what `training_state` returned."""
+        self.network.load_state_dict(state["network"])
+        self._updater.optimizer.load_state_dict(state["optimizer"])
+        self._measure.load_state_dict(state["noise"])
+
+    def _get_optimizer_state(self) -> dict[str, Any]:
+        return self._updater.optimizer.state_dict()
+
+    def _set_optimizer_state(self, state: dict[str, Any]) -> None:
+        self._updater.optimizer.load_state_dict(state)
+
+
+def _solve(parts: Sequence[Any]) -> list[Played]:
+    refs = [part for part in parts if isinstance(part, ray.ObjectRef)]
+    found = dict(zip(refs, ray.get(refs), strict=True)) if refs else {}
+    return [found[part] if isinstance(part, ray.ObjectRef) else part for part in parts]

@@ -1,0 +1,96 @@
+"""The ride-along measurement: turns the group gradients of an update into the noise scale."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, final
+
+from torch import Tensor
+
+from agents.update import GroupSplit
+from rlgns.critical.run_average import RunAverage
+from rlgns.noise import (
+    DesignEffectTracker,
+    Moments,
+    NoiseScaleEstimate,
+    NoiseScaleTracker,
+    group_moments,
+    mean_moments,
+)
+from rlgns.noise.config import NoiseConfig
+
+
+@final
+class RideAlong:
+    """Listens to the group gradients of every first-epoch batch and keeps all smoothed sums of one run."""
+
+    def __init__(self, config: NoiseConfig, *, batch_observations: int, minibatches: int) -> None:
+        """Starts with nothing measured."""
+        horizon = config.horizon_observations or None
+        self._config = config
+        self._batch_observations = batch_observations
+        self._tracker = NoiseScaleTracker(horizon_observations=horizon, level=config.level)
+        self._design_effect = DesignEffectTracker(horizon, horizon and horizon / max(1, config.shuffled_every * minibatches))
+        self._run_average = RunAverage()
+        self._fresh: list[Moments] = []
+        self.measure_s = 0.0
+
+    def on_groups(self, gradients: Tensor, split: GroupSplit) -> None:
+        """Receives the group gradients [groups, parameters] of one batch."""
+        began = time.perf_counter()
+        moments = group_moments(gradients, observations_per_group=split.observations_per_group)
+        if split.shuffled:
+            self._design_effect.update_shuffled(moments)
+        else:
+            self._design_effect.update_by_env(moments)
+            self._tracker.update(moments)
+            self._fresh.append(moments)
+        self.measure_s += time.perf_counter() - began
+
+    def split_shuffled(self, iteration: int) -> bool:
+        """Says whether this iteration's first batch is split by shuffled observations."""
+        every = self._config.shuffled_every
+        return bool(every) and iteration % every == every - 1
+
+    def estimate(self) -> NoiseScaleEstimate:
+        """Returns the smoothed noise scale with its interval."""
+        return self._tracker.estimate()
+
+    def report(self, *, optimizer_steps: int) -> dict[str, Any]:
+        """Ends an iteration: returns its entries of the metrics row and forgets what was fresh."""
+        estimate = self._tracker.estimate()
+        if estimate.resolved:
+            self._run_average.update(estimate.noise_scale, self._batch_observations, optimizer_steps)
+        fresh = mean_moments(self._fresh) if self._fresh else None
+        self._fresh = []
+        self.measure_s = 0.0
+        return {
+            "noise/grad_sq": fresh.grad_sq if fresh else None,
+            "noise/trace": fresh.trace if fresh else None,
+            "noise/scale": estimate.noise_scale,
+            "noise/scale_low": estimate.low,
+            "noise/scale_high": estimate.high,
+            "noise/resolved": estimate.resolved,
+            "noise/updates": estimate.updates,
+            "noise/design_effect": self._design_effect.estimate().design_effect,
+            "noise/ladder": [
+                {"batch_observations": rung.batch_observations, "grad_sq_norm": rung.grad_sq_norm}
+                for rung in estimate.ladder
+            ],
+            "critical_batch/run_average": self._run_average.value,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all sums, plain types."""
+        return {
+            "tracker": self._tracker.state_dict(),
+            "design_effect": self._design_effect.state_dict(),
+            "run_average": self._run_average.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        self._tracker.load_state_dict(state["tracker"])
+        self._design_effect.load_state_dict(state["design_effect"])
+        self._run_average.load_state_dict(state["run_average"])

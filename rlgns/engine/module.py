@@ -1,0 +1,25 @@
+"""The network as RLlib sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+
+from agents.config import NetworkConfig
+from agents.network import ActorCritic
+
+
+class AtariModule(TorchRLModule):
+    """Holds the network; RLlib's own forward methods are there for its tools, the hot path does not use them."""
+
+    def setup(self) -> None:
+        """Builds the network from `model_config`: network, num_actions, frame_stack, image_size."""
+        settings = dict(self.model_config)
+        network = NetworkConfig(**settings.pop("network"))
+        self.network = ActorCritic(network, **settings)
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        logits, values = self.network(batch[Columns.OBS])
+        return {Columns.ACTION_DIST_INPUTS: logits, Columns.VF_PREDS: values}

@@ -1,0 +1,119 @@
+"""RLlib's EnvRunner: owns one set of environments and plays rollouts with the weights it is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import ray
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.env import INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+
+from agents.network import ActorCritic
+from agents.precision import choose_precision, prepare_process
+from envs.vector import AtariEnvs
+from rlgns.config.schema import Config
+from rlgns.engine.collect import Collector, Played
+
+
+class AtariRunner(EnvRunner):
+    """Plays without connectors or episode objects: one call, one rollout.
+
+    Environments start at the first call, with random streams that depend on the iteration: a runner that was restarted,
+    or a run that was resumed, never replays what was played before.
+    """
+
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        """Takes what RLlib's EnvRunnerGroup passes; starts nothing yet."""
+        super().__init__(config=config, **kwargs)
+        self._run: Config = config.run_config
+        self._game: str = config.game
+        self._num_actions: int = config.num_actions
+        self._network: ActorCritic | None = None
+        self._collector: Collector | None = None
+        if self.worker_index:
+            prepare_process(config.runner_threads)
+
+    def share(self, network: ActorCritic) -> None:
+        """Plays with the learner's own network from now on: no weights are ever copied."""
+        self._network = network
+
+    def play(self, *, iteration: int, version: int, weights: ray.ObjectRef | None = None) -> Played:
+        """Plays one rollout.
+
+        Args:
+            iteration: Number of this iteration; determines the random numbers.
+            version: Version of the weights; comes back with the rollout.
+            weights: The network's state, unless it is shared.
+        """
+        if self._network is None:
+            self._network = build_network(self._run, self._num_actions)
+        if weights is not None:
+            self._network.load_state_dict(ray.get(weights))
+        if self._collector is None:
+            self._collector = self._start(self._network, iteration)
+        return self._collector.collect(seed=self._run.run.seed, iteration=iteration, weights_version=version)
+
+    def play_ref(self, *, iteration: int, version: int, weights: ray.ObjectRef) -> tuple[ray.ObjectRef, int, int]:
+        """As `play`; leaves the rollout in the object store. Returns (reference, version, worker index)."""
+        played = self.play(iteration=iteration, version=version, weights=weights)
+        return ray.put(played), played.weights_version, self.worker_index
+
+    def _start(self, network: ActorCritic, iteration: int) -> Collector:
+        run = self._run
+        device = next(network.parameters()).device
+        envs = AtariEnvs(
+            self._game,
+            run.env,
+            num_envs=run.env.num_envs // max(1, run.engine.runners),
+            seed=run.run.seed,
+            worker_index=self.worker_index,
+            restarts=iteration,
+            threads=run.env.threads or self.config.runner_threads,
+        )
+        return Collector(
+            envs,
+            network,
+            rollout_steps=run.agent.rollout_steps,
+            precision=choose_precision(run.engine.precision, device),
+            worker_index=self.worker_index,
+        )
+
+    def sample(self, **kwargs: Any) -> Any:
+        """RLlib's name for `play`; not used, since a rollout needs to know its iteration and weights."""
+        raise NotImplementedError("AtariRunner plays through play()")
+
+    def get_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
+        """Returns the observation and action space by module."""
+        spaces = observation_and_action_space(self._run, self._num_actions)
+        return {INPUT_ENV_SPACES: spaces, DEFAULT_MODULE_ID: spaces}
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib asks for it when it restores runners; weights travel with each call to `play` instead."""
+        return {}
+
+    def set_state(self, state: Any) -> None:
+        """See `get_state`."""
+
+    def assert_healthy(self) -> None:
+        """Nothing can be half-built: environments start at the first call."""
+
+    def stop(self) -> None:
+        """Stops the emulators."""
+        if self._collector is not None:
+            self._collector.close()
+
+
+def observation_and_action_space(run: Config, num_actions: int) -> tuple[gym.Space, gym.Space]:
+    """Returns the spaces of one environment."""
+    shape = (run.env.frame_stack, run.env.image_size, run.env.image_size)
+    return gym.spaces.Box(0, 255, shape, np.uint8), gym.spaces.Discrete(num_actions)
+
+
+def build_network(run: Config, num_actions: int) -> ActorCritic:
+    """Builds the network of a run, with fresh weights."""
+    return ActorCritic(run.network, num_actions=num_actions, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
+
+

@@ -1,0 +1,233 @@
+"""A run's folder: the only place that knows its layout, and what makes its files survive a kill at any byte."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import yaml
+
+from rlgns.errors import FaultError, UserError
+
+
+@final
+class RunFolder:
+    """One game's run on disk: config.yaml, metrics.jsonl, checkpoints/, report.html and W&B's wandb/.
+
+    metrics.jsonl has one JSON object per line, appended in a single write and closed by a newline. A line without its
+    newline was torn by a kill: readers skip it and `drop_torn_line` removes it before a resumed run appends.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.config_path = self.path / "config.yaml"
+        self.metrics_path = self.path / "metrics.jsonl"
+        self.checkpoints_path = self.path / "checkpoints"
+        self.report_path = self.path / "report.html"
+        self.wandb_path = self.path / "wandb"
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @classmethod
+    def find(cls, path: str | os.PathLike[str]) -> list[RunFolder]:
+        """Returns the run in `path` itself, or else those in the folders directly below it, by name.
+
+        Raises:
+            UserError: There is none, or the folder cannot be read.
+        """
+        top = Path(path)
+        try:
+            if (top / "config.yaml").is_file():
+                return [cls(top)]
+            found = [cls(child) for child in sorted(top.iterdir()) if (child / "config.yaml").is_file()]
+        except OSError as error:
+            raise UserError(f"cannot read {top}: {reason(error)}") from error
+        if not found:
+            raise UserError(f"no run found in {top}: neither it nor a folder directly below it holds a config.yaml")
+        return found
+
+    def create(self, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Makes the folder and writes config.yaml, whole or not at all.
+
+        Args:
+            config: The resolved configuration, plain types.
+            about: What else defines the run: game, wandb_id, created, versions, hardware, protocol, git.
+
+        Raises:
+            UserError: A run is there already, or the folder cannot be written.
+        """
+        if self.config_path.exists():
+            raise UserError(
+                f"{self.path} already holds a run: go on with --resume {self.path}, or name another folder with --out"
+            )
+        text = yaml.safe_dump({"config": plain(config), "run": plain(about)}, sort_keys=False, allow_unicode=True)
+        try:
+            self.checkpoints_path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.config_path, text.encode())
+            # Shows now, not after an hour of training, that lines can be appended.
+            os.close(os.open(self.metrics_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
+        except OSError as error:
+            raise UserError(f"cannot write {error.filename or self.path}: {reason(error)}") from error
+
+    def config(self) -> dict[str, Any]:
+        """Returns the resolved configuration as plain types. Raises UserError where it is missing or unreadable."""
+        return self._section("config")
+
+    def about(self) -> dict[str, Any]:
+        """Returns what `create` was told about the run. Raises UserError where it is missing or unreadable."""
+        return self._section("run")
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Appends one row to metrics.jsonl: one write, NaN and infinity as null. Not synced: a kill loses nothing.
+
+        Raises:
+            FaultError: The row cannot be written in full; the file is left as it was before.
+        """
+        line = (json.dumps(plain(row), allow_nan=False, separators=(",", ":")) + "\n").encode()
+        try:
+            handle = os.open(self.metrics_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                size = os.fstat(handle).st_size
+                try:
+                    _write_all(handle, line)
+                except OSError:
+                    os.ftruncate(
+                        handle, size
+                    )  # A full disk takes the first part of a line; half a row is worth nothing.
+                    raise
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise FaultError(f"cannot write {self.metrics_path}: {reason(error)}") from error
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns all complete rows, oldest first; a torn last line is left out and a missing file is an empty run.
+
+        Raises:
+            UserError: The file cannot be read, or a line other than the last is not a JSON object.
+        """
+        return [row for row, _ in self._rows_and_ends()]
+
+    def last_row(self) -> dict[str, Any] | None:
+        """Returns the newest complete row, or None."""
+        return next(reversed(self.rows()), None)
+
+    def last_iteration(self) -> int:
+        """Returns the iteration of the newest complete row; 0 before the first."""
+        row = self.last_row()
+        return int(row["iteration"]) if row else 0
+
+    def drop_torn_line(self) -> int:
+        """Removes what a kill left after the last complete row. Returns the bytes removed. Call before resuming."""
+        return self._truncate(max((end for _, end in self._rows_and_ends()), default=0))
+
+    def drop_after(self, iteration: int) -> int:
+        """Removes the rows after `iteration`, and a torn line: a run resumed from a checkpoint makes them anew.
+
+        Args:
+            iteration: Iteration that the checkpoint holds.
+
+        Returns:
+            Rows removed.
+        """
+        rows = self._rows_and_ends()
+        kept = [end for row, end in rows if row["iteration"] <= iteration]
+        self._truncate(kept[-1] if kept else 0)
+        return len(rows) - len(kept)
+
+    def _rows_and_ends(self) -> list[tuple[dict[str, Any], int]]:
+        """Every complete row with the byte offset behind its newline."""
+        try:
+            content = self.metrics_path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UserError(f"cannot read {self.metrics_path}: {reason(error)}") from error
+        rows: list[tuple[dict[str, Any], int]] = []
+        end = 0
+        lines = content.split(b"\n")[:-1]
+        for number, line in enumerate(lines, start=1):
+            end += len(line) + 1
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if isinstance(row, dict) and "iteration" in row:
+                rows.append((row, end))
+            elif number < len(lines):
+                raise UserError(f"{self.metrics_path}: line {number} is not a row of metrics")
+        return rows
+
+    def _truncate(self, size: int) -> int:
+        try:
+            surplus = self.metrics_path.stat().st_size - size
+            if surplus:
+                os.truncate(self.metrics_path, size)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise UserError(f"cannot write {self.metrics_path}: {reason(error)}") from error
+        return surplus
+
+    def _section(self, name: str) -> dict[str, Any]:
+        try:
+            content = yaml.safe_load(self.config_path.read_text())
+        except OSError as error:
+            raise UserError(f"cannot read {self.config_path}: {reason(error)}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.config_path} is not valid YAML: {str(error).splitlines()[0]}") from error
+        if not isinstance(content, dict) or not isinstance(content.get(name), dict):
+            raise UserError(f"{self.config_path} has no section {name!r}")
+        return content[name]
+
+
+def plain(value: Any) -> Any:
+    """Returns `value` in the types of JSON: NaN and infinity become None, NumPy's and torch's scalars Python's."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that after a kill or power cut there is the old one or the new one. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            _write_all(handle, content)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # The rename itself lives in the directory.
+    finally:
+        os.close(directory)
+
+
+def reason(error: OSError) -> str:
+    """Returns why, in a few words: 'No space left on device'."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _write_all(handle: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(handle, view) :]

@@ -1,0 +1,1 @@
+"""What a person sees while training: terminal, Weights & Biases, metrics files."""

@@ -1,0 +1,110 @@
+"""The keys of metrics.jsonl: the one list that rows are checked with and that docs/metrics.md is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a row; its meaning is in docs/metrics.md."""
+
+    name: str
+    kind: type
+    """str, bool, int, float (whole numbers allowed) or list."""
+    unit: str
+    nullable: bool = False
+    """Whether the value may be null; the page says when."""
+    optional: bool = False
+    """Whether a row may be without it: measured on some iterations only."""
+
+
+def _part(part: str) -> tuple[Key, ...]:
+    return (
+        Key(f"noise/{part}/grad_sq", float, "squared norm", nullable=True, optional=True),
+        Key(f"noise/{part}/trace", float, "squared norm", nullable=True, optional=True),
+        Key(f"noise/{part}/scale", float, "observations", nullable=True, optional=True),
+        Key(f"noise/{part}/scale_low", float, "observations", nullable=True, optional=True),
+        Key(f"noise/{part}/scale_high", float, "observations", nullable=True, optional=True),
+        Key(f"noise/{part}/resolved", bool, "yes or no", optional=True),
+    )
+
+
+KEYS: tuple[Key, ...] = (
+    Key("game", str, "name"),
+    Key("iteration", int, "iterations"),
+    Key("observations", int, "observations"),
+    Key("frames", int, "frames"),
+    Key("optimizer_steps", int, "optimizer steps"),
+    Key("seconds", float, "seconds"),
+    Key("batch_observations", int, "observations"),
+    Key("rollout_observations", int, "observations"),
+    Key("learning_rate", float, "per optimizer step"),
+    Key("score_mean", float, "points of the game", nullable=True),
+    Key("score_episodes", int, "full games"),
+    Key("human_normalised_score", float, "fraction", nullable=True),
+    Key("loss/policy", float, "loss", nullable=True),
+    Key("loss/value", float, "loss", nullable=True),
+    Key("entropy", float, "nats", nullable=True),
+    Key("approx_kl", float, "nats", nullable=True),
+    Key("clip_fraction", float, "fraction", nullable=True),
+    Key("explained_variance", float, "fraction", nullable=True),
+    Key("grad_norm", float, "norm", nullable=True),
+    Key("throughput/observations_per_s", float, "observations per second"),
+    Key("throughput/sample_s", float, "seconds"),
+    Key("throughput/learn_s", float, "seconds"),
+    Key("noise/overhead_fraction", float, "fraction", nullable=True),
+    Key("noise/grad_sq", float, "squared norm", nullable=True),
+    Key("noise/trace", float, "squared norm", nullable=True),
+    Key("noise/scale", float, "observations", nullable=True),
+    Key("noise/scale_low", float, "observations", nullable=True),
+    Key("noise/scale_high", float, "observations", nullable=True),
+    Key("noise/resolved", bool, "yes or no"),
+    Key("noise/updates", int, "measurements"),
+    Key("noise/design_effect", float, "ratio", nullable=True),
+    Key("noise/ladder", list, "observations, squared norm"),
+    Key("noise/shuffled_trace", float, "squared norm", nullable=True, optional=True),
+    *_part("policy"),
+    *_part("value"),
+    Key("noise/layers", list, "squared norm, observations", optional=True),
+    Key("critical_batch/predicted", float, "observations", nullable=True),
+    Key("critical_batch/low", float, "observations", nullable=True),
+    Key("critical_batch/high", float, "observations", nullable=True),
+    Key("critical_batch/run_average", float, "observations", nullable=True),
+    Key("advice/twice_envs_step_ratio", float, "ratio", nullable=True),
+    Key("advice/twice_envs_observation_ratio", float, "ratio", nullable=True),
+)
+"""Every key, in the order in which the page lists them."""
+
+BY_NAME: dict[str, Key] = {key.name: key for key in KEYS}
+
+REQUIRED: tuple[str, ...] = tuple(key.name for key in KEYS if not key.optional)
+"""Keys that every row has."""
+
+_RUNG = {"batch_observations", "grad_sq_norm"}
+_LAYER = {"layer", "grad_sq", "trace", "scale"}
+
+
+def check_row(row: Mapping[str, Any]) -> None:
+    """Holds a row to the list. Raises AssertionError naming the keys that are unknown, missing or of the wrong type."""
+    unknown = sorted(set(row) - set(BY_NAME))
+    missing = [name for name in REQUIRED if name not in row]
+    assert not unknown, f"unknown keys {unknown}"
+    assert not missing, f"missing keys {missing}"
+    wrong = [f"{name} = {value!r}" for name, value in row.items() if not _fits(BY_NAME[name], value)]
+    assert not wrong, f"values of the wrong type: {', '.join(wrong)}"
+    for name, fields in (("noise/ladder", _RUNG), ("noise/layers", _LAYER)):
+        strange = [entry for entry in row.get(name, ()) if set(entry) != fields]
+        assert not strange, f"{name} needs entries of {sorted(fields)}, got {strange[0]!r}"
+
+
+def _fits(key: Key, value: Any) -> bool:
+    if value is None:
+        return key.nullable
+    if key.kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if key.kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, key.kind)

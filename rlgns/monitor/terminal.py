@@ -1,0 +1,236 @@
+"""What the terminal shows: a live table where there is one to draw on, plain lines where there is not."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO, final
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rlgns import numbers
+from rlgns.config.schema import Config
+from rlgns.critical.advice import Advice, twice_envs
+from rlgns.monitor.listener import Listener, Row, RunStart
+
+PLAIN_LINE_EVERY_S = 5.0
+"""Seconds between two plain lines of the same game."""
+
+NARROW_COLUMNS = 108
+"""Below this width the table leaves out columns that can be read off others."""
+
+
+def make_terminal(
+    config: Config, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
+) -> Listener:
+    """Returns a live display for a terminal, plain lines for anything else (also where TERM is `dumb`).
+
+    Args:
+        config: The resolved configuration: games and observations.
+        stream: Where to write; standard error by default.
+        clock: Seconds that only go forward.
+    """
+    stream = sys.stderr if stream is None else stream
+    console = Console(file=stream, highlight=False)
+    if console.is_terminal and not console.is_dumb_terminal and stream.isatty():
+        return LiveTerminal(config, console, clock=clock)
+    return PlainTerminal(config, stream, clock=clock)
+
+
+@final
+class Progress:
+    """How far all games together are, and how long the rest takes at the pace of the last rows."""
+
+    def __init__(self, config: Config, clock: Callable[[], float]) -> None:
+        self.total = config.run.observations * len(config.run.games)
+        self._target = config.run.observations
+        self._clock = clock
+        self._done: dict[str, int] = {}
+        self._recent: deque[tuple[float, int]] = deque(maxlen=64)
+
+    @property
+    def done(self) -> int:
+        """Observations so far over all games."""
+        return sum(self._done.values())
+
+    def start(self, game: str, row: Row | None) -> None:
+        """Notes what a resumed game has done before, which says nothing of today's pace."""
+        self._done[game] = min(int(row["observations"]), self._target) if row else 0
+        self._recent.clear()
+        self._recent.append((self._clock(), self.done))
+
+    def row(self, game: str, row: Row) -> None:
+        """Notes a row."""
+        self._done[game] = min(int(row["observations"]), self._target)
+        self._recent.append((self._clock(), self.done))
+
+    def seconds_left(self) -> float | None:
+        """Returns the time to the end of all games; None before the second row."""
+        if len(self._recent) < 2:
+            return None
+        (first_s, first), (last_s, last) = self._recent[0], self._recent[-1]
+        if last <= first or last_s <= first_s:
+            return None
+        return (self.total - last) * (last_s - first_s) / (last - first)
+
+
+def advice_of(row: Row) -> Advice:
+    """Returns what twice the environments would buy at a row's critical batch and batch."""
+    names = ("critical_batch/low", "critical_batch/predicted", "critical_batch/high")
+    low, predicted, high = (row.get(name) for name in names)
+    return twice_envs(low, predicted, high, row["batch_observations"])
+
+
+def noise_scale_of(row: Row) -> str:
+    """Returns a row's noise scale for people: '410 (280 to 640)', 'at least 900' or 'measuring'."""
+    high = row.get("noise/scale_high") if row.get("noise/resolved") else None
+    return numbers.interval(row.get("noise/scale"), row.get("noise/scale_low"), high)
+
+
+def critical_batch_of(row: Row) -> str:
+    """Returns a row's predicted critical batch: '410', '> 900' where only a bound is known, or a dash."""
+    if row.get("critical_batch/high") is None and numbers.known(row.get("critical_batch/low")):
+        return f"> {numbers.rounded(row['critical_batch/low'])}"
+    return numbers.rounded(row.get("critical_batch/predicted"))
+
+
+@final
+class LiveTerminal(Listener):
+    """A progress bar, a table with a line per game, and a line of advice per game, redrawn in place."""
+
+    def __init__(self, config: Config, console: Console, *, clock: Callable[[], float]) -> None:
+        self._console = console
+        self._progress = Progress(config, clock)
+        self._rows: dict[str, Row | None] = dict.fromkeys(config.run.games)
+        # Standard output is left alone: it carries results. One redraw a second costs no training time worth measuring.
+        self._live = Live(
+            console=console, get_renderable=self.render, refresh_per_second=1, redirect_stdout=False, transient=False
+        )
+
+    def start(self, runs: list[RunStart]) -> None:
+        """Begins to draw."""
+        for run in runs:
+            self._rows[run.game] = run.first_row
+            self._progress.start(run.game, run.first_row)
+        self._live.start(refresh=True)
+
+    def row(self, game: str, row: Row) -> None:
+        """Shows the row at the next redraw."""
+        self._rows[game] = row
+        self._progress.row(game, row)
+
+    def message(self, text: str) -> None:
+        """Prints the line above the table."""
+        self._console.print(Text(text))
+
+    def end(self, outcome: str) -> None:
+        """Draws for the last time and leaves the table on the screen."""
+        self._live.stop()
+
+    def render(self) -> RenderableType:
+        """Returns what is on the screen now."""
+        width = self._console.width
+        rows = list(self._rows.items())
+        lines: list[RenderableType] = [self._bar(width), self._table(rows, width)]
+        several = len(rows) > 1
+        for game, row in rows:
+            sentence = advice_of(row).sentence() if row else "starting"
+            lines.append(Text(f"{game}: {sentence}" if several else sentence, style="italic"))
+        return Group(*lines)
+
+    def _bar(self, width: int) -> RenderableType:
+        done, total = self._progress.done, self._progress.total
+        left = numbers.duration(self._progress.seconds_left())
+        share = f"{numbers.short(done)} of {numbers.short(total)} observations"
+        text = f"{numbers.percent(done / total)}  {share}, {left} left"
+        line = Table.grid(padding=(0, 2), expand=False)
+        line.add_row(ProgressBar(total=total, completed=done, width=max(8, min(48, width - len(text) - 3))), Text(text))
+        return line
+
+    def _table(self, rows: list[tuple[str, Row | None]], width: int) -> Table:
+        wide = width >= NARROW_COLUMNS
+        table = Table(box=None, padding=(0, 1 if width < 90 else 2, 0, 0), header_style="bold", pad_edge=False)
+        table.add_column("game", overflow="ellipsis", no_wrap=True, max_width=None if wide else 14)
+        titles = ["observations" if wide else "obs.", "score", "human", "observations/s" if wide else "obs./s"]
+        titles += ["noise scale", "critical batch" if wide else "critical", "batch"]
+        for title in titles:
+            table.add_column(title, justify="right", no_wrap=title != "noise scale")
+        for game, row in rows:
+            table.add_row(game, *(_cells(row) if row else [""] * 7))
+        return table
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        numbers.short(row["observations"]),
+        numbers.score(row["score_mean"]),
+        numbers.percent(row["human_normalised_score"]),
+        numbers.count(row["throughput/observations_per_s"]),
+        noise_scale_of(row),
+        critical_batch_of(row),
+        numbers.count(row["batch_observations"]),
+    ]
+
+
+@final
+class PlainTerminal(Listener):
+    """One line per game every few seconds, for pipes and log files: no control codes, no redrawing."""
+
+    def __init__(self, config: Config, stream: TextIO, *, clock: Callable[[], float]) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._target = config.run.observations
+        self._progress = Progress(config, clock)
+        self._printed_s: dict[str, float] = {}
+        self._held_back: dict[str, Row] = {}
+        self._advice: dict[str, str] = {}
+
+    def start(self, runs: list[RunStart]) -> None:
+        """Notes where resumed games stand."""
+        for run in runs:
+            self._progress.start(run.game, run.first_row)
+
+    def row(self, game: str, row: Row) -> None:
+        """Prints the row if the game's last line is old enough."""
+        self._progress.row(game, row)
+        self._held_back[game] = row
+        if self._clock() - self._printed_s.get(game, float("-inf")) >= PLAIN_LINE_EVERY_S:
+            self._print_row(game)
+
+    def message(self, text: str) -> None:
+        """Prints the line."""
+        self._stream.write(" ".join(text.split()) + "\n")
+        self._stream.flush()
+
+    def end(self, outcome: str) -> None:
+        """Prints the newest rows that were held back."""
+        for game in list(self._held_back):
+            self._print_row(game)
+
+    def _print_row(self, game: str) -> None:
+        row = self._held_back.pop(game)
+        self._printed_s[game] = self._clock()
+        human = row["human_normalised_score"]
+        parts = [
+            f"{numbers.count(row['observations'])} of {numbers.count(self._target)} observations",
+            f"score {numbers.score(row['score_mean'])}"
+            + (f" ({numbers.percent(human)} of human)" if numbers.known(human) else ""),
+            f"{numbers.count(row['throughput/observations_per_s'])} observations/s",
+            f"noise scale {noise_scale_of(row)}",
+            f"critical batch {critical_batch_of(row)}",
+            f"batch {numbers.count(row['batch_observations'])}",
+            f"{numbers.duration(self._progress.seconds_left())} left",
+        ]
+        self.message(f"{game}: {', '.join(parts)}")
+        sentence = advice_of(row).sentence()
+        if sentence.split(":")[0] != self._advice.get(game, numbers.NOTHING).split(":")[0]:
+            self.message(
+                f"{game}: {sentence}"
+            )  # Once when it is first known; the table of the summary has the last word.
+        self._advice[game] = sentence

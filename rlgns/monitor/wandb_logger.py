@@ -1,0 +1,230 @@
+"""Weights & Biases: one W&B run per game, which goes on where it stopped, and which never stops training."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, final
+
+from envs.games import GAMES
+from rlgns.config.schema import WandbConfig
+from rlgns.folder import RunFolder
+from rlgns.monitor.listener import Listener, Row, RunStart
+
+Mode = Literal["online", "offline", "disabled"]
+
+REACH_TIMEOUT_S = 10.0
+"""Seconds that the server has to answer at all."""
+
+INIT_TIMEOUT_S = 30.0
+"""Seconds to wait for the server before the run goes on offline."""
+
+FINISH_TIMEOUT_S = 60.0
+"""Seconds to wait at the end for the last uploads; what is left stays on disk for `wandb sync`."""
+
+
+@final
+class WandbLogger(Listener):
+    """Logs every row with step = iteration and x-axis = observations, into the run's own folder DIR/wandb.
+
+    A small file beside W&B's own remembers the newest iteration that was logged. A resumed run first logs what
+    metrics.jsonl has beyond it, and skips iterations that training repeats after a crash: history has no gap, overlap
+    or second version.
+
+    Args:
+        config: The section `wandb`.
+        say: Takes one line for the person who watches.
+    """
+
+    def __init__(self, config: WandbConfig, say: Callable[[str], None]) -> None:
+        self._config = config
+        self._say = say
+        self._runs: dict[str, Any] = {}
+        self._cursors: dict[str, Cursor] = {}
+
+    def start(self, runs: list[RunStart]) -> None:
+        """Starts the W&B runs and logs what they lack of metrics.jsonl; says in one line where they are."""
+        mode, why = choose_mode(self._config.mode)
+        if mode == "disabled":
+            return
+        for start in runs:
+            run, mode, why = self._init(start, mode, why)
+            if run is None:
+                self._say(f"W&B is off for {start.game}: {why}; metrics.jsonl has everything")
+                continue
+            cursor = Cursor(start.folder)
+            if mode == "online" and run.resumed:
+                cursor.iteration = (
+                    run.starting_step - 1
+                )  # The server knows what it has, also where an upload was cut off.
+            self._runs[start.game], self._cursors[start.game] = run, cursor
+            for row in start.folder.rows():
+                self.row(start.game, row)
+        if self._runs and mode == "online":
+            self._say(f"W&B: {', '.join(run.url or run.id for run in self._runs.values())}")
+        elif self._runs:
+            places = " ".join(f"{start.folder.wandb_path}/offline-run-*" for start in runs if start.game in self._runs)
+            self._say(f"W&B: offline ({why}); upload later with: wandb sync {places}")
+
+    def row(self, game: str, row: Row) -> None:
+        """Logs a row, unless it was logged before."""
+        cursor = self._cursors.get(game)
+        if cursor is None or row["iteration"] <= cursor.iteration:
+            return
+        self._runs[game].log(flatten(row), step=row["iteration"])
+        cursor.advance(row["iteration"])
+
+    def end(self, outcome: str) -> None:
+        """Closes the W&B runs; waits for uploads, but not for long."""
+        for run in self._runs.values():
+            run.finish(exit_code=0 if outcome == "done" else 1)
+        self._runs, self._cursors = {}, {}
+
+    def _init(self, start: RunStart, mode: Mode, why: str) -> tuple[Any, Mode, str]:
+        """Starts W&B for one game, offline where online fails. Returns the run or None, the mode, and why that mode."""
+        try:
+            return self._init_mode(start, mode), mode, why
+        except Exception as error:  # Whatever goes wrong in W&B is W&B's; training goes on.
+            why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+        if mode != "online":
+            return None, mode, why
+        if not self._runs:
+            import wandb
+
+            wandb.teardown()  # The failed attempt holds on to the run's id, which the next one needs.
+        return self._init(start, "offline", f"online failed, {why}")
+
+    def _init_mode(self, start: RunStart, mode: Mode) -> Any:
+        wandb = _quiet_wandb()
+        config, about = start.config, start.folder.about()
+        preset = str(about.get("preset") or config.run.name)
+        experiment = config.run.name or preset or "rlgns"
+        tags = dict.fromkeys([start.game, config.env.protocol, preset, *self._config.tags])
+        run = wandb.init(
+            project=self._config.project,
+            entity=self._config.entity or None,
+            dir=str(start.folder.path),
+            id=start.wandb_id,
+            resume="allow",
+            reinit="create_new",
+            name=f"{start.game}__{experiment}__{config.run.seed}",
+            group=experiment,
+            job_type="train",
+            tags=[tag[:64] for tag in tags if tag],
+            config={
+                "exp_name": experiment,
+                "env_id": env_id(start.game, config.env.protocol),
+                "seed": config.run.seed,
+                **start.folder.config(),
+                "about": about,
+            },
+            mode=mode,
+            settings=wandb.Settings(
+                silent=True, console="off", init_timeout=INIT_TIMEOUT_S, finish_timeout=FINISH_TIMEOUT_S
+            ),
+        )
+        run.define_metric("observations")
+        run.define_metric("*", step_metric="observations")
+        return run
+
+
+class Cursor:
+    """The newest iteration that was handed to W&B, in DIR/wandb/logged.json."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.wandb_path / "logged.json"
+        try:
+            self.iteration = int(json.loads(self._path.read_text())["iteration"])
+        except (OSError, ValueError, KeyError, TypeError):
+            self.iteration = 0
+
+    def advance(self, iteration: int) -> None:
+        """Notes that `iteration` was logged."""
+        self.iteration = iteration
+        self._path.parent.mkdir(exist_ok=True)
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"iteration": iteration}))
+        temporary.replace(self._path)
+
+
+def choose_mode(wanted: str) -> tuple[Mode, str]:
+    """Returns the mode for `wandb.mode`, and why.
+
+    `auto` follows the variable WANDB_MODE where it is set. Online needs a login and a server that answers: without
+    either it becomes offline.
+    """
+    for source, value in (("wandb.mode", wanted), ("WANDB_MODE", os.environ.get("WANDB_MODE", ""))):
+        if value == "offline":
+            return "offline", f"{source} is offline"
+        if value == "disabled":
+            return "disabled", f"{source} is disabled"
+        if value == "online":
+            break
+    return _online_or_offline()
+
+
+def logged_in() -> bool:
+    """Returns whether the client finds credentials (environment, netrc, settings), without asking for them."""
+    from wandb.sdk.lib import wbauth
+
+    try:
+        server = _quiet_wandb().setup().settings.base_url
+        found = wbauth.authenticate_session(host=server, source="rlgns", prompt=False, update_session=False)
+    except Exception:  # A malformed key or settings file is no login.
+        return False
+    return found is not None
+
+
+def _quiet_wandb() -> Any:
+    """The client, told to print nothing: its hint at a product for language models is not for us (`agents` triggers it)."""
+    import wandb
+
+    wandb.setup(settings=wandb.Settings(silent=True))
+    return wandb
+
+
+def _online_or_offline() -> tuple[Mode, str]:
+    if not logged_in():
+        return "offline", "not logged in, see `wandb login`"
+    server = _quiet_wandb().setup().settings.base_url
+    try:
+        with urllib.request.urlopen(server, timeout=REACH_TIMEOUT_S):
+            pass
+    except urllib.error.HTTPError:
+        pass  # It answers.
+    except OSError as error:
+        if not isinstance(
+            getattr(error, "reason", error), ssl.SSLError
+        ):  # W&B's own client may trust other certificates.
+            return "offline", f"{server} cannot be reached"
+    return "online", "logged in"
+
+
+def env_id(game: str, protocol: str) -> str:
+    """Returns the id under which the field knows a game and protocol: 'PongNoFrameskip-v4' or 'ALE/Pong-v5'."""
+    title = GAMES[game].title
+    return f"{title}NoFrameskip-v4" if protocol == "baselines" else f"ALE/{title}-v5"
+
+
+def flatten(row: Row) -> dict[str, float | bool]:
+    """Returns a row's numbers, null left out; a rung becomes noise/ladder/512, a layer noise/layers/conv1/trace."""
+    flat: dict[str, float | bool] = {}
+    for key, value in row.items():
+        if isinstance(value, bool | int | float):
+            flat[key] = value
+        elif isinstance(value, list):
+            for entry in value:
+                flat.update(_flatten_entry(key, entry))
+    return flat
+
+
+def _flatten_entry(key: str, entry: Mapping[str, Any]) -> dict[str, float]:
+    if "batch_observations" in entry:
+        values = {f"{key}/{entry['batch_observations']}": entry["grad_sq_norm"]}
+    else:
+        values = {f"{key}/{entry['layer']}/{name}": value for name, value in entry.items() if name != "layer"}
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,36 @@
+"""The gradient noise scale: unbiased moments, their ratio over time, an interval that holds.
+
+In any torch loop:
+
+    monitor = NoiseScaleMonitor(model, groups=8)
+    with monitor.step(observations=len(batch)):                       # before: optimizer.zero_grad(); loss.backward()
+        for part in split(batch, 8): monitor.backward(loss(part))     # p.grad ends up the mean, as before
+    optimizer.step(); print(monitor.estimate())
+
+Nothing here knows of Ray, files or environments.
+"""
+
+from rlgns.noise.design_effect import DesignEffect, DesignEffectTracker, design_effect, shuffled_noise_scale
+from rlgns.noise.interval import RatioInterval, fieller
+from rlgns.noise.ladder import LadderFit, fit_ladder
+from rlgns.noise.moments import Moments, Rung, gram, group_moments, mean_moments, moments_from_gram
+from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
+
+__all__ = [
+    "DesignEffect",
+    "DesignEffectTracker",
+    "LadderFit",
+    "Moments",
+    "NoiseScaleEstimate",
+    "NoiseScaleTracker",
+    "RatioInterval",
+    "Rung",
+    "design_effect",
+    "fieller",
+    "fit_ladder",
+    "gram",
+    "group_moments",
+    "mean_moments",
+    "moments_from_gram",
+    "shuffled_noise_scale",
+]

@@ -1,0 +1,195 @@
+r"""Unbiased moments of one batch's gradient from the Gram matrix of its groups.
+
+M groups of b observations each, g_k the gradient of group k's mean loss, all at one parameter vector and independent of
+each other. With K = g g^T (the Gram matrix, [M, M]), D the mean of its diagonal and O the mean off its diagonal,
+
+    grad_sq = O                      E = |G|^2         the mean over pairs j != k of <g_j, g_k>
+    trace   = b (D - O)              E = tr(Sigma)     per observation
+
+which are the textbook forms: with |g_mean|^2 = (D + (M - 1) O) / M,
+
+    (M |g_mean|^2 - D) / (M - 1)           = (D + (M - 1) O - D) / (M - 1)                 = O
+    b M (D - |g_mean|^2) / (M - 1)         = b (M D - D - (M - 1) O) / (M - 1)             = b (D - O)
+
+but grad_sq takes no difference of two large numbers. grad_sq may be negative, and is never clamped; trace is a sample
+variance, so it is negative only by rounding. McCandlish et al. 2018, arXiv:1812.06162, appendix A.1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+COLUMNS_PER_CHUNK = 16_384
+"""Columns per float32 product: 2e-7 of relative rounding at the full speed of float32 (float64 takes twice the time)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rung:
+    """Mean squared gradient norm at one batch size: one step of the ladder."""
+
+    batch_observations: int
+    """Observations per merged gradient."""
+
+    grad_sq_norm: float
+    """Mean of |g_B|^2 over the merged gradients of this size; expected value |G|^2 + tr(Sigma) / B."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moments:
+    """What one batch says of |G|^2 and tr(Sigma), with the conditions it was measured under."""
+
+    grad_sq: float
+    """Unbiased estimate of |G|^2, the squared norm of the true gradient; may be negative."""
+
+    trace: float
+    """Unbiased estimate of tr(Sigma) per observation, with the group as the independent unit."""
+
+    groups: int
+    """Independent groups in the batch."""
+
+    observations_per_group: int
+    """Observations in each group."""
+
+    ladder: tuple[Rung, ...] = ()
+    """Squared norms at b, 2b, 4b, ... and the whole batch, smallest first."""
+
+    @property
+    def observations(self) -> int:
+        """Observations in the batch."""
+        return self.groups * self.observations_per_group
+
+    @property
+    def is_finite(self) -> bool:
+        """False where a gradient was NaN or infinite: such moments are not to be averaged."""
+        return math.isfinite(self.grad_sq) and math.isfinite(self.trace)
+
+
+def gram(gradients: torch.Tensor | NDArray[Any]) -> NDArray[np.float64]:
+    """Inner products of the groups' gradients.
+
+    Float64 input is multiplied in float64, and so is everything on an accelerator, where it costs next to nothing.
+    Float32 and shorter input on a processor is multiplied in float32 by chunks of columns that are summed in float64.
+    Neither autocast nor a lowered float32 matmul precision reaches the result.
+
+    Args:
+        gradients: [groups, parameters], each row the gradient of one group's mean loss.
+
+    Returns:
+        Float64 [groups, groups].
+
+    Raises:
+        ValueError: `gradients` is not two-dimensional.
+    """
+    rows = torch.as_tensor(gradients).detach()
+    if rows.ndim != 2:
+        raise ValueError(f"gradients must be [groups, parameters], got {rows.ndim} dimensions")
+    on_processor = rows.device.type == "cpu"
+    single = on_processor and rows.dtype != torch.float64 and torch.get_float32_matmul_precision() == "highest"
+    dtype = torch.float32 if single else torch.float64
+    total = torch.zeros(rows.shape[0], rows.shape[0], dtype=torch.float64, device=rows.device)
+    with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+        for chunk in rows.split(COLUMNS_PER_CHUNK if on_processor else 64 * COLUMNS_PER_CHUNK, dim=1):
+            part = chunk.to(dtype)
+            total += (part @ part.T).to(torch.float64)
+    result: NDArray[np.float64] = total.cpu().numpy()
+    return result
+
+
+def moments_from_gram(products: NDArray[np.float64], observations_per_group: int) -> Moments:
+    """Moments of one batch from the inner products of its groups' gradients.
+
+    Args:
+        products: [groups, groups], `gram` of the groups' gradients; a sum of Grams over parameter tensors serves too.
+        observations_per_group: observations behind each row, the same for all.
+
+    Returns:
+        The moments; both NaN where a gradient was not finite.
+
+    Raises:
+        ValueError: fewer than two groups, a matrix that is not square, or a group without observations.
+    """
+    products = np.asarray(products, dtype=np.float64)
+    if products.ndim != 2 or products.shape[0] != products.shape[1]:
+        raise ValueError(f"the Gram matrix must be square, got shape {list(products.shape)}")
+    groups = products.shape[0]
+    if groups < 2:
+        raise ValueError(f"the noise scale needs at least 2 groups, got {groups}")
+    if observations_per_group != int(observations_per_group) or observations_per_group < 1:
+        raise ValueError(f"observations_per_group must be a positive whole number, got {observations_per_group}")
+    b = int(observations_per_group)
+    if not np.isfinite(products).all():
+        return Moments(grad_sq=math.nan, trace=math.nan, groups=groups, observations_per_group=b)
+    diagonal = float(np.trace(products)) / groups
+    off_diagonal = float(products[~np.eye(groups, dtype=bool)].mean())
+    return Moments(
+        grad_sq=off_diagonal,
+        trace=b * (diagonal - off_diagonal),
+        groups=groups,
+        observations_per_group=b,
+        ladder=_ladder(products, b),
+    )
+
+
+def group_moments(gradients: torch.Tensor | NDArray[Any], observations_per_group: int) -> Moments:
+    """Moments of one batch from the mean gradients of its groups, all at one parameter vector.
+
+    Args:
+        gradients: [groups, parameters], float32 or float64, on any device.
+        observations_per_group: observations behind each row.
+
+    Returns:
+        The moments; both NaN where a gradient was not finite.
+
+    Raises:
+        ValueError: fewer than two groups, wrong dimensions, or a group without observations.
+    """
+    return moments_from_gram(gram(gradients), observations_per_group)
+
+
+def mean_moments(several: Sequence[Moments]) -> Moments:
+    """Mean of the moments of batches that were split alike, e.g. of one iteration's batches. For display, not for tracking.
+
+    Raises:
+        ValueError: nothing to average, or batches that were split differently.
+    """
+    if not several:
+        raise ValueError("no moments to average")
+    first = several[0]
+    if any((m.groups, m.observations_per_group) != (first.groups, first.observations_per_group) for m in several):
+        raise ValueError("moments of batches that were split differently cannot be averaged")
+    finite = [m for m in several if m.is_finite]
+    if not finite:
+        return first
+    rungs = zip(*(m.ladder for m in finite), strict=True)
+    return Moments(
+        grad_sq=sum(m.grad_sq for m in finite) / len(finite),
+        trace=sum(m.trace for m in finite) / len(finite),
+        groups=first.groups,
+        observations_per_group=first.observations_per_group,
+        ladder=tuple(
+            Rung(
+                batch_observations=same[0].batch_observations,
+                grad_sq_norm=sum(rung.grad_sq_norm for rung in same) / len(finite),
+            )
+            for same in rungs
+        ),
+    )
+
+
+def _ladder(products: NDArray[np.float64], b: int) -> tuple[Rung, ...]:
+    """Squared norms of the means of 1, 2, 4, ... neighbouring groups and of all; leftover groups of a size are dropped."""
+    groups = products.shape[0]
+    rungs = []
+    for size in [2**k for k in range(groups.bit_length()) if 2**k < groups] + [groups]:
+        merged = groups // size
+        used = products[: merged * size, : merged * size].reshape(merged, size, merged, size)
+        blocks = np.einsum("isit->i", used) / size**2
+        rungs.append(Rung(batch_observations=b * size, grad_sq_norm=float(blocks.mean())))
+    return tuple(rungs)
