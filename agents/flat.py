@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from agents.network import ActorCritic
 
 
+@final
 class FlatGradients:
-    """Rows of flat gradients of the same parameters; one row at a time is what `backward` accumulates into."""
+    """Rows of flat gradients of one network, and replicas of it that share its weights but have gradients of their own.
 
-    def __init__(self, parameters: Iterable[nn.Parameter], rows: int) -> None:
-        """Allocates float32 [rows, parameters]."""
-        self._parameters = list(parameters)
-        sizes = [parameter.numel() for parameter in self._parameters]
-        first = self._parameters[0]
-        self.rows = torch.zeros(rows, sum(sizes), dtype=first.dtype, device=first.device)
+    Each replica may be in another thread: `select` a row for it, run backward on it, and the row holds the gradient.
+    """
+
+    def __init__(self, network: ActorCritic, *, rows: int, replicas: int) -> None:
+        """Allocates float32 [rows, parameters]. The first replica is the network itself."""
+        self.replicas = [network] + [_sharing(network) for _ in range(replicas - 1)]
+        parameters = list(network.parameters())
+        sizes = [parameter.numel() for parameter in parameters]
+        self.rows = torch.zeros(rows, sum(sizes), dtype=parameters[0].dtype, device=parameters[0].device)
         self._views = [
-            [part.view_as(parameter) for part, parameter in zip(row.split(sizes), self._parameters, strict=True)]
+            [part.view_as(parameter) for part, parameter in zip(row.split(sizes), parameters, strict=True)]
             for row in self.rows
         ]
 
-    def select(self, row: int) -> Tensor:
-        """Zeroes a row and lets `backward` accumulate into it. Returns the row, [parameters]."""
+    def select(self, row: int, replica: int = 0) -> ActorCritic:
+        """Zeroes a row and lets a replica's `backward` accumulate into it. Returns the replica."""
         self.rows[row].zero_()
-        for parameter, view in zip(self._parameters, self._views[row], strict=True):
-            parameter.grad = view
-        return self.rows[row]
+        self._assign(row, replica)
+        return self.replicas[replica]
 
-    def select_mean(self, count: int) -> Tensor:
-        """Replaces row 0 by the mean of the first `count` rows and makes it the parameters' gradient."""
-        torch.mean(self.rows[:count], dim=0, out=self.rows[0])
-        for parameter, view in zip(self._parameters, self._views[0], strict=True):
-            parameter.grad = view
+    def mean_of(self, count: int) -> Tensor:
+        """Replaces row 0 by the mean of the first `count` rows and makes it the network's gradient. Returns it."""
+        if count > 1:
+            first = self.rows[0]
+            for row in self.rows[1:count]:
+                first.add_(row)
+            first.div_(count)
+        self._assign(0, 0)
         return self.rows[0]
+
+    def _assign(self, row: int, replica: int) -> None:
+        for parameter, view in zip(self.replicas[replica].parameters(), self._views[row], strict=True):
+            parameter.grad = view
 
 
 def clip_(gradient: Tensor, max_norm: float) -> Tensor:
@@ -42,3 +55,17 @@ def clip_(gradient: Tensor, max_norm: float) -> Tensor:
     norm = torch.linalg.vector_norm(gradient)
     gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
     return norm
+
+
+def equal_parts(total: int, most: int) -> int:
+    """Returns the largest number of equal parts, at most `most`, that `total` things can be split into."""
+    return max(parts for parts in range(1, max(1, min(total, most)) + 1) if total % parts == 0)
+
+
+def _sharing(network: ActorCritic) -> ActorCritic:
+    replica = copy.deepcopy(network)
+    for mine, theirs in zip(replica.parameters(), network.parameters(), strict=True):
+        mine.data = theirs.data
+    return replica
+
+

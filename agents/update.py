@@ -11,12 +11,13 @@ from torch import Tensor
 
 from agents.batches import Indices, environment_batches, shuffle_groups, shuffled_batches
 from agents.config import AgentConfig
-from agents.flat import FlatGradients, clip_
+from agents.flat import FlatGradients, clip_, equal_parts
 from agents.gae import advantages_and_returns
-from agents.loss import LossParts, Minibatch, actor_critic_loss
+from agents.loss import Minibatch, actor_critic_loss
 from agents.network import ActorCritic
 from agents.precision import autocast
 from agents.rollout import FrameStacks, Rollout, side_by_side
+from agents.team import Team
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,14 +51,31 @@ class Updater:
     """Improves a network from rollouts, and hands out group gradients of fresh observations on the way."""
 
     def __init__(
-        self, network: ActorCritic, config: AgentConfig, *, groups: int, precision: str, on_groups: OnGroups | None = None
+        self,
+        network: ActorCritic,
+        config: AgentConfig,
+        *,
+        groups: int,
+        precision: str,
+        on_groups: OnGroups | None = None,
+        team: Team | None = None,
     ) -> None:
-        """Takes the network that is trained and the listener of group gradients (None: nothing is measured)."""
-        self._network, self._config, self._precision = network, config, precision
-        self._groups, self._on_groups = groups, on_groups
+        """Takes what is trained and with what.
+
+        Args:
+            network: Is trained in place.
+            config: Settings of loss and update.
+            groups: Groups of whole environments per batch of the first epoch.
+            precision: `float32` or `bfloat16`.
+            on_groups: Listener of group gradients; None: nothing is measured.
+            team: Threads that share each batch's work; None: the caller's alone.
+        """
+        self._config, self._precision, self._on_groups = config, precision, on_groups
+        self._groups = groups
+        self._team = team or Team(1)
         parameters = list(network.parameters())
         self._device = parameters[0].device
-        self._gradients = FlatGradients(parameters, rows=groups if on_groups else 1)
+        self._gradients = FlatGradients(network, rows=max(groups, self._team.size), replicas=self._team.size)
         self.optimizer = make_optimizer(parameters, config)
 
     def update(
@@ -87,17 +105,21 @@ class Updater:
         totals = torch.zeros(6, device=self._device)
         steps = 0
         for epoch in range(config.epochs):
-            for batch in self._batches(rng, epoch, stacks):
-                if epoch == 0 and self._on_groups is not None:
-                    shuffled = split_shuffled and steps == 0
-                    gradient, parts = self._grouped_gradient(
-                        shuffle_groups(rng, batch) if shuffled else batch, stacks, data, shuffled
-                    )
-                else:
-                    gradient, parts = self._gradient(np.concatenate(batch), stacks, data, row=0)
+            for groups in self._batches(rng, epoch, stacks):
+                measured = epoch == 0 and self._on_groups is not None
+                shuffled = measured and split_shuffled and steps == 0
+                parts = shuffle_groups(rng, groups) if shuffled else groups
+                if not measured:
+                    batch = np.concatenate(parts)
+                    parts = np.split(batch, equal_parts(len(batch), self._team.size))
+                losses = self._part_gradients(parts, stacks, data)
+                if measured and self._on_groups is not None:
+                    split = GroupSplit(observations_per_group=len(parts[0]), shuffled=shuffled)
+                    self._on_groups(self._gradients.rows[: len(parts)], split)
+                gradient = self._gradients.mean_of(len(parts))
                 norm = clip_(gradient, config.max_grad_norm)
                 self.optimizer.step()
-                totals += torch.stack([*parts[1:], norm])
+                totals += torch.stack([*losses, norm])
                 steps += 1
         policy, value, entropy, approx_kl, clip_fraction, norm = (totals / steps).tolist()
         return UpdateStats(
@@ -147,25 +169,25 @@ class Updater:
         )
         return data, explained
 
-    def _grouped_gradient(
-        self, groups: list[Indices], stacks: FrameStacks, data: Minibatch, shuffled: bool
-    ) -> tuple[Tensor, LossParts]:
-        assert self._on_groups is not None
-        parts = [self._gradient(group, stacks, data, row)[1] for row, group in enumerate(groups)]
-        split = GroupSplit(observations_per_group=len(groups[0]), shuffled=shuffled)
-        self._on_groups(self._gradients.rows[: len(groups)], split)
-        mean = LossParts(*(torch.stack(values).mean() for values in zip(*parts, strict=True)))
-        return self._gradients.select_mean(len(groups)), mean
+    def _part_gradients(self, parts: Sequence[Indices], stacks: FrameStacks, data: Minibatch) -> list[Tensor]:
+        """Leaves the gradient of each part's mean loss in its row; parts are dealt out to the team. Returns mean losses."""
+        workers = min(self._team.size, len(parts))
 
-    def _gradient(self, indices: Indices, stacks: FrameStacks, data: Minibatch, row: int) -> tuple[Tensor, LossParts]:
-        gradient = self._gradients.select(row)
+        def work(worker: int) -> list[Tensor]:
+            return [self._gradient(parts[row], stacks, data, row, worker) for row in range(worker, len(parts), workers)]
+
+        losses = [loss for done in self._team.map(work, range(workers)) for loss in done]
+        return list(torch.stack(losses).mean(0))
+
+    def _gradient(self, indices: Indices, stacks: FrameStacks, data: Minibatch, row: int, worker: int) -> Tensor:
+        network = self._gradients.select(row, worker)
         where = torch.from_numpy(indices).to(self._device)
         observations = stacks.gather(where)
         with autocast(self._device, self._precision):
-            logits, values = self._network(observations)
-        parts = actor_critic_loss(logits, values, Minibatch(*(column[where] for column in data)), self._config)
-        parts.total.backward()
-        return gradient, LossParts(parts.total.detach(), *parts[1:])
+            logits, values = network(observations)
+        loss = actor_critic_loss(logits, values, Minibatch(*(column[where] for column in data)), self._config)
+        loss.total.backward()
+        return torch.stack(loss[1:])
 
 
 def make_optimizer(parameters: list[torch.nn.Parameter], config: AgentConfig) -> torch.optim.Optimizer:

@@ -66,7 +66,8 @@ class FilmedGame:
         """Plays one action for `frame_skip` frames, or until the game ends.
 
         Returns:
-            Observation [1, stack, H, W]; screens of the frames, uint8 [height, width, 3]; raw reward; terminated; truncated.
+            Observation [1, stack, H, W]; screens of the frames, uint8 [height, width, 3]; raw reward; whether the game
+            is over; whether it was cut off.
         """
         screens, reward, terminated, truncated = [], 0.0, False, False
         for frames_left in range(self._config.frame_skip - 1, -1, -1):
@@ -82,6 +83,12 @@ class FilmedGame:
             elif frames_left == 0:
                 self._ale.getScreenGrayscale(self._newest)
         return self._observe(), screens, reward, terminated, truncated
+
+    @property
+    def screen_size(self) -> tuple[int, int]:
+        """Width and height of the screen, pixels."""
+        height, width = self._newest.shape
+        return width, height
 
     @property
     def lives(self) -> int:

@@ -1,8 +1,8 @@
 """The 57 games of the benchmark: reference scores, the paper's score goals, human-normalised scores.
 
 Random and human scores: google-deepmind/dqn_zoo, `dqn_zoo/atari_data.py` (Apache-2.0): games started with up to 30
-no-ops, cap of 108,000 frames. CleanRL scores: column `cleanrl_ppo_mean`, CleanRL's PPO on EnvPool after 10 million observations
-without sticky actions (vwxyzjn/cleanrl, docs/rl-algorithms/ppo.md), to be compared with protocol `baselines` only.
+no-ops, cap of 108,000 frames. CleanRL scores: mean of CleanRL's PPO on EnvPool after 10 million observations without
+sticky actions (vwxyzjn/cleanrl, docs/rl-algorithms/ppo.md), to be compared with protocol `baselines` only.
 Score goals: McCandlish et al. 2018, arXiv:1812.06162, legends of figures 11 and 12.
 """
 

@@ -69,7 +69,7 @@ _BASELINES = Protocol(
     use_fire_reset=True,
     max_frames_per_episode=108_000,
 )
-"""OpenAI Baselines' wrappers, as the PPO paper and CleanRL (`ppo_atari_envpool.py`) use them, after Mnih et al. 2015."""
+"""OpenAI Baselines' wrappers, as the PPO paper and CleanRL (`ppo_atari_envpool.py`) use them; after Mnih 2015."""
 
 _MACHADO = Protocol(
     name="machado",

@@ -99,7 +99,7 @@ class AtariEnvs:
 
         Args:
             game: ROM name.
-            config: Preprocessing, protocol and stagger. Its `num_envs` and `threads` concern all runners and are not read.
+            config: Preprocessing, protocol and stagger. Its `num_envs` and `threads` are not read.
             num_envs: Environments of this set.
             seed: The run's seed.
             worker_index: Which of the run's sets this is. Each has random streams of its own.
@@ -192,9 +192,9 @@ class AtariEnvs:
         lives = info["lives"]
         ended = terminated | truncated
         if self.protocol.life_loss_ends_return:
-            # Baselines' rule, EnvPool's too: a fall to 0 lives does not count, since games may stay there for some frames
-            # before they are over. (In Bank Heist the last life is played at 0 lives: the loss before it is not seen.)
-            # Where a game ended, `lives` are those of the next game.
+            # Baselines' rule, EnvPool's too: a fall to 0 lives does not count, since games may stay there for some
+            # frames before they are over. (In Bank Heist the last life is played at 0 lives: the loss before it is
+            # not seen.) Where a game ended, `lives` are those of the next game.
             life_lost = (lives < self._lives) & (lives > 0) & ~ended
         else:
             life_lost = self._no_life_lost
@@ -245,8 +245,17 @@ def random_stream(seed: int, worker_index: int, restarts: int) -> np.random.Gene
 
 
 def draw_seeds(rng: np.random.Generator, num_envs: int) -> npt.NDArray[np.int64]:
-    """Returns different positive seeds of 31 bits, [num_envs] (the emulator takes an int; -1 means a random seed to it)."""
+    """Returns different positive seeds of 31 bits, [num_envs] (the emulator takes an int and -1 as "any")."""
     seeds = rng.integers(1, 2**31, num_envs)
     while len(np.unique(seeds)) < num_envs:
         seeds = rng.integers(1, 2**31, num_envs)
     return seeds
+
+
+def num_actions(game: str, protocol: str) -> int:
+    """Returns how many actions a game has under a named protocol. Raises ValueError where the game is unknown."""
+    envs = AtariEnvs(game, EnvConfig(protocol=protocol, image_size=8), num_envs=1, seed=0)
+    try:
+        return envs.num_actions
+    finally:
+        envs.close()

@@ -101,7 +101,7 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     evaluate = commands.add_parser("evaluate", help="play games, print scores", description=_EVALUATE_DESCRIPTION)
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, or one of its checkpoints")
     evaluate.add_argument("--episodes", metavar="N", default="30", help="full games to play (default: 30)")
-    evaluate.add_argument("--video", metavar="FILE.mp4", help="write the first game as a video")
+    evaluate.add_argument("--video", metavar="FILE.mp4", help="film one more game")
     evaluate.add_argument("--seed", metavar="S", default="0", help="seed of games and actions (default: 0)")
 
     report = commands.add_parser("report", help="one HTML file about runs", description=_REPORT_DESCRIPTION)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlgns.errors import UserError
+from rlgns.errors import FaultError, UserError
 
 if TYPE_CHECKING:
     from rlgns.config.schema import Config
@@ -103,8 +103,9 @@ def report(options: argparse.Namespace) -> int:
     out = Path(options.out) if options.out is not None else beside / "report.html"
     try:
         reporting.write_report(folders, out)
-    except OSError as failure:
-        raise UserError(f"{out}: cannot be written: {failure.strerror}") from failure
+    except FaultError as fault:
+        # nothing was under way: here it is the file named that cannot be written
+        raise UserError(str(fault)) from fault
     print(out)
     return 0
 

@@ -65,13 +65,15 @@ def times(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Returns a stretch of time: '45 s', '12 min', '3 h 05 min', '2 d 4 h'."""
+    """Returns a stretch of time: '45 s', '2 min 15 s', '12 min', '3 h 05 min', '2 d 4 h'."""
     if seconds is None or not math.isfinite(seconds):
         return NOTHING
     if seconds < 9.95:
         return f"{seconds:.1f} s" if seconds % 1 else f"{seconds:.0f} s"
     if seconds < 99.5:
         return f"{seconds:.0f} s"
+    if seconds < 599.5:
+        return f"{round(seconds) // 60} min {round(seconds) % 60:02d} s"
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"

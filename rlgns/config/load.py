@@ -81,7 +81,7 @@ def to_yaml(config: Config) -> str:
     for section, values in to_dict(config).items():
         lines.append(f"{section}:")
         for key, value in values.items():
-            text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000)
+            text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
             lines.append(f"  {key}: {text.removesuffix('...' + chr(10)).strip()}")
     return "\n".join(lines) + "\n"
 
@@ -218,12 +218,14 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """Safe YAML in which a key given twice is an error; plain PyYAML keeps the last one silently."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key} is given twice", node.value[index][0].start_mark
-                )
+        keys: list[Any] = []
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
+            keys.append(key)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return mapping
 

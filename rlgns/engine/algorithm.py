@@ -38,7 +38,7 @@ class AtariPPO(Algorithm):
         """Builds runners and learner, and restores the newest checkpoint."""
         super().setup(config)
         self._run: Config = self.config.run_config
-        self._folder = RunFolder(self.config.folder)
+        self._folder = RunFolder(self.config.trial.folder)
         self._logged = self._folder.last_iteration()
         self._iterations_done = 0
         self._observations = 0
@@ -49,7 +49,7 @@ class AtariPPO(Algorithm):
         self._whole = True  # False while an iteration is under way: its state must not be saved
         self._saved_iteration = 0
         if not self.config.num_env_runners:
-            self.env_runner.share(self._learner.network)
+            self.env_runner.share(self._learner.network, self._learner.team)
         state = checkpoint.load_newest(self._folder.checkpoints_path)
         if state is not None:
             self._load(state)
@@ -79,7 +79,7 @@ class AtariPPO(Algorithm):
         self._seconds += iteration_s
         self._row = make_row(
             self._run,
-            game=self.config.game,
+            game=self.config.trial.game,
             iteration=self._iterations_done,
             observations=self._observations,
             optimizer_steps=self._optimizer_steps,
@@ -179,8 +179,8 @@ class AtariPPO(Algorithm):
     def _state(self) -> dict[str, Any]:
         return {
             "config": to_dict(self._run),
-            "game": self.config.game,
-            "num_actions": self.config.num_actions,
+            "game": self.config.trial.game,
+            "num_actions": self.config.trial.num_actions,
             "iteration": self._iterations_done,
             "observations": self._observations,
             "optimizer_steps": self._optimizer_steps,

@@ -10,17 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from agents.flat import equal_parts
 from agents.network import ActorCritic
 from agents.precision import autocast
 from agents.rollout import Rollout, RolloutRecorder
+from agents.team import Team
 from envs.vector import AtariEnvs, Episode
+from rlgns.config.schema import Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Played:
     """What one runner brings home from one iteration."""
 
-    rollout: Rollout
+    rollouts: list[Rollout]
+    """One per set of environments, in a fixed order."""
     episodes: list[Episode]
     weights_version: int
     """Version of the weights that every action of the rollout was drawn with."""
@@ -30,20 +34,19 @@ class Played:
 
 @final
 class Collector:
-    """Plays the same environments rollout after rollout with whatever weights the network holds."""
+    """Plays one set of environments, rollout after rollout, with whatever weights the network holds."""
 
-    def __init__(self, envs: AtariEnvs, network: ActorCritic, *, rollout_steps: int, precision: str, worker_index: int) -> None:
-        """Starts the games (staggered, see `envs.vector`)."""
+    def __init__(self, envs: AtariEnvs, network: ActorCritic, *, rollout_steps: int, precision: str, stream: int) -> None:
+        """Starts the games (staggered, see `envs.vector`). `stream` tells the random numbers of several collectors apart."""
         self._envs, self._network, self._precision = envs, network, precision
-        self._steps, self._worker_index = rollout_steps, worker_index
+        self._steps, self._stream = rollout_steps, stream
         self._device = next(network.parameters()).device
         self._observations = envs.reset()
         self._recorder = RolloutRecorder(rollout_steps, self._observations, ages(self._observations))
 
-    def collect(self, *, seed: int, iteration: int, weights_version: int) -> Played:
-        """Plays one rollout; its random numbers depend on (seed, iteration, worker) alone."""
-        began = time.perf_counter()
-        rng = np.random.default_rng([seed, iteration, self._worker_index])
+    def collect(self, *, seed: int, iteration: int) -> tuple[Rollout, list[Episode]]:
+        """Plays one rollout; its random numbers depend on (seed, iteration, stream) alone."""
+        rng = np.random.default_rng([seed, iteration, self._stream])
         episodes: list[Episode] = []
         recorder = self._recorder
         for _ in range(self._steps):
@@ -64,14 +67,7 @@ class Collector:
             )
             episodes += step.episodes
             self._observations = step.observations
-        rollout = recorder.finish(self._evaluate(self._observations)[1])
-        return Played(
-            rollout=rollout,
-            episodes=episodes,
-            weights_version=weights_version,
-            sample_s=time.perf_counter() - began,
-            worker_index=self._worker_index,
-        )
+        return recorder.finish(self._evaluate(self._observations)[1]), episodes
 
     def close(self) -> None:
         """Stops the emulators."""
@@ -90,6 +86,70 @@ class Collector:
         values = np.zeros(len(truncated), np.float32)
         values[truncated] = self._evaluate(final_observations[truncated])[1]
         return values
+
+
+@final
+class Collectors:
+    """Several collectors side by side, each with a thread and a share of the environments of its own.
+
+    Emulation of one set overlaps with the network's work for another, and nothing waits for anything within a rollout.
+    """
+
+    def __init__(
+        self, game: str, run: Config, network: ActorCritic, *, team: Team, worker_index: int, iteration: int, precision: str
+    ) -> None:
+        """Starts one runner's share of a run's environments.
+
+        Args:
+            game: ROM name.
+            run: The resolved configuration.
+            network: Plays.
+            team: Its threads; those that do not get equal shares of the environments stay idle.
+            worker_index: Of the runner.
+            iteration: Of the run; another one gives other random streams, so that nothing played before is repeated.
+            precision: `float32` or `bfloat16`.
+        """
+        num_envs = run.env.num_envs // max(1, run.engine.runners)
+        # On an accelerator one large batch is faster than several small ones, and the emulator's own threads do the rest.
+        shares = 1 if next(network.parameters()).is_cuda else equal_parts(num_envs, team.size)
+        emulator_threads = run.env.threads or max(1, team.size // shares)
+        self._team, self._worker_index, self._seed = team, worker_index, run.run.seed
+
+        def start(share: int) -> Collector:
+            stream = worker_index * shares + share
+            envs = AtariEnvs(
+                game,
+                run.env,
+                num_envs=num_envs // shares,
+                seed=run.run.seed,
+                worker_index=stream,
+                restarts=iteration,
+                threads=emulator_threads,
+            )
+            return Collector(
+                envs, network, rollout_steps=run.agent.rollout_steps, precision=precision, stream=stream
+            )
+
+        self._collectors = team.map(start, range(shares))
+
+    def play(self, *, iteration: int, weights_version: int) -> Played:
+        """Plays one rollout on every set of environments."""
+        began = time.perf_counter()
+        done = self._team.map(
+            lambda collector: collector.collect(seed=self._seed, iteration=iteration), self._collectors
+        )
+        return Played(
+            rollouts=[rollout for rollout, _ in done],
+            episodes=[episode for _, episodes in done for episode in episodes],
+            weights_version=weights_version,
+            sample_s=time.perf_counter() - began,
+            worker_index=self._worker_index,
+        )
+
+    def close(self) -> None:
+        """Stops the emulators."""
+        for collector in self._collectors:
+            collector.close()
 
 
 def draw_actions(

@@ -11,49 +11,72 @@ from ray.tune.registry import register_env
 
 from rlgns.config.schema import Config
 
+ENV = "rlgns"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """What sets one game's training apart from the others of a run."""
+
+    game: str
+    """ROM name."""
+    num_actions: int
+    """Of the game under the run's protocol."""
+    folder: str
+    """The run's folder, absolute."""
+    cpus: float
+    """CPUs for this game's learner and runners together."""
+    gpus: float = 0
+    """GPUs for this game's learner."""
+
 
 class AtariPPOConfig(AlgorithmConfig):
-    """An AlgorithmConfig that carries one game's resolved configuration; RLlib's own fields are derived from it."""
+    """An AlgorithmConfig that is wholly derived from `run_config`, `trials` and `game`.
+
+    Tune's `param_space` names these three; everything that RLlib itself reads follows from them.
+    """
 
     def __init__(self, algo_class: type | None = None) -> None:
-        """Starts empty; see `of`."""
+        """Starts empty; see `of` and `update_from_dict`."""
         from rlgns.engine.algorithm import AtariPPO
 
         super().__init__(algo_class or AtariPPO)
         self.run_config: Config | None = None
+        self.trials: dict[str, Trial] = {}
         self.game: str = ""
-        self.num_actions: int = 0
-        self.folder: str = ""
         self.learner_threads: int = 1
         self.runner_threads: int = 1
 
     @classmethod
-    def of(cls, run: Config, *, game: str, num_actions: int, folder: str, cpus: float, gpus: float = 0) -> AtariPPOConfig:
-        """Lays one game's run out over the CPUs and GPUs that it gets.
+    def of(cls, run: Config, trial: Trial) -> AtariPPOConfig:
+        """Makes the configuration of one game's training."""
+        return cls().update_from_dict({"run_config": run, "trials": {trial.game: trial}, "game": trial.game})
 
-        Args:
-            run: The resolved configuration.
-            game: ROM name.
-            num_actions: Of the game under the run's protocol.
-            folder: The run's folder, absolute.
-            cpus: CPUs for this game's learner and runners together.
-            gpus: GPUs for this game's learner.
-        """
+    def update_from_dict(self, config_dict: dict[str, Any]) -> AtariPPOConfig:
+        """Takes `run_config`, `trials` and `game` (among RLlib's own keys) and derives the rest."""
+        super().update_from_dict(config_dict)
+        if self.run_config is not None and self.game:
+            self._derive(self.run_config, self.trial)
+        return self
+
+    @property
+    def trial(self) -> Trial:
+        """The trial of this game."""
+        return self.trials[self.game]
+
+    def _derive(self, run: Config, trial: Trial) -> None:
         from rlgns.engine.runner import AtariRunner, observation_and_action_space
 
         runners = run.engine.runners
-        observation_space, action_space = observation_and_action_space(run, num_actions)
+        observation_space, action_space = observation_and_action_space(run, trial.num_actions)
         # With fewer CPUs than processes all share; Ray only needs the fractions to add up.
-        per_process = min(1.0, cpus / (runners + 1))
-        main = max(per_process, float(int(cpus - runners * per_process)))
-        name = f"rlgns/{game}"
-        register_env(name, _no_env)
-        config = cls()
-        config.run_config, config.game, config.num_actions, config.folder = run, game, num_actions, folder
-        config.learner_threads = run.engine.threads or max(1, int(cpus if runners == 0 else main))
-        config.runner_threads = config.learner_threads if runners == 0 else 1
-        config.environment(env=name, observation_space=observation_space, action_space=action_space)
-        config.env_runners(
+        per_process = min(1.0, trial.cpus / (runners + 1))
+        main = max(per_process, float(int(trial.cpus - runners * per_process)))
+        self.learner_threads = run.engine.threads or max(1, int(main))
+        self.runner_threads = max(1, int(per_process))
+        register_env(ENV, _no_env)
+        self.environment(env=ENV, observation_space=observation_space, action_space=action_space)
+        self.env_runners(
             env_runner_cls=AtariRunner,
             num_env_runners=runners,
             num_envs_per_env_runner=run.env.num_envs // max(1, runners),
@@ -61,30 +84,27 @@ class AtariPPOConfig(AlgorithmConfig):
             rollout_fragment_length=run.agent.rollout_steps,
             sample_timeout_s=run.engine.sample_timeout_s,
         )
-        config.learners(num_learners=0, num_gpus_per_learner=gpus)
-        config.resources(num_cpus_for_main_process=main)
-        config.training(
-            gamma=run.agent.gamma,
-            lr=run.agent.learning_rate,
-            train_batch_size_per_learner=run.rollout_observations,
+        self.learners(num_learners=0, num_gpus_per_learner=trial.gpus)
+        self.resources(num_cpus_for_main_process=main)
+        self.training(
+            gamma=run.agent.gamma, lr=run.agent.learning_rate, train_batch_size_per_learner=run.rollout_observations
         )
-        config.fault_tolerance(restart_failed_env_runners=True, delay_between_env_runner_restarts_s=0)
-        config.debugging(seed=run.run.seed, log_level="ERROR")
+        self.fault_tolerance(restart_failed_env_runners=True, delay_between_env_runner_restarts_s=0)
+        self.debugging(seed=run.run.seed, log_level="ERROR")
         # Runners have no state but their weights, which travel with each call.
-        config._dont_auto_sync_env_runner_states = True
-        return config
+        self._dont_auto_sync_env_runner_states = True
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Names the network's module and what it is built from."""
         from rlgns.engine.module import AtariModule
 
-        run = self.run_config
+        run, trial = self.run_config, self.trial
         assert run is not None
         return RLModuleSpec(
             module_class=AtariModule,
             model_config={
                 "network": dataclasses.asdict(run.network),
-                "num_actions": self.num_actions,
+                "num_actions": trial.num_actions,
                 "frame_stack": run.env.frame_stack,
                 "image_size": run.env.image_size,
             },

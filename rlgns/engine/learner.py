@@ -12,6 +12,7 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
 from agents.network import ActorCritic
 from agents.precision import choose_device, choose_precision, prepare_process
+from agents.team import Team
 from agents.update import Updater, annealed
 from rlgns.config.schema import Config
 from rlgns.engine.collect import Played
@@ -36,12 +37,14 @@ class AtariLearner(TorchLearner):
         self._measure = RideAlong(
             run.noise, batch_observations=run.batch_observations, minibatches=run.agent.minibatches
         )
+        self.team = Team(self.config.learner_threads)
         self._updater = Updater(
             self.network,
             run.agent,
             groups=run.groups_per_batch,
             precision=self.precision,
             on_groups=self._measure.on_groups if run.noise.enabled else None,
+            team=self.team if device.type == "cpu" else None,
         )
 
     def configure_optimizers(self) -> None:
@@ -78,7 +81,7 @@ class AtariLearner(TorchLearner):
         if run.agent.anneal:
             learning_rate = annealed(learning_rate, observations=observations, total_observations=run.run.observations)
         stats = self._updater.update(
-            [part.rollout for part in played],
+            [rollout for part in played for rollout in part.rollouts],
             learning_rate=learning_rate,
             seed=(run.run.seed, iteration),
             split_shuffled=self._measure.split_shuffled(iteration),

@@ -13,9 +13,9 @@ from ray.rllib.env.env_runner import EnvRunner
 
 from agents.network import ActorCritic
 from agents.precision import choose_precision, prepare_process
-from envs.vector import AtariEnvs
+from agents.team import Team
 from rlgns.config.schema import Config
-from rlgns.engine.collect import Collector, Played
+from rlgns.engine.collect import Collectors, Played
 
 
 class AtariRunner(EnvRunner):
@@ -29,16 +29,17 @@ class AtariRunner(EnvRunner):
         """Takes what RLlib's EnvRunnerGroup passes; starts nothing yet."""
         super().__init__(config=config, **kwargs)
         self._run: Config = config.run_config
-        self._game: str = config.game
-        self._num_actions: int = config.num_actions
+        self._game: str = config.trial.game
+        self._num_actions: int = config.trial.num_actions
         self._network: ActorCritic | None = None
-        self._collector: Collector | None = None
+        self._collectors: Collectors | None = None
+        self._team: Team | None = None
         if self.worker_index:
             prepare_process(config.runner_threads)
 
-    def share(self, network: ActorCritic) -> None:
-        """Plays with the learner's own network from now on: no weights are ever copied."""
-        self._network = network
+    def share(self, network: ActorCritic, team: Team) -> None:
+        """Plays with the learner's own network and threads from now on: no weights are ever copied."""
+        self._network, self._team = network, team
 
     def play(self, *, iteration: int, version: int, weights: ray.ObjectRef | None = None) -> Played:
         """Plays one rollout.
@@ -52,34 +53,22 @@ class AtariRunner(EnvRunner):
             self._network = build_network(self._run, self._num_actions)
         if weights is not None:
             self._network.load_state_dict(ray.get(weights))
-        if self._collector is None:
-            self._collector = self._start(self._network, iteration)
-        return self._collector.collect(seed=self._run.run.seed, iteration=iteration, weights_version=version)
+        if self._collectors is None:
+            self._collectors = Collectors(
+                self._game,
+                self._run,
+                self._network,
+                team=self._team or Team(self.config.runner_threads),
+                worker_index=self.worker_index,
+                iteration=iteration,
+                precision=choose_precision(self._run.engine.precision, next(self._network.parameters()).device),
+            )
+        return self._collectors.play(iteration=iteration, weights_version=version)
 
     def play_ref(self, *, iteration: int, version: int, weights: ray.ObjectRef) -> tuple[ray.ObjectRef, int, int]:
         """As `play`; leaves the rollout in the object store. Returns (reference, version, worker index)."""
         played = self.play(iteration=iteration, version=version, weights=weights)
         return ray.put(played), played.weights_version, self.worker_index
-
-    def _start(self, network: ActorCritic, iteration: int) -> Collector:
-        run = self._run
-        device = next(network.parameters()).device
-        envs = AtariEnvs(
-            self._game,
-            run.env,
-            num_envs=run.env.num_envs // max(1, run.engine.runners),
-            seed=run.run.seed,
-            worker_index=self.worker_index,
-            restarts=iteration,
-            threads=run.env.threads or self.config.runner_threads,
-        )
-        return Collector(
-            envs,
-            network,
-            rollout_steps=run.agent.rollout_steps,
-            precision=choose_precision(run.engine.precision, device),
-            worker_index=self.worker_index,
-        )
 
     def sample(self, **kwargs: Any) -> Any:
         """RLlib's name for `play`; not used, since a rollout needs to know its iteration and weights."""
@@ -102,8 +91,8 @@ class AtariRunner(EnvRunner):
 
     def stop(self) -> None:
         """Stops the emulators."""
-        if self._collector is not None:
-            self._collector.close()
+        if self._collectors is not None:
+            self._collectors.close()
 
 
 def observation_and_action_space(run: Config, num_actions: int) -> tuple[gym.Space, gym.Space]:

@@ -66,9 +66,12 @@ class Listeners(Listener):
         self._tell(lambda listener: listener.end(outcome))
 
     def _tell(self, call: Callable[[Listener], None]) -> None:
+        failed: list[str] = []
         for listener in list(self._listeners):
             try:
                 call(listener)
             except Exception as error:  # A dead terminal or a full disk under W&B must not stop training.
                 self._listeners.remove(listener)
-                self.message(f"{type(listener).__name__} failed and is switched off: {type(error).__name__}: {error}")
+                failed.append(f"{type(listener).__name__} is switched off, it failed: {type(error).__name__}: {error}")
+        for text in failed:  # Every round loses a listener, so this ends.
+            self.message(text)

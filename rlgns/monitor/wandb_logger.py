@@ -58,9 +58,8 @@ class WandbLogger(Listener):
                 continue
             cursor = Cursor(start.folder)
             if mode == "online" and run.resumed:
-                cursor.iteration = (
-                    run.starting_step - 1
-                )  # The server knows what it has, also where an upload was cut off.
+                # The server knows what it has, also where an upload was cut off.
+                cursor.iteration = run.starting_step - 1
             self._runs[start.game], self._cursors[start.game] = run, cursor
             for row in start.folder.rows():
                 self.row(start.game, row)
@@ -82,6 +81,10 @@ class WandbLogger(Listener):
         """Closes the W&B runs; waits for uploads, but not for long."""
         for run in self._runs.values():
             run.finish(exit_code=0 if outcome == "done" else 1)
+        if self._runs:
+            import wandb
+
+            wandb.teardown()  # An offline run's last rows reach the disk only when W&B's own process ends.
         self._runs, self._cursors = {}, {}
 
     def _init(self, start: RunStart, mode: Mode, why: str) -> tuple[Any, Mode, str]:
@@ -180,7 +183,7 @@ def logged_in() -> bool:
 
 
 def _quiet_wandb() -> Any:
-    """The client, told to print nothing: its hint at a product for language models is not for us (`agents` triggers it)."""
+    """The client, told to print nothing: a package named `agents` makes it recommend a product for language models."""
     import wandb
 
     wandb.setup(settings=wandb.Settings(silent=True))

@@ -13,7 +13,10 @@ Nothing here knows of Ray, files or environments.
 from rlgns.noise.design_effect import DesignEffect, DesignEffectTracker, design_effect, shuffled_noise_scale
 from rlgns.noise.interval import RatioInterval, fieller
 from rlgns.noise.ladder import LadderFit, fit_ladder
-from rlgns.noise.moments import Moments, Rung, gram, group_moments, mean_moments, moments_from_gram
+from rlgns.noise.moments import Moments, Rung, gram, group_moments, mean_moments, moments_from_gram, moments_from_sums
+from rlgns.noise.monitor import NoiseScaleMonitor
+from rlgns.noise.noise_dimension import covariance_sq_trace, noise_dimension, updates_to_resolve
+from rlgns.noise.time_ladder import TimeLadder, TimeLadderTracker, TimeRung, time_ladder
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
 
 __all__ = [
@@ -22,9 +25,14 @@ __all__ = [
     "LadderFit",
     "Moments",
     "NoiseScaleEstimate",
+    "NoiseScaleMonitor",
     "NoiseScaleTracker",
     "RatioInterval",
     "Rung",
+    "TimeLadder",
+    "TimeLadderTracker",
+    "TimeRung",
+    "covariance_sq_trace",
     "design_effect",
     "fieller",
     "fit_ladder",
@@ -32,5 +40,9 @@ __all__ = [
     "group_moments",
     "mean_moments",
     "moments_from_gram",
+    "moments_from_sums",
+    "noise_dimension",
     "shuffled_noise_scale",
+    "time_ladder",
+    "updates_to_resolve",
 ]

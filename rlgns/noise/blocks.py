@@ -1,8 +1,8 @@
 """Decayed sums of several quantities over a stream of measurements, with blocks that show how uncertain the sums are.
 
 Every measurement i has a weight n_i exp(-(N_now - N_i) / H): its observations, decayed by the observations since, H the
-horizon. All quantities share it, so that a ratio of sums compares like with like. Beside the sums over everything,
-the most recent past is kept in at most 64 blocks: enough to see scatter and drift, cheap enough to save with a checkpoint.
+horizon. All quantities share it, so that a ratio of sums compares like with like. Beside the sums over everything, the
+most recent past is kept in at most 64 blocks: enough to see scatter and drift, cheap enough to save with a checkpoint.
 
 A block starts as one measurement. When 64 are full, neighbours merge in pairs and blocks become twice as long, until
 a block spans H / 16 observations; from then on the oldest is dropped, which by then weighs less than exp(-4).
@@ -35,8 +35,7 @@ class BlockSums:
         self.horizon = horizon_observations
         self.weight = 0.0
         self.total: NDArray[np.float64] | None = None
-        # One entry per block, oldest first: observations, decayed weight, decayed weight times age, decayed sum of
-        # values. Decay is up to the block's own end.
+        # One entry per block, oldest first. Weights and sums of values are decayed up to the block's own end.
         self._observations: list[float] = []
         self._weights: list[float] = []
         self._values: list[NDArray[np.float64]] = []
@@ -115,5 +114,4 @@ class BlockSums:
             weights.append(self._weights[i] * decay + self._weights[i + 1])
             values.append(self._values[i] * decay + self._values[i + 1])
         self._observations, self._weights, self._values = observations, weights, values
-        # Half a measurement of slack, so that batches of nearly equal size fill blocks of equal count.
         self._block_observations = 2 * mean_observations

@@ -1,18 +1,19 @@
 r"""Design effect: what observations that share an environment cost.
 
-n observations in clusters (environments). sigma^2 = tr Cov of one observation's gradient; deff sigma^2 / n the variance of the mean of
-all n, so deff correlated observations are worth one independent one (Kish 1965; T steps of pairwise correlation rho: 1 + (T - 1) rho).
+n observations in clusters (environments). sigma^2 = tr Cov of one observation's gradient; deff sigma^2 / n the variance
+of the mean of all n, so deff correlated observations are worth one independent one (Kish 1965; T steps of pairwise
+correlation rho: 1 + (T - 1) rho).
 
-Split by environment, the group means are independent: E[trace_env] = deff sigma^2, the trace that counts.
-Split at random into equal groups of the n observations, the trace is the finite population's variance S2 whatever the group
+Split by environment, the group means are independent: E[trace_env] = deff sigma^2, the trace that counts. Split at
+random into equal groups of the n observations, the trace is the finite population's variance S2 whatever the group
 size: S2 = (1/(n-1)) sum_i |g_i - g_mean|^2, and E sum_i |g_i - g_mean|^2 = n sigma^2 - deff sigma^2, so
 
     E[trace_shuffled] = sigma^2 (n - deff) / (n - 1)
     sigma^2 = ((n - 1) trace_shuffled + trace_env) / n          solves both
     deff    = trace_env / sigma^2
 
-Both split the same |g_mean|^2 = grad_sq + trace / n, so the shuffled grad_sq is too large by sigma^2 (deff - 1) / (n - 1), and the
-shuffled noise scale can never exceed about n / (deff - 1), whatever the truth.
+Both split the same |g_mean|^2 = grad_sq + trace / n, so the shuffled grad_sq is too large by sigma^2 (deff - 1) / (n -
+1), and the shuffled noise scale can never exceed about n / (deff - 1), whatever the truth.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class DesignEffectTracker:
     """
 
     def __init__(self, horizon_observations: float | None = None, shuffled_horizon_observations: float | None = None):
-        """Starts empty; horizons as in NoiseScaleTracker, the second for the shuffled batches (None: the same as the first)."""
+        """Starts empty; horizons as in NoiseScaleTracker, the second for shuffled batches (None: same as the first)."""
         self._by_env = BlockSums(horizon_observations)
         self._shuffled = BlockSums(shuffled_horizon_observations or horizon_observations)
 

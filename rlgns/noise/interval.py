@@ -1,17 +1,20 @@
 r"""Fieller's confidence set for the ratio R of two means T (trace) and G (grad_sq), R known not to be negative.
 
-R is accepted where |T - R G| <= t sqrt(v(R)), v(R) = v_TT - 2 R v_TG + R^2 v_GG, t Student's two-sided quantile (Fieller 1954, "Some problems
-in interval estimation", JRSS B 16). Where G > t sqrt(v_GG) that is an interval [low, high]. Else |G|^2 is not resolved,
-every R above some low is accepted, and the answer is "at least low".
+R is accepted where |T - R G| <= t sqrt(v(R)), v(R) = v_TT - 2 R v_TG + R^2 v_GG, t Student's two-sided quantile
+(Fieller 1954, "Some problems in interval estimation", JRSS B 16). Where G > t sqrt(v_GG) that is an interval [low,
+high]. Else |G|^2 is not resolved, every R above some low is accepted, and the answer is "at least low".
 
-**The bound alone.** low is the smallest R >= 0 with T - R G <= t sqrt(v(R)). At the true R, T - R G has mean zero and variance v(R),
-so it exceeds t sqrt(v(R)) with probability (1 - level) / 2 and no more: the bound alone holds with (1 + level) / 2, 97.5 % at 95 %.
-Where G < 0 the bound is evaluated at G = 0: T - R G shrinks at every R, so more R are accepted, low can only fall, and
-the bound holds at least as often. (With G itself the set of R >= 0 could be empty.) The moments reported stay as measured.
+**The bound alone.** low is the smallest R >= 0 with T - R G <= t sqrt(v(R)). At the true R, T - R G has mean zero and
+variance v(R), so it exceeds t sqrt(v(R)) with probability (1 - level) / 2 and no more: the bound alone holds with (1 +
+level) / 2, 97.5 % at 95 %. Where G < 0 the bound is evaluated at G = 0: T - R G shrinks at every R, so more R are
+accepted, low can only fall, and the bound holds at least as often. (With G itself the set of R >= 0 could be empty.)
+The moments reported stay as measured.
 
-**Both together.** A set is wrong where its low lies above R or its high below: at most (1 - level) in all, whether or not the
-bounded ones are looked at apart. Among runs that are bounded by luck, where most are not, coverage is lower: those are the runs
-whose G came out too large. That is a property of every honest set of this kind (Gleser and Hwang 1987).
+**Both together.** A set is wrong where its low lies above R or its high below: 1 - level in all. Coverage is a property
+of the procedure: where most sets are unbounded, the few that are bounded are those whose G came out too large by luck,
+and looked at alone they cover less. No procedure that always gives a bounded interval can do better: its coverage is
+zero in the worst case (Gleser and Hwang 1987, Annals of Statistics 15), which is why a lower bound is a legitimate
+answer.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ def fit_ladder(rungs: Sequence[Rung]) -> LadderFit:
 
     Among exchangeable groups the law holds by construction: merging them gives |G|^2 + trace/B at every B, whatever the
     gradients are. A misfit is information only where merging is not exchangeable: along time (segments of T/4, T/2, T
-    steps of one environment), between a shuffled split and one by environments, or over updates whose parameters differ.
+    steps of one environment), between a shuffled split and one by environments, or over updates whose parameters
+    differ.
 
     Args:
         rungs: at least two sizes, each the average over many updates.

@@ -1,23 +1,26 @@
 r"""Covariance of weighted means of an autocorrelated, drifting stream, read from its blocks.
 
-Block j has n_j observations, weight W_j in the mean (W their sum), and means x_j. Scaled to equal noise, y_j = sqrt(n_j) x_j,
-the weighted mean is a . y with a_j = W_j / (W sqrt(n_j)). What matters is the noise of the stream's *slow* components, those that
-averaging does not remove. It is read from contrasts u . y, vectors of the length of a that
+Block j has n_j observations, weight W_j in the mean (W their sum), and means x_j. Scaled to equal noise, y_j =
+sqrt(n_j) x_j, the weighted mean is a . y with a_j = W_j / (W sqrt(n_j)). What matters is the noise of the stream's
+*slow* components, those that averaging does not remove. It is read from contrasts u . y, vectors of the length of a
+that
 
-- vary as slowly as can be: u = a * (a combination of the first cosines over the run), so that autocorrelation is in them
-  nearly as it is in the mean (Lazarus, Lewis, Stock, Watson 2018, "HAR Inference: Recommendations for Practice", Journal of
-  Business & Economic Statistics 36, the equal-weighted cosine estimator);
+- vary as slowly as can be: u = a * (a combination of the first cosines over the run), so that autocorrelation is in
+  them nearly as it is in the mean (Lazarus, Lewis, Stock, Watson 2018, "HAR Inference: Recommendations for Practice",
+  Journal of Business & Economic Statistics 36, the equal-weighted cosine estimator);
 - are orthogonal to each other and to a: under normal noise independent of the mean, each with its variance, so that
   Student's t with as many degrees of freedom as there are contrasts is the quantile;
 - are orthogonal to polynomials in time: a smooth drift of the truth, which is signal, does not count as noise.
 
 "Nearly" is not enough in a short run: the contrasts are faster than the mean itself, and see less of a positive
-autocorrelation. So the first autocorrelation rho of the blocks is measured (drift removed, corrected for what the removal takes from it), and the
-variance is multiplied by what a first-order autoregression with that rho has in a . y over what it has in u . y,
+autocorrelation. So the first autocorrelation rho of the blocks is measured (drift removed, corrected for what the
+removal takes from it), and the variance is multiplied by what a first-order autoregression with that rho has in a . y
+over what it has in u . y,
 
     (sum_jk a_j a_k rho^|j-k|) / mean over u of (sum_jk u_j u_k rho^|j-k|),
 
-where rho is positive. With uncorrelated blocks the factor is 1 to a few per cent; docs/measurement.md has the measured coverage.
+where rho is positive. With uncorrelated blocks the factor is 1 to a few per cent; docs/measurement.md has the measured
+coverage.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ MIN_BLOCKS = 4
 MAX_CONTRASTS = 10
 MAX_DRIFT_DEGREE = 5
 
-MIN_BLOCKS_FOR_AUTOCORRELATION = 16
+MIN_BLOCKS_FOR_AUTOCORRELATION = 24
+"""Fewer blocks show their autocorrelation too badly: the correction would mostly widen."""
+
 MAX_AUTOCORRELATION = 0.95
 
 

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 COLUMNS_PER_CHUNK = 16_384
-"""Columns per float32 product: 2e-7 of relative rounding at the full speed of float32 (float64 takes twice the time)."""
+"""Columns per float32 product: rounding of 2e-7 at the full speed of float32 (float64 takes twice the time)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,8 +153,53 @@ def group_moments(gradients: torch.Tensor | NDArray[Any], observations_per_group
     return moments_from_gram(gram(gradients), observations_per_group)
 
 
+def moments_from_sums(observations: Sequence[float], squared_norms: Sequence[float], off_diagonal: float) -> Moments:
+    """Moments of one batch whose groups may differ in size, from sums that need no group's gradient to be kept.
+
+    With n_k observations in group k and N = sum n_k, the cross terms weighted by n_j n_k have the mean |G|^2, and the
+    spread about the weighted mean g has E sum_k n_k |g_k - g|^2 = (M - 1) tr(Sigma):
+
+        grad_sq = sum_{j != k} n_j n_k <g_j, g_k> / (N^2 - sum n_k^2)
+        trace   = (sum n_k |g_k|^2 - N |g|^2) / (M - 1)
+
+    Args:
+        observations: [groups], n_k.
+        squared_norms: [groups], |g_k|^2.
+        off_diagonal: sum over ordered pairs j != k of n_j n_k <g_j, g_k>.
+
+    Returns:
+        The moments, `observations_per_group` the rounded mean; both NaN where a gradient was not finite.
+
+    Raises:
+        ValueError: fewer than two groups, or a group without observations.
+    """
+    sizes = np.array(observations, dtype=np.float64)
+    norms = np.array(squared_norms, dtype=np.float64)
+    groups = len(sizes)
+    if groups < 2:
+        raise ValueError(f"the noise scale needs at least 2 groups, got {groups}")
+    if not np.all(sizes > 0):
+        raise ValueError("every group needs observations")
+    total = float(sizes.sum())
+    b = max(1, round(total / groups))
+    if not (np.isfinite(norms).all() and math.isfinite(off_diagonal)):
+        return Moments(grad_sq=math.nan, trace=math.nan, groups=groups, observations_per_group=b)
+    squares = float(np.sum(sizes**2 * norms))
+    mean_sq = (squares + off_diagonal) / total**2
+    return Moments(
+        grad_sq=off_diagonal / float(total**2 - np.sum(sizes**2)),
+        trace=(float(np.sum(sizes * norms)) - total * mean_sq) / (groups - 1),
+        groups=groups,
+        observations_per_group=b,
+        ladder=(
+            Rung(batch_observations=b, grad_sq_norm=float(norms.mean())),
+            Rung(batch_observations=round(total), grad_sq_norm=mean_sq),
+        ),
+    )
+
+
 def mean_moments(several: Sequence[Moments]) -> Moments:
-    """Mean of the moments of batches that were split alike, e.g. of one iteration's batches. For display, not for tracking.
+    """Mean moments of batches that were split alike, e.g. those of one iteration. For display, not for tracking.
 
     Raises:
         ValueError: nothing to average, or batches that were split differently.
@@ -184,7 +229,7 @@ def mean_moments(several: Sequence[Moments]) -> Moments:
 
 
 def _ladder(products: NDArray[np.float64], b: int) -> tuple[Rung, ...]:
-    """Squared norms of the means of 1, 2, 4, ... neighbouring groups and of all; leftover groups of a size are dropped."""
+    """Squared norms of the means of 1, 2, 4, ... neighbouring groups and of all; leftover groups are dropped."""
     groups = products.shape[0]
     rungs = []
     for size in [2**k for k in range(groups.bit_length()) if 2**k < groups] + [groups]:

@@ -56,7 +56,8 @@ class NoiseScaleTracker:
     """Running estimate of B_simple = tr(Sigma) / |G|^2 (McCandlish et al. 2018, arXiv:1812.06162, equation 2.9).
 
     Both moments are summed with weights n exp(-age / H): n the observations of a measurement, age the observations
-    since, H the horizon. Where the truth moves, what is estimated is the ratio of the true moments under the same weights.
+    since, H the horizon. Where the truth moves, what is estimated is the ratio of the true moments under the same
+    weights.
     """
 
     def __init__(self, horizon_observations: float | None = None, level: float = 0.95) -> None:

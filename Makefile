@@ -1,0 +1,48 @@
+# Needs python3 (3.11 or newer) with its venv module, and make. Everything else goes into .venv, which is reused.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+TEST_WORKERS ?= 2
+
+# OpenMP threads that spin while they wait turn 3 s into 40 s on a busy machine
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: help train test check format bench clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@echo '  pass arguments on:  make train ARGS="--game breakout --observations 200000"'
+
+train: $(STAMP) ## install, then train PPO on Pong with a live noise scale; ends with a report
+	$(BIN)/python -m rlgns train $(ARGS)
+
+test: check ## install, then every check and test
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) $(ARGS)
+
+check: $(STAMP) ## the static part: format, lint, types, import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## format, and repair what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## throughput against peers
+	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+clean: ## remove .venv and caches, never runs/
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "rlgns: needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1 | head -n 1`; install one, or name it: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "rlgns: $(PYTHON) has no venv module; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@

@@ -1,0 +1,219 @@
+"""The noise scale for any torch loop: one backward pass per part of the batch instead of one for the whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+
+from rlgns.noise.moments import Moments, moments_from_sums
+from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
+
+ELEMENTS_PER_CHUNK = 1 << 20
+"""Elements widened to float64 at a time."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Step:
+    """What one step has seen so far. Gradients in `group` and `total` are sums weighted by observations."""
+
+    parts_per_group: int
+    observations_per_part: float | None
+    group: dict[torch.nn.Parameter, torch.Tensor] = field(default_factory=dict)
+    total: dict[torch.nn.Parameter, torch.Tensor] = field(default_factory=dict)
+    parts: int = 0
+    scale: float = 1.0
+    group_observations: float = 0.0
+    observations: list[float] = field(default_factory=list)
+    # Per group, on the parameters' device so that no step waits for it: |sum|^2, and <sum, sums of the groups before>.
+    squares: list[torch.Tensor] = field(default_factory=list)
+    crosses: list[torch.Tensor] = field(default_factory=list)
+
+
+@final
+class NoiseScaleMonitor:
+    """Measures the noise scale of a model's gradient while it trains.
+
+    The recipe, in place of `optimizer.zero_grad(); loss(batch).backward(); optimizer.step()`:
+
+        monitor = NoiseScaleMonitor(model, groups=8)
+        with monitor.step(observations=len(batch)):
+            for part in split(batch, 8): monitor.backward(loss(part))
+        optimizer.step(); monitor.estimate()
+
+    The parts must be independent of each other, and each loss the mean over its part. Observations that belong together
+    (steps of one environment, windows of one document) belong in one part. Parts of different sizes are told apart by
+    `backward(loss, observations=...)`. After the block every `p.grad` is the mean over the batch, as one backward pass
+    would have left it; what was in it before is dropped. Memory: two more gradients, whatever the number of groups.
+
+    With gradient accumulation every micro-batch is a part; `step(parts=32)` joins 32 of them into `groups` groups.
+    Under DistributedDataParallel a step sees this process's own gradient only inside `model.no_sync()`.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        groups: int = 8,
+        horizon_observations: float | None = None,
+        level: float = 0.95,
+    ) -> None:
+        """Attaches to a model; nothing of it is changed.
+
+        Args:
+            model: whose trainable parameters' gradients are measured.
+            groups: independent groups per step.
+            horizon_observations: observations after which a weight has fallen to 1/e; None: plain sums over everything.
+            level: confidence of the interval.
+
+        Raises:
+            ValueError: fewer than two groups, a horizon that is not positive, a level outside (0, 1).
+        """
+        if groups < 2:
+            raise ValueError(f"the noise scale needs at least 2 groups, got {groups}")
+        self._model = model
+        self._groups = groups
+        self._tracker = NoiseScaleTracker(horizon_observations, level)
+        self._step: _Step | None = None
+        self.moments: Moments | None = None
+        """Moments of the last step; None before the first, or where it had fewer than two whole groups."""
+
+    @contextmanager
+    def step(self, observations: float | None = None, parts: int | None = None) -> Iterator[None]:
+        """Around the backward passes of one optimizer step.
+
+        Args:
+            observations: in the whole step, the same in each part. Else give each `backward` its own; where neither is
+                given, a part counts as one observation, and the noise scale is in parts.
+            parts: backward passes in this step, a multiple of `groups`; None: as many as groups.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            ValueError: parts that cannot be joined into groups, or no observations.
+            RuntimeError: a step inside a step.
+        """
+        if self._step is not None:
+            raise RuntimeError("monitor.step() was entered inside another step")
+        parts = self._groups if parts is None else parts
+        if parts < self._groups or parts % self._groups:
+            raise ValueError(f"parts must be a multiple of the {self._groups} groups, got {parts}")
+        if observations is not None and observations <= 0:
+            raise ValueError(f"observations must be positive, got {observations}")
+        share = None if observations is None else observations / parts
+        self._step = step = _Step(parts_per_group=parts // self._groups, observations_per_part=share)
+        for parameter in self._model.parameters():
+            parameter.grad = None
+        try:
+            yield
+            self._finish(step)
+        finally:
+            self._step = None
+
+    def backward(
+        self, loss: torch.Tensor, observations: float | None = None, scaler: torch.amp.GradScaler | None = None
+    ) -> None:
+        """Backward pass of one part's mean loss.
+
+        Args:
+            loss: scalar, the mean over the part.
+            observations: in this part; None where `step` was told.
+            scaler: of automatic mixed precision. Gradients stay scaled for `scaler.step`; the moments are not scaled.
+
+        Raises:
+            RuntimeError: outside a step, or in one that has had all its parts.
+            ValueError: observations that are not positive or were also given to `step`, or a sparse gradient.
+        """
+        step = self._step
+        if step is None:
+            raise RuntimeError("monitor.backward() belongs inside `with monitor.step():`")
+        if step.parts == self._groups * step.parts_per_group:
+            raise RuntimeError(f"this step has had all its {step.parts} parts: tell step(parts=...)")
+        if observations is not None and (observations <= 0 or step.observations_per_part is not None):
+            raise ValueError(
+                f"observations must be positive and given once, to step or to backward, got {observations}"
+            )
+        weight = float(observations or step.observations_per_part or 1.0)
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        step.scale = 1.0 if scaler is None else float(scaler.get_scale())
+        step.parts += 1
+        step.group_observations += weight
+        for parameter in self._model.parameters():
+            gradient, parameter.grad = parameter.grad, None
+            if gradient is not None:
+                if gradient.is_sparse:
+                    raise ValueError("sparse gradients cannot be measured: use sparse=False")
+                # Half precision would overflow in the sum.
+                wide = torch.promote_types(gradient.dtype, torch.float32)
+                weighted = gradient.detach().to(wide) * weight
+                before = step.group.get(parameter)
+                step.group[parameter] = weighted if before is None else before.add_(weighted)
+        if step.parts % step.parts_per_group == 0:
+            _close_group(step)
+
+    def estimate(self, level: float | None = None) -> NoiseScaleEstimate:
+        """The noise scale as of now; see NoiseScaleTracker.estimate."""
+        return self._tracker.estimate(level)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured, as plain Python numbers and lists."""
+        return self._tracker.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state_dict` returned."""
+        self._tracker.load_state_dict(state)
+
+    def _finish(self, step: _Step) -> None:
+        """Leaves the mean gradient in the model and takes in the moments."""
+        whole_groups = len(step.observations)
+        complete = step.group_observations == 0
+        self.moments = None
+        if complete and whole_groups >= 2:
+            crosses = [float(cross) for cross in step.crosses]
+            self.moments = moments_from_sums(
+                observations=step.observations,
+                squared_norms=[
+                    float(square) / (n * step.scale) ** 2
+                    for square, n in zip(step.squares, step.observations, strict=True)
+                ],
+                off_diagonal=2 * math.fsum(crosses) / step.scale**2 if all(map(math.isfinite, crosses)) else math.nan,
+            )
+            self._tracker.update(self.moments)
+        if not complete:
+            _close_group(step)
+        observations = sum(step.observations)
+        for parameter, total in step.total.items():
+            parameter.grad = (total / observations).to(parameter.dtype)
+
+
+def _close_group(step: _Step) -> None:
+    """Takes the squared norm of the complete group and its inner product with those before it, and joins it to them."""
+    device = next(iter(step.group.values())).device if step.group else torch.device("cpu")
+    square = torch.zeros((), dtype=torch.float64, device=device)
+    cross = torch.zeros((), dtype=torch.float64, device=device)
+    for parameter, gradient in step.group.items():
+        square += _inner(gradient, gradient).to(device)
+        total = step.total.get(parameter)
+        if total is None:
+            step.total[parameter] = gradient
+        else:
+            cross += _inner(gradient, total).to(device)
+            total.add_(gradient)
+    step.squares.append(square)
+    step.crosses.append(cross)
+    step.observations.append(step.group_observations)
+    step.group = {}
+    step.group_observations = 0.0
+
+
+def _inner(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Inner product in float64 without a float64 copy of the whole."""
+    total = torch.zeros((), dtype=torch.float64, device=left.device)
+    pairs = zip(left.flatten().split(ELEMENTS_PER_CHUNK), right.flatten().split(ELEMENTS_PER_CHUNK), strict=True)
+    for a, b in pairs:
+        total += torch.dot(a.to(torch.float64), b.to(torch.float64))
+    return total

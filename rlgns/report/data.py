@@ -1,0 +1,194 @@
+"""From the rows of a run to what the report shows: series, the ladder's fit, the split of time. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rlgns.critical.advice import Advice, twice_envs
+
+Rows = Sequence[Mapping[str, Any]]
+
+LAST_PART = 0.2
+"""Share of the rows, the newest, whose ladders are averaged for the fit."""
+
+SERIES = (
+    "score_mean",
+    "human_normalised_score",
+    "noise/scale",
+    "noise/scale_low",
+    "noise/scale_high",
+    "noise/policy/scale",
+    "noise/value/scale",
+    "noise/design_effect",
+    "critical_batch/predicted",
+    "critical_batch/low",
+    "critical_batch/high",
+    "critical_batch/run_average",
+    "batch_observations",
+    "throughput/observations_per_s",
+)
+"""Keys that the report has as a series against observations."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunData:
+    """One run as read from its folder."""
+
+    label: str
+    """The game; with the folder's name where that tells runs of one game apart."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    rows: Rows = ()
+
+    @property
+    def last(self) -> Mapping[str, Any]:
+        """The newest row; empty before the first."""
+        return self.rows[-1] if self.rows else {}
+
+    @property
+    def advice(self) -> Advice:
+        """What twice the environments would buy at the end of the run."""
+        batch = self.last.get("batch_observations")
+        if not batch:
+            return Advice()
+        names = ("critical_batch/low", "critical_batch/predicted", "critical_batch/high")
+        low, predicted, high = (self.last.get(name) for name in names)
+        return twice_envs(low, predicted, high, batch)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LadderFit:
+    r"""Squared norm of a batch's gradient against its size, and the law E|g_B|^2 = |G|^2 + trace/B through it.
+
+    McCandlish et al. 2018, arXiv:1812.06162, appendix A.1. Least squares on relative residuals,
+    for the norms span decades.
+    """
+
+    batch_observations: tuple[float, ...]
+    """B of each rung, ascending."""
+    grad_sq_norm: tuple[float, ...]
+    """Mean of |g_B|^2 over the newest rows."""
+    grad_sq: float
+    """|G|^2; may be negative."""
+    trace: float
+    """tr(Sigma) per observation."""
+    misfit: float
+    """Largest relative distance of a rung from the law."""
+    rows: int
+    """Rows that were averaged."""
+
+    @property
+    def noise_scale(self) -> float | None:
+        """Trace / |G|^2 in observations; None where either is not positive."""
+        return self.trace / self.grad_sq if self.grad_sq > 0 and self.trace > 0 else None
+
+    def law(self, batch: float) -> float:
+        """Returns E|g_B|^2 at B = `batch`."""
+        return self.grad_sq + self.trace / batch
+
+
+def thinned(rows: Rows, most: int) -> Rows:
+    """Returns at most `most` rows, evenly spaced, the first and the last among them."""
+    if len(rows) <= most:
+        return rows
+    picks = np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))
+    return [rows[pick] for pick in picks]
+
+
+def column(rows: Rows, key: str) -> list[float | None]:
+    """Returns a key's values, None where a row has none."""
+    values = [row.get(key) for row in rows]
+    return [value if isinstance(value, int | float) and math.isfinite(value) else None for value in values]
+
+
+def fit_ladder(rows: Rows) -> LadderFit | None:
+    """Fits the law to the mean ladder of the newest rows; None where fewer than 2 sizes were measured."""
+    newest = rows[-max(1, math.ceil(LAST_PART * len(rows))) :] if rows else []
+    norms: dict[float, list[float]] = {}
+    ladders = [row.get("noise/ladder") or [] for row in newest]
+    for rung in (rung for ladder in ladders for rung in ladder):
+        if rung["grad_sq_norm"] is not None:
+            norms.setdefault(float(rung["batch_observations"]), []).append(float(rung["grad_sq_norm"]))
+    sizes = np.array(sorted(norms))
+    means = np.array([np.mean(norms[size]) for size in sizes])
+    if len(sizes) < 2 or not (means > 0).all():
+        return None
+    design = np.stack([np.ones_like(sizes), 1 / sizes], axis=1) / means[:, None]
+    (grad_sq, trace), *_ = np.linalg.lstsq(design, np.ones_like(means), rcond=None)
+    misfit = np.abs((grad_sq + trace / sizes) / means - 1).max()
+    return LadderFit(
+        batch_observations=tuple(sizes.tolist()),
+        grad_sq_norm=tuple(means.tolist()),
+        grad_sq=float(grad_sq),
+        trace=float(trace),
+        misfit=float(misfit),
+        rows=sum(bool(ladder) for ladder in ladders),
+    )
+
+
+def time_split(rows: Rows) -> dict[str, float]:
+    """Returns the seconds spent on `sample`, `learn`, `measure` and `other`; empty before the first row.
+
+    An iteration lasts from the row before to its own. Measuring is part of `throughput/learn_s` and is taken out of it.
+    """
+    split = dict.fromkeys(("sample", "learn", "measure", "other"), 0.0)
+    before = 0.0
+    for row in rows:
+        seconds = max(0.0, row["seconds"] - before)
+        before = row["seconds"]
+        sample, learn = row["throughput/sample_s"] or 0.0, row["throughput/learn_s"] or 0.0
+        measure = min(learn, (row["noise/overhead_fraction"] or 0.0) * seconds)
+        split["sample"] += sample
+        split["learn"] += learn - measure
+        split["measure"] += measure
+        split["other"] += max(0.0, seconds - sample - learn)
+    return split if rows else {}
+
+
+def describe(run: RunData, most: int = 2000) -> dict[str, Any]:
+    """Returns the numbers behind a run's part of the report, JSON types only.
+
+    Args:
+        run: The run.
+        most: Points per series.
+    """
+    rows = thinned(run.rows, most)
+    fit, advice = fit_ladder(run.rows), run.advice
+    series = {key: column(rows, key) for key in SERIES}
+    return {
+        "label": run.label,
+        "run": run.about,
+        "config": run.config,
+        "final": {key: value for key, value in run.last.items() if not isinstance(value, list)},
+        "series": {
+            "observations": column(rows, "observations"),
+            **{key: values for key, values in series.items() if any(value is not None for value in values)},
+        },
+        "ladder": None
+        if fit is None
+        else {
+            "batch_observations": list(fit.batch_observations),
+            "grad_sq_norm": list(fit.grad_sq_norm),
+            "grad_sq": fit.grad_sq,
+            "trace": fit.trace,
+            "noise_scale": fit.noise_scale,
+            "misfit": fit.misfit,
+            "rows": fit.rows,
+        },
+        "time_s": time_split(run.rows),
+        "advice": {
+            "factor": advice.factor,
+            "step_ratio": [advice.step_ratio_low, advice.step_ratio, advice.step_ratio_high],
+            "observation_ratio": [
+                advice.observation_ratio_low,
+                advice.observation_ratio,
+                advice.observation_ratio_high,
+            ],
+            "sentence": advice.sentence(interval=True),
+        },
+    }

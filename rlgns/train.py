@@ -1,0 +1,161 @@
+"""Training, from a configuration to a report: the parts in the order in which they meet."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from agents.network import ActorCritic
+from agents.precision import choose_device
+from envs.protocols import PROTOCOLS
+from envs.vector import num_actions
+from rlgns import hardware
+from rlgns.config.load import from_dict, to_dict
+from rlgns.config.schema import Config
+from rlgns.engine import checkpoint
+from rlgns.engine.trials import Outcome, run_trials
+from rlgns.errors import UserError
+from rlgns.folder import RunFolder
+from rlgns.monitor.listener import Listener, Listeners, RunStart
+from rlgns.monitor.terminal import make_terminal
+from rlgns.monitor.wandb_logger import WandbLogger
+from rlgns.report import summary, write_report
+
+DONE, FAULT, INTERRUPTED = 0, 3, 130
+PACKAGES = ("rlgns", "torch", "ray", "gymnasium", "ale-py", "wandb", "numpy")
+
+
+def train(config: Config, out: Path, *, resume: bool = False) -> int:
+    """Trains each game of a configuration.
+
+    Args:
+        config: The resolved configuration.
+        out: The run's folder; with several games each has a folder of its own in it.
+        resume: Go on with the run in `out` instead; `config` is not read then.
+
+    Returns:
+        The exit code: 0 done, 3 stopped by a fault after saving, 130 interrupted after saving.
+
+    Raises:
+        UserError: The configuration cannot work on this machine or the folder cannot be written; nothing was trained.
+    """
+    if resume:
+        return _resume(out)
+    check(config)
+    several = len(config.run.games) > 1
+    starts = []
+    for game in config.run.games:
+        folder = RunFolder(out / game if several else out)
+        about = describe(config, game)
+        folder.create(to_dict(config), about)
+        starts.append(RunStart(game=game, folder=folder, config=config, wandb_id=about["wandb_id"]))
+    return _session(starts, out)
+
+
+def resume(out: Path) -> int:
+    """Goes on with the run or runs in a folder: same configuration, W&B id, x-axis and noise-scale sums.
+
+    Returns the exit code, as `train` does. Raises UserError where there is no run or its checkpoints are torn.
+    """
+    return _resume(Path(out))
+
+
+def _resume(out: Path) -> int:
+    starts = []
+    for folder in RunFolder.find(out):
+        config, about = from_dict(folder.config()), folder.about()
+        check(config)
+        checkpoint.load_newest(folder.checkpoints_path)  # a torn one is told before anything starts
+        folder.drop_torn_line()
+        starts.append(
+            RunStart(
+                game=about["game"],
+                folder=folder,
+                config=config,
+                wandb_id=about["wandb_id"],
+                resumed=True,
+                first_row=folder.last_row(),
+            )
+        )
+    return _session(starts, out)
+
+
+def check(config: Config) -> None:
+    """Finds out, before anything is written, what would fail later. Raises UserError."""
+    try:
+        choose_device(config.engine.device)
+        for game in config.run.games:
+            ActorCritic(
+                config.network,
+                num_actions=num_actions(game, config.env.protocol),
+                frame_stack=config.env.frame_stack,
+                image_size=config.env.image_size,
+            )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def describe(config: Config, game: str) -> dict[str, Any]:
+    """Returns what a run's config.yaml says beside its configuration."""
+    return {
+        "game": game,
+        "wandb_id": secrets.token_hex(4),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "protocol": PROTOCOLS[config.env.protocol].describe(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "git": _commit(),
+        "hardware": hardware.detect().as_dict(),
+    }
+
+
+def _session(starts: list[RunStart], out: Path) -> int:
+    config = starts[0].config
+    terminal = make_terminal(config)
+    listener = Listeners([terminal, WandbLogger(config.wandb, terminal.message)])
+    listener.message(f"{PROTOCOLS[config.env.protocol].describe()}")
+    listener.start(starts)
+    outcome = Outcome(faults={"": "ended by an error"})
+    try:
+        unfinished = [start for start in starts if not _finished(start)]
+        outcome = run_trials(unfinished, listener) if unfinished else Outcome()
+    finally:
+        listener.end("interrupted" if outcome.interrupted else "fault" if outcome.faults else "done")
+    folders = [start.folder for start in starts]
+    _write_reports(folders, out, listener)
+    print(summary(folders))
+    return _conclude(outcome, out, terminal)
+
+
+def _finished(start: RunStart) -> bool:
+    return start.first_row is not None and start.first_row["observations"] >= start.config.run.observations
+
+
+def _write_reports(folders: list[RunFolder], out: Path, listener: Listener) -> None:
+    try:
+        for folder in folders:
+            write_report([folder], folder.report_path)
+        if len(folders) > 1:
+            write_report(folders, out / "report.html")
+    except (OSError, UserError) as error:  # a run is not lost for want of its picture
+        listener.message(f"no report: {error} (try again with: rlgns report {out})")
+
+
+def _conclude(outcome: Outcome, out: Path, terminal: Listener) -> int:
+    for game, fault in outcome.faults.items():
+        terminal.message(f"rlgns: {game}: {fault}")
+    if outcome.faults or outcome.interrupted:
+        terminal.message(f"saved; go on with: rlgns train --resume {out}")
+    return INTERRUPTED if outcome.interrupted else FAULT if outcome.faults else DONE
+
+
+def _commit() -> str:
+    """The source's git commit, `+` where it was changed since; empty outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

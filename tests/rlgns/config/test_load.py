@@ -1,0 +1,224 @@
+"""Presets, files, overrides and conversions; every mistake is one line."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs.games import GAMES
+from rlgns.config import load
+from rlgns.config.convert import convert
+from rlgns.config.schema import Config
+from rlgns.errors import UserError
+
+
+def resolved(*files: str | Path, **overrides: Any) -> Config:
+    return load.resolve(files, {key.replace("__", "."): value for key, value in overrides.items()}, has_gpu=False)
+
+
+def test_every_preset_resolves_and_gives_its_name_to_the_experiment() -> None:
+    assert set(load.presets()) == {"ppo", "a2c-paper", "quick"}
+    for name in load.presets():
+        assert resolved(name).run.name == name
+
+
+def test_ppo_preset_is_the_defaults() -> None:
+    config = resolved("ppo")
+    assert dataclasses.replace(config, run=dataclasses.replace(config.run, name="")) == Config()
+
+
+def test_a2c_preset_is_the_papers() -> None:
+    agent = resolved("a2c-paper").agent
+    assert (agent.algorithm, agent.rollout_steps, agent.optimizer, agent.gae_lambda) == ("a2c", 5, "rmsprop", 1.0)
+    assert not agent.normalise_advantages
+    assert not agent.clip_value
+
+
+def test_without_a_file_the_hardware_decides() -> None:
+    assert load.resolve(has_gpu=False).run.name == "quick"
+    assert load.resolve(has_gpu=True).run.name == "ppo"
+
+
+def test_overrides_win_over_the_file_and_the_file_over_its_base(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: a2c-paper\nagent: {gamma: 0.9, value_coefficient: 0.25}\nnetwork:\n")
+    config = resolved(file, agent__gamma="0.8", network__channels="16, 32,32", run__games="MsPacman,pong")
+    assert (config.agent.gamma, config.agent.value_coefficient, config.agent.algorithm) == (0.8, 0.25, "a2c")
+    assert config.network.channels == (16, 32, 32)
+    assert config.run.games == ("ms_pacman", "pong")
+    assert config.run.name == "mine"
+
+
+def test_a_base_may_lie_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "under.yaml").write_text("agent: {gamma: 0.5}\n")
+    (tmp_path / "over.yaml").write_text("base: under.yaml\nrun: {seed: 3}\n")
+    config = resolved(tmp_path / "over.yaml")
+    assert (config.agent.gamma, config.run.seed) == (0.5, 3)
+
+
+def test_a_runs_own_file_starts_a_run_with_the_same_settings(tmp_path: Path) -> None:
+    config = resolved("quick", run__seed=7)
+    saved = {"config": load.to_dict(config), "run": {"game": "pong", "versions": {"torch": "2"}}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(saved))
+    assert resolved(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"env.num_env": 8}, ("env.num_env", "env.num_envs")),
+        ({"evn.num_envs": 8}, ("evn.num_envs", "env.num_envs")),
+        ({"seed": 8}, ("seed", "unknown key", "run.seed")),
+        ({"env.num_envs": "abc"}, ("env.num_envs: 'abc' is not a whole number",)),
+        ({"env.num_envs": "8.5"}, ("env.num_envs: '8.5' is not a whole number",)),
+        ({"env.num_envs": True}, ("env.num_envs: True is not a whole number",)),
+        ({"env.num_envs": "9" * 5000}, ("env.num_envs", "is not a whole number")),
+        ({"env.num_envs": None}, ("env.num_envs: None is not a whole number",)),
+        ({"env.num_envs": 0}, ("env.num_envs must be positive, got 0",)),
+        ({"env.num_envs": -8}, ("env.num_envs must be positive, got -8",)),
+        ({"run.observations": "-1"}, ("run.observations must be positive, got -1",)),
+        ({"agent.rollout_steps": 0}, ("agent.rollout_steps must be positive",)),
+        ({"agent.minibatches": 5}, ("agent.minibatches must divide env.num_envs", "got 5 and 8", "nearest", "4")),
+        ({"agent.minibatches": 8}, ("noise.groups", "at least 2 environments", "--noise.enabled false")),
+        ({"noise.groups": 1}, ("noise.groups must be at least 2",)),
+        ({"engine.runners": 3}, ("engine.runners must divide env.num_envs", "got 3 and 8")),
+        ({"agent.learning_rate": "nan"}, ("agent.learning_rate: 'nan' is not a finite number",)),
+        ({"agent.learning_rate": "1e999"}, ("agent.learning_rate: '1e999' is not a finite number",)),
+        ({"agent.learning_rate": [1]}, ("agent.learning_rate: [1] is not a finite number",)),
+        ({"noise.enabled": "maybe"}, ("noise.enabled: 'maybe' is not true or false",)),
+        ({"noise.enabled": 2}, ("noise.enabled: 2 is not true or false",)),
+        ({"wandb.mode": False}, ("wandb.mode: False is not text",)),
+        ({"network.channels": "16,x"}, ("network.channels: 'x' is not a whole number",)),
+        ({"network.channels": "16"}, ("equally long",)),
+        ({"network.channels": ""}, ("equally long",)),
+        ({"env.image_size": 20}, ("env.image_size 20 is too small for network.kernels",)),
+        ({"run.games": "pongg"}, ("unknown game 'pongg'", "did you mean pong?")),
+        ({"run.games": ""}, ("run.games must name at least one game",)),
+        ({"run.games": "pong,Pong"}, ("run.games must name each game once",)),
+        ({"run.seed": 2**40}, ("run.seed must lie between 0 and",)),
+        ({"agent.algorithm": "a2c"}, ("agent.epochs 1",)),
+        ({"env.protocol": "sticky"}, ("env.protocol must be one of baselines, machado",)),
+    ],
+)
+def test_a_mistake_is_one_line_naming_key_and_value(overrides: dict[str, Any], words: tuple[str, ...]) -> None:
+    with pytest.raises(UserError) as caught:
+        load.resolve(["ppo"], overrides)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"env: {num_envs: 8", ("not valid YAML", "line ")),
+        (b"env:\n\tnum_envs: 8\n", ("not valid YAML", "line 2, column 1")),
+        (b"- env\n", ("must be sections", "list")),
+        (b"just words\n", ("must be sections", "str")),
+        (b"env: 8\n", ("env: 8 is not a section",)),
+        (b"enf: {num_envs: 8}\n", ("unknown section 'enf'", "did you mean env?")),
+        (b"1: {num_envs: 8}\n", ("unknown section 1",)),
+        (b"env: {num_env: 8}\n", ("env.num_env: unknown key", "env.num_envs")),
+        (b"env: {num_envs: 8}\nenv: {image_size: 84}\n", ("env is given twice", "line 2")),
+        (b"env:\n  num_envs: 8\n  num_envs: 9\n", ("num_envs is given twice", "line 3")),
+        (b"? [a, b]\n: 1\n", ("not valid YAML",)),
+        (b"\xff\xfe\x00", ("UTF-8",)),
+        (b"env: \x00\n", ("not valid YAML",)),
+        (b"run: {name: !!python/object:os.system x}\n", ("not valid YAML",)),
+        (b"run: {name: 2024-99-99}\n", ("not valid YAML",)),
+        (b"[" * 5000, ("not valid YAML",)),
+        (b"base: ppoo\n", ("unknown preset 'ppoo'", "did you mean ppo?")),
+        (b"base: 3\n", ("base: 3 is not the name",)),
+        (b"base: broken.yaml\n", ("leads back to itself",)),
+    ],
+)
+def test_a_broken_file_is_one_line(tmp_path: Path, content: bytes, words: tuple[str, ...]) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load.resolve([file])
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no configuration file .*none\.yaml; presets: a2c-paper, ppo, quick"):
+        load.resolve([tmp_path / "none.yaml"])
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        load.resolve([tmp_path])
+    with pytest.raises(UserError, match=r"unknown preset 'quik' \(did you mean quick\?\)"):
+        load.resolve(["quik"])
+
+
+def test_yaml_anchors_and_merges_work(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("env: &e {num_envs: 16}\nagent: {gamma: 0.5}\n")
+    (tmp_path / "merged.yaml").write_text("network: {<<: {hidden: 64}, hidden: 128}\n")
+    assert resolved(tmp_path / "mine.yaml").env.num_envs == 16
+    assert resolved(tmp_path / "merged.yaml").network.hidden == 128
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "ppo.yaml").write_text("")
+    assert resolved(tmp_path / "ppo.yaml") == resolved("ppo")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("10_000", int, 10_000),
+        ("3e6", int, 3_000_000),
+        (2.0, int, 2),
+        ("1e-5", float, 1e-5),
+        (3, float, 3.0),
+        ("off", bool, False),
+        ("TRUE", bool, True),
+        ("", str, ""),
+        ("4, 5", tuple[int, ...], (4, 5)),
+        (4, tuple[int, ...], (4,)),
+        ("", tuple[str, ...], ()),
+    ],
+)
+def test_conversions(text: Any, kind: Any, value: Any) -> None:
+    converted = convert("a.b", text, kind)
+    assert (converted, type(converted)) == (value, type(value))
+
+
+def sections() -> st.SearchStrategy[Config]:
+    """Configurations far from the defaults in every kind of value."""
+
+    def build(minibatches: int, envs: int, games: list[str], tags: list[str], rate: float, name: str) -> Config:
+        base = Config()
+        return dataclasses.replace(
+            base,
+            run=dataclasses.replace(base.run, games=tuple(games), name=name),
+            env=dataclasses.replace(base.env, num_envs=2 * minibatches * envs),
+            agent=dataclasses.replace(base.agent, minibatches=minibatches, learning_rate=rate, anneal=envs % 2 == 0),
+            wandb=dataclasses.replace(base.wandb, tags=tuple(tags)),
+        )
+
+    games = st.lists(st.sampled_from(sorted(GAMES)), min_size=1, max_size=4, unique=True)
+    rates = st.floats(min_value=1e-12, max_value=1e3, allow_subnormal=False)
+    sizes = st.integers(1, 50)
+    return st.builds(build, sizes, sizes, games, st.lists(st.text(max_size=8), max_size=3), rates, st.text(max_size=12))
+
+
+@given(sections())
+def test_plain_data_and_back(config: Config) -> None:
+    tree = load.to_dict(config)
+    assert load.from_dict(tree) == config
+    assert load.from_dict(yaml.safe_load(yaml.safe_dump(tree))) == config
+    assert load.from_dict(yaml.safe_load(load.to_yaml(config))) == config
+
+
+def test_every_declared_type_can_be_converted() -> None:
+    for section, kind in load.section_types().items():
+        for key, hint in get_type_hints(kind).items():
+            default = getattr(getattr(Config(), section), key)
+            assert convert(f"{section}.{key}", default, hint) == default

@@ -1,0 +1,91 @@
+"""The trade-off of eq. 2.11 and its wording."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlgns.critical import Advice, observation_ratio, step_ratio, twice_envs
+
+sizes = st.floats(1e-3, 1e9)
+
+
+@given(critical=sizes, batch=sizes, factor=st.floats(1.01, 100))
+def test_ratios_follow_the_papers_equations(critical: float, batch: float, factor: float) -> None:
+    def steps(b: float) -> float:
+        return 1 + critical / b
+
+    def observations(b: float) -> float:
+        return 1 + b / critical
+
+    assert step_ratio(critical, batch, factor) == pytest.approx(steps(factor * batch) / steps(batch), rel=1e-6)
+    assert observation_ratio(critical, batch, factor) == pytest.approx(
+        observations(factor * batch) / observations(batch), rel=1e-6
+    )
+
+
+@given(critical=sizes, more=st.floats(1.001, 1e3), batch=sizes)
+def test_both_ratios_fall_as_the_critical_batch_grows(critical: float, more: float, batch: float) -> None:
+    assert 0.5 <= step_ratio(critical * more, batch) <= step_ratio(critical, batch) <= 1
+    assert 1 <= observation_ratio(critical * more, batch) <= observation_ratio(critical, batch) <= 2
+
+
+def test_ends() -> None:
+    assert (step_ratio(0, 256), observation_ratio(0, 256)) == (1, 2)
+    assert (step_ratio(math.inf, 256), observation_ratio(math.inf, 256)) == (0.5, 1)
+    assert (step_ratio(256, 256), observation_ratio(256, 256)) == (0.75, 1.5)
+    with pytest.raises(ValueError, match="batch > 0"):
+        step_ratio(1, 0)
+
+
+def test_interval_is_ordered_and_holds_the_estimate() -> None:
+    advice = twice_envs(280, 410, 640, 256)
+    assert advice.step_ratio_low is not None
+    assert advice.step_ratio is not None
+    assert advice.step_ratio_high is not None
+    assert advice.step_ratio_low < advice.step_ratio < advice.step_ratio_high
+    assert advice.observation_ratio == pytest.approx((1 + 512 / 410) / (1 + 256 / 410))
+    assert advice.sentence() == "twice the environments: 1.4x fewer steps for 1.4x the observations"
+    assert advice.sentence(interval=True) == (
+        "twice the environments: 1.4x (1.4x to 1.6x) fewer steps for 1.4x (1.3x to 1.5x) the observations"
+    )
+
+
+@pytest.mark.parametrize("high", [None, math.inf, math.nan])
+@pytest.mark.parametrize("mid", [None, 5000.0, math.nan])
+def test_a_lower_bound_is_worded_as_a_bound(mid: float | None, high: float | None) -> None:
+    advice = twice_envs(900, mid, high, 256)
+    assert advice.step_ratio is None
+    assert advice.step_ratio_low is None
+    assert advice.step_ratio_high == step_ratio(900, 256)
+    assert advice.sentence(interval=True) == (
+        "twice the environments: at least 1.6x fewer steps for at most 1.2x the observations"
+    )
+
+
+@pytest.mark.parametrize(
+    "ends", [(None, None, None), (math.nan, 5.0, 9.0), (0.0, None, None), (-3.0, 4.0, None), (9.0, 5.0, 3.0)]
+)
+def test_where_nothing_is_known(ends: tuple[float | None, ...]) -> None:
+    advice = twice_envs(*ends, 256)
+    assert advice.sentence() == "not enough measurements yet"
+    assert advice.observation_ratio is None
+    assert advice.hours(3600) == ""
+    assert advice == Advice()
+
+
+def test_negative_lower_end_counts_as_zero() -> None:
+    advice = twice_envs(-50, 100, 300, 256)
+    assert advice.step_ratio_high == 1
+    assert advice.observation_ratio_high == 2
+
+
+def test_hours() -> None:
+    assert twice_envs(256, 256, 256, 256).hours(7200) == (
+        "what takes 2 h 00 min now would take 3 h 00 min at the same observations/s, "
+        "1 h 30 min if 2x the environments play 2x the observations/s"
+    )
+    assert "at most 3 h 00 min" in twice_envs(256, None, None, 256).hours(7200)

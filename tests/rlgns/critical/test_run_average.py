@@ -1,0 +1,51 @@
+"""The run average of appendix D."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from rlgns.critical import RunAverage
+
+
+def test_a_constant_noise_scale_is_its_own_average() -> None:
+    average = RunAverage()
+    for batch in (10, 100, 1000):
+        average.update(410.0, batch, 16)
+    assert average.value == pytest.approx(410)
+
+
+def test_weights_against_full_batch_time() -> None:
+    """dS = (1 + N/B) ds: of two stretches of equal step counts, the noisier one made less progress and weighs less."""
+    average = RunAverage()
+    average.update(100.0, 100.0, 10)  # 5 full-batch steps
+    average.update(300.0, 100.0, 10)  # 2.5 full-batch steps
+    assert average.min_steps == pytest.approx(7.5)
+    assert average.min_observations == pytest.approx(5 * 100 + 2.5 * 300)
+    assert average.value == pytest.approx((5 * 100 + 2.5 * 300) / 7.5)
+
+
+@pytest.mark.parametrize("unknown", [None, math.nan, math.inf, 0.0, -5.0])
+def test_steps_without_a_noise_scale_are_left_out(unknown: float | None) -> None:
+    average = RunAverage()
+    average.update(unknown, 100, 10)
+    assert math.isnan(average.value)
+    average.update(50.0, 100, 10)
+    average.update(unknown, 100, 1000)
+    assert average.value == pytest.approx(50)
+
+
+def test_state_goes_on() -> None:
+    whole, first, second = RunAverage(), RunAverage(), RunAverage()
+    for average in (whole, first):
+        average.update(100.0, 64, 4)
+    second.load_state_dict(first.state_dict())
+    for average in (whole, second):
+        average.update(900.0, 64, 4)
+    assert second.value == whole.value
+
+
+def test_bad_sizes() -> None:
+    with pytest.raises(ValueError, match="batch > 0"):
+        RunAverage().update(1.0, 0, 1)

@@ -1,0 +1,138 @@
+"""What a person sees: plain lines in a pipe, a table that fits on a terminal."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rlgns.config.schema import Config, RunConfig
+from rlgns.monitor.listener import Listener, RunStart
+from rlgns.monitor.terminal import LiveTerminal, PlainTerminal, Progress, make_terminal, noise_scale_of
+from tests.rows import make_null_row, make_row, make_run
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+GAMES = ("pong", "montezuma_revenge", "breakout")
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def starts(tmp_path: Path, config: Config) -> list[RunStart]:
+    return [
+        RunStart(game=game, folder=make_run(tmp_path / game, []), config=config, wandb_id=game)
+        for game in config.run.games
+    ]
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config(run=RunConfig(games=GAMES, observations=204_800))
+
+
+def test_plain_lines_every_few_seconds(tmp_path: Path, config: Config) -> None:
+    clock, stream = Clock(), io.StringIO()
+    terminal = make_terminal(config, stream, clock=clock)
+    assert isinstance(terminal, PlainTerminal)
+    terminal.start(starts(tmp_path, config))
+    for iteration in range(1, 101):
+        clock.now += 0.5
+        for game in GAMES:
+            terminal.row(game, make_row(iteration, game=game))
+    terminal.message("two\nlines")
+    terminal.end("done")
+    text = stream.getvalue()
+    assert not CONTROL.search(text)
+    lines = text.splitlines()
+    progress = [line for line in lines if line.startswith("pong: ") and "score" in line]
+    assert len(progress) == 10 + 1  # 50 seconds at one line in 5, and the newest row at the end.
+    assert "two lines" in lines
+    assert progress[0] == (
+        "pong: 1,024 of 204,800 observations, score -, 320 observations/s, noise scale measuring, critical batch -, "
+        "batch 256, 5 min 00 s left"  # of three games, of which this is the first row
+    )
+    assert "102,400 of 204,800 observations" in progress[-1]
+    advice = [line for line in lines if "twice the environments" in line or "not enough" in line]
+    assert advice
+    assert len(advice) <= 3 * len(GAMES)
+
+
+def test_plain_row_with_nothing_known(tmp_path: Path, config: Config) -> None:
+    stream = io.StringIO()
+    terminal = make_terminal(config, stream, clock=Clock())
+    terminal.start(starts(tmp_path, config))
+    terminal.row("pong", make_null_row())
+    assert "None" not in stream.getvalue()
+    assert "noise scale measuring" in stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_table_fits(tmp_path: Path, config: Config, width: int) -> None:
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    clock = Clock()
+    terminal = LiveTerminal(config, console, clock=clock)
+    terminal.start(starts(tmp_path, config))
+    clock.now += 60
+    terminal.row("pong", make_row(150))
+    terminal.row("montezuma_revenge", make_row(10, game="montezuma_revenge"))
+    terminal.end("done")
+    page = Console(width=width, file=io.StringIO(), color_system=None)
+    with page.capture() as captured:
+        page.print(terminal.render())
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    if width >= 80:
+        for part in ("pong", "320", "at least", "256", "observations", "left"):
+            assert part in text
+        assert "twice the environments: 1." in " ".join(text.split())
+        assert "breakout: starting" in text
+        assert noise_scale_of(make_row(150)) in text
+    if width == 120:
+        for title in ("observations/s", "critical batch", "montezuma_revenge"):
+            assert title in text
+
+
+def test_a_real_terminal_gets_the_live_table(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    reader, writer = pty.openpty()
+    with os.fdopen(reader, "rb", buffering=0), os.fdopen(writer, "w") as stream:
+        assert isinstance(make_terminal(config, stream), LiveTerminal)
+        monkeypatch.setenv("TERM", "dumb")
+        assert isinstance(make_terminal(config, stream), PlainTerminal)
+
+
+def test_time_left_goes_by_todays_pace(config: Config) -> None:
+    clock = Clock()
+    progress = Progress(config, clock)
+    for game in GAMES:
+        progress.start(game, make_row(100) if game == "pong" else None)
+    assert progress.seconds_left() is None
+    clock.now += 10
+    progress.row("pong", make_row(110))
+    done, total = 110 * 1024, 3 * 204_800
+    assert progress.done == done
+    assert progress.seconds_left() == pytest.approx((total - done) / (10 * 1024 / 10))
+    clock.now += 10
+    progress.row("pong", make_row(201))
+    assert progress.done == 204_800
+
+
+def test_a_listener_that_does_nothing() -> None:
+    listener = Listener()
+    listener.start([])
+    listener.row("pong", make_row(1))
+    listener.message("x")
+    listener.end("done")

@@ -1,0 +1,170 @@
+"""Weights & Biases with its real client, offline and against a server that is not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+
+from rlgns.config.schema import Config, RunConfig, WandbConfig
+from rlgns.folder import RunFolder
+from rlgns.monitor.listener import RunStart
+from rlgns.monitor.wandb_logger import WandbLogger, choose_mode, env_id, flatten, logged_in
+from tests.rows import make_row, make_run
+from tests.wandb_files import history, records
+
+
+@pytest.fixture(autouse=True)
+def _no_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+def start_of(folder: RunFolder, *, game: str = "pong", resumed: bool = False) -> RunStart:
+    config = Config(run=RunConfig(games=(game,), seed=7, name="quick"))
+    return RunStart(game=game, folder=folder, config=config, wandb_id=f"id{game}", resumed=resumed)
+
+
+def log(folder: RunFolder, iterations: range, *, resumed: bool = False, mode: str = "offline") -> list[str]:
+    said: list[str] = []
+    logger = WandbLogger(WandbConfig(mode=mode, tags=("mine",)), said.append)
+    logger.start([start_of(folder, resumed=resumed)])
+    for iteration in iterations:
+        row = make_row(iteration)
+        folder.append(row)
+        logger.row("pong", row)
+    logger.end("done")
+    return said
+
+
+def files_of(folder: RunFolder) -> list[Path]:
+    return sorted(folder.path.glob("wandb/*run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def test_offline_run_holds_everything(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "pong", [])
+    (line,) = log(folder, range(1, 6), mode="auto")
+    assert line.startswith("W&B: offline (not logged in")
+    assert f"wandb sync {folder.path}/wandb/offline-run-*" in line
+    (path,) = files_of(folder)
+    rows = history(path)
+    assert [row["_step"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["observations"] for row in rows] == [row["observations"] for row in folder.rows()]
+    assert rows[4]["noise/ladder/256"] == folder.rows()[4]["noise/ladder"][-1]["grad_sq_norm"]
+    assert "score_mean" not in rows[0]
+    assert "score_mean" in rows[4]
+
+    kinds = {record.WhichOneof("record_type"): record for record in records(path)}
+    run = kinds["run"].run
+    assert (run.run_id, run.display_name, run.run_group, run.job_type) == ("idpong", "pong__quick__7", "quick", "train")
+    assert (run.project, list(run.tags)) == ("rlgns", ["pong", "baselines", "quick", "mine"])
+    config = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert (config["exp_name"], config["env_id"], config["seed"]) == ("quick", "PongNoFrameskip-v4", 7)
+    metrics = [record.metric for record in records(path) if record.WhichOneof("record_type") == "metric"]
+    assert "observations" in [metric.name for metric in metrics]
+    assert [metric.step_metric for metric in metrics if metric.glob_name == "*"] == ["observations"]
+
+
+def test_resume_goes_on_without_gap_or_overlap(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "pong", [])
+    log(folder, range(1, 5))
+    folder.append(make_row(5))  # W&B did not get this one: the kill came between.
+    log(folder, range(6, 8), resumed=True)
+    folder.drop_after(6)  # The newest checkpoint is older than what was logged: training repeats iteration 7.
+    log(folder, range(7, 10), resumed=True)
+    paths = files_of(folder)
+    assert [[row["_step"] for row in history(path)] for path in paths] == [[1, 2, 3, 4], [5, 6, 7], [8, 9]]
+    ids = [r.run.run_id for path in paths for r in records(path) if r.WhichOneof("record_type") == "run"]
+    assert set(ids) == {"idpong"}
+
+
+def test_several_games_at_once(tmp_path: Path) -> None:
+    folders = {game: make_run(tmp_path / game, [], game=game) for game in ("pong", "breakout")}
+    said: list[str] = []
+    logger = WandbLogger(WandbConfig(mode="offline"), said.append)
+    logger.start([start_of(folder, game=game) for game, folder in folders.items()])
+    for iteration in (1, 2):
+        for game in folders:
+            logger.row(game, make_row(iteration, game=game))
+    logger.end("interrupted")
+    assert len(said) == 1
+    for folder in folders.values():
+        (path,) = files_of(folder)
+        assert [row["_step"] for row in history(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("mode", ["online", "auto"])
+def test_unreachable_server_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    folder = make_run(tmp_path / "pong", [])
+    (line,) = log(folder, range(1, 3), mode=mode)
+    assert line.startswith("W&B: offline (http://127.0.0.1:9 cannot be reached)")
+    (path,) = files_of(folder)
+    assert [row["_step"] for row in history(path)] == [1, 2]
+
+
+def test_client_that_cannot_start_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "x")
+    folder = make_run(tmp_path / "pong", [])
+    said: list[str] = []
+    logger = WandbLogger(WandbConfig(mode="offline", project="not/a:project"), said.append)
+    logger.start([start_of(folder)])
+    logger.row("pong", make_row(1))
+    logger.end("done")
+    assert len(said) == 1
+    assert said[0].startswith("W&B is off for pong: ")
+    assert "\n" not in said[0]
+
+
+def test_disabled_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_run(tmp_path / "pong", [])
+    assert log(folder, range(1, 3), mode="disabled") == []
+    assert not folder.wandb_path.exists()
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert choose_mode("auto") == ("disabled", "WANDB_MODE is disabled")
+    assert choose_mode("offline")[0] == "offline"
+
+
+def test_login_is_found_without_asking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert not logged_in()
+    monkeypatch.setenv("WANDB_API_KEY", "malformed")
+    assert not logged_in()
+    monkeypatch.delenv("WANDB_API_KEY")
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {'a' * 40}\n")
+    assert logged_in()
+
+
+def test_flatten() -> None:
+    row: dict[str, Any] = {
+        "game": "pong",
+        "iteration": 3,
+        "noise/resolved": True,
+        "noise/scale": None,
+        "noise/ladder": [
+            {"batch_observations": 32, "grad_sq_norm": 2.0},
+            {"batch_observations": 64, "grad_sq_norm": None},
+        ],
+        "noise/layers": [{"layer": "conv1", "grad_sq": 1.0, "trace": 3.0, "scale": None}],
+    }
+    assert flatten(row) == {
+        "iteration": 3,
+        "noise/resolved": True,
+        "noise/ladder/32": 2.0,
+        "noise/layers/conv1/grad_sq": 1.0,
+        "noise/layers/conv1/trace": 3.0,
+    }
+
+
+def test_env_id() -> None:
+    assert env_id("ms_pacman", "baselines") == "MsPacmanNoFrameskip-v4"
+    assert env_id("pong", "machado") == "ALE/Pong-v5"

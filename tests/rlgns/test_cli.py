@@ -1,0 +1,244 @@
+"""The command line: results on standard output, each mistake one line on standard error, exit codes, nothing left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rlgns import cli, commands
+from rlgns.config.load import resolve, to_dict
+from rlgns.errors import FaultError, UserError
+from rlgns.folder import RunFolder
+from rlgns.monitor.keys import REQUIRED
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def rlgns(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the real command in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "rlgns", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+MISTAKES = [
+    ("", "which command?"),
+    ("trian", "unknown command 'trian' (did you mean train?)"),
+    ("train --game pongg", "unknown game 'pongg' (did you mean pong?)"),
+    ("train --config quik", "unknown preset 'quik' (did you mean quick?)"),
+    ("train --config none.yaml", "no configuration file none.yaml"),
+    ("train --env.num_env 8", "env.num_env: unknown key (did you mean env.num_envs?)"),
+    ("train --num-envs 8", "(did you mean --env.num_envs?)"),
+    ("train --obs 8", "(did you mean --observations?)"),
+    ("train --env.num_envs", "--env.num_envs needs a value"),
+    ("train --env.num_envs --seed 3", "--env.num_envs needs a value"),
+    ("train --env.num_envs 8 --env.num_envs=16", "--env.num_envs is given twice"),
+    ("train --env.num_envs abc", "env.num_envs: 'abc' is not a whole number"),
+    ("train --seed abc", "run.seed: 'abc' is not a whole number"),
+    ("train --seed 1 --run.seed 2", "--seed and --run.seed are the same setting"),
+    ("train --observations 0", "run.observations must be positive, got 0"),
+    ("train --observations -5", "run.observations must be positive, got -5"),
+    ("train --runners -1", "engine.runners must be zero or positive, got -1"),
+    ("train --config ppo --agent.minibatches 3", "agent.minibatches must divide env.num_envs"),
+    ("train --config ppo --agent.minibatches 8", "noise.groups"),
+    ("train --game", "--game"),
+    ("train pong", "unknown argument 'pong'"),
+    ("train --resume none --seed 3 --env.num_envs 8", "leave out --seed, --env.num_envs"),
+    ("train --config ppo --out file/run", "file/run: cannot be written: Not a directory"),
+    ("train --config ppo --out file", "file: cannot be written: File exists"),
+    ("train --config ppo --out /proc/rlgns", "/proc/rlgns: cannot be written"),
+    ("train --config ppo --out full", "rlgns train --resume full"),
+    ("train --config ppo --out " + "x" * 300, "cannot be written: File name too long"),
+    ("config --out here", "unknown argument '--out'"),
+    ("evaluate", "CHECKPOINT"),
+    ("evaluate none --episodes 0", "--episodes must be positive, got 0"),
+    ("evaluate none --episodes many", "--episodes: 'many' is not a whole number"),
+    ("evaluate none --seed -1", "--seed must be zero or positive, got -1"),
+    ("report", "DIR"),
+    ("report none", "cannot read none"),
+    ("report none --env.num_envs 8", "takes no settings such as --env.num_envs"),
+    ("games --all", "unknown argument '--all'"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), MISTAKES)
+def test_a_mistake_is_one_line_exit_code_2_and_leaves_nothing(
+    line: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "metrics.jsonl").touch()
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(line.split()) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("rlgns: ")
+    assert output.err.count("\n") == 1
+    assert words in output.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_broken_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.yaml").write_text("env: {num_envs: [8\nagent:\n")
+    assert cli.main(["train", "--config", "broken.yaml"]) == 2
+    assert "broken.yaml: is not valid YAML: line" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.yaml"]
+
+
+def test_the_real_command_fails_without_a_traceback() -> None:
+    finished = rlgns("train", "--game", "breakot")
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == (
+        "rlgns: run.games: unknown game 'breakot' (did you mean breakout?); `rlgns games` lists all 57\n"
+    )
+
+
+def test_light_commands_import_nothing_heavy() -> None:
+    program = (
+        "import sys; from rlgns.cli import main; assert main(['games']) == 0; "
+        "heavy = {'torch', 'ray', 'wandb', 'plotly', 'numpy'} & set(sys.modules); assert not heavy, heavy"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_openmp_threads_do_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert cli.main(["games"]) == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_games_lists_all_with_scores_and_goals(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["games"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 58
+    pong = next(line for line in lines if line.startswith("pong ")).split()
+    assert pong[1:4] == ["Pong", "-20.7", "14.6"]
+    assert pong[5:] == ["-19", "0", "19"]
+    assert any(line.startswith("surround ") for line in lines)
+
+
+def test_config_prints_yaml_that_can_be_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["config", "--config", "ppo", "--game", "pong", "MsPacman", "--seed", "5", "--agent.gamma=0.9"]
+    assert cli.main(arguments) == 0
+    text = capsys.readouterr().out
+    (tmp_path / "again.yaml").write_text(text)
+    expected = resolve(["ppo"], {"run.games": "pong,ms_pacman", "run.seed": 5, "agent.gamma": 0.9})
+    assert yaml.safe_load(text) == to_dict(expected)
+    assert resolve([tmp_path / "again.yaml"]) == expected
+    for line in ("# rollout     1,024", "# batch       256", "# groups      2", "# iterations  9,766", "# hardware "):
+        assert line in text
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A run of three iterations without a checkpoint."""
+    folder = RunFolder(tmp_path / "run")
+    folder.create(to_dict(resolve(["ppo"])), {"game": "pong"})
+    for iteration in (1, 2, 3):
+        numbers = {"iteration": iteration, "observations": 1024 * iteration, "seconds": 2.0 * iteration}
+        folder.append({**dict.fromkeys(REQUIRED), "game": "pong", **numbers, "score_mean": -20.5})
+    return folder.path
+
+
+def test_report_writes_a_page_or_prints_numbers(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", str(run_folder)]) == 0
+    assert capsys.readouterr().out == f"{run_folder / 'report.html'}\n"
+    assert "<html" in (run_folder / "report.html").read_text(encoding="utf-8")
+    assert cli.main(["report", str(run_folder), str(run_folder), "--out", "two.html"]) == 0
+    assert capsys.readouterr().out == "two.html\n"
+    assert cli.main(["report", str(run_folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("report run --json --out x.html", "leave out --json or --out"),
+        ("report run --out /proc/rlgns.html", "/proc/rlgns.html"),
+        ("evaluate run", "checkpoint"),
+        ("evaluate none", "none"),
+        ("train --config ppo --out run", "rlgns train --resume run"),
+    ],
+)
+def test_mistakes_about_runs(run_folder: Path, line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(run_folder.rglob("*"))
+    assert cli.main(line.split()) == 2
+    output = capsys.readouterr()
+    assert (output.out, output.err.count("\n")) == ("", 1)
+    assert words in output.err
+    assert sorted(run_folder.rglob("*")) == before
+
+
+def test_overrides_may_stand_anywhere() -> None:
+    options, overrides = cli.parse(["train", "--agent.clip", "-1", "--game", "pong", "qbert", "--wandb.tags=a=b,c"])
+    assert options.game == ["pong", "qbert"]
+    assert overrides == {"agent.clip": "-1", "wandb.tags": "a=b,c"}
+
+
+@pytest.mark.parametrize("command", ["", "train", "config", "evaluate", "report", "games", "doctor"])
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*command.split(), "--help"])
+    assert caught.value.code == 0
+    assert "usage: rlgns" in capsys.readouterr().out
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    program = f"{sys.executable} -m rlgns games | head -n 1"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", program], capture_output=True, env=environment, check=False
+    )
+    assert (finished.returncode, finished.stderr) == (0, b"")
+
+
+def test_the_default_folder_is_named_after_game_or_experiment() -> None:
+    from rlgns.commands import default_out
+
+    one = default_out(resolve(["quick"]))
+    two = default_out(resolve(["quick"], {"run.games": "pong,qbert"}))
+    assert (one.parts[0], one.name[:5], two.name[:6]) == ("runs", "pong-", "quick-")
+
+
+def test_claimed_folder_is_made_and_may_exist_when_empty(tmp_path: Path) -> None:
+    from rlgns.commands import claim_folder
+
+    claim_folder(tmp_path / "a" / "b")
+    claim_folder(tmp_path / "a" / "b")
+    (tmp_path / "a" / "b" / "x").touch()
+    with pytest.raises(UserError, match="is not empty"):
+        claim_folder(tmp_path / "a" / "b")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (UserError("two\nlines"), 2, "rlgns: two lines\n"),
+        (FaultError("the disk is full"), 3, "rlgns: the disk is full\n"),
+        (KeyboardInterrupt(), 130, "rlgns: interrupted\n"),
+    ],
+)
+def test_exit_codes(
+    raised: BaseException, code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> int:
+        raise raised
+
+    monkeypatch.setattr(commands, "run", stop)
+    assert cli.main(["games"]) == code
+    assert capsys.readouterr().err == line

@@ -1,0 +1,79 @@
+"""The doctor: real checks on this machine, and each kind of trouble that can be made here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import socket
+from pathlib import Path
+
+import pytest
+
+from rlgns import cli, doctor
+from rlgns.doctor import FAIL, OK, WARN
+
+
+def test_every_check_has_one_line_and_none_breaks(tmp_path: Path) -> None:
+    findings = list(doctor.check_machine(tmp_path / "runs"))
+    names = ["python", "packages", "versions", "memory", "shm", "folder", "ports", "roms", "torch", "wandb"]
+    assert [finding.name for finding in findings] == names
+    for finding in findings:
+        assert finding.status in (OK, WARN, FAIL)
+        assert "\n" not in finding.describe()
+        assert "the check itself failed" not in finding.text
+        assert finding.status == OK or finding.remedy
+
+
+def test_the_pins_are_those_of_the_project_file() -> None:
+    assert set(doctor.pinned_versions()) == {"torch", "ray", "gymnasium", "ale-py", "wandb"}
+    assert doctor.check_versions().status == OK
+
+
+def test_another_version_than_the_pinned_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pins = ["torch==0.0.1", "ray[rllib]==0.0.2", "nothing-of-this-name==1; python_version>'3'", "numpy>=2"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: pins)
+    finding = doctor.check_versions()
+    assert finding.status == FAIL
+    assert "where 0.0.1 is pinned" in finding.text
+    assert "where 0.0.2 is pinned" in finding.text
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    assert doctor.check_folder(tmp_path / "not" / "there").status == OK
+    finding = doctor.check_folder(Path("/proc/rlgns"))
+    assert finding.status == FAIL
+    assert "--out" in finding.remedy
+    (tmp_path / "file").touch()
+    assert doctor.check_folder(tmp_path / "file" / "runs").status == FAIL
+
+
+def test_a_port_in_use_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(doctor, "_RAY_PORTS", {server.getsockname()[1]: "dashboard"})
+        finding = doctor.check_ports()
+    assert finding.status == WARN
+    assert "(dashboard)" in finding.text
+
+
+def test_missing_roms_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALE_ROMS_DIR", str(tmp_path))
+    finding = doctor.check_roms()
+    assert finding.status == FAIL
+    assert "pong" in finding.text
+    assert finding.remedy == "unset ALE_ROMS_DIR"
+
+
+def test_a_check_that_breaks_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> doctor.Finding:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(doctor, "check_torch", broken)
+    finding = next(finding for finding in doctor.check_machine(tmp_path) if finding.name == "torch")
+    assert finding.status == FAIL
+    assert finding.text == "the check itself failed: RuntimeError: two lines"
+
+
+def test_the_command_says_how_many_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--out", "/proc/rlgns"]) == 2
+    output = capsys.readouterr()
+    assert "fail  folder" in output.out
+    assert output.err == "rlgns: 1 of 10 checks failed; their remedies are above\n"

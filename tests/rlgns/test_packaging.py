@@ -1,0 +1,42 @@
+"""What the project file says about packages, pins and ignored files is what lies in the folder."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from rlgns import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_every_package_is_listed() -> None:
+    folders = {
+        path.parent.relative_to(ROOT) for top in ("agents", "envs", "rlgns") for path in ROOT.glob(f"{top}/**/*.py")
+    }
+    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(".".join(folder.parts) for folder in folders)
+    for folder in folders:
+        assert (ROOT / folder / "__init__.py").is_file()
+
+
+def test_the_version_is_said_once_more_and_the_same() -> None:
+    assert PROJECT["project"]["version"] == __version__
+
+
+def test_what_decides_results_and_checks_is_pinned_exactly() -> None:
+    requirements = PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["dev"]
+    pinned = {re.split(r"[\[=<>]", requirement)[0] for requirement in requirements if "==" in requirement}
+    assert {"torch", "ray", "gymnasium", "ale-py", "wandb", "ruff", "mypy", "pytest", "import-linter"} <= pinned
+
+
+@pytest.mark.parametrize("path", ["envs/vector.py", "agents/update.py", "rlgns/cli.py", "configs/presets/ppo.yaml"])
+def test_no_source_is_ignored(path: str) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "check-ignore", "--no-index", "-q", path]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 1

@@ -1,0 +1,95 @@
+"""Synthetic rows of metrics.jsonl: a run with a known course, for tests of what shows rows."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+from rlgns.folder import RunFolder
+from rlgns.monitor.keys import BY_NAME, REQUIRED
+
+
+def make_row(iteration: int, *, of: int = 200, game: str = "pong", batch: int = 256, seed: int = 0) -> dict[str, Any]:
+    """One plausible row: nothing known at first, then a lower bound, then a narrowing interval; the score climbs."""
+    draw = random.Random(1000 * seed + iteration)
+    done = iteration / of
+    scale = 150 * 12**done * math.exp(draw.gauss(0, 0.05))
+    width = 0.15 + 1.5 / math.sqrt(iteration)
+    resolved = iteration > of // 10
+    measured = iteration > 2
+    grad_sq = 1e-3 * 20**-done
+    trace = scale * grad_sq
+    ladder = [
+        {"batch_observations": size, "grad_sq_norm": (grad_sq + trace / size) * math.exp(draw.gauss(0, 0.1))}
+        for size in (batch // 8, batch // 4, batch // 2, batch)
+    ]
+    low = scale * math.exp(-width) if measured else None
+    return {
+        "game": game,
+        "iteration": iteration,
+        "observations": iteration * 4 * batch,
+        "frames": iteration * 16 * batch,
+        "optimizer_steps": iteration * 16,
+        "seconds": 3.2 * iteration,
+        "batch_observations": batch,
+        "rollout_observations": 4 * batch,
+        "learning_rate": 2.5e-4 * (1 - done),
+        "score_mean": -21 + 30 / (1 + math.exp(6 - 10 * done)) + draw.gauss(0, 0.2) if iteration > 3 else None,
+        "score_episodes": iteration,
+        "human_normalised_score": 0.9 * done if iteration > 3 else None,
+        "loss/policy": draw.gauss(0, 0.01),
+        "loss/value": 0.5,
+        "entropy": 1.79 * (1 - done / 2),
+        "approx_kl": 0.01,
+        "clip_fraction": 0.1,
+        "explained_variance": done,
+        "grad_norm": 0.5,
+        "throughput/observations_per_s": 4 * batch / 3.2,
+        "throughput/sample_s": 1.3,
+        "throughput/learn_s": 1.8,
+        "noise/overhead_fraction": 0.012,
+        "noise/grad_sq": grad_sq,
+        "noise/trace": trace,
+        "noise/scale": scale if resolved else None,
+        "noise/scale_low": low,
+        "noise/scale_high": scale * math.exp(width) if resolved else None,
+        "noise/resolved": resolved,
+        "noise/updates": 4 * iteration,
+        "noise/design_effect": 4.2 if measured else None,
+        "noise/ladder": ladder,
+        "critical_batch/predicted": scale if resolved else None,
+        "critical_batch/low": low,
+        "critical_batch/high": scale * math.exp(width) if resolved else None,
+        "critical_batch/run_average": scale * 0.7 if resolved else None,
+        "advice/twice_envs_step_ratio": 0.6 if resolved else None,
+        "advice/twice_envs_observation_ratio": 1.2 if resolved else None,
+    }
+
+
+def make_null_row(iteration: int = 1) -> dict[str, Any]:
+    """A row in which everything is null that may be."""
+    row = make_row(iteration)
+    return {name: None if BY_NAME[name].nullable else row[name] for name in REQUIRED} | {
+        "noise/resolved": False,
+        "noise/ladder": [],
+    }
+
+
+def make_run(path: Path, rows: list[dict[str, Any]], *, game: str = "pong", seed: int = 0) -> RunFolder:
+    """A run's folder with these rows."""
+    folder = RunFolder(path)
+    about = {
+        "game": game,
+        "wandb_id": "abc123",
+        "created": "2026-01-02 03:04:05",
+        "preset": "quick",
+        "protocol": "baselines: no sticky actions, up to 30 no-ops, a lost life ends the return, raw score",
+        "versions": {"rlgns": "0.1.0", "torch": "2.13.0", "ray": "2.60.0"},
+        "hardware": {"cpu": "Some CPU </script> & co", "cores": 2, "gpu": None},
+    }
+    folder.create({"run": {"seed": seed}, "env": {"protocol": "baselines"}}, about)
+    for row in rows:
+        folder.append(row)
+    return folder

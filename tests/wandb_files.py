@@ -1,0 +1,48 @@
+"""Reads the transaction log that W&B's client writes, as its server would: records in LevelDB's log format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+BLOCK = 32768
+HEADER = 7
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
+def raw_records(path: Path) -> Iterator[bytes]:
+    """Yields each record's bytes. The file starts with 7 bytes of its own: ':W&B', a magic number, a version."""
+    content = path.read_bytes()
+    assert content[:4] == b":W&B"
+    at, parts = HEADER, b""
+    while at + HEADER <= len(content):
+        if BLOCK - at % BLOCK < HEADER:  # Too little of the block left for a header: padding.
+            at += BLOCK - at % BLOCK
+            continue
+        size, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        if kind == 0:
+            return
+        parts += content[at + HEADER : at + HEADER + size]
+        at += HEADER + size
+        if kind in (FULL, LAST):
+            yield parts
+            parts = b""
+
+
+def records(path: Path) -> list[Any]:
+    """All records of a .wandb file as protocol buffers."""
+    from wandb.proto import wandb_internal_pb2
+
+    return [wandb_internal_pb2.Record.FromString(raw) for raw in raw_records(path)]
+
+
+def history(path: Path) -> list[dict[str, Any]]:
+    """The logged rows."""
+    return [
+        {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+        | {"_step": record.history.step.num}
+        for record in records(path)
+        if record.WhichOneof("record_type") == "history"
+    ]
