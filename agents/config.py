@@ -102,5 +102,6 @@ class AgentConfig:
                 raise ValueError(f"agent.{name} must be zero or positive, got {getattr(self, name)}")
         if self.algorithm == "a2c" and (self.epochs, self.minibatches) != (1, 1):
             raise ValueError(
-                f"agent.algorithm a2c needs agent.epochs 1 and agent.minibatches 1, got {self.epochs} and {self.minibatches}"
+                "agent.algorithm a2c needs agent.epochs 1 and agent.minibatches 1, "
+                f"got {self.epochs} and {self.minibatches}"
             )

@@ -51,7 +51,7 @@ class FlatGradients:
 
 
 def clip_(gradient: Tensor, max_norm: float) -> Tensor:
-    """Scales a flat gradient in place to at most `max_norm`, without waiting for the device. Returns the norm before."""
+    """Scales a flat gradient in place to at most `max_norm` without waiting for the device. Returns its norm before."""
     norm = torch.linalg.vector_norm(gradient)
     gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
     return norm
@@ -67,5 +67,3 @@ def _sharing(network: ActorCritic) -> ActorCritic:
     for mine, theirs in zip(replica.parameters(), network.parameters(), strict=True):
         mine.data = theirs.data
     return replica
-
-

@@ -11,8 +11,8 @@ import torch
 def prepare_process(threads: int) -> None:
     """Sets torch up for this process; call before the first operation, since later threads inherit the mode.
 
-    Flushes denormal numbers to zero: the squared gradients of units that hardly fire are denormal, and arithmetic on those
-    is so slow on x86 that single iterations took ten times as long.
+    Flushes denormal numbers to zero: the squared gradients of units that hardly fire are denormal, and arithmetic on
+    those is so slow on x86 that single iterations took several times as long.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)

@@ -58,7 +58,9 @@ class Rollout:
 class RolloutRecorder:
     """Fills rollouts step by step and carries the newest frames from one rollout to the next."""
 
-    def __init__(self, num_steps: int, first_observations: npt.NDArray[np.uint8], first_ages: npt.NDArray[np.uint8]) -> None:
+    def __init__(
+        self, num_steps: int, first_observations: npt.NDArray[np.uint8], first_ages: npt.NDArray[np.uint8]
+    ) -> None:
         """Starts from the stacks uint8 [N, stack, H, W] before the first step and their ages uint8 [N]."""
         self._num_steps = num_steps
         self._stack = first_observations.shape[1]
@@ -102,7 +104,7 @@ class RolloutRecorder:
         restarted: npt.NDArray[np.bool_],
         final_values: npt.NDArray[np.float32] | None = None,
     ) -> None:
-        """Stores what was done at this step and what came of it, all [N]; `restarted`: the next stack is a new game's."""
+        """Stores what was done at this step and what came of it, all [N]; `restarted`: a new game is seen next."""
         rollout, t = self._rollout, self._step
         rollout.actions[t], rollout.log_probs[t], rollout.values[t] = actions, log_probs, values
         rollout.rewards[t], rollout.terminal[t], rollout.truncated[t] = rewards, terminal, truncated

@@ -16,10 +16,9 @@ R = TypeVar("R")
 class Team:
     """Runs jobs side by side in Python threads whose torch operations are single-threaded.
 
-    A small network spends more time at the barriers of its own parallel operations than in them, and where another process
-    needs a core, every barrier waits for it. Measured on 2 cores (bfloat16, batch 256, Nature CNN, one other process busy):
-    one operation on two threads 1,500 observations/s forward and backward at best, two threads with half the batch each
-    3,900; with the `quick` network 6,000 against 24,000. torch releases Python's lock inside its operations.
+    A small network spends more time at the barriers of its own parallel operations than in them, and where another
+    process needs a core, every barrier waits for it (figures in docs/performance.md). torch releases Python's lock inside
+    its operations, so the threads run truly side by side.
     """
 
     def __init__(self, size: int) -> None:

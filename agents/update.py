@@ -170,7 +170,7 @@ class Updater:
         return data, explained
 
     def _part_gradients(self, parts: Sequence[Indices], stacks: FrameStacks, data: Minibatch) -> list[Tensor]:
-        """Leaves the gradient of each part's mean loss in its row; parts are dealt out to the team. Returns mean losses."""
+        """Leaves the gradient of each part's mean loss in its row; the team shares the parts. Returns mean losses."""
         workers = min(self._team.size, len(parts))
 
         def work(worker: int) -> list[Tensor]:

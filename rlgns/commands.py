@@ -37,14 +37,14 @@ def train(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Trains, or goes on with a run."""
     if options.resume is not None:
         _refuse_beside_resume(options, overrides)
-        from rlgns import train as training
+        import rlgns.train as training
 
         return training.resume(Path(options.resume))
     config = resolved(options, overrides)
     _check_device(config)
     out = Path(options.out) if options.out is not None else default_out(config)
     claim_folder(out)
-    from rlgns import train as training
+    import rlgns.train as training
 
     try:
         return training.train(config, out, resume=False)

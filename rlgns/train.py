@@ -103,6 +103,7 @@ def describe(config: Config, game: str) -> dict[str, Any]:
     """Returns what a run's config.yaml says beside its configuration."""
     return {
         "game": game,
+        "preset": config.run.name,
         "wandb_id": secrets.token_hex(4),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "protocol": PROTOCOLS[config.env.protocol].describe(),
@@ -126,7 +127,7 @@ def _session(starts: list[RunStart], out: Path) -> int:
         listener.end("interrupted" if outcome.interrupted else "fault" if outcome.faults else "done")
     folders = [start.folder for start in starts]
     _write_reports(folders, out, listener)
-    print(summary(folders))
+    print(summary(folders))  # noqa: T201  (results go to standard output)
     return _conclude(outcome, out, terminal)
 
 

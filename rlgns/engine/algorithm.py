@@ -9,8 +9,11 @@ from typing import Any
 
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
@@ -25,9 +28,14 @@ from rlgns.folder import RunFolder
 class AtariPPO(Algorithm):
     """PPO (or A2C) with the noise scale measured on the way.
 
-    The run's folder is the truth: `setup` goes on from its newest checkpoint, each `step` appends its row to metrics.jsonl,
-    and a trial that Tune restarts after a failure needs nothing else.
+    The run's folder is the truth: `setup` goes on from its newest checkpoint, each `step` appends its row to
+    metrics.jsonl, and a trial that Tune restarts after a failure needs nothing else.
     """
+
+    config: AtariPPOConfig
+    learner_group: LearnerGroup
+    env_runner_group: EnvRunnerGroup
+    metrics: MetricsLogger
 
     @classmethod
     def get_default_config(cls) -> AtariPPOConfig:
@@ -37,7 +45,7 @@ class AtariPPO(Algorithm):
     def setup(self, config: Any) -> None:
         """Builds runners and learner, and restores the newest checkpoint."""
         super().setup(config)
-        self._run: Config = self.config.run_config
+        self._run: Config = self.config.run
         self._folder = RunFolder(self.config.trial.folder)
         self._logged = self._folder.last_iteration()
         self._iterations_done = 0
@@ -57,7 +65,9 @@ class AtariPPO(Algorithm):
 
     @property
     def _learner(self) -> AtariLearner:
-        return self.learner_group._learner  # the local learner; RLlib has no public name for it
+        learner = self.learner_group._learner  # the local one; RLlib has no public name for it
+        assert isinstance(learner, AtariLearner)
+        return learner
 
     def training_step(self) -> None:
         """Plays one rollout with the present weights, updates from it, and makes the row of metrics."""
@@ -135,7 +145,7 @@ class AtariPPO(Algorithm):
         """RLlib's and Tune's way to the same checkpoint, in a folder of their choice."""
         checkpoint.save(Path(checkpoint_dir), self._iterations_done, self._state(), kept=1)
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
+    def load_checkpoint(self, checkpoint_dir: Any) -> None:
         """Restores what `save_checkpoint` wrote."""
         state = checkpoint.load_newest(Path(checkpoint_dir))
         assert state is not None, f"no checkpoint in {checkpoint_dir}"
@@ -164,8 +174,8 @@ class AtariPPO(Algorithm):
         missing = set(range(1, self.config.num_env_runners + 1))
         found: dict[int, Any] = {}
         while missing:
-            answers = group.foreach_env_runner(
-                lambda runner: runner.play_ref(iteration=iteration, version=version, weights=weights),
+            answers: list[Any] = group.foreach_env_runner(
+                lambda runner: runner.play_ref(iteration=iteration, version=version, weights=weights),  # type: ignore[attr-defined]
                 local_env_runner=False,
                 remote_worker_ids=sorted(missing),
                 timeout_seconds=self._run.engine.sample_timeout_s,

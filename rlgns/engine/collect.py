@@ -36,8 +36,10 @@ class Played:
 class Collector:
     """Plays one set of environments, rollout after rollout, with whatever weights the network holds."""
 
-    def __init__(self, envs: AtariEnvs, network: ActorCritic, *, rollout_steps: int, precision: str, stream: int) -> None:
-        """Starts the games (staggered, see `envs.vector`). `stream` tells the random numbers of several collectors apart."""
+    def __init__(
+        self, envs: AtariEnvs, network: ActorCritic, *, rollout_steps: int, precision: str, stream: int
+    ) -> None:
+        """Starts the games, staggered. `stream` tells the random numbers of several collectors apart."""
         self._envs, self._network, self._precision = envs, network, precision
         self._steps, self._stream = rollout_steps, stream
         self._device = next(network.parameters()).device
@@ -96,7 +98,15 @@ class Collectors:
     """
 
     def __init__(
-        self, game: str, run: Config, network: ActorCritic, *, team: Team, worker_index: int, iteration: int, precision: str
+        self,
+        game: str,
+        run: Config,
+        network: ActorCritic,
+        *,
+        team: Team,
+        worker_index: int,
+        iteration: int,
+        precision: str,
     ) -> None:
         """Starts one runner's share of a run's environments.
 
@@ -110,7 +120,7 @@ class Collectors:
             precision: `float32` or `bfloat16`.
         """
         num_envs = run.env.num_envs // max(1, run.engine.runners)
-        # On an accelerator one large batch is faster than several small ones, and the emulator's own threads do the rest.
+        # On an accelerator one large batch is faster than several small ones; the emulator has threads of its own.
         shares = 1 if next(network.parameters()).is_cuda else equal_parts(num_envs, team.size)
         emulator_threads = run.env.threads or max(1, team.size // shares)
         self._team, self._worker_index, self._seed = team, worker_index, run.run.seed
@@ -126,9 +136,7 @@ class Collectors:
                 restarts=iteration,
                 threads=emulator_threads,
             )
-            return Collector(
-                envs, network, rollout_steps=run.agent.rollout_steps, precision=precision, stream=stream
-            )
+            return Collector(envs, network, rollout_steps=run.agent.rollout_steps, precision=precision, stream=stream)
 
         self._collectors = team.map(start, range(shares))
 
@@ -168,6 +176,6 @@ def draw_actions(
 
 def ages(observations: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Counts the frames of the present game in stacks uint8 [N, stack, H, W]: all but the leading blank ones."""
-    shown = observations.any(axis=(2, 3))
+    shown = np.asarray(observations.any(axis=(2, 3)))
     shown[:, -1] = True
     return (observations.shape[1] - shown.argmax(axis=1)).astype(np.uint8)

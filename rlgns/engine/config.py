@@ -56,8 +56,14 @@ class AtariPPOConfig(AlgorithmConfig):
         """Takes `run_config`, `trials` and `game` (among RLlib's own keys) and derives the rest."""
         super().update_from_dict(config_dict)
         if self.run_config is not None and self.game:
-            self._derive(self.run_config, self.trial)
+            self._derive(self.run, self.trial)
         return self
+
+    @property
+    def run(self) -> Config:
+        """The resolved configuration."""
+        assert self.run_config is not None
+        return self.run_config
 
     @property
     def trial(self) -> Trial:
@@ -80,12 +86,12 @@ class AtariPPOConfig(AlgorithmConfig):
             env_runner_cls=AtariRunner,
             num_env_runners=runners,
             num_envs_per_env_runner=run.env.num_envs // max(1, runners),
-            num_cpus_per_env_runner=per_process,
+            num_cpus_per_env_runner=per_process,  # type: ignore[arg-type]  # fractions are fine
             rollout_fragment_length=run.agent.rollout_steps,
             sample_timeout_s=run.engine.sample_timeout_s,
         )
         self.learners(num_learners=0, num_gpus_per_learner=trial.gpus)
-        self.resources(num_cpus_for_main_process=main)
+        self.resources(num_cpus_for_main_process=main)  # type: ignore[arg-type]
         self.training(
             gamma=run.agent.gamma, lr=run.agent.learning_rate, train_batch_size_per_learner=run.rollout_observations
         )
@@ -98,8 +104,7 @@ class AtariPPOConfig(AlgorithmConfig):
         """Names the network's module and what it is built from."""
         from rlgns.engine.module import AtariModule
 
-        run, trial = self.run_config, self.trial
-        assert run is not None
+        run, trial = self.run, self.trial
         return RLModuleSpec(
             module_class=AtariModule,
             model_config={

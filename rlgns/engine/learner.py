@@ -10,13 +10,13 @@ import ray
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
-from agents.network import ActorCritic
 from agents.precision import choose_device, choose_precision, prepare_process
 from agents.team import Team
 from agents.update import Updater, annealed
-from rlgns.config.schema import Config
 from rlgns.engine.collect import Played
+from rlgns.engine.config import AtariPPOConfig
 from rlgns.engine.measure import RideAlong
+from rlgns.engine.module import AtariModule
 
 
 class AtariLearner(TorchLearner):
@@ -25,14 +25,17 @@ class AtariLearner(TorchLearner):
     Replaces RLlib's update loop: no connectors, no episode objects, no per-minibatch metrics.
     """
 
+    config: AtariPPOConfig
+
     def build(self) -> None:
         """Builds network, optimizer and measurement."""
         prepare_process(self.config.learner_threads)
         super().build()
-        run: Config = self.config.run_config
+        run = self.config.run
         device = choose_device(run.engine.device)
-        self.module[DEFAULT_MODULE_ID].to(device)
-        self.network: ActorCritic = self.module[DEFAULT_MODULE_ID].unwrapped().network
+        module = self.module[DEFAULT_MODULE_ID].unwrapped()
+        assert isinstance(module, AtariModule)
+        self.network = module.network.to(device)
         self.precision = choose_precision(run.engine.precision, device)
         self._measure = RideAlong(
             run.noise, batch_observations=run.batch_observations, minibatches=run.agent.minibatches
@@ -54,7 +57,9 @@ class AtariLearner(TorchLearner):
         """RLlib's hook inside its own update loop, which `update` replaces."""
         raise NotImplementedError("the loss is computed in agents.update")
 
-    def update(self, *, training_data: Any, timesteps: Any = None, **kwargs: Any) -> dict[str, Any]:
+    def update(  # type: ignore[override]
+        self, *, training_data: Any, timesteps: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
         """Runs one iteration.
 
         Args:
@@ -69,7 +74,7 @@ class AtariLearner(TorchLearner):
             RuntimeError: A rollout was played with other weights than the present ones.
         """
         began = time.perf_counter()
-        run: Config = self.config.run_config
+        run = self.config.run
         iteration, observations, version = (timesteps[key] for key in ("iteration", "observations", "version"))
         played = sorted(_solve(training_data.batch_refs), key=lambda part: part.worker_index)
         for part in played:

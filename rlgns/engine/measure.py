@@ -12,6 +12,7 @@ from agents.update import GroupSplit
 from rlgns.critical.run_average import RunAverage
 from rlgns.noise import (
     DesignEffectTracker,
+    GradientSize,
     Moments,
     NoiseScaleEstimate,
     NoiseScaleTracker,
@@ -30,8 +31,11 @@ class RideAlong:
         horizon = config.horizon_observations or None
         self._config = config
         self._batch_observations = batch_observations
+        self._size = GradientSize()
         self._tracker = NoiseScaleTracker(horizon_observations=horizon, level=config.level)
-        self._design_effect = DesignEffectTracker(horizon, horizon and horizon / max(1, config.shuffled_every * minibatches))
+        self._design_effect = DesignEffectTracker(
+            horizon, horizon and horizon / max(1, config.shuffled_every * minibatches)
+        )
         self._run_average = RunAverage()
         self._fresh: list[Moments] = []
         self.measure_s = 0.0
@@ -40,12 +44,14 @@ class RideAlong:
         """Receives the group gradients [groups, parameters] of one batch."""
         began = time.perf_counter()
         moments = group_moments(gradients, observations_per_group=split.observations_per_group)
-        if split.shuffled:
-            self._design_effect.update_shuffled(moments)
-        else:
-            self._design_effect.update_by_env(moments)
-            self._tracker.update(moments)
+        relative = self._size.divide(moments)
+        if not split.shuffled:
             self._fresh.append(moments)
+        if relative is not None and split.shuffled:
+            self._design_effect.update_shuffled(relative)
+        elif relative is not None:
+            self._design_effect.update_by_env(relative)
+            self._tracker.update(relative)
         self.measure_s += time.perf_counter() - began
 
     def split_shuffled(self, iteration: int) -> bool:
@@ -75,7 +81,10 @@ class RideAlong:
             "noise/updates": estimate.updates,
             "noise/design_effect": self._design_effect.estimate().design_effect,
             "noise/ladder": [
-                {"batch_observations": rung.batch_observations, "grad_sq_norm": rung.grad_sq_norm}
+                {
+                    "batch_observations": rung.batch_observations,
+                    "grad_sq_norm": rung.grad_sq_norm * (self._size.value or 0),
+                }
                 for rung in estimate.ladder
             ],
             "critical_batch/run_average": self._run_average.value,
@@ -84,6 +93,7 @@ class RideAlong:
     def state_dict(self) -> dict[str, Any]:
         """Returns all sums, plain types."""
         return {
+            "size": self._size.state_dict(),
             "tracker": self._tracker.state_dict(),
             "design_effect": self._design_effect.state_dict(),
             "run_average": self._run_average.state_dict(),
@@ -91,6 +101,7 @@ class RideAlong:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
+        self._size.load_state_dict(state["size"])
         self._tracker.load_state_dict(state["tracker"])
         self._design_effect.load_state_dict(state["design_effect"])
         self._run_average.load_state_dict(state["run_average"])

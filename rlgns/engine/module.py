@@ -16,6 +16,7 @@ class AtariModule(TorchRLModule):
 
     def setup(self) -> None:
         """Builds the network from `model_config`: network, num_actions, frame_stack, image_size."""
+        assert isinstance(self.model_config, dict)
         settings = dict(self.model_config)
         network = NetworkConfig(**settings.pop("network"))
         self.network = ActorCritic(network, **settings)

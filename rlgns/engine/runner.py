@@ -16,6 +16,7 @@ from agents.precision import choose_precision, prepare_process
 from agents.team import Team
 from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors, Played
+from rlgns.engine.config import AtariPPOConfig
 
 
 class AtariRunner(EnvRunner):
@@ -25,10 +26,12 @@ class AtariRunner(EnvRunner):
     or a run that was resumed, never replays what was played before.
     """
 
-    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+    config: AtariPPOConfig
+
+    def __init__(self, *, config: AtariPPOConfig, **kwargs: Any) -> None:
         """Takes what RLlib's EnvRunnerGroup passes; starts nothing yet."""
         super().__init__(config=config, **kwargs)
-        self._run: Config = config.run_config
+        self._run = config.run
         self._game: str = config.trial.game
         self._num_actions: int = config.trial.num_actions
         self._network: ActorCritic | None = None
@@ -103,6 +106,6 @@ def observation_and_action_space(run: Config, num_actions: int) -> tuple[gym.Spa
 
 def build_network(run: Config, num_actions: int) -> ActorCritic:
     """Builds the network of a run, with fresh weights."""
-    return ActorCritic(run.network, num_actions=num_actions, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
-
-
+    return ActorCritic(
+        run.network, num_actions=num_actions, frame_stack=run.env.frame_stack, image_size=run.env.image_size
+    )

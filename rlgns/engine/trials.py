@@ -137,7 +137,9 @@ class _Relay(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles itself for a resume of its own, which is never used
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         game = trial.config["game"]
         if result["fault"] is not None:
             self._outcome.faults[game] = result["fault"]
@@ -179,9 +181,9 @@ def _ray() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Threads that spin at a barrier cost other processes their cores: one busy neighbour made iterations ten times slower.
+    # Threads that spin at a barrier cost others their cores: one busy neighbour made iterations ten times slower.
     runtime_env = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
-    common = {"runtime_env": runtime_env, "logging_level": logging.ERROR, "log_to_driver": False}
+    common: dict[str, Any] = {"runtime_env": runtime_env, "logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(address=os.environ["RAY_ADDRESS"], **common)
     else:

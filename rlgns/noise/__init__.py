@@ -11,6 +11,7 @@ Nothing here knows of Ray, files or environments.
 """
 
 from rlgns.noise.design_effect import DesignEffect, DesignEffectTracker, design_effect, shuffled_noise_scale
+from rlgns.noise.gradient_size import GradientSize, scaled
 from rlgns.noise.interval import RatioInterval, fieller
 from rlgns.noise.ladder import LadderFit, fit_ladder
 from rlgns.noise.moments import Moments, Rung, gram, group_moments, mean_moments, moments_from_gram, moments_from_sums
@@ -22,6 +23,7 @@ from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
 __all__ = [
     "DesignEffect",
     "DesignEffectTracker",
+    "GradientSize",
     "LadderFit",
     "Moments",
     "NoiseScaleEstimate",
@@ -42,6 +44,7 @@ __all__ = [
     "moments_from_gram",
     "moments_from_sums",
     "noise_dimension",
+    "scaled",
     "shuffled_noise_scale",
     "time_ladder",
     "updates_to_resolve",

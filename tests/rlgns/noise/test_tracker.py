@@ -54,26 +54,35 @@ def test_equals_weights_written_out(measurements: list[tuple[float, float, int]]
     assert estimate.resolved == math.isfinite(estimate.high)
 
 
-@settings(max_examples=40, deadline=None)
-@given(MEASUREMENTS, HORIZONS)
-def test_blocks_add_up_to_the_sums_that_they_still_cover(
-    measurements: list[tuple[float, float, int]], horizon: float | None
-) -> None:
+@pytest.mark.parametrize("horizon", [None, 50.0, 3000.0, 30_000.0])
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 400])
+def test_blocks_are_consecutive_measurements_with_their_weights(count: int, horizon: float | None) -> None:
+    rng = np.random.default_rng(count)
+    sizes = [int(n) for n in rng.integers(1, 60, size=count)]
+    values = rng.normal(size=(count, 2))
     sums = BlockSums(horizon)
-    for grad_sq, trace, n in measurements:
-        sums.update(np.array([grad_sq, trace]), n)
+    for value, n in zip(values, sizes, strict=True):
+        sums.update(value, n)
     observations, weights, means = sums.blocks()
-    kept = len(measurements) if horizon is None else 0
-    covered = observations.sum()
-    # Blocks end where measurements end: find how many of the latest they hold.
-    while kept < len(measurements) and sum(n for *_, n in measurements[len(measurements) - kept :]) < covered:
-        kept += 1
-    latest = measurements[len(measurements) - kept :]
-    expected, weight = slow_decayed_means([list(m[:2]) for m in latest], [m[2] for m in latest], horizon)
-    assert covered == sum(m[2] for m in latest)
-    assert weights.sum() == pytest.approx(weight, rel=1e-9)
-    assert weights @ means / weights.sum() == pytest.approx(np.array(expected), rel=1e-9, abs=1e-9)
     assert len(sums) <= MAX_BLOCKS
+    # Walk back from the newest: every block must be the measurements that its observations span, weighted by age.
+    end = count
+    for block in reversed(range(len(sums))):
+        start = end
+        while sum(sizes[start:end]) < observations[block]:
+            start -= 1
+        assert sum(sizes[start:end]) == observations[block]
+        ages = [sum(sizes[i + 1 :]) for i in range(start, end)]
+        own = [
+            n * (1 if horizon is None else math.exp(-a / horizon)) for n, a in zip(sizes[start:end], ages, strict=True)
+        ]
+        assert weights[block] == pytest.approx(sum(own), rel=1e-9, abs=1e-300)
+        if sum(own) > 1e-200:
+            mean = sum(w * value for w, value in zip(own, values[start:end], strict=True)) / sum(own)
+            assert means[block] == pytest.approx(mean, rel=1e-9, abs=1e-9)
+        end = start
+    if horizon is None or sum(sizes) < 2 * horizon:
+        assert end == 0, "nothing that still counts was dropped"
 
 
 @pytest.mark.parametrize("horizon", [None, 3000.0])

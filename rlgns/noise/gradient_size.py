@@ -1,0 +1,63 @@
+"""Takes the size of the gradients out of the noise scale's sums, so that no short phase of large ones rules them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, final
+
+from rlgns.noise.moments import Moments
+
+
+@final
+class GradientSize:
+    r"""Divides each batch's moments by the mean squared group gradient of the batches *before* it.
+
+        s_t = (1 - r) s_{t-1} + r mean_k |g_k|^2_{t-1},    (G_t / s_t, S_t / s_t)
+
+    The noise scale S / G does not depend on the size of the gradients, but a ratio of plain sums weighs every batch by
+    it. In the first iterations of PPO the value loss makes squared gradients a hundred times as large as later ones: a
+    ratio of plain sums describes those few iterations for hundreds of thousands of observations.
+
+    s_t is known before batch t is drawn, so E[G_t / s_t] = |G|^2 / s_t and the ratio of sums stays consistent; dividing
+    by the batch's own trace would not be, since one noisy number would then be on both sides. Where the truth moves,
+    the ratio estimates the (weighted) harmonic mean of the noise scale.
+    """
+
+    def __init__(self, batches: float = 16) -> None:
+        """Averages sizes over about so many batches."""
+        if not batches >= 1:
+            raise ValueError(f"batches must be at least 1, got {batches}")
+        self._rate = 1 / batches
+        self.value: float | None = None
+        """s_t, the squared size that the next batch is divided by; None before the first."""
+
+    def divide(self, moments: Moments) -> Moments | None:
+        """Returns the batch's moments in units of s_t, then takes its size in.
+
+        None for the first batch, which has nothing before it. Moments that are not finite, or before any gradient was
+        larger than zero, come back as they are.
+        """
+        if not moments.is_finite:
+            return moments
+        size = self.value
+        new = moments.grad_sq + moments.trace / moments.observations_per_group  # = mean_k |g_k|^2
+        self.value = new if size is None or size <= 0 else size + self._rate * (new - size)
+        return None if size is None or size <= 0 else scaled(moments, 1 / size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns s_t."""
+        return {"value": self.value}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` returned."""
+        self.value = None if state["value"] is None else float(state["value"])
+
+
+def scaled(moments: Moments, factor: float) -> Moments:
+    """Returns the moments of gradients that are sqrt(factor) times as large."""
+    return dataclasses.replace(
+        moments,
+        grad_sq=moments.grad_sq * factor,
+        trace=moments.trace * factor,
+        ladder=tuple(dataclasses.replace(rung, grad_sq_norm=rung.grad_sq_norm * factor) for rung in moments.ladder),
+    )

@@ -1,0 +1,46 @@
+"""A Ray for the tests of one process, and the smallest configuration that trains."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from agents.config import AgentConfig, NetworkConfig
+from envs.config import EnvConfig
+from rlgns.config.load import to_dict
+from rlgns.config.schema import Config, EngineConfig, RunConfig, WandbConfig
+from rlgns.engine.algorithm import AtariPPO
+from rlgns.engine.config import AtariPPOConfig, Trial
+from rlgns.folder import RunFolder
+from rlgns.noise.config import NoiseConfig
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def tiny(**engine: object) -> Config:
+    """4 environments x 8 steps of a small network: iterations of milliseconds."""
+    return Config(
+        run=RunConfig(observations=128),
+        env=EnvConfig(num_envs=4, image_size=32, stagger_steps=4),
+        network=NetworkConfig(channels=(4,), kernels=(8,), strides=(8,), hidden=16),
+        agent=AgentConfig(rollout_steps=8, epochs=2, minibatches=2),
+        noise=NoiseConfig(shuffled_every=2),
+        engine=EngineConfig(precision="float32", checkpoint_every_s=0, **engine),  # type: ignore[arg-type]
+        wandb=WandbConfig(mode="disabled"),
+    )
+
+
+def build(config: Config, path: Path) -> AtariPPO:
+    """Builds the algorithm as a trial would; a folder that exists is gone on with."""
+    folder = RunFolder(path)
+    if not folder.config_path.exists():
+        folder.create(to_dict(config), {"game": "pong"})
+    algorithm = AtariPPOConfig.of(config, Trial(game="pong", num_actions=6, folder=str(path), cpus=2)).build_algo()
+    assert isinstance(algorithm, AtariPPO)
+    return algorithm

@@ -1,0 +1,119 @@
+"""The algorithm on real Atari and real Ray: rows, checkpoints, remote runners and their death."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from ray.rllib.core.learner.training_data import TrainingData
+
+from rlgns.engine import checkpoint
+from rlgns.folder import RunFolder
+from rlgns.monitor.keys import check_row
+from tests.rlgns.engine.conftest import build, tiny
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def test_rows_count_up_and_have_every_key(tmp_path: Path) -> None:
+    algorithm = build(tiny(), tmp_path)
+    results = [algorithm.train() for _ in range(4)]
+    algorithm.stop()
+    rows = RunFolder(tmp_path).rows()
+    assert rows == json.loads(json.dumps([result["row"] for result in results]))
+    for number, row in enumerate(rows, start=1):
+        check_row(row)
+        assert row["iteration"] == number
+        assert row["observations"] == 32 * number
+        assert row["frames"] == 128 * number
+        assert row["optimizer_steps"] == 4 * number
+    # Two batches an iteration are measured, but one of every second iteration's is split by shuffled observations.
+    assert [row["noise/updates"] for row in rows] == [2, 3, 5, 6]
+    assert [result["done"] for result in results] == [False, False, False, True]
+
+
+def test_learning_rate_falls_to_zero_over_the_run(tmp_path: Path) -> None:
+    algorithm = build(tiny(), tmp_path)
+    rates = [algorithm.train()["row"]["learning_rate"] for _ in range(4)]
+    algorithm.stop()
+    assert rates == pytest.approx([2.5e-4 * left for left in (1, 0.75, 0.5, 0.25)])
+
+
+def test_a_resumed_run_goes_on_with_everything(tmp_path: Path) -> None:
+    first = build(tiny(), tmp_path)
+    first.train()
+    first.train()
+    before = first._state()
+    first.stop()
+    second = build(tiny(), tmp_path)
+    after = second._state()
+    assert after["iteration"] == 2
+    for name in ("observations", "optimizer_steps", "seconds", "scores"):
+        assert after[name] == before[name]
+    assert after["learner"]["noise"] == before["learner"]["noise"]
+    for name, value in before["learner"]["network"].items():
+        assert torch.equal(after["learner"]["network"][name], value)
+    for key, state in before["learner"]["optimizer"]["state"].items():
+        for name, value in state.items():
+            assert torch.equal(after["learner"]["optimizer"]["state"][key][name], value), name
+    assert second.train()["row"]["iteration"] == 3
+    second.stop()
+    assert [row["iteration"] for row in RunFolder(tmp_path).rows()] == [1, 2, 3]
+
+
+def test_iterations_that_a_kill_made_repeat_are_not_logged_twice(tmp_path: Path) -> None:
+    first = build(tiny(), tmp_path)
+    first.train()
+    first.train()
+    first.train()
+    first.stop()
+    logged = RunFolder(tmp_path).metrics_path.read_bytes()
+    newest, older = checkpoint.numbered(tmp_path / "checkpoints")[::-1][:2]
+    (newest / "state.pt").write_bytes(b"torn")
+    second = build(tiny(), tmp_path)
+    repeated, new = second.train(), second.train()
+    second.stop()
+    assert older.name.endswith("2")
+    assert repeated["replayed"] and not new["replayed"]
+    assert RunFolder(tmp_path).metrics_path.read_bytes().startswith(logged)
+    assert [row["iteration"] for row in RunFolder(tmp_path).rows()] == [1, 2, 3, 4]
+
+
+def test_rollouts_of_other_weights_are_refused(tmp_path: Path) -> None:
+    algorithm = build(tiny(), tmp_path)
+    played = algorithm.env_runner.play(iteration=0, version=3)
+    with pytest.raises(RuntimeError, match="runner 0 played with weights of version 3, not 4"):
+        algorithm.learner_group.update(
+            training_data=TrainingData(batch_refs=[played]),
+            timesteps={"iteration": 0, "observations": 0, "version": 4},
+            defer_solve_refs_to_learner=True,
+        )
+    algorithm.stop()
+
+
+def test_remote_runners_deliver_whole_batches_of_the_present_weights(tmp_path: Path) -> None:
+    algorithm = build(tiny(runners=2), tmp_path)
+    updates = []
+    update = algorithm._learner.update
+    algorithm._learner.update = lambda **given: updates.append(given) or update(**given)  # type: ignore[assignment]
+    for _ in range(2):
+        algorithm.train()
+    algorithm.stop()
+    rows = RunFolder(tmp_path).rows()
+    assert [row["observations"] for row in rows] == [32, 64]
+    assert all(len(given["training_data"].batch_refs) == 2 for given in updates)
+
+
+def test_a_killed_runner_comes_back_and_the_batch_stays_whole(tmp_path: Path) -> None:
+    algorithm = build(tiny(runners=2), tmp_path)
+    algorithm.train()
+    pids = algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
+    os.kill(pids[0], signal.SIGKILL)
+    row = algorithm.train()["row"]
+    after = algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
+    algorithm.stop()
+    assert row["observations"] == 64
+    assert row["noise/updates"] == 3
+    assert len(after) == 2 and pids[0] not in after

@@ -1,0 +1,93 @@
+"""The scale-free ratio: consistent, untouched by the size of the gradients, and its biased twin is caught."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rlgns.noise import GradientSize, Moments, NoiseScaleTracker, group_moments, scaled
+
+DIMENSION, GROUPS, PER_GROUP, TRACE, GRAD_SQ = 4, 2, 8, 400.0, 4.0
+TRUTH = TRACE / GRAD_SQ
+
+
+def draw(rng: np.random.Generator, size: float = 1.0) -> Moments:
+    """Moments of one batch of Gaussian gradients with noise scale TRUTH, all gradients times sqrt(size)."""
+    truth = np.full(DIMENSION, np.sqrt(GRAD_SQ / DIMENSION))
+    noise = rng.standard_normal((GROUPS, DIMENSION)) * np.sqrt(TRACE / DIMENSION / PER_GROUP)
+    return group_moments((truth + noise) * np.sqrt(size), observations_per_group=PER_GROUP)
+
+
+def tracked(batches: list[Moments], *, own_size: bool = False) -> float:
+    """Noise scale of a stream; `own_size` is the biased twin that divides each batch by its own size."""
+    size, tracker = GradientSize(), NoiseScaleTracker()
+    for moments in batches:
+        relative = size.divide(moments)
+        if own_size:
+            relative = scaled(moments, 1 / (moments.grad_sq + moments.trace / PER_GROUP))
+        if relative is not None:
+            tracker.update(relative)
+    return tracker.estimate().noise_scale
+
+
+def test_the_ratio_is_consistent_and_dividing_by_a_batchs_own_size_is_not() -> None:
+    rng = np.random.default_rng(0)
+    runs = [[draw(rng) for _ in range(400)] for _ in range(200)]
+    # The inverse ratio is unbiased to first order in the noisier moment, |G|^2.
+    inverse = np.array([1 / tracked(run) for run in runs])
+    biased = np.array([1 / tracked(run, own_size=True) for run in runs])
+    error = inverse.std(ddof=1) / np.sqrt(len(inverse))
+    assert abs(inverse.mean() - 1 / TRUTH) < 4 * error
+    assert abs(biased.mean() - 1 / TRUTH) > 4 * error
+
+
+def test_a_burst_of_large_gradients_does_not_rule_the_sums() -> None:
+    rng = np.random.default_rng(1)
+    # The first batches: a thousand times the size, and another noise scale (their |G|^2 is 50 times as large again).
+    burst = [dataclasses.replace(scaled(draw(rng), 1000), grad_sq=1000 * 50 * GRAD_SQ) for _ in range(8)]
+    batches = burst + [draw(rng) for _ in range(2000)]
+    plain = NoiseScaleTracker()
+    for moments in batches:
+        plain.update(moments)
+    assert plain.estimate().noise_scale < 0.2 * TRUTH
+    assert tracked(batches) == pytest.approx(TRUTH, rel=0.1)
+
+
+def test_a_steady_change_of_size_changes_nothing() -> None:
+    still, falling = np.random.default_rng(2), np.random.default_rng(2)
+    one = tracked([draw(still) for _ in range(1000)])
+    other = tracked([draw(falling, size=0.999**step) for step in range(1000)])
+    assert other == pytest.approx(one, rel=0.02)
+
+
+def test_the_first_batch_has_nothing_before_it_and_bad_ones_change_nothing() -> None:
+    size, rng = GradientSize(), np.random.default_rng(3)
+    first = draw(rng)
+    assert size.divide(first) is None
+    before = size.value
+    assert before == pytest.approx(first.grad_sq + first.trace / PER_GROUP)
+    broken = dataclasses.replace(first, grad_sq=float("nan"), trace=float("nan"))
+    assert size.divide(broken) is broken
+    assert size.value == before
+    second = draw(rng)
+    divided = size.divide(second)
+    assert divided is not None
+    assert divided.trace == pytest.approx(second.trace / before)
+    assert divided.ladder[-1].grad_sq_norm == pytest.approx(second.ladder[-1].grad_sq_norm / before)
+    copy = GradientSize()
+    copy.load_state_dict(size.state_dict())
+    assert copy.value == size.value
+
+
+def test_zero_gradients_are_waited_out() -> None:
+    size = GradientSize()
+    zero = Moments(grad_sq=0.0, trace=0.0, groups=2, observations_per_group=1)
+    assert size.divide(zero) is None
+    assert size.divide(zero) is None
+    assert size.divide(dataclasses.replace(zero, grad_sq=1.0)) is None
+    assert size.divide(zero) is not None
+
+
+def test_an_average_over_less_than_a_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="batches must be at least 1, got 0"):
+        GradientSize(batches=0)
