@@ -51,6 +51,15 @@ examples:
   rlgns config --config a2c-paper > mine.yaml
 """
 
+_CALIBRATE_DESCRIPTION = """\
+Freezes a trained policy and measures its gradient noise scale twice, from different observations: by brute force, with
+one gradient per environment, and by the measurement that rides along in training. The second should contain the first.
+
+examples:
+  rlgns calibrate runs/pong-20260101-120000
+  rlgns calibrate runs/pong-20260101-120000/checkpoints/00000400 --observations 500000
+"""
+
 _EVALUATE_DESCRIPTION = """\
 Plays full games with a trained policy and prints its scores under the protocol that it was trained with.
 
@@ -103,6 +112,14 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     evaluate.add_argument("--episodes", metavar="N", default="30", help="full games to play (default: 30)")
     evaluate.add_argument("--video", metavar="FILE.mp4", help="film one more game")
     evaluate.add_argument("--seed", metavar="S", default="0", help="seed of games and actions (default: 0)")
+
+    calibrate = commands.add_parser(
+        "calibrate", help="noise scale by brute force, beside the on-line one", description=_CALIBRATE_DESCRIPTION
+    )
+    calibrate.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, or one of its checkpoints")
+    calibrate.add_argument(
+        "--observations", metavar="N", default="200000", help="to play for each of the two (default: 200000)"
+    )
 
     report = commands.add_parser("report", help="one HTML file about runs", description=_REPORT_DESCRIPTION)
     report.add_argument("folders", metavar="DIR", nargs="+", help="folders of runs")

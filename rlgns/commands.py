@@ -26,6 +26,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         "train": lambda: train(options, overrides),
         "config": lambda: show_config(options, overrides),
         "evaluate": lambda: evaluate(options),
+        "calibrate": lambda: calibrate(options),
         "report": lambda: report(options),
         "games": games,
         "doctor": lambda: doctor(options),
@@ -84,6 +85,19 @@ def evaluate(options: argparse.Namespace) -> int:
     video = Path(options.video) if options.video is not None else None
     result = evaluation.evaluate(Path(options.checkpoint), episodes=episodes, video=video, seed=seed)
     print(result.describe())
+    return 0
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    """Measures a frozen policy by brute force and as training would, and prints both."""
+    from rlgns.config.convert import convert
+
+    observations = convert("--observations", options.observations, int)
+    if observations <= 0:
+        raise UserError(f"--observations must be positive, got {observations}")
+    from rlgns import calibrate as calibration
+
+    print(calibration.calibrate(Path(options.checkpoint), observations=observations).describe())
     return 0
 
 

@@ -63,6 +63,11 @@ class RideAlong:
         """Returns the smoothed noise scale with its interval."""
         return self._tracker.estimate()
 
+    @property
+    def design_effect(self) -> float:
+        """Smoothed design effect; NaN before a batch was split by shuffled observations."""
+        return self._design_effect.estimate().design_effect
+
     def report(self, *, optimizer_steps: int) -> dict[str, Any]:
         """Ends an iteration: returns its entries of the metrics row and forgets what was fresh."""
         estimate = self._tracker.estimate()
@@ -79,7 +84,7 @@ class RideAlong:
             "noise/scale_high": estimate.high,
             "noise/resolved": estimate.resolved,
             "noise/updates": estimate.updates,
-            "noise/design_effect": self._design_effect.estimate().design_effect,
+            "noise/design_effect": self.design_effect,
             "noise/ladder": [
                 {
                     "batch_observations": rung.batch_observations,

@@ -12,7 +12,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 from rlgns.engine import checkpoint
 from rlgns.folder import RunFolder
 from rlgns.monitor.keys import check_row
-from tests.rlgns.engine.conftest import build, tiny
+from tests.rlgns.engine.tiny import build, tiny
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

@@ -1,10 +1,6 @@
-"""A Ray for the tests of one process, and the smallest configuration that trains."""
+"""The smallest configuration that trains on real Atari."""
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
-import ray
 
 from agents.config import AgentConfig, NetworkConfig
 from envs.config import EnvConfig
@@ -14,13 +10,6 @@ from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.config import AtariPPOConfig, Trial
 from rlgns.folder import RunFolder
 from rlgns.noise.config import NoiseConfig
-
-
-@pytest.fixture(scope="session")
-def local_ray() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 def tiny(**engine: object) -> Config:
