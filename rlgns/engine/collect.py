@@ -126,7 +126,8 @@ class Collectors:
         self._team, self._worker_index, self._seed = team, worker_index, run.run.seed
 
         def start(share: int) -> Collector:
-            stream = worker_index * shares + share
+            # Two runners with a thread each play the same games as two threads of one process: remote is no other run.
+            stream = max(0, worker_index - 1) * shares + share
             envs = AtariEnvs(
                 game,
                 run.env,

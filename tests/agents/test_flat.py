@@ -1,0 +1,97 @@
+"""Rows of flat gradients, replicas that share weights, clipping."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from agents.flat import FlatGradients, clip_, equal_parts
+from agents.network import ActorCritic
+from tests.agents.synthetic import ACTIONS, SIZE, STACK, small_network
+
+
+def observations(seed: int, count: int) -> Tensor:
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.integers(0, 256, (count, STACK, SIZE, SIZE), dtype=np.uint8))
+
+
+def loss(network: ActorCritic, batch: Tensor) -> Tensor:
+    logits, values = network(batch)
+    return (logits.square().sum(-1) + values.square()).mean()
+
+
+def test_replicas_share_weights() -> None:
+    network = small_network()
+    flat = FlatGradients(network, rows=3, replicas=3)
+    assert flat.replicas[0] is network
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.7).add_(0.1)
+    batch = observations(0, 2)
+    for replica in flat.replicas[1:]:
+        for mine, theirs in zip(replica(batch), network(batch), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_each_replica_accumulates_into_its_own_row() -> None:
+    network = small_network()
+    flat = FlatGradients(network, rows=4, replicas=2)
+    flat.rows.fill_(9.0)
+    batches = [observations(1, 3), observations(2, 3)]
+    first, second = flat.select(1, 0), flat.select(3, 1)  # both selected before either runs backward
+    loss(second, batches[1]).backward()
+    loss(first, batches[0]).backward()
+    loss(first, batches[0]).backward()
+    assert (flat.rows[[0, 2]] == 9).all()
+    for row, batch, times in ((1, batches[0], 2), (3, batches[1], 1)):
+        expected = torch.autograd.grad(loss(network, batch), list(network.parameters()))
+        torch.testing.assert_close(flat.rows[row], times * torch.cat([g.flatten() for g in expected]))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_mean_of_rows_is_the_gradient_of_the_whole_batch(parts: int) -> None:
+    network = small_network().double()
+    flat = FlatGradients(network, rows=5, replicas=2)
+    flat.rows.fill_(float("nan"))  # rows beyond the parts must not matter
+    batch = observations(3, 8)
+    for row, part in enumerate(batch.chunk(parts)):
+        loss(flat.select(row, row % 2), part).backward()
+    mean = flat.mean_of(parts)
+    expected = torch.autograd.grad(loss(network, batch), list(network.parameters()))
+    torch.testing.assert_close(mean, torch.cat([g.flatten() for g in expected]), rtol=1e-12, atol=1e-12)
+    mean.mul_(0.5)  # the network's own gradients are views: what clips the vector clips them
+    for parameter, gradient in zip(network.parameters(), expected, strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, 0.5 * gradient, rtol=1e-12, atol=1e-12)
+
+
+@given(scale=st.floats(1e-3, 1e3), max_norm=st.floats(1e-3, 1e3), seed=st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_clipping_is_that_of_torch(scale: float, max_norm: float, seed: int) -> None:
+    vector = scale * torch.randn(37, generator=torch.Generator().manual_seed(seed))
+    parameters = [torch.nn.Parameter(torch.zeros(20)), torch.nn.Parameter(torch.zeros(17))]
+    for parameter, part in zip(parameters, vector.clone().split([20, 17]), strict=True):
+        parameter.grad = part
+    expected = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    norm = clip_(vector, max_norm)
+    torch.testing.assert_close(norm, expected)
+    torch.testing.assert_close(vector, torch.cat([p.grad for p in parameters if p.grad is not None]))
+
+
+def test_clipping_leaves_a_zero_gradient_alone() -> None:
+    vector = torch.zeros(4)
+    assert clip_(vector, 0.5).item() == 0
+    assert (vector == 0).all()
+
+
+@given(total=st.integers(1, 60), most=st.integers(0, 20))
+def test_equal_parts_is_the_largest_divisor_allowed(total: int, most: int) -> None:
+    allowed = [d for d in range(1, total + 1) if total % d == 0 and d <= most]
+    assert equal_parts(total, most) == (allowed[-1] if allowed else 1)
+
+
+def test_replicas_have_the_architecture_of_the_network() -> None:
+    replica = FlatGradients(small_network(), rows=1, replicas=2).replicas[1]
+    assert (replica.num_actions, replica.frame_stack, replica.image_size) == (ACTIONS, STACK, SIZE)

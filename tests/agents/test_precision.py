@@ -1,0 +1,55 @@
+"""Choice of device and arithmetic."""
+
+import pytest
+import torch
+
+from agents.precision import autocast, choose_device, choose_precision, has_bfloat16, prepare_process
+
+CPU = torch.device("cpu")
+
+
+def test_a_named_precision_is_taken_as_it_is() -> None:
+    assert choose_precision("float32", CPU) == "float32"
+    assert choose_precision("bfloat16", CPU) == "bfloat16"
+
+
+def test_auto_is_bfloat16_where_this_cpu_multiplies_it() -> None:
+    flags = ""
+    try:
+        with open("/proc/cpuinfo") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        pytest.skip("no /proc/cpuinfo to compare with")
+    if not flags:
+        pytest.skip("/proc/cpuinfo names no flags")
+    words = set(flags.split())
+    assert has_bfloat16(CPU) == bool(words & {"avx512_bf16", "amx_bf16"})
+    assert choose_precision("auto", CPU) == ("bfloat16" if has_bfloat16(CPU) else "float32")
+
+
+def test_autocast_is_on_for_bfloat16_alone() -> None:
+    for precision, expected in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        with autocast(CPU, precision):
+            assert torch.ones(2, 2).matmul(torch.ones(2, 2)).dtype == expected
+
+
+def test_device_names() -> None:
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_cuda_is_refused_where_there_is_none() -> None:
+    with pytest.raises(ValueError, match=r"engine.device: cuda was asked for"):
+        choose_device("cuda")
+
+
+def test_a_prepared_process_flushes_denormals() -> None:
+    threads = torch.get_num_threads()
+    try:
+        prepare_process(1)
+        assert torch.get_num_threads() == 1
+        assert (torch.tensor([1e-30]) * torch.tensor([1e-10])).item() == 0.0
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)

@@ -1,0 +1,80 @@
+"""Stacks rebuilt from newest frames against a look-up frame by frame."""
+
+import warnings
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.rollout import FrameStacks, side_by_side
+from tests.agents.synthetic import random_rollouts
+
+CPU = torch.device("cpu")
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    steps=st.integers(1, 7),
+    envs=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    rollouts=st.integers(1, 4),
+    stack=st.integers(1, 5),
+    end_probability=st.sampled_from([0.0, 0.1, 0.5]),
+)
+@settings(max_examples=60, deadline=None)
+def test_stacks_are_those_of_a_naive_look_up(
+    seed: int, steps: int, envs: list[int], rollouts: int, stack: int, end_probability: float
+) -> None:
+    """Across ends, across the border of consecutive rollouts, and with several rollouts side by side."""
+    played = [
+        random_rollouts(
+            seed + i, steps=steps, envs=n, rollouts=rollouts, stack=stack, size=2, end_probability=end_probability
+        )
+        for i, n in enumerate(envs)
+    ]
+    for k in range(rollouts):
+        stacks = FrameStacks([recorded[k] for recorded, _ in played], CPU)
+        expected = np.concatenate([seen[k] for _, seen in played], axis=1)
+        assert (stacks.num_steps, stacks.num_envs) == expected.shape[:2]
+        expected = expected.reshape(-1, *expected.shape[2:])
+        indices = np.random.default_rng(seed).permutation(len(expected))
+        indices = np.concatenate([indices, indices[:2]])  # an index may come twice
+        np.testing.assert_array_equal(stacks.gather(torch.from_numpy(indices)).numpy(), expected[indices])
+
+
+def test_storage_is_the_newest_frame_of_each_observation() -> None:
+    (rollout,), (seen,) = random_rollouts(0, steps=6, envs=3, stack=4, end_probability=0)
+    assert rollout.frames.shape == (6 + 3, 3, 7, 7)
+    assert (rollout.num_steps, rollout.num_envs, rollout.frame_stack) == (6, 3, 4)
+    np.testing.assert_array_equal(rollout.frames[3:], seen[:, :, -1])
+
+
+def test_a_rollout_is_left_alone_by_the_next_one() -> None:
+    """The last rollout may still be on its way to a learner while the next is recorded."""
+    first, second = random_rollouts(1, steps=4, envs=2, rollouts=2, stack=4)[0]
+    for name in first.__slots__:
+        assert not np.shares_memory(getattr(first, name), getattr(second, name)), name
+
+
+def test_values_of_a_time_limit_are_kept_and_others_are_zero() -> None:
+    rollouts, _ = random_rollouts(2, steps=50, envs=2)
+    truncated = rollouts[0].truncated
+    assert truncated.any() and not truncated.all()
+    assert (rollouts[0].final_values[truncated] != 0).all()
+    assert (rollouts[0].final_values[~truncated] == 0).all()
+
+
+def test_the_value_after_a_rollout_is_the_first_of_the_next() -> None:
+    rollouts, _ = random_rollouts(3, steps=5, envs=3, rollouts=2)
+    np.testing.assert_array_equal(rollouts[0].values[-1], rollouts[1].values[0])
+
+
+def test_read_only_arrays_are_joined_without_a_warning() -> None:
+    parts = [np.arange(6.0).reshape(2, 3), np.arange(4.0).reshape(2, 2) + 10]
+    for part in parts:
+        part.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        joined, one = side_by_side(parts, CPU), side_by_side(parts[:1], CPU)
+    np.testing.assert_array_equal(joined.numpy(), np.concatenate(parts, axis=1))
+    np.testing.assert_array_equal(one.numpy(), parts[0])

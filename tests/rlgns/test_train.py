@@ -1,0 +1,171 @@
+"""`rlgns train` as a user runs it: a process of its own, real Ray, Tune, Atari and W&B offline."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from rlgns.folder import RunFolder
+
+TINY = {
+    "run": {"observations": 100_000},
+    "env": {"num_envs": 4, "image_size": 32, "stagger_steps": 4},
+    "network": {"channels": [4], "kernels": [8], "strides": [8], "hidden": 16},
+    "agent": {"rollout_steps": 64, "epochs": 1, "minibatches": 2},
+    "engine": {"checkpoint_every_s": 1000},
+}
+
+
+def start(tmp_path: Path, *arguments: str, **sections: dict[str, object]) -> subprocess.Popen[str]:
+    """Starts `rlgns ARGUMENTS` with the tiny configuration (unless it resumes); standard error is read line by line."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(yaml.safe_dump({name: {**keys, **sections.get(name, {})} for name, keys in TINY.items()}))
+    command = [sys.executable, "-m", "rlgns", *arguments]
+    if "--resume" not in arguments:
+        command += ["--config", str(config)]
+    environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def until_a_row(process: subprocess.Popen[str]) -> None:
+    """Reads standard error until a line tells of a first iteration."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if " observations, score" in line:
+            return
+    pytest.fail("training ended before its first iteration:\n" + "".join(seen))
+
+
+def iterations(folder: Path) -> list[int]:
+    return [row["iteration"] for row in RunFolder(folder).rows()]
+
+
+def test_ctrl_c_saves_and_resume_goes_on_without_gap_or_overlap(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(tmp_path, "train", "--out", str(out))
+    until_a_row(process)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert f"saved; go on with: rlgns train --resume {out}" in stderr
+    assert "report:" in stdout
+    done = iterations(out)
+    assert done == list(range(1, len(done) + 1))
+    assert (out / "report.html").is_file()
+
+    about = yaml.safe_load((out / "config.yaml").read_text())
+    about["config"]["run"]["observations"] = (len(done) + 3) * 256
+    (out / "config.yaml").write_text(yaml.safe_dump(about))
+    with (out / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"game":"pong","iter')  # as a kill leaves it
+    process = start(tmp_path, "train", "--resume", str(out))
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    assert iterations(out) == list(range(1, len(done) + 4))
+    rows = RunFolder(out).rows()
+    assert [row["observations"] for row in rows] == [256 * number for number in range(1, len(rows) + 1)]
+    assert rows[-1]["noise/updates"] > rows[len(done) - 1]["noise/updates"]
+    ids = {path.name.rsplit("-", 1)[-1] for path in (out / "wandb").glob("offline-run-*")}
+    assert ids == {about["run"]["wandb_id"]}
+
+    process = start(tmp_path, "train", "--resume", str(out))  # nothing is left to do
+    process.communicate()
+    assert process.returncode == 0
+    assert len(iterations(out)) == len(done) + 3
+
+
+def test_two_games_are_two_trials_with_a_folder_each(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    process = start(
+        tmp_path, "train", "--game", "pong", "breakout", "--out", str(out), "--observations", "512", "--wandb.mode", "disabled"
+    )
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    for game in ("pong", "breakout"):
+        assert iterations(out / game) == [1, 2]
+        assert game in stdout
+    assert (out / "report.html").is_file()
+
+
+def test_a_killed_trial_restarts_by_itself(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(tmp_path, "train", "--out", str(out), "--wandb.mode", "disabled", "--engine.checkpoint_every_s", "0")
+    until_a_row(process)
+    trials = [
+        child for child in psutil.Process(process.pid).children(recursive=True) if "AtariPPO" in " ".join(child.cmdline())
+    ]
+    assert trials
+    for trial in trials:
+        trial.kill()
+    assert process.stderr is not None
+    assert any("going on from its newest checkpoint" in line for line in process.stderr)
+    until_a_row(process)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+    done = iterations(out)
+    assert done == list(range(1, len(done) + 1))
+
+
+def test_a_full_disk_ends_the_run_with_a_line_and_nothing_lost(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(small)], capture_output=True).returncode:
+        pytest.skip("this user may not mount a small disk")
+    try:
+        out = small / "run"
+        process = start(
+            tmp_path, "train", "--out", str(out), "--wandb.mode", "disabled", "--engine.checkpoint_every_s", "0"
+        )
+        _, stderr = process.communicate()
+        assert process.returncode == 3, stderr
+        assert "Traceback" not in stderr
+        assert "No space left on device" in stderr
+        done = iterations(out)
+        assert done == list(range(1, len(done) + 1))
+        assert all(json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines())
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--engine.device", "cuda"], "CUDA"),
+        (["--env.image_size", "8", "--network.kernels", "9"], "too small"),
+        (["--agent.minibatches", "3"], "agent.minibatches must divide env.num_envs"),
+        (["--agent.minibatches", "4"], "at least 2 environments"),
+    ],
+)
+def test_what_cannot_work_is_told_before_anything_is_written(tmp_path: Path, arguments: list[str], told: str) -> None:
+    out = tmp_path / "run"
+    process = start(tmp_path, "train", "--out", str(out), *arguments)
+    _, stderr = process.communicate()
+    assert process.returncode == 2
+    assert told in stderr
+    assert stderr.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_run_whose_checkpoints_are_all_torn_is_not_resumed(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(tmp_path, "train", "--out", str(out), "--observations", "256", "--wandb.mode", "disabled")
+    process.communicate()
+    (state,) = (out / "checkpoints").glob("*/state.pt")
+    state.write_bytes(state.read_bytes()[:100])
+    before = (out / "metrics.jsonl").read_bytes()
+    process = start(tmp_path, "train", "--resume", str(out))
+    _, stderr = process.communicate()
+    assert process.returncode == 2
+    assert "is torn" in stderr
+    assert stderr.count("\n") == 1
+    assert (out / "metrics.jsonl").read_bytes() == before
