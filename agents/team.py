@@ -17,7 +17,7 @@ class Team:
     """Runs jobs side by side in Python threads whose torch operations are single-threaded.
 
     A small network spends more time at the barriers of its own parallel operations than in them, and where another
-    process needs a core, every barrier waits for it (figures in docs/performance.md). torch releases Python's lock inside
+    process needs a core, every barrier waits for it (see docs/performance.md). torch releases Python's lock inside
     its operations, so the threads run truly side by side.
     """
 

@@ -68,6 +68,9 @@ def _resume(out: Path) -> int:
     starts = []
     for folder in RunFolder.find(out):
         config, about = from_dict(folder.config()), folder.about()
+        for key in ("game", "wandb_id"):
+            if not isinstance(about.get(key), str):
+                raise UserError(f"{folder.config_path} does not name run.{key}: not a run of `rlgns train`")
         check(config)
         checkpoint.load_newest(folder.checkpoints_path)  # a torn one is told before anything starts
         folder.drop_torn_line()

@@ -34,14 +34,19 @@ def save(folder: Path, iteration: int, state: Mapping[str, Any], *, kept: int) -
     target = folder / f"{iteration:08d}"
     partial = folder / f".partial-{iteration:08d}"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left_by_a_kill in folder.glob(".partial-*"):
+            shutil.rmtree(left_by_a_kill, ignore_errors=True)
         partial.mkdir(parents=True)
         with open(partial / STATE, "wb") as file:
             torch.save(dict(state), file)
             file.flush()
             os.fsync(file.fileno())
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(partial, target)
+        if target.is_dir():  # saved before: its file is exchanged, so that at no moment is there none
+            os.replace(partial / STATE, target / STATE)
+            partial.rmdir()
+            _sync_folder(target)
+        else:
+            os.replace(partial, target)
         _sync_folder(folder)
     except (OSError, RuntimeError) as error:  # torch reports a short write as a RuntimeError
         shutil.rmtree(partial, ignore_errors=True)
@@ -129,8 +134,9 @@ def load_policy(path: Path) -> Policy:
             iteration=state["iteration"],
             state=state,
         )
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise UserError(f"checkpoint {path} does not fit this version ({type(error).__name__}: {error})") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
+        reason = " ".join(str(error).split())  # torch names each tensor that does not fit on a line of its own
+        raise UserError(f"checkpoint {path} does not fit this version ({type(error).__name__}: {reason})") from error
 
 
 def _sync_folder(folder: Path) -> None:

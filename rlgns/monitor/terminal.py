@@ -95,8 +95,9 @@ def noise_scale_of(row: Row) -> str:
 
 def critical_batch_of(row: Row) -> str:
     """Returns a row's predicted critical batch: '410', '> 900' where only a bound is known, or a dash."""
-    if row.get("critical_batch/high") is None and numbers.known(row.get("critical_batch/low")):
-        return f"> {numbers.rounded(row['critical_batch/low'])}"
+    low = row.get("critical_batch/low")
+    if row.get("critical_batch/high") is None and low:
+        return f"> {numbers.rounded(low)}"
     return numbers.rounded(row.get("critical_batch/predicted"))
 
 

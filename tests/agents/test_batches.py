@@ -13,7 +13,7 @@ SMALL = st.integers(1, 4)
 
 
 @given(seed=SEEDS, steps=st.integers(1, 6), minibatches=SMALL, groups=SMALL, envs_per_group=SMALL)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_environment_batches_are_whole_environments_each_once(
     seed: int, steps: int, minibatches: int, groups: int, envs_per_group: int
 ) -> None:

@@ -1,6 +1,6 @@
 """Five updates, recorded: a refactor must reproduce them, a change of arithmetic updates the file and says why.
 
-    RLGNS_WRITE_GOLDEN=1 python -m pytest tests/agents/test_golden.py
+RLGNS_WRITE_GOLDEN=1 python -m pytest tests/agents/test_golden.py
 """
 
 import json

@@ -57,7 +57,7 @@ def by_loop(logits: Tensor, values: Tensor, batch: Minibatch, config: AgentConfi
     actions=st.integers(2, 6),
     config=st.sampled_from([PPO, replace(PPO, clip_value=False), replace(PPO, clip=0.0), A2C]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_loss_parts_and_gradient_are_those_of_the_loop(
     seed: int, observations: int, actions: int, config: AgentConfig
 ) -> None:

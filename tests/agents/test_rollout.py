@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
     stack=st.integers(1, 5),
     end_probability=st.sampled_from([0.0, 0.1, 0.5]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_stacks_are_those_of_a_naive_look_up(
     seed: int, steps: int, envs: list[int], rollouts: int, stack: int, end_probability: float
 ) -> None:

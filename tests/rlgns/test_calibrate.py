@@ -18,7 +18,7 @@ def test_measures_a_checkpoint_twice(tmp_path: Path, local_ray: None) -> None:
     assert result.truth.observations == 16 * 32
     assert result.truth.environments == 4 * SETS
     assert result.estimate_observations == 16 * 32
-    # 16 rollouts of 2 batches; the first batch is without a size to compare with, and every second rollout has one shuffled.
+    # 16 rollouts of 2 batches; the first batch has no size to compare with, and every second rollout has one shuffled.
     assert result.estimate.updates == 16 * 2 - 1 - 8
     assert math.isfinite(result.truth.trace_error)
     text = result.describe()

@@ -86,7 +86,17 @@ def test_ctrl_c_saves_and_resume_goes_on_without_gap_or_overlap(tmp_path: Path) 
 def test_two_games_are_two_trials_with_a_folder_each(tmp_path: Path) -> None:
     out = tmp_path / "runs"
     process = start(
-        tmp_path, "train", "--game", "pong", "breakout", "--out", str(out), "--observations", "512", "--wandb.mode", "disabled"
+        tmp_path,
+        "train",
+        "--game",
+        "pong",
+        "breakout",
+        "--out",
+        str(out),
+        "--observations",
+        "512",
+        "--wandb.mode",
+        "disabled",
     )
     stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
@@ -98,10 +108,14 @@ def test_two_games_are_two_trials_with_a_folder_each(tmp_path: Path) -> None:
 
 def test_a_killed_trial_restarts_by_itself(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = start(tmp_path, "train", "--out", str(out), "--wandb.mode", "disabled", "--engine.checkpoint_every_s", "0")
+    process = start(
+        tmp_path, "train", "--out", str(out), "--wandb.mode", "disabled", "--engine.checkpoint_every_s", "0"
+    )
     until_a_row(process)
     trials = [
-        child for child in psutil.Process(process.pid).children(recursive=True) if "AtariPPO" in " ".join(child.cmdline())
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "AtariPPO" in " ".join(child.cmdline())
     ]
     assert trials
     for trial in trials:

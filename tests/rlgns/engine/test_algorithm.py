@@ -117,3 +117,18 @@ def test_a_killed_runner_comes_back_and_the_batch_stays_whole(tmp_path: Path) ->
     assert row["observations"] == 64
     assert row["noise/updates"] == 3
     assert len(after) == 2 and pids[0] not in after
+
+
+def test_remote_runners_train_the_same_run_as_local_threads(tmp_path: Path) -> None:
+    """Two runners of one thread each own the same environments and random numbers as two threads of one process."""
+    rows = {}
+    for name, runners in (("local", 0), ("remote", 2)):
+        algorithm = build(tiny(runners=runners), tmp_path / name)
+        rows[name] = [algorithm.train()["row"] for _ in range(3)]
+        algorithm.stop()
+    timed = ("seconds", "throughput/", "noise/overhead_fraction")
+    for local, remote in zip(rows["local"], rows["remote"], strict=True):
+        assert local.keys() == remote.keys()
+        for key, value in local.items():
+            if not key.startswith(timed) and isinstance(value, float):
+                assert remote[key] == pytest.approx(value, rel=1e-3, abs=1e-6), key

@@ -1,0 +1,87 @@
+"""Forward and backward passes on a processor: operations on several threads, or threads with a share of the batch each.
+
+    python benchmarks/threads.py [--rounds 15]
+
+Prints observations per second (median and range) of one batch of 256 through each preset's network. The two ways
+alternate, so that whatever else the machine does hits both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+
+from agents.flat import FlatGradients
+from agents.network import ActorCritic
+from agents.precision import autocast, choose_precision, prepare_process
+from agents.team import Team
+from rlgns.config.load import resolve
+from rlgns.hardware import detect
+
+BATCH = 256
+CPU = torch.device("cpu")
+
+
+def passes(network: ActorCritic, observations: torch.Tensor, precision: str) -> None:
+    """One forward and backward pass of a loss of the heads."""
+    with autocast(CPU, precision):
+        logits, values = network(observations)
+    (logits.square().mean() + values.square().mean()).backward()
+
+
+def contenders(preset: str, cores: int, precision: str) -> dict[str, Callable[[], None]]:
+    """The two ways of doing the same work."""
+    run = resolve([preset])
+    network = ActorCritic(run.network, num_actions=6, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
+    shape = (BATCH, run.env.frame_stack, run.env.image_size, run.env.image_size)
+    observations = torch.randint(0, 255, shape, dtype=torch.uint8)
+    gradients = FlatGradients(network, rows=cores, replicas=cores)
+    team = Team(cores)
+    shares = observations.chunk(cores)
+
+    def operations() -> None:
+        passes(gradients.select(0), observations, precision)
+
+    def threads() -> None:
+        team.map(lambda row: passes(gradients.select(row, row), shares[row], precision), range(cores))
+        gradients.mean_of(cores)
+
+    return {"one batch, operations on all cores": operations, "a share of the batch per thread": threads}
+
+
+def main() -> None:
+    """Runs both ways alternately for each preset and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    machine = detect()
+    prepare_process(machine.cores)
+    precision = choose_precision("auto", CPU)
+    print(f"{machine.describe()}, {precision}, batch {BATCH}, {rounds} rounds")
+    for preset in ("ppo", "quick"):
+        ways = contenders(preset, machine.cores, precision)
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(rounds + 2):
+            for name, way in ways.items():
+                began = time.perf_counter()
+                for _ in range(4):
+                    way()
+                if number >= 2:
+                    rates[name].append(4 * BATCH / (time.perf_counter() - began))
+        for name, values in rates.items():
+            spread = f"{min(values):,.0f} to {max(values):,.0f}"
+            print(f"{preset:<6} {name:<36} {statistics.median(values):>8,.0f} observations/s ({spread})")
+        first, second = rates.values()
+        ratios = sorted(b / a for a, b in zip(first, second, strict=True))
+        print(f"{preset:<6} ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+if __name__ == "__main__":
+    main()

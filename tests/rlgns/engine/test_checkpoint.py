@@ -1,0 +1,205 @@
+"""Checkpoints on a real disk: whole or not at all, and one line where there is none."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlgns.config.load import to_dict
+from rlgns.engine.checkpoint import load, load_newest, load_policy, numbered, save
+from rlgns.engine.runner import build_network
+from rlgns.errors import FaultError, UserError
+from tests.rlgns.engine.tiny import tiny
+
+
+def state(number: int, floats: int = 4) -> dict[str, Any]:
+    return {
+        "iteration": number,
+        "weights": torch.full((floats,), float(number)),
+        "nested": {"scores": [1.5, -2.0], "name": "pong", "none": None},
+    }
+
+
+def assert_holds(found: dict[str, Any] | None, number: int) -> None:
+    assert found is not None
+    expected = state(number)
+    assert torch.equal(found["weights"], expected["weights"])
+    assert (found["iteration"], found["nested"]) == (number, expected["nested"])
+
+
+def truncate(path: Path, share: float) -> None:
+    content = (path / "state.pt").read_bytes()
+    (path / "state.pt").write_bytes(content[: int(len(content) * share)])
+
+
+def policy_state() -> dict[str, Any]:
+    config = tiny()
+    torch.manual_seed(5)
+    return {
+        "config": to_dict(config),
+        "game": "pong",
+        "num_actions": 6,
+        "observations": 64,
+        "iteration": 2,
+        "learner": {"network": build_network(config, 6).state_dict()},
+    }
+
+
+def error_of(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        load_policy(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    path = save(tmp_path / "checkpoints", 7, state(7), kept=2)
+    assert path == tmp_path / "checkpoints" / "00000007"
+    assert_holds(load(path), 7)
+    assert_holds(load_newest(tmp_path / "checkpoints"), 7)
+
+
+def test_only_the_newest_are_kept_in_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in (8, 9, 10, 100):
+        save(tmp_path, number, state(number), kept=3)
+    assert [path.name for path in numbered(tmp_path)] == ["00000009", "00000010", "00000100"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000009", "00000010", "00000100"]
+
+
+def test_an_iteration_saved_again_is_replaced(tmp_path: Path) -> None:
+    save(tmp_path, 3, state(1), kept=1)
+    save(tmp_path, 3, state(2), kept=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["00000003"]
+    assert_holds(load_newest(tmp_path), 2)
+
+
+def test_what_a_killed_save_left_behind_is_ignored_and_removed_by_the_next(tmp_path: Path) -> None:
+    save(tmp_path, 1, state(1), kept=5)
+    leftover = tmp_path / ".partial-00000002"
+    shutil.copytree(tmp_path / "00000001", leftover)
+    truncate(leftover, 0.5)
+    (tmp_path / "00000002").mkdir()  # a folder without a state is no checkpoint either
+    assert [path.name for path in numbered(tmp_path)] == ["00000001"]
+    assert_holds(load_newest(tmp_path), 1)
+    save(tmp_path, 3, state(3), kept=5)
+    assert not leftover.exists()
+    assert [path.name for path in numbered(tmp_path)] == ["00000001", "00000003"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_torn_checkpoint_falls_back_to_the_one_before(tmp_path: Path, share: float) -> None:
+    for number in (1, 2):
+        save(tmp_path, number, state(number, 4000), kept=2)
+    truncate(tmp_path / "00000002", share)
+    found = load_newest(tmp_path)
+    assert found is not None and found["iteration"] == 1
+
+
+def test_where_all_are_torn_the_newest_is_named(tmp_path: Path) -> None:
+    for number in (1, 2):
+        save(tmp_path, number, state(number), kept=2)
+        truncate(tmp_path / f"{number:08d}", 0.5)
+    with pytest.raises(UserError, match=r"^checkpoint .*/00000002 is torn or not a checkpoint \(\w+\)$"):
+        load_newest(tmp_path)
+
+
+def test_no_checkpoint_at_all_is_no_error(tmp_path: Path) -> None:
+    assert load_newest(tmp_path) is None
+    assert load_newest(tmp_path / "missing") is None
+    assert numbered(tmp_path / "missing") == []
+
+
+def test_nothing_is_executed_while_loading(tmp_path: Path) -> None:
+    class Harmful:
+        def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+            return (Path.touch, (tmp_path / "executed",))
+
+    (tmp_path / "00000001").mkdir()
+    torch.save({"iteration": Harmful()}, tmp_path / "00000001" / "state.pt")
+    with pytest.raises(UserError, match="torn or not a checkpoint"):
+        load(tmp_path / "00000001")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 64 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk is not permitted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_the_older_checkpoint_stays(small_disk: Path) -> None:
+    folder = small_disk / "checkpoints"
+    save(folder, 1, state(1), kept=1)
+    for number in (2, 1):  # a new one, and the same one again
+        with pytest.raises(FaultError, match=rf"^cannot save checkpoint {folder}/0000000{number}: [^\n]+$"):
+            save(folder, number, state(number, 100_000), kept=1)
+        assert [path.name for path in folder.iterdir()] == ["00000001"]
+        assert_holds(load_newest(folder), 1)
+    save(folder, 3, state(3), kept=1)  # there is room again: saving goes on
+    assert_holds(load_newest(folder), 3)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(FaultError, match=r"^cannot save checkpoint .*/file/00000001: Not a directory$"):
+        save(tmp_path / "file", 1, state(1), kept=1)
+
+
+def test_a_policy_is_found_by_run_folder_checkpoints_folder_and_number(tmp_path: Path) -> None:
+    saved = policy_state()
+    newest = save(tmp_path / "checkpoints", 2, saved, kept=2)
+    for path in (tmp_path, tmp_path / "checkpoints", newest):
+        policy = load_policy(path)
+        assert (policy.game, policy.observations, policy.iteration) == ("pong", 64, 2)
+        assert policy.config == tiny()
+        assert not policy.network.training
+        for name, value in policy.network.state_dict().items():
+            assert torch.equal(value, saved["learner"]["network"][name])
+        assert not any(parameter.requires_grad for parameter in policy.network.parameters())
+
+
+def test_a_policy_comes_from_the_newest_whole_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path / "checkpoints", 1, {**policy_state(), "iteration": 1}, kept=2)
+    truncate(save(tmp_path / "checkpoints", 2, policy_state(), kept=2), 0.5)
+    assert load_policy(tmp_path).iteration == 1
+    assert "is torn or not a checkpoint" in error_of(tmp_path / "checkpoints" / "00000002")
+
+
+def test_no_policy_is_one_line(tmp_path: Path) -> None:
+    assert error_of(tmp_path / "missing") == f"no checkpoint: {tmp_path}/missing does not exist"
+    assert error_of(tmp_path).startswith(f"no checkpoint in {tmp_path}: ")
+    (tmp_path / "file").write_text("x")
+    assert error_of(tmp_path / "file").startswith(f"no checkpoint in {tmp_path}/file")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"learner": {}}, "network"),
+        ({"num_actions": 18}, "size mismatch"),
+        ({"config": {**to_dict(tiny()), "unheard": {"of": 1}}}, "unheard"),
+        ({"config": {**to_dict(tiny()), "agent": {"epochs": -1}}}, "agent.epochs"),
+    ],
+    ids=["no-network", "other-network", "unknown-key", "bad-value"],
+)
+def test_a_policy_of_another_version_is_one_line(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    save(tmp_path, 1, {**policy_state(), **change}, kept=1)
+    message = error_of(tmp_path)
+    assert reason in message
+    assert "does not fit this version" in message and str(tmp_path) in message
+
+
+def test_a_state_of_another_kind_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "00000001").mkdir()
+    torch.save([1, 2, 3], tmp_path / "00000001" / "state.pt")
+    assert "does not fit this version" in error_of(tmp_path)
