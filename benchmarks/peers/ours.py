@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, final
 
 from benchmarks.peers import settings as common
-from benchmarks.peers.settings import Settings, start_ray
+from benchmarks.peers.settings import Settings, start_ray, stop_rllib
 
 
 @final
@@ -75,7 +75,4 @@ class Ours:
 
     def close(self) -> None:
         """Stops the algorithm and its Ray."""
-        import ray
-
-        self._algorithm.stop()
-        ray.shutdown()
+        stop_rllib(self._algorithm)

@@ -19,7 +19,7 @@ from ray.tune.registry import register_env
 from torch import nn
 
 from benchmarks.peers import settings as common
-from benchmarks.peers.settings import Settings, atari_id, start_ray
+from benchmarks.peers.settings import Settings, atari_id, start_ray, stop_rllib
 
 
 class NatureModule(TorchRLModule, ValueFunctionAPI):
@@ -106,10 +106,7 @@ class StockRLlib:
 
     def close(self) -> None:
         """Stops the algorithm and its Ray."""
-        import ray
-
-        self._algorithm.stop()
-        ray.shutdown()
+        stop_rllib(self._algorithm)
 
     def _sampled(self) -> int:
         return int(self._algorithm.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))

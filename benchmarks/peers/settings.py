@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -110,3 +112,13 @@ def start_ray(cpus: int) -> None:
     )
     for name in ("ray.rllib", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def stop_rllib(algorithm: Any) -> None:
+    """Stops an algorithm and this process's Ray, and removes the empty folder that RLlib made in the user's home."""
+    import ray
+
+    algorithm.stop()
+    with contextlib.suppress(OSError):
+        os.rmdir(algorithm.logdir)
+    ray.shutdown()

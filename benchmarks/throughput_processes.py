@@ -1,0 +1,147 @@
+"""The benchmark's side of its contenders' processes: start, one turn, stand still, end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, final
+
+import psutil
+
+from benchmarks.peers.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTLE_S = 0.2
+"""Pause after waking a contender, in which its daemons catch up on their heartbeats."""
+
+
+class ContenderFailed(Exception):
+    """A contender ended or did not answer; the message has the end of its log."""
+
+
+@final
+class Process:
+    """One contender with all its descendants. While it is not its turn, all of them are stopped (SIGSTOP).
+
+    So neither OpenMP threads that spin nor Ray's daemons take time from the contender that is being measured.
+    """
+
+    def __init__(self, name: str, settings: Settings, *, environment: dict[str, str], timeout_s: float) -> None:
+        """Starts building the contender; `wait_until_ready` says when it is done."""
+        self.name = name
+        self._timeout_s = timeout_s
+        self._log = Path(settings.scratch) / "log"
+        with open(self._log, "wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.peers.worker", name, settings.to_json()],
+                cwd=ROOT,
+                env={**environment, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the benchmark, which then ends its contenders
+            )
+        self._stopped: list[psutil.Process] = []
+
+    def wait_until_ready(self) -> None:
+        """Waits until the contender is built. Raises ContenderFailed."""
+        self._answer()
+
+    def turn(self, observations: int) -> dict[str, Any]:
+        """Wakes the contender, lets it train, and stops it again.
+
+        Returns:
+            The contender's report, with cpu_s, CPU seconds of all its processes, and foreign_cores, how many cores
+            everything else on the machine kept busy meanwhile.
+        """
+        self.wake()
+        time.sleep(SETTLE_S)
+        before, busy, began = self._cpu_s(), _busy_s(), time.perf_counter()
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # its answer, which then is none, tells more
+            self._process.stdin.write(f"{observations}\n".encode())
+            self._process.stdin.flush()
+        report = self._answer()
+        wall_s, busy_s, cpu_s = time.perf_counter() - began, _busy_s() - busy, self._cpu_s() - before
+        self.pause()
+        return {**report, "cpu_s": cpu_s, "foreign_cores": max(0.0, (busy_s - cpu_s) / wall_s)}
+
+    def pause(self) -> None:
+        """Stops every process of the contender, parents first, so that none is started behind our back."""
+        self._stopped = self._family()
+        for process in self._stopped:
+            _signal(process, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Lets every process of the contender go on."""
+        for process in reversed(self._stopped):
+            _signal(process, signal.SIGCONT)
+        self._stopped = []
+
+    def close(self, *, grace_s: float = 20.0) -> None:
+        """Ends the contender, kindly at first, and whatever it leaves behind."""
+        self.wake()
+        family = self._family()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(grace_s)
+        for process in family:  # psutil compares start times: never another process with the same id
+            _signal(process, signal.SIGKILL)
+        self._process.wait()
+        self._process.stdout.close()
+
+    def _family(self) -> list[psutil.Process]:
+        try:
+            process = psutil.Process(self._process.pid)
+            return [process, *process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _cpu_s(self) -> float:
+        total = 0.0
+        for process in self._family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], self._timeout_s)[0]:
+            raise ContenderFailed(f"{self.name} did not answer within {self._timeout_s:.0f} s{self._end_of_log()}")
+        line = self._process.stdout.readline()
+        if not line:
+            raise ContenderFailed(f"{self.name} ended with code {self._process.wait()}{self._end_of_log()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _end_of_log(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines()[-15:]
+        return "; the end of its log:\n" + "\n".join(lines) if lines else ""
+
+
+def environment_of(name: str, peers_omp: str) -> dict[str, str]:
+    """Returns a contender's environment: OpenMP's wait policy is ours for us, and as asked (or unset) for peers."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "OMP_WAIT_POLICY")}
+    policy = "PASSIVE" if name.startswith("ours") else peers_omp
+    return kept if policy == "default" else {**kept, "OMP_WAIT_POLICY": policy}
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
+
+
+def _busy_s() -> float:
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
