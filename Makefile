@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 ARGS ?=
 TEST_WORKERS ?= 2
 
@@ -32,7 +33,7 @@ format: $(STAMP) ## format, and repair what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## throughput against peers
+bench: $(BENCH_STAMP) ## throughput against peers: Stable-Baselines3 and stock RLlib; about 10 minutes
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 
 clean: ## remove .venv and caches, never runs/
@@ -45,4 +46,8 @@ $(STAMP): pyproject.toml
 	  || { echo "rlgns: $(PYTHON) has no venv module; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@

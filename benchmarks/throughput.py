@@ -3,10 +3,11 @@
     make bench
     python benchmarks/throughput.py --rounds 5 --pairs 25 --markdown docs/results/throughput.md --json throughput.json
 
-All train the same game with the same network (Nature CNN, 84x84, stack of 4), 8 environments x 128 steps, 4 epochs of 4
-batches of 256 and the same step size. Every contender has a process of its own. After one warm-up turn each, every round
-gives each contender one turn, in random order, and everything else stands still; ratios are taken within rounds. Rounds of
-only `ours` and `ours-no-noise` follow, since that difference is small. Exit codes: 0 done, 1 a contender failed, 2 usage.
+All train the same game with the same network (Nature CNN, 84x84, stack of 4), 8 environments x 128 steps, 4 epochs of
+4 batches of 256 and the same step size. Every contender has a process of its own. After one warm-up turn each, every
+round gives each contender one turn, in random order, and everything else stands still; ratios are taken within rounds.
+Rounds of only `ours` and `ours-no-noise` follow, since that difference is small.
+Exit codes: 0 done, 1 a contender failed, 2 usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ from typing import Any
 
 from benchmarks.peers.settings import Settings
 from benchmarks.peers.worker import BUILDERS
-from benchmarks.throughput_processes import ROOT, ContenderFailed, Process, environment_of
+from benchmarks.throughput_processes import ROOT, ContenderError, Process, environment_of
 from benchmarks.throughput_results import Turn, summarise, tables
 from envs.games import GAMES
 from rlgns import hardware
 
 DEFAULT = ("ours", "ours-no-noise", "ours-float32", "sb3-dummy", "sb3-subproc", "rllib-local", "rllib-2-runners")
 NOISE_PAIR = ("ours", "ours-no-noise")
+BEGAN = time.monotonic()
 PACKAGES = ("rlgns", "torch", "ray", "stable-baselines3", "gymnasium", "ale-py", "numpy")
 
 
@@ -44,7 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark; returns the exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(words)
-    began = time.monotonic()
     about = describe(options, words)
     turns: list[Turn] = []
     try:
@@ -54,13 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for turn in play(processes, options):
                     turns.append(turn)
                     _say(f"round {turn.round:>3}  {turn.contender:<28}{turn.rate:8.0f} observations/s")
-    except ContenderFailed as failure:
+    except ContenderError as failure:
         print(f"throughput: {failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("throughput: interrupted", file=sys.stderr)
         return 130
-    about["minutes"] = round((time.monotonic() - began) / 60, 1)
+    about["minutes"] = round((time.monotonic() - BEGAN) / 60, 1)
     report(about, turns, options)
     return 0
 
@@ -100,7 +101,9 @@ def started(names: Sequence[str], settings: Settings, options: argparse.Namespac
         yield processes
     finally:
         for process in processes.values():
-            process.close()
+            process.ask_to_end()
+        for process in processes.values():
+            process.end()
 
 
 def report(about: dict[str, Any], turns: Sequence[Turn], options: argparse.Namespace) -> None:
@@ -131,15 +134,15 @@ def describe(options: argparse.Namespace, words: Sequence[str]) -> dict[str, Any
         "machine": f"{machine.describe()}, Python {platform.python_version()}",
         "versions": {name: _version(name) for name in PACKAGES},
         "training": (
-            f"{options.game}, Nature CNN, 84x84, stack of 4; {sizes.num_envs} environments x {sizes.rollout_steps} steps, "
-            f"{sizes.epochs} epochs x {sizes.minibatches} batches of {sizes.batch_observations}, "
+            f"{options.game}, Nature CNN, 84x84, stack of 4; {sizes.num_envs} environments x {sizes.rollout_steps} "
+            f"steps, {sizes.epochs} epochs x {sizes.minibatches} batches of {sizes.batch_observations}, "
             f"learning rate {sizes.learning_rate:g}; {sizes.threads} torch threads"
         ),
         "method": (
-            f"{options.rounds} rounds of all, {max(options.pairs, options.rounds)} of the noise scale's pair; turns of at "
-            f"least {options.observations} observations in random order after one warm-up turn each; no checkpoints, no "
-            f"W&B; ours in the hardware's best precision, peers in float32, which is all they offer; OMP_WAIT_POLICY "
-            f"PASSIVE for ours, {options.peers_omp} for peers; RLlib's wrapper does not clip rewards"
+            f"{options.rounds} rounds of all, {max(options.pairs, options.rounds)} of the noise scale's pair; turns of "
+            f"at least {options.observations} observations in random order after one warm-up turn each; no "
+            f"checkpoints, no W&B; ours in the hardware's best precision, peers in float32, which is what they ship; "
+            f"OMP_WAIT_POLICY PASSIVE for ours, {options.peers_omp} for peers; RLlib's wrapper does not clip rewards"
         ),
     }
 
@@ -211,7 +214,7 @@ def _version(name: str) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(f"{time.monotonic() - BEGAN:6.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ SETTLE_S = 0.2
 """Pause after waking a contender, in which its daemons catch up on their heartbeats."""
 
 
-class ContenderFailed(Exception):
+class ContenderError(Exception):
     """A contender ended or did not answer; the message has the end of its log."""
 
 
@@ -49,9 +49,10 @@ class Process:
                 start_new_session=True,  # Ctrl-C is for the benchmark, which then ends its contenders
             )
         self._stopped: list[psutil.Process] = []
+        self._family_at_end: list[psutil.Process] = []
 
     def wait_until_ready(self) -> None:
-        """Waits until the contender is built. Raises ContenderFailed."""
+        """Waits until the contender is built. Raises ContenderError."""
         self._answer()
 
     def turn(self, observations: int) -> dict[str, Any]:
@@ -85,19 +86,22 @@ class Process:
             _signal(process, signal.SIGCONT)
         self._stopped = []
 
-    def close(self, *, grace_s: float = 20.0) -> None:
-        """Ends the contender, kindly at first, and whatever it leaves behind."""
+    def ask_to_end(self) -> None:
+        """Wakes the contender and tells it to end by itself."""
         self.wake()
-        family = self._family()
+        self._family_at_end = self._family()
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
+
+    def end(self, *, grace_s: float = 20.0) -> None:
+        """Waits for the end of a contender that was asked to, then ends whatever is left of it by force."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_s)
-        for process in family:  # psutil compares start times: never another process with the same id
+        for process in self._family_at_end:  # psutil compares start times: never another process with the same id
             _signal(process, signal.SIGKILL)
         self._process.wait()
+        assert self._process.stdout is not None
         self._process.stdout.close()
 
     def _family(self) -> list[psutil.Process]:
@@ -118,10 +122,10 @@ class Process:
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], self._timeout_s)[0]:
-            raise ContenderFailed(f"{self.name} did not answer within {self._timeout_s:.0f} s{self._end_of_log()}")
+            raise ContenderError(f"{self.name} did not answer within {self._timeout_s:.0f} s{self._end_of_log()}")
         line = self._process.stdout.readline()
         if not line:
-            raise ContenderFailed(f"{self.name} ended with code {self._process.wait()}{self._end_of_log()}")
+            raise ContenderError(f"{self.name} ended with code {self._process.wait()}{self._end_of_log()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

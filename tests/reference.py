@@ -222,7 +222,9 @@ def slow_update(
         for parts in losses:
             for name, part in parts.items():
                 sums[name] = sums.get(name, 0.0) + part.item() / len(batch) / len(batches)
-        gradient = observation_gradients(network, lambda i, losses=losses: losses[i]["total"], len(batch)).mean(axis=0)
+        gradient = observation_gradients(network, [part["total"] for part in losses].__getitem__, len(batch)).mean(
+            axis=0
+        )
         norm = math.sqrt((gradient**2).sum())
         sums["grad_norm"] = sums.get("grad_norm", 0.0) + norm / len(batches)
         if norm > config.max_grad_norm:
@@ -238,6 +240,6 @@ def slow_update(
         with torch.no_grad():
             at = 0
             for p in parameters:
-                p -= learning_rate * torch.from_numpy(change[at : at + p.numel()]).view_as(p)
+                p.sub_(learning_rate * torch.from_numpy(change[at : at + p.numel()]).view_as(p))
                 at += p.numel()
     return sums

@@ -86,9 +86,9 @@ def test_each_kind_of_end_by_hand() -> None:
 
 
 def test_nothing_flows_back_over_the_end_of_a_game() -> None:
-    for ends in ({"terminal": [1]}, {"truncated": [1]}):
-        quiet = plain([0, 0, 0, 0], [0.0, 0, 0, 0, 0], **ends)
-        loud = plain([0, 0, 1, 1], [0.0, 0, 5, 5, 5], **ends)
+    for terminal, truncated in (([1], []), ([], [1])):
+        quiet = plain([0, 0, 0, 0], [0.0, 0, 0, 0, 0], terminal=terminal, truncated=truncated)
+        loud = plain([0, 0, 1, 1], [0.0, 0, 5, 5, 5], terminal=terminal, truncated=truncated)
         before = [advantages_and_returns(r, gamma=0.99, gae_lambda=0.95)[0][:2] for r in (quiet, loud)]
         np.testing.assert_array_equal(before[0], before[1])
 

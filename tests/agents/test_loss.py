@@ -48,7 +48,7 @@ def by_loop(logits: Tensor, values: Tensor, batch: Minibatch, config: AgentConfi
                 config=config,
             )
         )
-    return LossParts(**{name: sum(part[name] for part in parts) / len(parts) for name in LossParts._fields})
+    return LossParts(**{name: torch.stack([part[name] for part in parts]).mean() for name in LossParts._fields})
 
 
 @given(

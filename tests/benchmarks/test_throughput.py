@@ -1,0 +1,133 @@
+"""The benchmark's arithmetic, and one real run with everything shrunk."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmarks import throughput
+from benchmarks.peers.settings import Settings
+from benchmarks.throughput_processes import ContenderError, Process, environment_of
+from benchmarks.throughput_results import Spread, Turn, pairs, sign_test_rank, summarise, tables
+
+
+def turn(number: int, contender: str, rate: float) -> Turn:
+    return Turn(round=number, contender=contender, observations=1000, seconds=1000 / rate, foreign_cores=0.1)
+
+
+def test_ratios_are_formed_within_rounds_and_the_best_setting_is_the_reference() -> None:
+    turns = [
+        *(turn(number, "ours", rate) for number, rate in ((1, 600), (2, 300), (3, 900), (4, 700))),
+        *(turn(number, "sb3-dummy", rate) for number, rate in ((1, 200), (2, 100), (3, 300))),
+        *(turn(number, "sb3-subproc", rate) for number, rate in ((1, 150), (2, 150), (3, 150))),
+    ]
+    summary = summarise(turns)
+    peer = "Stable-Baselines3 PPO"
+    assert summary["settings"] == {peer: "sb3-dummy"}
+    ratios = summary["ratios"][peer]
+    # The machine was three times as fast in round 3 as in round 2: the rates spread, the paired ratio does not.
+    assert (ratios["sb3-dummy"].low, ratios["sb3-dummy"].high) == pytest.approx((3, 3))
+    assert ratios["sb3-dummy"].count == 3
+    assert (ratios["sb3-subproc"].low, ratios["sb3-subproc"].median) == pytest.approx((2, 4))
+    assert any("| 3.00 | 3.00 to 3.00 | 3 | 2: met |" in line for line in tables(summary))
+
+
+def test_the_cost_of_the_noise_scale_is_extra_time() -> None:
+    turns = []
+    for number, machine in enumerate((1.0, 0.5, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0), start=1):
+        turns += [turn(number, "ours", machine * 500), turn(number, "ours-no-noise", machine * 510)]
+    summary = summarise(turns)
+    assert summary["noise_cost_percent"].median == pytest.approx(2)
+    assert summary["noise_cost_total_percent"] == pytest.approx(2)
+    assert any("Goal: at most 3 %: met." in line for line in tables(summary))
+    few = tables(summarise(turns[:8]))
+    assert any("too few rounds for an interval" in line and "3 %: open." in line for line in few)
+
+
+def test_overhead_is_what_is_neither_sampling_nor_learning() -> None:
+    report = {"observations": 64, "seconds": 3.0, "foreign_cores": 0.0}
+    times = {"wall_s": [1.0, 2.0], "sample_s": [0.2, 0.5], "learn_s": [0.7, 1.3]}
+    made = Turn.of(1, "ours", report | times)
+    assert made.overhead_s == pytest.approx((0.1, 0.2))
+    summary = summarise([made])
+    assert summary["overhead_ms"].median == pytest.approx(150)
+    assert summary["overhead_percent"].median == pytest.approx(10)
+    assert Turn.of(1, "sb3-dummy", report).overhead_s == ()
+
+
+def test_pairs_need_both() -> None:
+    turns = [turn(1, "ours", 1), turn(2, "sb3-dummy", 1), turn(3, "ours", 2), turn(3, "sb3-dummy", 3)]
+    assert [(ours.round, other.rate) for ours, other in pairs(turns, "ours", "sb3-dummy")] == [(3, pytest.approx(3))]
+
+
+@pytest.mark.parametrize("count", range(1, 60))
+def test_the_interval_of_the_median_covers_what_it_says(count: int) -> None:
+    def missed(skipped: int) -> float:
+        """Exact probability that a median lies outside the values from `skipped` to `count - 1 - skipped`."""
+        return 2 * sum(math.comb(count, below) for below in range(skipped + 1)) / 2**count
+
+    skipped = sign_test_rank(count)
+    assert 0 <= skipped <= (count - 1) // 2
+    assert skipped == 0 or missed(skipped) <= 0.05
+    assert missed(skipped + 1) > 0.05  # not one value wider than needed
+
+
+def test_spread_of_one_value() -> None:
+    spread = Spread.of([7.0])
+    assert (spread.median, spread.low, spread.upper_quartile, spread.median_high) == (7, 7, 7, 7)
+
+
+def test_a_contender_that_fails_says_why(tmp_path: Path) -> None:
+    settings = Settings(game="no_such_game", scratch=str(tmp_path))
+    environment = environment_of("sb3-dummy", "PASSIVE")
+    process = Process("no-such-contender", settings, environment=environment, timeout_s=60)
+    with pytest.raises(
+        ContenderError, match=r"no-such-contender ended with code 1; the end of its log:(.|\n)*KeyError"
+    ):
+        process.wait_until_ready()
+    process.ask_to_end()
+    process.end()
+
+
+def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--only", "theirs"], ["--rounds", "0"], ["--game", "pongg"]):
+        with pytest.raises(SystemExit) as stopped:
+            throughput.main(arguments)
+        assert stopped.value.code == 2
+    assert "must be positive, got 0" in capsys.readouterr().err
+
+
+def test_a_tiny_run_of_real_contenders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("stable_baselines3", reason="needs the extra `bench`")
+    page, raw = tmp_path / "page.md", tmp_path / "raw.json"
+    numbers = {"rounds": 1, "pairs": 2, "observations": 33, "envs": 4, "steps": 8, "epochs": 1, "minibatches": 2}
+    sizes = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
+    files = ["--markdown", str(page), "--json", str(raw)]
+    assert throughput.main([*sizes, "--only", "ours", "ours-no-noise", "sb3-dummy", *files]) == 0
+    said = capsys.readouterr()
+    assert page.read_text() == said.out.removesuffix("\n")
+    assert "built      sb3-dummy" in said.err
+    content = json.loads(raw.read_text())
+    # Whole iterations of 32; the noise scale's pair has one round more.
+    assert {entry["observations"] for entry in content["turns"]} == {64}
+    played = sorted((entry["round"], entry["contender"]) for entry in content["turns"])
+    assert played == [(1, "ours"), (1, "ours-no-noise"), (1, "sb3-dummy"), (2, "ours"), (2, "ours-no-noise")]
+    for entry in content["turns"]:
+        assert entry["seconds"] > 0
+        assert len(entry["overhead_s"]) == (0 if entry["contender"] == "sb3-dummy" else 2)
+    assert set(content["summary"]["ratios"]) == {"Stable-Baselines3 PPO"}
+    assert "Cost of the noise scale" in said.out
+    assert "RLlib's own overhead" in said.out
+    left = [child for child in psutil.Process().children(recursive=True) if "benchmarks.peers" in _command(child)]
+    assert left == []
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
