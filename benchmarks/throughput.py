@@ -68,17 +68,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def play(processes: dict[str, Process], options: argparse.Namespace) -> Iterator[Turn]:
     """Warms everybody up, then yields every turn as it ends."""
-    order = random.Random(options.seed)
     for name, process in processes.items():
         warm = Turn.of(0, name, process.turn(options.observations))
         _say(f"warm-up    {name:<28}{warm.rate:8.0f} observations/s")
-    rounds = [list(processes) for _ in range(options.rounds)]
-    if all(name in processes for name in NOISE_PAIR):
-        rounds += [list(NOISE_PAIR) for _ in range(max(0, options.pairs - options.rounds))]
-    for number, names in enumerate(rounds, start=1):
-        order.shuffle(names)
+    order = schedule(list(processes), rounds=options.rounds, pairs=options.pairs, seed=options.seed)
+    for number, names in enumerate(order, start=1):
         for name in names:
             yield Turn.of(number, name, processes[name].turn(options.observations))
+
+
+def schedule(names: Sequence[str], *, rounds: int, pairs: int, seed: int) -> list[list[str]]:
+    """Returns who plays in each round, in random order: rounds of all, then rounds of the noise scale's pair alone."""
+    order = random.Random(seed)
+    drawn = [list(names) for _ in range(rounds)]
+    if set(NOISE_PAIR) <= set(names):
+        drawn += [list(NOISE_PAIR) for _ in range(pairs - rounds)]
+    for members in drawn:
+        order.shuffle(members)
+    return drawn
 
 
 @contextlib.contextmanager

@@ -30,7 +30,8 @@ class ContenderError(Exception):
 class Process:
     """One contender with all its descendants. While it is not its turn, all of them are stopped (SIGSTOP).
 
-    So neither OpenMP threads that spin nor Ray's daemons take time from the contender that is being measured.
+    So neither OpenMP threads that spin nor Ray's daemons take time from the contender that is being measured. If the
+    benchmark itself is killed (SIGKILL), its contenders die with it, but agents of their Rays may stay behind, stopped.
     """
 
     def __init__(self, name: str, settings: Settings, *, environment: dict[str, str], timeout_s: float) -> None:

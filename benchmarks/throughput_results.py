@@ -10,7 +10,13 @@ from typing import Any
 
 PEERS = {
     "Stable-Baselines3 PPO": ("sb3-dummy", "sb3-subproc"),
-    "RLlib PPO": ("rllib-local", "rllib-2-runners", "rllib-local-connectors", "rllib-2-runners-connectors"),
+    "RLlib PPO": (
+        "rllib-local",
+        "rllib-2-runners",
+        "rllib-local-connectors",
+        "rllib-2-runners-connectors",
+        "rllib-local-encoder",
+    ),
 }
 GOALS = {"Stable-Baselines3 PPO": 2.0, "RLlib PPO": 4.0}
 """Times a peer's best setting that ours is meant to reach."""
@@ -31,6 +37,7 @@ DESCRIPTIONS = {
     "rllib-2-runners": "the same with 2 env runners",
     "rllib-local-connectors": "PPO, 0 env runners, frames stacked in connectors",
     "rllib-2-runners-connectors": "the same with 2 env runners",
+    "rllib-local-encoder": "as rllib-local with RLlib's default encoder, which is larger (padded; two hidden layers)",
 }
 
 
@@ -152,8 +159,8 @@ def summarise(turns: Sequence[Turn]) -> dict[str, Any]:
         on_s, off_s = (sum(turn.seconds / turn.observations for turn in side) for side in zip(*both, strict=True))
         summary["noise_cost_total_percent"] = 100 * (on_s / off_s - 1)
     timed = [turn for turn in turns if turn.contender == "ours"]
-    if timed:
-        overhead = [(over, wall) for turn in timed for over, wall in zip(turn.overhead_s, turn.wall_s, strict=True)]
+    overhead = [(over, wall) for turn in timed for over, wall in zip(turn.overhead_s, turn.wall_s, strict=True)]
+    if overhead:
         summary["overhead_ms"] = Spread.of([1000 * over for over, _ in overhead])
         summary["overhead_percent"] = Spread.of([100 * over / wall for over, wall in overhead])
     summary["foreign_cores"] = Spread.of([turn.foreign_cores for turn in turns])

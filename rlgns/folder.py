@@ -126,20 +126,6 @@ class RunFolder:
         """Removes what a kill left after the last complete row. Returns the bytes removed. Call before resuming."""
         return self._truncate(max((end for _, end in self._rows_and_ends()), default=0))
 
-    def drop_after(self, iteration: int) -> int:
-        """Removes the rows after `iteration`, and a torn line: a run resumed from a checkpoint makes them anew.
-
-        Args:
-            iteration: Iteration that the checkpoint holds.
-
-        Returns:
-            Rows removed.
-        """
-        rows = self._rows_and_ends()
-        kept = [end for row, end in rows if row["iteration"] <= iteration]
-        self._truncate(kept[-1] if kept else 0)
-        return len(rows) - len(kept)
-
     def _rows_and_ends(self) -> list[tuple[dict[str, Any], int]]:
         """Every complete row with the byte offset behind its newline."""
         try:

@@ -11,6 +11,7 @@ from ray.rllib.connectors.env_to_module.frame_stacking import FrameStackingEnvTo
 from ray.rllib.connectors.learner.frame_stacking import FrameStackingLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import ValueFunctionAPI
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.env.wrappers.atari_wrappers import wrap_atari_for_new_api_stack
@@ -21,6 +22,9 @@ from torch import nn
 from benchmarks.peers import settings as common
 from benchmarks.peers.settings import Settings, atari_id, start_ray, stop_rllib
 
+FILTERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+"""Of the Nature network: channels, kernel, stride."""
+
 
 class NatureModule(TorchRLModule, ValueFunctionAPI):
     """The Nature network; RLlib's default encoder pads every convolution, which makes its hidden layer 2.5x larger."""
@@ -29,7 +33,7 @@ class NatureModule(TorchRLModule, ValueFunctionAPI):
         """Builds the layers."""
         layers: list[nn.Module] = []
         size, _, channels = self.observation_space.shape
-        for width, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+        for width, kernel, stride in FILTERS:
             layers += [nn.Conv2d(channels, width, kernel, stride), nn.ReLU()]
             channels, size = width, (size - kernel) // stride + 1
         self._body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * size * size, 512), nn.ReLU())
@@ -56,13 +60,16 @@ class NatureModule(TorchRLModule, ValueFunctionAPI):
 class StockRLlib:
     """PPO as RLlib ships it, with all environments in its own process or shared out among remote runners."""
 
-    def __init__(self, settings: Settings, *, runners: int = 0, connectors: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, runners: int = 0, connectors: bool = False, encoder: bool = False
+    ) -> None:
         """Builds the algorithm.
 
         Args:
             settings: Sizes.
             runners: Remote runners; 0: the learner's process plays.
             connectors: Stack frames in RLlib's connectors, as its Atari example does, and not in the environment.
+            encoder: RLlib's default encoder with the Nature network's filters: padded, a hidden layer for each head.
         """
         start_ray(max(settings.threads, runners + 1))
         stack = None if connectors else common.FRAME_STACK
@@ -90,7 +97,7 @@ class StockRLlib:
                 grad_clip=common.MAX_GRAD_NORM,
                 use_kl_loss=False,
             )
-            .rl_module(rl_module_spec=RLModuleSpec(module_class=NatureModule))
+            .rl_module(rl_module_spec=_padded() if encoder else RLModuleSpec(module_class=NatureModule))
             .debugging(seed=settings.seed, log_level="ERROR")
         )
         self._algorithm = config.build_algo()
@@ -116,6 +123,15 @@ def _make(game: str, stack: int | None) -> gymnasium.Env[Any, Any]:
     name, arguments = atari_id(game)
     env = gymnasium.make(name, **arguments)
     return wrap_atari_for_new_api_stack(env, dim=common.IMAGE_SIZE, frameskip=common.FRAME_SKIP, framestack=stack)
+
+
+def _padded() -> RLModuleSpec:
+    filters = [list(layer) for layer in FILTERS]
+    return RLModuleSpec(
+        model_config=DefaultModelConfig(
+            conv_filters=filters, conv_activation="relu", head_fcnet_hiddens=[512], vf_share_layers=True
+        )
+    )
 
 
 def _stack_for_module(*_: Any, **__: Any) -> Any:

@@ -88,6 +88,12 @@ def _rllib_2_runners_connectors(settings: Settings) -> Contender:
     return StockRLlib(settings, runners=2, connectors=True)
 
 
+def _rllib_local_encoder(settings: Settings) -> Contender:
+    from benchmarks.peers.rllib import StockRLlib
+
+    return StockRLlib(settings, encoder=True)
+
+
 BUILDERS: dict[str, Callable[[Settings], Contender]] = {
     "ours": _ours,
     "ours-no-noise": _ours_without_noise,
@@ -98,6 +104,7 @@ BUILDERS: dict[str, Callable[[Settings], Contender]] = {
     "rllib-2-runners": _rllib_2_runners,
     "rllib-local-connectors": _rllib_local_connectors,
     "rllib-2-runners-connectors": _rllib_2_runners_connectors,
+    "rllib-local-encoder": _rllib_local_encoder,
 }
 
 

@@ -47,6 +47,7 @@ class AtariPPO(Algorithm):
         super().setup(config)
         self._run: Config = self.config.run
         self._folder = RunFolder(self.config.trial.folder)
+        self._folder.drop_torn_line()  # of a process that was killed while it wrote
         self._logged = self._folder.last_iteration()
         self._iterations_done = 0
         self._observations = 0

@@ -79,18 +79,6 @@ def test_zeros_after_a_power_cut_are_dropped(folder: RunFolder) -> None:
     assert folder.drop_torn_line() == 101
 
 
-def test_rows_after_a_checkpoint_are_dropped(folder: RunFolder) -> None:
-    for iteration in range(1, 6):
-        folder.append({"iteration": iteration})
-    with folder.metrics_path.open("ab") as file:
-        file.write(b'{"iterat')
-    assert folder.drop_after(3) == 2
-    folder.append({"iteration": 4})
-    assert [row["iteration"] for row in folder.rows()] == [1, 2, 3, 4]
-    assert folder.drop_after(0) == 4
-    assert folder.rows() == []
-
-
 def test_a_broken_line_in_the_middle_is_told(folder: RunFolder) -> None:
     folder.metrics_path.write_text('{"iteration": 1}\nnonsense\n{"iteration": 3}\n')
     with pytest.raises(UserError, match=r"metrics\.jsonl: line 2 is not a row of metrics"):
