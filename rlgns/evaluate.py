@@ -22,6 +22,7 @@ from envs.protocols import PROTOCOLS, Protocol
 from envs.vector import AtariEnvs, Episode
 from rlgns.engine.checkpoint import Policy, load_policy
 from rlgns.errors import FaultError, UserError
+from rlgns.hardware import usable_cores
 
 MAX_ENVS = 10
 """Games played side by side."""
@@ -137,7 +138,7 @@ def _play(policy: Policy, act: Actor, episodes: int, seed: int) -> list[Episode]
         num_envs=num_envs,
         seed=seed,
         worker_index=EVALUATION_WORKER,
-        threads=len(os.sched_getaffinity(0)),
+        threads=usable_cores(),
     )
     played: list[Episode] = []
     said = time.monotonic()

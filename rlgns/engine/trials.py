@@ -21,6 +21,7 @@ from agents.precision import choose_device
 from envs.vector import num_actions
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.config import Trial
+from rlgns.errors import UserError
 from rlgns.hardware import usable_cores
 from rlgns.monitor.listener import Listener, RunStart
 
@@ -184,8 +185,12 @@ def _ray() -> Iterator[None]:
     # Threads that spin at a barrier cost others their cores: one busy neighbour made iterations ten times slower.
     runtime_env = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
     common: dict[str, Any] = {"runtime_env": runtime_env, "logging_level": logging.ERROR, "log_to_driver": False}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(address=os.environ["RAY_ADDRESS"], **common)
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        try:
+            ray.init(address=address, **common)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({_one_line(error)})") from error
     else:
         ray.init(num_cpus=usable_cores(), include_dashboard=False, **common)
     for name in ("ray.rllib", "ray.tune", "ray.train"):
