@@ -41,7 +41,7 @@ class FlatGradients:
             first = self.rows[0]
             for row in self.rows[1:count]:
                 first.add_(row)
-            first.div_(count)
+            first.mul_(1 / count)
         self._assign(0, 0)
         return self.rows[0]
 
@@ -53,7 +53,9 @@ class FlatGradients:
 def clip_(gradient: Tensor, max_norm: float) -> Tensor:
     """Scales a flat gradient in place to at most `max_norm` without waiting for the device. Returns its norm before."""
     norm = torch.linalg.vector_norm(gradient)
-    gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    if gradient.is_cuda or scale < 1:  # asking is free on a processor only
+        gradient.mul_(scale)
     return norm
 
 

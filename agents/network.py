@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from agents.config import NetworkConfig
 
@@ -29,9 +30,9 @@ class ActorCritic(nn.Module):
                     f"env.image_size {image_size} is too small for network.kernels {config.kernels}: "
                     f"{size} pixels are left before a kernel of {kernel}"
                 )
-            layers += [nn.Conv2d(channels, width, kernel, stride), nn.ReLU()]
+            layers += [nn.Conv2d(channels, width, kernel, stride), nn.ReLU(inplace=True)]
             channels, size = width, (size - kernel) // stride + 1
-        layers += [nn.Flatten(), nn.Linear(channels * size * size, config.hidden), nn.ReLU()]
+        layers += [nn.Flatten(), nn.Linear(channels * size * size, config.hidden), nn.ReLU(inplace=True)]
         self.body = nn.Sequential(*layers)
         self.policy_head = nn.Linear(config.hidden, num_actions)
         self.value_head = nn.Linear(config.hidden, 1)
@@ -53,7 +54,12 @@ class ActorCritic(nn.Module):
         """
         device = observations.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.policy_head.weight.dtype
-        hidden = self.body(observations.to(dtype).div_(255))
+        first, *rest = self.body
+        assert isinstance(first, nn.Conv2d)
+        # Pixels are whole numbers, exact in bfloat16; the first weights are divided by 255 in their place: a pass less.
+        hidden = functional.conv2d(observations.to(dtype), first.weight / 255, first.bias, first.stride)
+        for layer in rest:
+            hidden = layer(hidden)
         with torch.autocast(device, enabled=False):
             hidden = hidden.to(self.policy_head.weight.dtype)
             return self.policy_head(hidden), self.value_head(hidden).squeeze(-1)

@@ -15,7 +15,7 @@ class NoiseConfig:
     groups: int = 8
     """Most groups of whole environments per batch; the largest divisor of a batch's environments up to this is used."""
 
-    horizon_observations: int = 500_000
+    horizon_observations: int = 200_000
     """Observations after which a measurement's weight has fallen to 1/e; 0: equal weights over the whole run."""
 
     level: float = 0.95

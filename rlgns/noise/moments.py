@@ -95,7 +95,13 @@ def gram(gradients: torch.Tensor | NDArray[Any]) -> NDArray[np.float64]:
     dtype = torch.float32 if single else torch.float64
     total = torch.zeros(rows.shape[0], rows.shape[0], dtype=torch.float64, device=rows.device)
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
-        for chunk in rows.split(COLUMNS_PER_CHUNK if on_processor else 64 * COLUMNS_PER_CHUNK, dim=1):
+        whole = rows.shape[1] // COLUMNS_PER_CHUNK if single else 0
+        if whole:  # one batched product: a loop over chunks would take longer than the products themselves
+            chunks = (
+                rows[:, : whole * COLUMNS_PER_CHUNK].to(dtype).unflatten(1, (whole, COLUMNS_PER_CHUNK)).transpose(0, 1)
+            )
+            total += torch.bmm(chunks, chunks.transpose(1, 2)).sum(0, dtype=torch.float64)
+        for chunk in rows[:, whole * COLUMNS_PER_CHUNK :].split(64 * COLUMNS_PER_CHUNK, dim=1):
             part = chunk.to(dtype)
             total += (part @ part.T).to(torch.float64)
     result: NDArray[np.float64] = total.cpu().numpy()

@@ -67,9 +67,12 @@ def test_forward_is_the_formula_on_pixels_between_zero_and_one() -> None:
 
 def test_heads_are_float32_under_autocast() -> None:
     network, batch = small_network(), observations(5, STACK, SIZE)
+    seen: list[torch.Tensor] = []
+    hook = network.body[-1].register_forward_hook(lambda _, __, output: seen.append(output))
     with autocast(torch.device("cpu"), "bfloat16"):
         logits, values = network(batch)
-        hidden = network.body(batch.bfloat16() / 255)
+    hook.remove()
+    (hidden,) = seen
     assert hidden.dtype == torch.bfloat16
     assert logits.dtype == values.dtype == torch.float32
     torch.testing.assert_close(logits, network.policy_head(hidden.float()), rtol=1e-6, atol=1e-6)
