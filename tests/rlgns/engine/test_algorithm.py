@@ -29,8 +29,9 @@ def test_rows_count_up_and_have_every_key(tmp_path: Path) -> None:
         assert row["observations"] == 32 * number
         assert row["frames"] == 128 * number
         assert row["optimizer_steps"] == 4 * number
-    # Two batches an iteration are measured, but one of every second iteration's is split by shuffled observations.
-    assert [row["noise/updates"] for row in rows] == [2, 3, 5, 6]
+    # Two batches an iteration are measured, but one of every second iteration's is split by shuffled observations, and
+    # the very first has no gradient size before it to be compared with.
+    assert [row["noise/updates"] for row in rows] == [1, 2, 4, 5]
     assert [result["done"] for result in results] == [False, False, False, True]
 
 
@@ -115,7 +116,7 @@ def test_a_killed_runner_comes_back_and_the_batch_stays_whole(tmp_path: Path) ->
     after = algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
     algorithm.stop()
     assert row["observations"] == 64
-    assert row["noise/updates"] == 3
+    assert row["noise/updates"] == 2
     assert len(after) == 2 and pids[0] not in after
 
 

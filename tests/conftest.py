@@ -1,0 +1,14 @@
+"""What every test leaves behind as it found it."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers() -> Iterator[None]:
+    """Training flushes denormal numbers to zero, for its whole process; hypothesis rightly objects to that."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
