@@ -126,12 +126,23 @@ def _session(starts: list[RunStart], out: Path) -> int:
     try:
         unfinished = [start for start in starts if not _finished(start)]
         outcome = run_trials(unfinished, listener) if unfinished else Outcome()
+        for start in unfinished:
+            lost = _unsaved(start.folder)
+            if lost and start.game not in outcome.faults:
+                outcome.faults[start.game] = lost
     finally:
         listener.end("interrupted" if outcome.interrupted else "fault" if outcome.faults else "done")
     folders = [start.folder for start in starts]
     _write_reports(folders, out, listener)
     print(summary(folders))  # noqa: T201  (results go to standard output)
     return _conclude(outcome, out, terminal)
+
+
+def _unsaved(folder: RunFolder) -> str:
+    """Says which iterations no checkpoint holds (the disk was full when the run stopped); empty where all is well."""
+    numbered = checkpoint.numbered(folder.checkpoints_path)
+    newest, last = int(numbered[-1].name) if numbered else 0, folder.last_iteration()
+    return f"iterations {newest + 1} to {last} were trained and logged but not saved" if newest < last else ""
 
 
 def _finished(start: RunStart) -> bool:
@@ -151,9 +162,13 @@ def _write_reports(folders: list[RunFolder], out: Path, listener: Listener) -> N
 def _conclude(outcome: Outcome, out: Path, terminal: Listener) -> int:
     for game, fault in outcome.faults.items():
         terminal.message(f"rlgns: {game}: {fault}")
-    if outcome.faults or outcome.interrupted:
+    if outcome.faults:
+        terminal.message(f"go on from the newest checkpoint with: rlgns train --resume {out}")
+        return FAULT
+    if outcome.interrupted:
         terminal.message(f"saved; go on with: rlgns train --resume {out}")
-    return INTERRUPTED if outcome.interrupted else FAULT if outcome.faults else DONE
+        return INTERRUPTED
+    return DONE
 
 
 def _commit() -> str:

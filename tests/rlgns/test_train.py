@@ -151,6 +151,19 @@ def test_a_full_disk_ends_the_run_with_a_line_and_nothing_lost(tmp_path: Path) -
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
+def test_an_interrupt_that_cannot_be_saved_is_a_fault(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(tmp_path, "train", "--out", str(out), "--wandb.mode", "disabled")
+    until_a_row(process)
+    (out / "checkpoints").rmdir()
+    (out / "checkpoints").write_text("no folder can be made here")
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate()
+    assert process.returncode == 3, stderr
+    assert "were trained and logged but not saved" in stderr
+    assert "Traceback" not in stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
