@@ -48,7 +48,7 @@ def train(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     import rlgns.train as training
 
     try:
-        return training.train(config, out, resume=False)
+        return training.train(config, out)
     except UserError:
         if not any(out.iterdir()):
             out.rmdir()

@@ -29,13 +29,12 @@ DONE, FAULT, INTERRUPTED = 0, 3, 130
 PACKAGES = ("rlgns", "torch", "ray", "gymnasium", "ale-py", "wandb", "numpy")
 
 
-def train(config: Config, out: Path, *, resume: bool = False) -> int:
+def train(config: Config, out: Path) -> int:
     """Trains each game of a configuration.
 
     Args:
         config: The resolved configuration.
         out: The run's folder; with several games each has a folder of its own in it.
-        resume: Go on with the run in `out` instead; `config` is not read then.
 
     Returns:
         The exit code: 0 done, 3 stopped by a fault after saving, 130 interrupted after saving.
@@ -43,8 +42,6 @@ def train(config: Config, out: Path, *, resume: bool = False) -> int:
     Raises:
         UserError: The configuration cannot work on this machine or the folder cannot be written; nothing was trained.
     """
-    if resume:
-        return _resume(out)
     check(config)
     several = len(config.run.games) > 1
     starts = []
@@ -61,10 +58,6 @@ def resume(out: Path) -> int:
 
     Returns the exit code, as `train` does. Raises UserError where there is no run or its checkpoints are torn.
     """
-    return _resume(Path(out))
-
-
-def _resume(out: Path) -> int:
     starts = []
     for folder in RunFolder.find(out):
         config, about = from_dict(folder.config()), folder.about()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import final
 
@@ -28,7 +27,6 @@ class Played:
     episodes: list[Episode]
     weights_version: int
     """Version of the weights that every action of the rollout was drawn with."""
-    sample_s: float
     worker_index: int
 
 
@@ -143,7 +141,6 @@ class Collectors:
 
     def play(self, *, iteration: int, weights_version: int) -> Played:
         """Plays one rollout on every set of environments."""
-        began = time.perf_counter()
         done = self._team.map(
             lambda collector: collector.collect(seed=self._seed, iteration=iteration), self._collectors
         )
@@ -151,7 +148,6 @@ class Collectors:
             rollouts=[rollout for rollout, _ in done],
             episodes=[episode for _, episodes in done for episode in episodes],
             weights_version=weights_version,
-            sample_s=time.perf_counter() - began,
             worker_index=self._worker_index,
         )
 

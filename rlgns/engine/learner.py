@@ -68,7 +68,7 @@ class AtariLearner(TorchLearner):
             **kwargs: What RLlib's LearnerGroup passes and nothing here needs.
 
         Returns:
-            row: entries of the metrics row; episodes: full games that ended; sample_s, learn_s, measure_s: seconds.
+            row: entries of the metrics row; episodes: full games that ended; learn_s, measure_s: seconds.
 
         Raises:
             RuntimeError: A rollout was played with other weights than the present ones.
@@ -107,7 +107,6 @@ class AtariLearner(TorchLearner):
         return {
             "row": row,
             "episodes": [episode for part in played for episode in part.episodes],
-            "sample_s": max(part.sample_s for part in played),
             "learn_s": time.perf_counter() - began,
             "measure_s": measure_s,
         }
