@@ -174,7 +174,7 @@ def mistake(rank: int, what: str) -> str:
 
 def work(rank: int, folder: str) -> None:
     rendezvous = f"file://{folder}/rendezvous"
-    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=RANKS, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=RANKS, timeout=timedelta(minutes=5))
     two = dist.new_group([0, 1])
     results: dict[str, Any] = {}
     for name, case in CASES.items():

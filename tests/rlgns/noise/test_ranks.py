@@ -26,7 +26,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     if sys.platform == "linux":
         environment["GLOO_SOCKET_IFNAME"] = "lo"  # else gloo looks for the machine's own name in the network
     command = [sys.executable, "-m", "tests.rlgns.noise.ranks_worker", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(RANKS)]
 
