@@ -10,11 +10,12 @@ would belong in one part.)
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pydoc_data.topics import topics
 
 import torch
-from shared import Problem, Progress, compare, options, sweep
+from shared import Problem, Progress, compare, options
 from torch import Tensor, nn
 
 from rlgns.noise import NoiseScaleMonitor
@@ -23,6 +24,7 @@ WINDOW = 32
 """Characters that are predicted in one window."""
 CONTEXT = 8
 """Characters that each prediction sees."""
+LEARNING_RATES = (0.01, 0.02, 0.005, 0.04)
 
 
 class Model(nn.Module):
@@ -75,39 +77,29 @@ def characters() -> Problem:
     )
 
 
-def train(problem: Problem, windows: int, learning_rate: float, target: float, most_steps: int) -> float:
+def train(problem: Problem, chosen: Namespace) -> float:
     """Trains to the target loss by gradient accumulation: micro-batches of two windows, joined into eight groups."""
     model, generator = problem.model(), torch.Generator().manual_seed(1)
-    optimizer = problem.optimizer(model, learning_rate)
-    monitor = NoiseScaleMonitor(model, groups=8, horizon_observations=20 * windows * WINDOW)
-    progress = Progress(problem, monitor, windows * WINDOW)
-    for step in range(1, most_steps + 1):
-        parts = problem.draw(windows, generator).chunk(max(8, windows // 2))
-        with monitor.step(observations=windows * WINDOW, parts=len(parts)):
+    optimizer = problem.optimizer(model, chosen.learning_rate)
+    batch = chosen.draws * WINDOW
+    monitor = NoiseScaleMonitor(model, groups=8, horizon_observations=20 * batch)
+    progress = Progress(problem, monitor, batch)
+    for step in range(1, chosen.most_steps + 1):
+        parts = problem.draw(chosen.draws, generator).split(2 if chosen.draws % 16 == 0 else 1)
+        with monitor.step(observations=batch, parts=len(parts)):
             for part in parts:
                 monitor.backward(problem.loss(model, part))
         optimizer.step()
-        if progress.reached(target, step, model):
+        if progress.reached(chosen.target, step, model):
             break
     return progress.predicted_critical_batch()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, predicts, sweeps, compares."""
-    chosen = options(
-        "noise scale of a character language model, beside a sweep over batch sizes",
-        arguments,
-        draws=16,
-        learning_rate=0.01,
-        target=2.2,
-        sweep=[2, 8, 32, 128],
-    )
-    problem = characters()
-    print(f"batches of {chosen.draws} windows of {WINDOW} characters at learning rate {chosen.learning_rate:g}")
-    predicted = train(problem, chosen.draws, chosen.learning_rate, chosen.target, chosen.most_steps)
-    if chosen.sweep:
-        rates = (0.01, 0.02, 0.005, 0.04)
-        compare(sweep(problem, chosen.sweep, rates, chosen.target, chosen.most_steps), predicted, problem.unit)
+    defaults = {"draws": 16, "learning_rate": 0.01, "target": 2.2, "sweep": [2, 8, 32, 128]}
+    chosen = options("noise scale of a character language model, beside a sweep over batch sizes", arguments, defaults)
+    compare(characters(), train, LEARNING_RATES, chosen)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,17 @@ The true gradient is the one over all 1,797 images: nothing is said about images
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 
 import torch
-from shared import Problem, Progress, compare, options, sweep
+from shared import Problem, Progress, compare, options
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from rlgns.noise import NoiseScaleMonitor
+
+LEARNING_RATES = (0.5, 1.0, 0.25, 2.0, 0.125, 4.0)
 
 
 def digits() -> Problem:
@@ -45,38 +48,28 @@ def digits() -> Problem:
     )
 
 
-def train(problem: Problem, batch: int, learning_rate: float, target: float, most_steps: int) -> float:
+def train(problem: Problem, chosen: Namespace) -> float:
     """Trains to the target loss with a live noise scale; returns the critical batch that it predicts."""
     model, generator = problem.model(), torch.Generator().manual_seed(1)
-    optimizer = problem.optimizer(model, learning_rate)
+    optimizer = problem.optimizer(model, chosen.learning_rate)
+    batch = chosen.draws
     monitor = NoiseScaleMonitor(model, groups=8, horizon_observations=20 * batch)
     progress = Progress(problem, monitor, batch)
-    for step in range(1, most_steps + 1):
+    for step in range(1, chosen.most_steps + 1):
         with monitor.step(observations=batch):
             for part in problem.draw(batch, generator).chunk(8):
                 monitor.backward(problem.loss(model, part))
         optimizer.step()
-        if progress.reached(target, step, model):
+        if progress.reached(chosen.target, step, model):
             break
     return progress.predicted_critical_batch()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, predicts, sweeps, compares."""
-    chosen = options(
-        "noise scale of a digit classifier, beside a sweep over batch sizes",
-        arguments,
-        draws=64,
-        learning_rate=0.5,
-        target=0.2,
-        sweep=[4, 16, 64, 256],
-    )
-    problem = digits()
-    print(f"1,797 images, batches of {chosen.draws} at learning rate {chosen.learning_rate:g}")
-    predicted = train(problem, chosen.draws, chosen.learning_rate, chosen.target, chosen.most_steps)
-    if chosen.sweep:
-        rates = (0.5, 1.0, 0.25, 2.0, 0.125, 4.0)
-        compare(sweep(problem, chosen.sweep, rates, chosen.target, chosen.most_steps), predicted, problem.unit)
+    defaults = {"draws": 64, "learning_rate": 0.5, "target": 0.2, "sweep": [4, 16, 64, 256]}
+    chosen = options("noise scale of a digit classifier, beside a sweep over batch sizes", arguments, defaults)
+    compare(digits(), train, LEARNING_RATES, chosen)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,7 +126,7 @@ def critical_batch(points: Sequence[tuple[int, float, int]]) -> float:
     return float(np.exp(log_critical_batch))
 
 
-def options(description: str, arguments: Sequence[str] | None, **defaults: Any) -> argparse.Namespace:
+def options(description: str, arguments: Sequence[str] | None, defaults: dict[str, Any]) -> argparse.Namespace:
     """The command line of an example."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--draws", type=int, help="draws per step of the live run, a multiple of 8")
@@ -145,8 +144,19 @@ def options(description: str, arguments: Sequence[str] | None, **defaults: Any) 
     return chosen
 
 
-def compare(points: Sequence[tuple[int, float, int]], predicted: float, unit: str) -> None:
-    """Prints the sweep beside the prediction, and what it shows."""
+def compare(
+    problem: Problem,
+    train: Callable[[Problem, argparse.Namespace], float],
+    learning_rates: Sequence[float],
+    chosen: argparse.Namespace,
+) -> None:
+    """Trains with a live noise scale, then prints the sweep beside the critical batch that it predicts."""
+    unit = problem.unit
+    print(f"{chosen.draws * problem.per_draw:,d} {unit} per step at learning rate {chosen.learning_rate:g}")
+    predicted = train(problem, chosen)
+    if not chosen.sweep:
+        return
+    points = sweep(problem, chosen.sweep, learning_rates, chosen.target, chosen.most_steps)
     print(f"\nbatch ({unit})   best learning rate   steps   {unit} used")
     for batch, learning_rate, steps in points:
         print(f"{batch:14,d}   {learning_rate:18g}   {steps:5,d}   {batch * steps:,d}")
@@ -158,7 +168,3 @@ def compare(points: Sequence[tuple[int, float, int]], predicted: float, unit: st
         f"critical batch of the sweep: {measured:,.0f} {unit}; the noise scale predicted {predicted:,.0f}, "
         f"{predicted / measured:.2g} times as much"
     )
-
-
-if __name__ == "__main__":
-    sys.exit("this file is shared by the examples: run digits.py or characters.py")
