@@ -11,7 +11,7 @@ which are summed in float32, about 1e-7 of the mean squared norm of a group's gr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
@@ -100,19 +100,19 @@ class Ranks:
             raise RuntimeError(f"ranks use different loss scales: {sorted(scales)}")
         return shares
 
-    def add_up(self, sums: dict[torch.nn.Parameter, torch.Tensor], used: Iterable[torch.nn.Parameter]) -> None:
+    def add_up(self, sums: dict[torch.nn.Parameter, torch.Tensor], used: Sequence[torch.nn.Parameter]) -> None:
         """Replaces this rank's sums by those over all ranks, for the parameters that any of them used.
 
         Args:
             sums: gradient sums of this rank, float32 or float64.
             used: parameters in the same order on every rank; those not in `sums` are taken for zero.
         """
+        if self.count == 1:
+            return
         for parameter in used:
             if parameter not in sums:
                 wide = torch.promote_types(parameter.dtype, torch.float32)
                 sums[parameter] = torch.zeros_like(parameter, dtype=wide, requires_grad=False)
-        if self.count == 1:
-            return
         for bucket in _buckets([sums[parameter] for parameter in used]):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
             dist.all_reduce(flat, group=self._group)
