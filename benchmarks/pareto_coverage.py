@@ -1,6 +1,6 @@
 """Coverage of the critical batch's interval over synthetic sweeps; prints the tables of docs/critical-batch.md.
 
-    python -m benchmarks.pareto_coverage [--repetitions 2000] [--quick]
+    python -m benchmarks.pareto_coverage [--repetitions 1000] [--quick]
 
 A sweep has batch sizes 2^k, one run each or three (seeds), and ln S = ln S_min + ln(1 + B_crit / B) + normal noise. The
 bend lies in the middle of the batches (at their geometric mean), near an edge (at the second-largest size, where
@@ -198,10 +198,10 @@ def table(results: dict[Cell, Result]) -> str:
 def main(arguments: list[str]) -> None:
     """Prints coverage over the grid, misfit shared by seeds, and the other estimators."""
     parser = argparse.ArgumentParser(description="coverage of the critical batch's interval over synthetic sweeps")
-    parser.add_argument("--repetitions", type=int, default=2000, help="sweeps per cell")
-    parser.add_argument("--quick", action="store_true", help="200 sweeps per cell")
+    parser.add_argument("--repetitions", type=int, default=1000, help="sweeps per cell")
+    parser.add_argument("--quick", action="store_true", help="100 sweeps per cell")
     chosen = parser.parse_args(arguments)
-    repetitions = 200 if chosen.quick else chosen.repetitions
+    repetitions = 100 if chosen.quick else chosen.repetitions
     started = time.perf_counter()
     results = {}
     for cell in grid():
