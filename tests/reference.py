@@ -97,7 +97,7 @@ def slow_pareto_interval(
     accepted = []
     for b in critical:
         around = float(np.mean(np.log(steps) - np.log1p(b / batch)))
-        for log_min_steps in around + np.linspace(-1, 1, 401):
+        for log_min_steps in around + np.linspace(-0.4, 0.4, 161):
             squares = np.sum((np.log(steps) - log_min_steps - np.log1p(b / batch)) ** 2)
             if squares <= bound:
                 accepted.append((b, math.exp(log_min_steps), b * math.exp(log_min_steps)))

@@ -40,7 +40,7 @@ def test_agrees_with_a_general_solver(critical: float, seed: int, noise: float) 
 def test_intervals_are_the_extremes_of_what_f_accepts() -> None:
     steps = sweep(700, 0.15, seed=3)
     fit = fit_pareto(BATCH, steps, level=0.9)
-    ends = slow_pareto_interval(BATCH, steps, np.geomspace(200, 2000, 500), 0.9)
+    ends = slow_pareto_interval(BATCH, steps, np.geomspace(350, 1400, 200), 0.9)
     found = [
         (fit.critical_batch_low, fit.critical_batch_high),
         (fit.min_steps_low, fit.min_steps_high),
@@ -152,17 +152,17 @@ def covers(intervals: list[tuple[float, float]], truth: float) -> float:
 
 @pytest.mark.parametrize(("seeds", "failed"), [(1, False), (1, True), (3, False)])
 def test_the_interval_covers(seeds: int, failed: bool) -> None:
-    """400 sweeps: 95 % has a standard error of 1.1 %; a fresh seed leaves these bounds once in some thousands."""
+    """300 sweeps: 95 % has a standard error of 1.3 %; a fresh seed leaves these bounds once in some thousands."""
     cell, rng = Cell(sizes=8, noise=0.15, seeds=seeds, failed=failed), np.random.default_rng(11)
-    fits = [fit_pareto(*draw_sweep(cell, rng), resamples=300) for _ in range(400)]
+    fits = [fit_pareto(*draw_sweep(cell, rng), resamples=200) for _ in range(300)]
     share = covers([(fit.critical_batch_low, fit.critical_batch_high) for fit in fits], critical_batch(cell))
-    assert 0.91 < share < 0.99
+    assert 0.9 < share < 0.99
 
 
 def test_a_symmetric_interval_in_linear_space_does_not_cover() -> None:
     """The biased twin: S fitted as it is, B_crit +- 1.96 standard errors; 82 % where 95 % is claimed."""
     cell, rng = Cell(sizes=8, noise=0.15), np.random.default_rng(11)
-    sweeps = [draw_sweep(cell, rng) for _ in range(400)]
+    sweeps = [draw_sweep(cell, rng) for _ in range(300)]
     assert covers([normal_interval(*runs) for runs in sweeps], critical_batch(cell)) < 0.9
 
 

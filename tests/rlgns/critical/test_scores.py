@@ -11,14 +11,17 @@ from rlgns.critical.scores import iqm, performance_profile
 from tests.reference import slow_iqm
 
 scores = st.dictionaries(
-    st.text(min_size=1, max_size=3), st.lists(st.floats(-5, 50), min_size=1, max_size=5), min_size=1, max_size=6
+    st.sampled_from(["pong", "qbert", "alien", "seaquest"]),
+    st.lists(st.floats(-5, 50), min_size=1, max_size=5),
+    min_size=1,
+    max_size=6,
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(scores)
 def test_iqm_is_the_trimmed_mean(runs: dict[str, list[float]]) -> None:
-    estimate = iqm(runs, resamples=200)
+    estimate = iqm(runs, resamples=20)
     assert estimate.value == pytest.approx(slow_iqm(runs), abs=1e-9)
     assert np.isnan(estimate.low) == all(len(of_game) == 1 for of_game in runs.values())
 
@@ -29,7 +32,7 @@ def test_one_far_game_does_not_move_it() -> None:
 
 
 def test_the_interval_covers_and_is_stratified() -> None:
-    """200 sets of 8 games x 5 seeds of known spread; games far apart do not widen it. Unstratified: ten times as wide."""
+    """200 sets of 8 games x 5 seeds of known spread; games far apart do not widen it, as they would unstratified."""
     rng = np.random.default_rng(0)
     centres = np.linspace(0, 10, 8)
     truth = iqm({str(c): rng.normal(c, 0.2, 4000).tolist() for c in centres}, resamples=1).value
