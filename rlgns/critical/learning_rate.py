@@ -16,7 +16,7 @@ CLIP_FRACTION_LOW = 0.01
 """Share of clipped observations far below which the policy moves much less per iteration than it may (same)."""
 
 FAR_ABOVE, FAR_BELOW = 1.5, 0.2
-"""Factors that make a rule of thumb's "much more" and "much less" a threshold; checked in docs/results/temperature.md."""
+"""What "much more" and "much less" are taken to mean; checked in docs/results/temperature.md."""
 
 KL_HIGH = 0.05
 """Upper of the two divergences per update, nats, that Spinning Up calls usual for PPO ("0.01 or 0.05")."""

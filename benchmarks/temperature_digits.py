@@ -1,0 +1,152 @@
+"""The noise scale of a small classifier at equal loss, for learning rates x batches: scikit-learn's digits, no download.
+
+The data set is small enough for the truth: at a given parameter vector every image's gradient is computed, so the
+noise scale of a snapshot has no sampling error. What varies is where the training went, hence the seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rlgns.noise import Moments, moments_from_sums
+
+LOSSES = (1.0, 0.3, 0.1)
+"""Training losses, nats per image, at which the noise scale is read: it grows along training, so cells are compared at
+equal loss and not at equal step."""
+
+SNAPSHOTS = 8
+"""Parameter vectors behind one noise scale, each a fiftieth of the steps so far after the one before."""
+
+HIDDEN, MOST_STEPS = 32, 15_000
+LEARNING_RATES = {"sgd": 0.1, "adam": 0.002}
+"""About the fastest to a loss of 0.1 at a batch of 32 (benchmarks/temperature.py prints the steps of every cell)."""
+
+NDPair = tuple[float, float]
+FACTORS, BATCHES = (0.25, 1.0, 4.0), (8, 32, 128)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """The noise scale of one run at one loss."""
+
+    optimizer: str
+    learning_rate: float
+    learning_rate_factor: float
+    batch_images: int
+    seed: int
+    loss: float
+    steps: int
+    """Optimizer steps until the loss over all images was first at or below `loss`."""
+    noise_scale: float
+    """tr(Sigma) / |G|^2 in images, sums over the snapshots."""
+    grad_sq: float
+    trace: float
+
+
+def images() -> tuple[Tensor, Tensor]:
+    """Returns all 1,797 images, float32 [images, 64] in [0, 1], and their labels."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    return torch.from_numpy(data.data / 16).float(), torch.from_numpy(data.target).long()
+
+
+def network(seed: int) -> torch.nn.Sequential:
+    """Returns the classifier, 64 - 32 - 10, rectified."""
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Linear(64, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, 10))
+
+
+@torch.no_grad()
+def exact_moments(model: torch.nn.Sequential, inputs: Tensor, labels: Tensor) -> Moments:
+    """Returns |G|^2 and tr(Sigma) over all images, from one gradient per image.
+
+    A linear layer's gradient for one image is an outer product, so its squared norm is a product of two norms.
+    """
+    first, _, second = model
+    hidden = first(inputs)
+    active = functional.relu(hidden)
+    error = functional.softmax(second(active), -1) - functional.one_hot(labels, 10)
+    back = (error @ second.weight) * (hidden > 0)
+    norms = error.square().sum(1) * (active.square().sum(1) + 1) + back.square().sum(1) * (inputs.square().sum(1) + 1)
+    sums = (error.T @ active, error.sum(0), back.T @ inputs, back.sum(0))
+    whole = sum(float(part.double().square().sum()) for part in sums)
+    return moments_from_sums([1.0] * len(labels), norms.double().tolist(), whole - float(norms.double().sum()))
+
+
+def readings(optimizer: str, factor: float, batch: int, seed: int) -> Iterator[Reading]:
+    """Trains one cell and yields its noise scale at each loss that it reaches."""
+    inputs, labels = images()
+    model = network(seed)
+    rate = LEARNING_RATES[optimizer] * factor
+    kind = torch.optim.SGD if optimizer == "sgd" else torch.optim.Adam
+    update = kind(model.parameters(), lr=rate)
+    rng = np.random.default_rng([seed, batch])
+    reached, taken, following = 0, 0, 0
+    snapshots: list[Moments] = []
+    for step in range(MOST_STEPS):
+        with torch.no_grad():
+            due = step >= following
+            # Looking at the whole set every step would take most of the time.
+            if due and functional.cross_entropy(model(inputs), labels) <= LOSSES[reached]:
+                taken = taken or step
+            if due and taken:
+                snapshots.append(exact_moments(model, inputs, labels))
+        if due:
+            following = step + max(1, (taken or step) // 50)
+        if len(snapshots) == SNAPSHOTS:
+            grad_sq, trace = (sum(getattr(one, name) for one in snapshots) for name in ("grad_sq", "trace"))
+            yield Reading(
+                optimizer=optimizer,
+                learning_rate=rate,
+                learning_rate_factor=factor,
+                batch_images=batch,
+                seed=seed,
+                loss=LOSSES[reached],
+                steps=taken,
+                noise_scale=trace / grad_sq,
+                grad_sq=grad_sq / SNAPSHOTS,
+                trace=trace / SNAPSHOTS,
+            )
+            reached, taken, snapshots = reached + 1, 0, []
+            if reached == len(LOSSES):
+                return
+        chosen = torch.from_numpy(rng.integers(len(labels), size=batch))
+        update.zero_grad()
+        functional.cross_entropy(model(inputs[chosen]), labels[chosen]).backward()
+        update.step()
+
+
+def grid(seeds: int) -> Iterator[Reading]:
+    """Yields the readings of every cell."""
+    for seed, optimizer, factor, batch in itertools.product(range(seeds), LEARNING_RATES, FACTORS, BATCHES):
+        yield from readings(optimizer, factor, batch, seed)
+
+
+def exponents(found: list[dict[str, Any]]) -> tuple[NDPair, NDPair]:
+    """Fits ln B_simple = c + p ln(learning rate) + q ln(batch) by least squares.
+
+    Args:
+        found: rows with `noise_scale`, `learning_rate_factor` and the batch in observations or images as `batch`.
+
+    Returns:
+        (p, its standard error), (q, its standard error); errors from the residuals.
+    """
+    rows = [row for row in found if row["noise_scale"] and row["noise_scale"] > 0]
+    design = np.array([[1, np.log(row["learning_rate_factor"]), np.log(row["batch"])] for row in rows])
+    target = np.log([row["noise_scale"] for row in rows])
+    solution, *_ = np.linalg.lstsq(design, target, rcond=None)
+    residual = target - design @ solution
+    variance = float(residual @ residual) / max(1, len(rows) - 3)
+    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * variance)
+    return (float(solution[1]), float(errors[1])), (float(solution[2]), float(errors[2]))
+
+
