@@ -1,4 +1,4 @@
-"""The noise scale of a small classifier at equal loss, for learning rates x batches: scikit-learn's digits, no download.
+"""The noise scale of a small classifier at equal loss, for learning rates x batches, on scikit-learn's digits.
 
 The data set is small enough for the truth: at a given parameter vector every image's gradient is computed, so the
 noise scale of a snapshot has no sampling error. What varies is where the training went, hence the seeds.
@@ -148,5 +148,3 @@ def exponents(found: list[dict[str, Any]]) -> tuple[NDPair, NDPair]:
     variance = float(residual @ residual) / max(1, len(rows) - 3)
     errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * variance)
     return (float(solution[1]), float(errors[1])), (float(solution[2]), float(errors[2]))
-
-
