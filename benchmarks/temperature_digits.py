@@ -6,10 +6,8 @@ noise scale of a snapshot has no sampling error. What varies is where the traini
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +27,6 @@ HIDDEN, MOST_STEPS = 32, 15_000
 LEARNING_RATES = {"sgd": 0.1, "adam": 0.002}
 """About the fastest to a loss of 0.1 at a batch of 32 (benchmarks/temperature.py prints the steps of every cell)."""
 
-NDPair = tuple[float, float]
 FACTORS, BATCHES = (0.25, 1.0, 4.0), (8, 32, 128)
 
 
@@ -123,28 +120,3 @@ def readings(optimizer: str, factor: float, batch: int, seed: int) -> Iterator[R
         update.zero_grad()
         functional.cross_entropy(model(inputs[chosen]), labels[chosen]).backward()
         update.step()
-
-
-def grid(seeds: int) -> Iterator[Reading]:
-    """Yields the readings of every cell."""
-    for seed, optimizer, factor, batch in itertools.product(range(seeds), LEARNING_RATES, FACTORS, BATCHES):
-        yield from readings(optimizer, factor, batch, seed)
-
-
-def exponents(found: list[dict[str, Any]]) -> tuple[NDPair, NDPair]:
-    """Fits ln B_simple = c + p ln(learning rate) + q ln(batch) by least squares.
-
-    Args:
-        found: rows with `noise_scale`, `learning_rate_factor` and the batch in observations or images as `batch`.
-
-    Returns:
-        (p, its standard error), (q, its standard error); errors from the residuals.
-    """
-    rows = [row for row in found if row["noise_scale"] and row["noise_scale"] > 0]
-    design = np.array([[1, np.log(row["learning_rate_factor"]), np.log(row["batch"])] for row in rows])
-    target = np.log([row["noise_scale"] for row in rows])
-    solution, *_ = np.linalg.lstsq(design, target, rcond=None)
-    residual = target - design @ solution
-    variance = float(residual @ residual) / max(1, len(rows) - 3)
-    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * variance)
-    return (float(solution[1]), float(errors[1])), (float(solution[2]), float(errors[2]))
