@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlgns.noise import Moments, moments_from_sums
-
 LOSSES = (1.0, 0.3, 0.1)
 """Training losses, nats per image, at which the noise scale is read: it grows along training, so cells are compared at
 equal loss and not at equal step."""
@@ -63,10 +61,11 @@ def network(seed: int) -> torch.nn.Sequential:
 
 
 @torch.no_grad()
-def exact_moments(model: torch.nn.Sequential, inputs: Tensor, labels: Tensor) -> Moments:
-    """Returns |G|^2 and tr(Sigma) over all images, from one gradient per image.
+def exact_moments(model: torch.nn.Sequential, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Returns |G|^2 and tr(Sigma) of drawing from these images with replacement, from one gradient per image.
 
-    A linear layer's gradient for one image is an outer product, so its squared norm is a product of two norms.
+    The images are the whole population, so their mean gradient is G itself, and nothing is estimated. A linear layer's
+    gradient for one image is an outer product, so its squared norm is a product of two norms.
     """
     first, _, second = model
     hidden = first(inputs)
@@ -75,8 +74,8 @@ def exact_moments(model: torch.nn.Sequential, inputs: Tensor, labels: Tensor) ->
     back = (error @ second.weight) * (hidden > 0)
     norms = error.square().sum(1) * (active.square().sum(1) + 1) + back.square().sum(1) * (inputs.square().sum(1) + 1)
     sums = (error.T @ active, error.sum(0), back.T @ inputs, back.sum(0))
-    whole = sum(float(part.double().square().sum()) for part in sums)
-    return moments_from_sums([1.0] * len(labels), norms.double().tolist(), whole - float(norms.double().sum()))
+    grad_sq = sum(float(part.double().square().sum()) for part in sums) / len(labels) ** 2
+    return grad_sq, float(norms.double().mean()) - grad_sq
 
 
 def readings(optimizer: str, factor: float, batch: int, seed: int) -> Iterator[Reading]:
@@ -88,7 +87,7 @@ def readings(optimizer: str, factor: float, batch: int, seed: int) -> Iterator[R
     update = kind(model.parameters(), lr=rate)
     rng = np.random.default_rng([seed, batch])
     reached, taken, following = 0, 0, 0
-    snapshots: list[Moments] = []
+    snapshots: list[tuple[float, float]] = []
     for step in range(MOST_STEPS):
         with torch.no_grad():
             due = step >= following
@@ -100,7 +99,7 @@ def readings(optimizer: str, factor: float, batch: int, seed: int) -> Iterator[R
         if due:
             following = step + max(1, (taken or step) // 50)
         if len(snapshots) == SNAPSHOTS:
-            grad_sq, trace = (sum(getattr(one, name) for one in snapshots) for name in ("grad_sq", "trace"))
+            grad_sq, trace = map(sum, zip(*snapshots, strict=True))
             yield Reading(
                 optimizer=optimizer,
                 learning_rate=rate,

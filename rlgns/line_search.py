@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import cast, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agents.team import Team
 from rlgns.engine.checkpoint import Policy
 from rlgns.errors import UserError
-from rlgns.frozen import play_rounds, ready
+from rlgns.frozen import PlayedSet, play_rounds, ready
 from rlgns.noise import NoiseScaleEstimate, NoiseScaleTracker, group_moments
 from rlgns.noise.hessian import hessian_moments, hessian_noise_scale
 from rlgns.noise.step_size import StepSizeFit, fit_step_sizes, slope_and_curvature
@@ -133,6 +135,7 @@ def line_search(
     )
 
 
+@final
 class _Found:
     """What the rollouts have shown so far."""
 
@@ -162,11 +165,11 @@ class _Found:
         self.simple.update(group_moments(gradients, per_group))
 
 
-def _halves(policy: Policy, team: object, seed: int) -> Iterator[tuple[Surrogate, int, Tensor]]:
+def _halves(policy: Policy, team: Team, seed: int) -> Generator[tuple[Surrogate, int, Tensor], None, None]:
     """Plays for ever; yields each rollout's loss by environments in random order, and the first half's gradients."""
     rng = np.random.default_rng([seed, policy.iteration])
     envs = policy.config.env.num_envs
-    played = play_rounds(policy, team, sets=1, seed=seed)  # type: ignore[arg-type]
+    played = cast(Generator[PlayedSet, None, None], play_rounds(policy, team, sets=1, seed=seed))
     try:
         for one in played:
             order = rng.permutation(envs)

@@ -22,10 +22,13 @@ def test_exact_moments_match_one_gradient_per_image() -> None:
     def loss(i: int) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(model(inputs[i : i + 1]), labels[i : i + 1])
 
-    expected = group_moments(observation_gradients(model, loss, 12), 1)
-    found = exact_moments(model, inputs, labels)
-    assert found.grad_sq == pytest.approx(expected.grad_sq, rel=1e-9)
-    assert found.trace == pytest.approx(expected.trace, rel=1e-9)
+    rows = observation_gradients(model, loss, 12)
+    grad_sq, trace = exact_moments(model, inputs, labels)
+    assert grad_sq == pytest.approx(float(rows.mean(0) @ rows.mean(0)), rel=1e-9)
+    assert trace == pytest.approx(rows.var(0).sum(), rel=1e-9)
+    # The unbiased estimate of an unlimited population's takes these images for a sample.
+    sample = group_moments(rows, 1)
+    assert grad_sq == pytest.approx(sample.grad_sq + sample.trace / 12, rel=1e-9)
 
 
 def test_exponents_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
