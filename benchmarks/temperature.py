@@ -1,7 +1,7 @@
 """Does the noise scale move with the learning rate, and does it move with the batch?
 
     python -m benchmarks.temperature digits --seeds 3 --csv digits.csv
-    python -m benchmarks.temperature pong RUN/checkpoints/00000115 --observations 100000 --csv pong.csv
+    python -m benchmarks.temperature pong RUN/checkpoints/00000115 --csv pong.csv
 
 McCandlish et al. 2018 (arXiv:1812.06162, appendix C) expect B_simple inversely proportional to the temperature,
 learning rate over batch. In ln B_simple = c + p ln(learning rate) + q ln(batch) that is p = -1, q = 1. Each row is

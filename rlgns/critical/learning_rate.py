@@ -40,8 +40,9 @@ def learning_rate_warning(rows: Sequence[Mapping[str, Any]], *, algorithm: str, 
         too low    clip fraction far below 1 %, with several epochs: one epoch may clip nothing at any learning rate,
                    since its first steps are taken where the ratio is 1 (seen on Breakout at 1e-3)
 
-    A factor of four either way need not show: clipping and Adam hold the policy's moves per iteration nearly constant
-    (docs/results/temperature.md). So None means only that nothing points to it. Both signs are PPO's: an A2C step is taken where the probability ratio is 1, so nothing is known there.
+    A factor of four need not show: the clip holds the policy's moves per iteration nearly constant
+    (docs/results/temperature.md). So None means only that nothing points to it. Both signs are PPO's: an A2C step is
+    taken where the probability ratio is 1, so nothing is known there.
 
     Args:
         rows: of metrics.jsonl, oldest first: `learning_rate`, `clip_fraction`, `approx_kl`; missing or null ones are
