@@ -69,10 +69,13 @@ class LineSearchResult:
             ("tr(H Sigma)", f"{rounded(line.trace)} by line search, {rounded(hessian.trace)} by Hessian"),
         ]
         lines = [f"{name:<15}{value}" for name, value in rows]
-        lines += ["", f"{'batch':>8}  {'best step size (' + f'{100 * line.level:g} %)':<36}  fit"]
-        for batch, best in zip(self.fit.batch_observations, self.fit.best_step_sizes, strict=True):
-            measured = interval(best.value, best.low, best.high)
-            lines.append(f"{batch:>8,}  {measured:<36}  {rounded(self.fit.predicted(batch))}")
+        head = f"best step size ({100 * line.level:g} %)"
+        lines += ["", f"{'batch':>8}  {head:<36}{'by the fit':<14}{'curvature':<14}by the Hessian"]
+        best, curvatures = self.fit.best_step_sizes, self.fit.curvatures
+        for batch, size, curvature in zip(self.fit.batch_observations, best, curvatures, strict=True):
+            measured, predicted = interval(size.value, size.low, size.high), rounded(self.fit.predicted(batch))
+            by_hessian = rounded(hessian.grad_sq + hessian.trace / batch)
+            lines.append(f"{batch:>8,}  {measured:<36}{predicted:<14}{rounded(curvature):<14}{by_hessian}")
         return "\n".join(lines)
 
 
