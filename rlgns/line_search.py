@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import cast, final
+from typing import final
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from agents.team import Team
 from rlgns.engine.checkpoint import Policy
 from rlgns.errors import UserError
-from rlgns.frozen import PlayedSet, play_rounds, ready
+from rlgns.frozen import play_rounds, ready
 from rlgns.noise import NoiseScaleEstimate, NoiseScaleTracker, group_moments
 from rlgns.noise.hessian import hessian_moments, hessian_noise_scale
 from rlgns.noise.step_size import Ratio, StepSizeFit, fit_step_sizes, slope_and_curvature
@@ -171,7 +171,7 @@ def _halves(policy: Policy, team: Team, seed: int) -> Generator[tuple[Surrogate,
     """Plays for ever; yields each rollout's loss by environments in random order, and the first half's gradients."""
     rng = np.random.default_rng([seed, policy.iteration])
     envs = policy.config.env.num_envs
-    played = cast(Generator[PlayedSet, None, None], play_rounds(policy, team, sets=1, seed=seed))
+    played = play_rounds(policy, team, sets=1, seed=seed)
     try:
         for one in played:
             order = rng.permutation(envs)
