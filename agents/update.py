@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +132,22 @@ class Updater:
             explained_variance=explained_variance,
             optimizer_steps=steps,
         )
+
+    def gradients(self, rollouts: Sequence[Rollout], splits: Iterable[Sequence[Indices]]) -> Iterator[Tensor]:
+        """Takes gradients of one iteration's rollouts in any split, at the present parameters. Nothing is trained.
+
+        Args:
+            rollouts: As for `update`.
+            splits: Each a list of parts, at most as many as there are groups; a part is indices `step * N + env`.
+
+        Yields:
+            Per split the gradients of its parts' mean losses [parts, parameters], overwritten by the next.
+        """
+        stacks = FrameStacks(rollouts, self._device)
+        data, _ = self._prepare(rollouts)
+        for parts in splits:
+            self._part_gradients(parts, stacks, data)
+            yield self._gradients.rows[: len(parts)]
 
     def _batches(self, rng: np.random.Generator, epoch: int, stacks: FrameStacks) -> Sequence[list[Indices]]:
         minibatches = self._config.minibatches
