@@ -1,0 +1,249 @@
+"""What `rlgns calibrate` found: the table for people and the numbers for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlgns import rivals as r
+from rlgns.engine.checkpoint import Policy
+from rlgns.engine.measure import RideAlong
+from rlgns.noise import NoiseScaleEstimate, shuffled_noise_scale
+from rlgns.noise.brute_force import BruteForceResult
+from rlgns.noise.comparison import Quality, Ratio, spread_ratio
+from rlgns.numbers import duration, interval, percent, rounded
+
+SPREAD_OBSERVATIONS = 100_000
+"""Observations that spreads are told for."""
+
+PAIRS = (
+    (r.RIDE_ALONG, r.ONE_SMALL),
+    (r.RIDE_ALONG, r.TWO_RANKS),
+    (r.RIDE_ALONG, r.GPT_NEOX),
+    (r.PROBE, r.PROBE_ONE_SMALL),
+    (r.PROBE, r.PROBE_TWO_RANKS),
+)
+"""Ours and theirs at equal extra gradient compute: none in the first three, one pass over the rollout in the others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """The truth, and every estimator beside it."""
+
+    checkpoint: Path
+    policy: Policy
+    seed: int
+    precision: float
+    """That was asked for."""
+    interrupted: bool
+    truth: BruteForceResult
+    rivals: r.Rivals
+    seconds: float
+
+    @property
+    def estimate(self) -> NoiseScaleEstimate:
+        """What the ride-along measurement says of everything that was played."""
+        return self.rivals.trackers[-1].estimate()
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the ride-along's interval contains the truth's point value (or, if unresolved, could)."""
+        return contains(self.estimate, self.truth)
+
+    @property
+    def sets_that_agree(self) -> int:
+        """Sets of environments whose own ride-along interval, from their games alone, contains the truth."""
+        return sum(contains(tracker.estimate(), self.truth) for tracker in self._own)
+
+    @property
+    def _own(self) -> list[RideAlong]:
+        return self.rivals.trackers[:-1]
+
+    @property
+    def design_effect(self) -> float:
+        """Trace by environments over the variance of single observations, E|g_i|^2 - |G|^2."""
+        grad_sq, trace = self.rivals.series[r.PER_EXAMPLE].means()
+        single = grad_sq + trace - self.truth.grad_sq  # the two add up to E|g_i|^2
+        return self.truth.trace / single if single > 0 else math.nan
+
+    @property
+    def design_effect_by_shuffling(self) -> float:
+        """The same from batches split by shuffled observations, as training measures it."""
+        batch = self.policy.config.batch_observations
+        shuffled = self.rivals.series[r.SHUFFLED].means()[1]
+        single = ((batch - 1) * shuffled + self.truth.trace) / batch
+        return float(self.truth.trace / single) if single > 0 else math.nan
+
+    @property
+    def shuffled(self) -> float:
+        """What a shuffled split must report of this truth, by theory."""
+        truth = self.truth
+        return shuffled_noise_scale(
+            truth.grad_sq, truth.trace, self.design_effect_by_shuffling, self.policy.config.batch_observations
+        )
+
+    def qualities(self) -> dict[str, Quality]:
+        """Every estimator beside the truth."""
+        return {name: series.quality(self.truth, SPREAD_OBSERVATIONS) for name, series in self.rivals.series.items()}
+
+    def spread_ratios(self) -> dict[tuple[str, str], Ratio]:
+        """Our standard deviation of the log noise scale over theirs, at equal extra gradient compute."""
+        series = self.rivals.series
+        return {
+            (ours, theirs): spread_ratio(series[ours], series[theirs])
+            for ours, theirs in PAIRS
+            if ours in series and theirs in series
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns every number; what is not defined or not finite is None."""
+        truth = dataclasses.asdict(self.truth)
+        del truth["without_set"]
+        estimate = {
+            name: getattr(self.estimate, name)
+            for name in ("noise_scale", "low", "high", "resolved", "level", "updates")
+        }
+        found: dict[str, Any] = {
+            "checkpoint": str(self.checkpoint),
+            "game": self.policy.game,
+            "trained_observations": self.policy.observations,
+            "seed": self.seed,
+            "precision_asked": self.precision,
+            "precision_reached": dict(zip(("grad_sq", "trace"), self.truth.precision, strict=True)),
+            "observations_needed": self.truth.observations_for(self.precision),
+            "interrupted": self.interrupted,
+            "truth": truth,
+            "design_effect": self.design_effect,
+            "design_effect_by_shuffling": self.design_effect_by_shuffling,
+            "ride_along": estimate | {"contains_truth": self.agrees, "sets_that_contain_truth": self.sets_that_agree},
+            "shuffled_by_theory": self.shuffled,
+            "spread_observations": SPREAD_OBSERVATIONS,
+            "estimators": {
+                name: dataclasses.asdict(quality)
+                | {
+                    "extra_passes": r.EXTRA_PASSES.get(name, 0),
+                    "microseconds_per_observation": self._microseconds(name),
+                }
+                for name, quality in self.qualities().items()
+            },
+            "spread_ratios": [
+                {"ours": ours, "theirs": theirs, "extra_passes": r.EXTRA_PASSES.get(ours, 0)}
+                | dataclasses.asdict(ratio)
+                for (ours, theirs), ratio in self.spread_ratios().items()
+            ],
+            "seconds": self.seconds,
+        }
+        cleaned: dict[str, Any] = _finite(found)
+        return cleaned
+
+    def describe(self) -> str:
+        """Returns the tables for people, several lines."""
+        truth, estimate = self.truth, self.estimate
+        rows = [
+            ("checkpoint", f"{self.checkpoint} ({self.policy.game}, {self.policy.observations:,} observations)"),
+            (
+                "brute force",
+                f"{truth.observations:,} observations of {truth.environments} environments, {self._ended()}",
+            ),
+            ("  |G|^2", f"{truth.grad_sq:.4g} +- {truth.grad_sq_error:.2g} ({percent(truth.precision[0])})"),
+            (
+                "  tr(Sigma)",
+                f"{truth.trace:.4g} +- {truth.trace_error:.2g} ({percent(truth.precision[1])}) per observation",
+            ),
+            ("  noise scale", interval(truth.noise_scale, truth.noise_scale_low, truth.noise_scale_high) + " (95 %)"),
+            (
+                "  same round",
+                f"|G|^2 x {truth.same_round:.3g} +- {truth.same_round_error:.2g}: above 1 where G changes with time played",
+            ),
+            (
+                "  same rollout",
+                f"|G|^2 x {truth.same_rollout:.3g} +- {truth.same_rollout_error:.2g} more: what couples a rollout's environments",
+            ),
+            (
+                "design effect",
+                f"{rounded(self.design_effect, 3)} by single observations, {rounded(self.design_effect_by_shuffling, 3)} by shuffled groups",
+            ),
+            (
+                "ride-along",
+                f"{interval(estimate.noise_scale, estimate.low, estimate.high)} ({100 * estimate.level:g} %, {estimate.updates} batches)",
+            ),
+            (
+                "  brute force is",
+                ("inside" if self.agrees else "OUTSIDE")
+                + f" this interval, and inside that of {self.sets_that_agree} of {len(self._own)} sets of environments by themselves",
+            ),
+            ("shuffled split", f"must say {rounded(self.shuffled)} observations, by theory"),
+        ]
+        lines = [f"{name:<18}{value}" for name, value in rows]
+        return "\n".join([*lines, "", *self._estimators(), "", *self._precision_per_compute()])
+
+    def _estimators(self) -> list[str]:
+        heads = ("|G|^2 / truth", "trace / truth", "noise scale / truth", "spread", "passes", "us/obs")
+        lines = [
+            f"{'estimator':<50}" + "".join(f"{head:>22}" for head in heads[:3]) + "".join(f"{h:>9}" for h in heads[3:])
+        ]
+        for name, quality in self.qualities().items():
+            lines.append(
+                f"{name:<50}"
+                + "".join(f"{_ratio(x):>22}" for x in (quality.grad_sq, quality.trace, quality.noise_scale))
+                + f"{rounded(quality.log_sd):>9}{r.EXTRA_PASSES.get(name, 0):>9}{rounded(self._microseconds(name)):>9}"
+            )
+        return [
+            *lines,
+            f"spread: standard deviation of the log noise scale from {SPREAD_OBSERVATIONS:,} observations; passes: extra gradients",
+            "per observation measured; us/obs: microseconds per observation of what it needs beyond training, measured here",
+        ]
+
+    def _precision_per_compute(self) -> list[str]:
+        lines = ["spread of ours / theirs at equal extra gradient compute (a quarter is the goal)"]
+        for (ours, theirs), ratio in self.spread_ratios().items():
+            lines.append(f"  {ours + ' / ' + theirs:<70}{_ratio(ratio):>22}")
+        return lines
+
+    def _microseconds(self, name: str) -> float:
+        costs = self.rivals.costs
+        if name == r.RIDE_ALONG:
+            return self.rivals.ride_along_cost().microseconds
+        if r.EXTRA_PASSES.get(name, 0):
+            return costs[name if name in costs else r.PROBE].microseconds
+        return math.nan
+
+    def _ended(self) -> str:
+        took = duration(self.seconds)
+        if max(self.truth.precision) <= self.precision:
+            return f"{took}; both known to {percent(self.precision)}"
+        needed = self.truth.observations_for(self.precision)
+        wanted = (
+            f"about {rounded(needed)} observations" if math.isfinite(needed) else "more than can be told from these"
+        )
+        ended = "interrupted" if self.interrupted else "the cap came first"
+        return f"{took}; {ended}: {percent(self.precision)} would take {wanted}"
+
+
+def contains(estimate: NoiseScaleEstimate, truth: BruteForceResult) -> bool:
+    """Whether an interval holds the truth; a truth whose |G|^2 is not positive is an infinite noise scale."""
+    value = truth.noise_scale if truth.noise_scale > 0 else math.inf
+    return bool(estimate.low <= value <= estimate.high)
+
+
+def _ratio(ratio: Ratio) -> str:
+    if not math.isfinite(ratio.value):
+        return "-"
+    if not math.isfinite(ratio.low):
+        return f"{ratio.value:.3g}"
+    return f"{ratio.value:.3g} ({ratio.low:.3g} to {ratio.high:.3g})"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
