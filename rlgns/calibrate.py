@@ -102,6 +102,7 @@ class _Progress(Listener):
         self._most, self._total, self._precision = most, most, precision
         self._done, self._known = 0, ""
         self._began = self._said = time.monotonic()
+        self._first = 0  # the first rollout waits for the emulators to start, and says nothing of the others' pace
         console = Console(file=sys.stderr, highlight=False)
         self._bar = Progress(TextColumn("calibrate"), BarColumn(), TextColumn("{task.fields[text]}"), console=console)
         self._live = console.is_terminal and not console.is_dumb_terminal
@@ -109,8 +110,10 @@ class _Progress(Listener):
 
     def __enter__(self) -> _Progress:
         if self._live:
-            self._task = self._bar.add_task("", total=self._total, text="")
+            self._task = self._bar.add_task("", total=self._total, text="starting the games")
             self._bar.start()
+        else:
+            self.message("starting the games")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -120,8 +123,11 @@ class _Progress(Listener):
     def played(self, observations: int) -> None:
         """Takes in that so many more were played."""
         self._done += observations
-        left = (time.monotonic() - self._began) * max(0.0, self._total / self._done - 1)
-        text = f"{short(self._done)} of {short(self._total)} observations{self._known}, {duration(left)} left"
+        if not self._first:
+            self._first, self._began = observations, time.monotonic()
+        pace = (time.monotonic() - self._began) / max(1, self._done - self._first)
+        left = f", {duration(pace * (self._total - self._done))} left" if pace else ""
+        text = f"{short(self._done)} of {short(self._total)} observations{self._known}{left}"
         if self._task is not None:
             self._bar.update(self._task, completed=self._done, total=self._total, text=text)
         elif time.monotonic() - self._said >= LINE_EVERY_S:

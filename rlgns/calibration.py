@@ -1,4 +1,4 @@
-"""What `rlgns calibrate` found: the table for people and the numbers for programs."""
+"""What `rlgns calibrate` found, as numbers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ import numpy as np
 
 from rlgns import rivals as r
 from rlgns.engine.checkpoint import Policy
-from rlgns.engine.measure import RideAlong
 from rlgns.noise import NoiseScaleEstimate, shuffled_noise_scale
 from rlgns.noise.brute_force import BruteForceResult
 from rlgns.noise.comparison import Quality, Ratio, spread_ratio
-from rlgns.numbers import duration, interval, percent, rounded
 
 SPREAD_OBSERVATIONS = 100_000
 """Observations that spreads are told for."""
@@ -58,11 +56,12 @@ class Calibration:
     @property
     def sets_that_agree(self) -> int:
         """Sets of environments whose own ride-along interval, from their games alone, contains the truth."""
-        return sum(contains(tracker.estimate(), self.truth) for tracker in self._own)
+        return sum(contains(estimate, self.truth) for estimate in self.own_estimates)
 
     @property
-    def _own(self) -> list[RideAlong]:
-        return self.rivals.trackers[:-1]
+    def own_estimates(self) -> list[NoiseScaleEstimate]:
+        """What the ride-along says of each set of environments from its games alone."""
+        return [tracker.estimate() for tracker in self.rivals.trackers[:-1]]
 
     @property
     def design_effect(self) -> float:
@@ -127,7 +126,7 @@ class Calibration:
                 name: dataclasses.asdict(quality)
                 | {
                     "extra_passes": r.EXTRA_PASSES.get(name, 0),
-                    "microseconds_per_observation": self._microseconds(name),
+                    "microseconds_per_observation": self.microseconds(name),
                 }
                 for name, quality in self.qualities().items()
             },
@@ -141,71 +140,8 @@ class Calibration:
         cleaned: dict[str, Any] = _finite(found)
         return cleaned
 
-    def describe(self) -> str:
-        """Returns the tables for people, several lines."""
-        truth, estimate = self.truth, self.estimate
-        rows = [
-            ("checkpoint", f"{self.checkpoint} ({self.policy.game}, {self.policy.observations:,} observations)"),
-            (
-                "brute force",
-                f"{truth.observations:,} observations of {truth.environments} environments, {self._ended()}",
-            ),
-            ("  |G|^2", f"{truth.grad_sq:.4g} +- {truth.grad_sq_error:.2g} ({percent(truth.precision[0])})"),
-            (
-                "  tr(Sigma)",
-                f"{truth.trace:.4g} +- {truth.trace_error:.2g} ({percent(truth.precision[1])}) per observation",
-            ),
-            ("  noise scale", interval(truth.noise_scale, truth.noise_scale_low, truth.noise_scale_high) + " (95 %)"),
-            (
-                "  same round",
-                f"|G|^2 x {truth.same_round:.3g} +- {truth.same_round_error:.2g}: above 1 where G changes with time played",
-            ),
-            (
-                "  same rollout",
-                f"|G|^2 x {truth.same_rollout:.3g} +- {truth.same_rollout_error:.2g} more: what couples a rollout's environments",
-            ),
-            (
-                "design effect",
-                f"{rounded(self.design_effect, 3)} by single observations, {rounded(self.design_effect_by_shuffling, 3)} by shuffled groups",
-            ),
-            (
-                "ride-along",
-                f"{interval(estimate.noise_scale, estimate.low, estimate.high)} ({100 * estimate.level:g} %, {estimate.updates} batches)",
-            ),
-            (
-                "  brute force is",
-                ("inside" if self.agrees else "OUTSIDE")
-                + f" this interval, and inside that of {self.sets_that_agree} of {len(self._own)} sets of environments by themselves",
-            ),
-            ("shuffled split", f"must say {rounded(self.shuffled)} observations, by theory"),
-        ]
-        lines = [f"{name:<18}{value}" for name, value in rows]
-        return "\n".join([*lines, "", *self._estimators(), "", *self._precision_per_compute()])
-
-    def _estimators(self) -> list[str]:
-        heads = ("|G|^2 / truth", "trace / truth", "noise scale / truth", "spread", "passes", "us/obs")
-        lines = [
-            f"{'estimator':<50}" + "".join(f"{head:>22}" for head in heads[:3]) + "".join(f"{h:>9}" for h in heads[3:])
-        ]
-        for name, quality in self.qualities().items():
-            lines.append(
-                f"{name:<50}"
-                + "".join(f"{_ratio(x):>22}" for x in (quality.grad_sq, quality.trace, quality.noise_scale))
-                + f"{rounded(quality.log_sd):>9}{r.EXTRA_PASSES.get(name, 0):>9}{rounded(self._microseconds(name)):>9}"
-            )
-        return [
-            *lines,
-            f"spread: standard deviation of the log noise scale from {SPREAD_OBSERVATIONS:,} observations; passes: extra gradients",
-            "per observation measured; us/obs: microseconds per observation of what it needs beyond training, measured here",
-        ]
-
-    def _precision_per_compute(self) -> list[str]:
-        lines = ["spread of ours / theirs at equal extra gradient compute (a quarter is the goal)"]
-        for (ours, theirs), ratio in self.spread_ratios().items():
-            lines.append(f"  {ours + ' / ' + theirs:<70}{_ratio(ratio):>22}")
-        return lines
-
-    def _microseconds(self, name: str) -> float:
+    def microseconds(self, name: str) -> float:
+        """Time per observation that an estimator takes beyond training, as measured here; NaN where not measured."""
         costs = self.rivals.costs
         if name == r.RIDE_ALONG:
             return self.rivals.ride_along_cost().microseconds
@@ -213,30 +149,11 @@ class Calibration:
             return costs[name if name in costs else r.PROBE].microseconds
         return math.nan
 
-    def _ended(self) -> str:
-        took = duration(self.seconds)
-        if max(self.truth.precision) <= self.precision:
-            return f"{took}; both known to {percent(self.precision)}"
-        needed = self.truth.observations_for(self.precision)
-        wanted = (
-            f"about {rounded(needed)} observations" if math.isfinite(needed) else "more than can be told from these"
-        )
-        ended = "interrupted" if self.interrupted else "the cap came first"
-        return f"{took}; {ended}: {percent(self.precision)} would take {wanted}"
-
 
 def contains(estimate: NoiseScaleEstimate, truth: BruteForceResult) -> bool:
     """Whether an interval holds the truth; a truth whose |G|^2 is not positive is an infinite noise scale."""
     value = truth.noise_scale if truth.noise_scale > 0 else math.inf
     return bool(estimate.low <= value <= estimate.high)
-
-
-def _ratio(ratio: Ratio) -> str:
-    if not math.isfinite(ratio.value):
-        return "-"
-    if not math.isfinite(ratio.low):
-        return f"{ratio.value:.3g}"
-    return f"{ratio.value:.3g} ({ratio.low:.3g} to {ratio.high:.3g})"
 
 
 def _finite(value: Any) -> Any:

@@ -95,9 +95,10 @@ def calibrate(options: argparse.Namespace) -> int:
     observations, seed = convert("--observations", options.observations, int), convert("--seed", options.seed, int)
     precision = convert("--precision", options.precision, float)
     from rlgns import calibrate as calibration
+    from rlgns.calibration_table import describe
 
     found = calibration.calibrate(Path(options.checkpoint), observations=observations, precision=precision, seed=seed)
-    print(json.dumps(found.as_dict(), indent=2, allow_nan=False) if options.json else found.describe())
+    print(json.dumps(found.as_dict(), indent=2, allow_nan=False) if options.json else describe(found))
     return 130 if found.interrupted else 0
 
 

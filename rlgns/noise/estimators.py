@@ -57,7 +57,8 @@ def two_batch(*, small_sq_norm: float, big_sq_norm: float, small: float, big: fl
 def one_small_batch(products: Array, observations_per_group: int) -> Estimate:
     """Two-batch with the last group alone as the small batch: KungFu, and GPT-NeoX if its parameters stood still.
 
-    Unbiased, but one group's squared norm stands for all: Var(trace) is M - 1 times that of all M groups.
+    Unbiased, but one group's squared norm stands for all. For normal noise that small against it leaves |G|^2 out,
+    Var(trace) is M + 1 times and Var(grad_sq) twice that of all M groups, and the errors of the two add in the ratio.
 
     Args:
         products: [groups, groups], inner products of the groups' gradients at one parameter vector.
