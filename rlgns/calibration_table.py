@@ -68,7 +68,7 @@ def _estimators(found: Calibration) -> list[str]:
     return [
         *lines,
         f"spread: standard deviation of the log noise scale from {SPREAD_OBSERVATIONS:,} observations",
-        "passes: gradients beyond those of training, per observation measured; us/obs: microseconds each, measured here",
+        "passes: gradients beyond those of training, per observation measured; us/obs: microseconds each, measured",
     ]
 
 
