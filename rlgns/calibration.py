@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rlgns import rivals as r
 from rlgns.engine.checkpoint import Policy
-from rlgns.noise import NoiseScaleEstimate, shuffled_noise_scale
-from rlgns.noise.brute_force import BruteForceResult
+from rlgns.noise import NoiseScaleEstimate, design_effect, shuffled_noise_scale
+from rlgns.noise.brute_force import BruteForceResult, jackknife_error
 from rlgns.noise.comparison import Quality, Ratio, spread_ratio
+
+Array = NDArray[np.float64]
 
 SPREAD_OBSERVATIONS = 100_000
 """Observations that spreads are told for."""
@@ -64,26 +68,36 @@ class Calibration:
         return [tracker.estimate() for tracker in self.rivals.trackers[:-1]]
 
     @property
-    def design_effect(self) -> float:
-        """Trace by environments over the variance of single observations, E|g_i|^2 - |G|^2."""
-        grad_sq, trace = self.rivals.series[r.PER_EXAMPLE].means()
-        single = grad_sq + trace - self.truth.grad_sq  # the two add up to E|g_i|^2
-        return self.truth.trace / single if single > 0 else math.nan
+    def design_effect(self) -> tuple[float, float]:
+        """Trace by environments over the variance of single observations, E|g_i|^2 - |G|^2, and its standard error."""
+
+        def effect(truth: Array, norms: Array) -> float:
+            single = norms.sum() - truth[0]  # the two moments add up to E|g_i|^2
+            return float(truth[1] / single) if single > 0 else math.nan
+
+        return self._with_error(effect, r.PER_EXAMPLE)
 
     @property
-    def design_effect_by_shuffling(self) -> float:
+    def design_effect_by_shuffling(self) -> tuple[float, float]:
         """The same from batches split by shuffled observations, as training measures it."""
         batch = self.policy.config.batch_observations
-        shuffled = self.rivals.series[r.SHUFFLED].means()[1]
-        single = ((batch - 1) * shuffled + self.truth.trace) / batch
-        return float(self.truth.trace / single) if single > 0 else math.nan
+        return self._with_error(
+            lambda truth, moments: design_effect(float(truth[1]), float(moments[1]), batch).design_effect, r.SHUFFLED
+        )
+
+    def _with_error(self, statistic: Callable[[Array, Array], float], name: str) -> tuple[float, float]:
+        """A statistic of the truth's and an estimator's moments, its error from leaving out a set in both."""
+        series, truth = self.rivals.series[name], self.truth
+        left = [statistic(kept, series.means(without=index)) for index, kept in enumerate(truth.without_set)]
+        value = statistic(np.array([truth.grad_sq, truth.trace]), series.means())
+        return value, float(jackknife_error(np.array(left)))
 
     @property
     def shuffled(self) -> float:
         """What a shuffled split must report of this truth, by theory."""
         truth = self.truth
         return shuffled_noise_scale(
-            truth.grad_sq, truth.trace, self.design_effect_by_shuffling, self.policy.config.batch_observations
+            truth.grad_sq, truth.trace, self.design_effect_by_shuffling[0], self.policy.config.batch_observations
         )
 
     def qualities(self) -> dict[str, Quality]:
@@ -117,8 +131,10 @@ class Calibration:
             "observations_needed": self.truth.observations_for(self.precision),
             "interrupted": self.interrupted,
             "truth": truth,
-            "design_effect": self.design_effect,
-            "design_effect_by_shuffling": self.design_effect_by_shuffling,
+            "design_effect": self.design_effect[0],
+            "design_effect_error": self.design_effect[1],
+            "design_effect_by_shuffling": self.design_effect_by_shuffling[0],
+            "design_effect_by_shuffling_error": self.design_effect_by_shuffling[1],
             "ride_along": estimate | {"contains_truth": self.agrees, "sets_that_contain_truth": self.sets_that_agree},
             "shuffled_by_theory": self.shuffled,
             "spread_observations": SPREAD_OBSERVATIONS,

@@ -23,7 +23,9 @@ def _truth(found: Calibration) -> list[str]:
     truth, policy = found.truth, found.policy
     of_grad_sq, of_trace = (percent(error) for error in truth.precision)
     scale = interval(truth.noise_scale, truth.noise_scale_low, truth.noise_scale_high)
-    by_groups = rounded(found.design_effect_by_shuffling, 3)
+    effects = [
+        f"{value:.3g} +- {error:.2g}" for value, error in (found.design_effect, found.design_effect_by_shuffling)
+    ]
     return _rows(
         ("checkpoint", f"{found.checkpoint} ({policy.game}, {policy.observations:,} observations)"),
         ("brute force", f"{truth.observations:,} observations of {truth.environments} environments, {_ended(found)}"),
@@ -38,7 +40,7 @@ def _truth(found: Calibration) -> list[str]:
             "  same rollout",
             f"{truth.same_rollout:.3g} +- {truth.same_rollout_error:.2g} (1: a rollout's environments are independent)",
         ),
-        ("design effect", f"{rounded(found.design_effect, 3)} by single observations, {by_groups} by shuffled groups"),
+        ("design effect", f"{effects[0]} by single observations, {effects[1]} by shuffled groups"),
     )
 
 
