@@ -102,13 +102,16 @@ class Calibration:
 
     def qualities(self) -> dict[str, Quality]:
         """Every estimator beside the truth."""
-        return {name: series.quality(self.truth, SPREAD_OBSERVATIONS) for name, series in self.rivals.series.items()}
+        return {
+            name: series.quality(self.truth, SPREAD_OBSERVATIONS, unbiased=name in r.UNBIASED)
+            for name, series in self.rivals.series.items()
+        }
 
     def spread_ratios(self) -> dict[tuple[str, str], Ratio]:
         """Our standard deviation of the log noise scale over theirs, at equal extra gradient compute."""
         series = self.rivals.series
         return {
-            (ours, theirs): spread_ratio(series[ours], series[theirs])
+            (ours, theirs): spread_ratio(series[ours], series[theirs], self.truth, theirs_unbiased=theirs in r.UNBIASED)
             for ours, theirs in PAIRS
             if ours in series and theirs in series
         }

@@ -6,8 +6,9 @@ the noise scale from a fixed number of observations, by the delta method
 
     log(S/G) - log(E S / E G) ~ S / E S - G / E G
 
-averaged over independent measurements: it is defined however noisy one measurement is, and is the actual one as long as
-it is small against 1. Above that the noise scale is not resolved from so few observations.
+over independent measurements: it is defined however noisy one measurement is, and is the actual one as long as it is
+small against 1. Above that the noise scale is not resolved from so few observations. The expected values are the
+truth's where the estimator is unbiased, and the means of its own measurements where it is not.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Quality:
     log_sd: float
     """Standard deviation of the log noise scale from the asked number of observations."""
     grad_sq_sd: float
-    """Standard deviation of grad_sq from as many, relative to the estimator's own mean."""
+    """Standard deviation of grad_sq from as many, relative to its expected value."""
     measurements: int
 
 
@@ -75,31 +76,41 @@ class Series:
         kept = [value for index, values in enumerate(self._values) if index != without for value in values]
         return np.array(kept).mean(0) if kept else np.full(2, math.nan)
 
-    def log_sd(self, observations: float, without: int | None = None) -> float:
-        """Standard deviation of the log noise scale from so many observations; NaN with fewer than three measurements.
+    def log_sd(self, observations: float, expected: Array | None = None, without: int | None = None) -> float:
+        """Standard deviation of the log noise scale from so many observations, as if measurements were independent.
 
-        Over measurements about their own mean, as if they were independent of each other.
+        Args:
+            observations: That a noise scale is taken from.
+            expected: [2] of grad_sq and trace; None: the measurements' own means.
+            without: A set to leave out.
+
+        Returns:
+            It, or NaN with fewer than three measurements or where |G|^2 is not expected to be positive.
         """
         kept = np.array([v for index, values in enumerate(self._values) if index != without for v in values])
-        if len(kept) < 3 or not kept[:, 0].mean() > 0:
+        if len(kept) < 3:
             return math.nan
-        relative = kept / kept.mean(0)
+        expected = kept.mean(0) if expected is None else expected
+        if not expected[0] > 0:
+            return math.nan
+        relative = kept / expected
         return float((relative[:, 1] - relative[:, 0]).std(ddof=1)) * math.sqrt(self._observations / observations)
 
-    def grad_sq_sd(self, observations: float) -> float:
-        """Standard deviation of grad_sq from so many observations, relative to its mean; NaN where undefined."""
+    def grad_sq_sd(self, observations: float, grad_sq: float) -> float:
+        """Standard deviation of grad_sq from so many observations, relative to `grad_sq`; NaN as for `log_sd`."""
         kept = np.array([value[0] for values in self._values for value in values])
-        if len(kept) < 3 or not kept.mean() > 0:
+        if len(kept) < 3 or not grad_sq > 0:
             return math.nan
-        return float(kept.std(ddof=1) / kept.mean()) * math.sqrt(self._observations / observations)
+        return float(kept.std(ddof=1) / grad_sq) * math.sqrt(self._observations / observations)
 
-    def quality(self, truth: BruteForceResult, observations: float) -> Quality:
-        """Compares with the truth; spreads are of so many observations."""
+    def quality(self, truth: BruteForceResult, observations: float, *, unbiased: bool = False) -> Quality:
+        """Compares with the truth; spreads are of so many observations, about the truth for the unbiased."""
         sets = len(self._values)
         mine, left = self.means(), np.array([self.means(without=index) for index in range(sets)])
         true, left_true = np.array([truth.grad_sq, truth.trace]), truth.without_set
         pairs = np.append(mine / true, mine[1] / mine[0] * true[0] / true[1])
         left_pairs = np.column_stack([left / left_true, left[:, 1] / left[:, 0] * left_true[:, 0] / left_true[:, 1]])
+        expected = true if unbiased else mine
         signs = np.concatenate([mine, true, left.ravel(), left_true.ravel()])
         return Quality(
             grad_sq=_plain(pairs[0], left_pairs[:, 0]),
@@ -107,17 +118,21 @@ class Series:
             noise_scale=_in_logs(pairs[2], left_pairs[:, 2])
             if np.all(signs > 0)
             else Ratio(value=math.nan, low=math.nan, high=math.nan),
-            log_sd=self.log_sd(observations),
-            grad_sq_sd=self.grad_sq_sd(observations),
+            log_sd=self.log_sd(observations, expected),
+            grad_sq_sd=self.grad_sq_sd(observations, expected[0]),
             measurements=self.measurements,
         )
 
 
-def spread_ratio(ours: Series, theirs: Series) -> Ratio:
+def spread_ratio(ours: Series, theirs: Series, truth: BruteForceResult, *, theirs_unbiased: bool) -> Ratio:
     """Our standard deviation of the log noise scale over theirs, from equally many observations of the same games."""
-    value = ours.log_sd(1) / theirs.log_sd(1)
-    left = [ours.log_sd(1, without=i) / theirs.log_sd(1, without=i) for i in range(len(ours._values))]
-    return _in_logs(value, np.array(left))
+    expected = np.array([truth.grad_sq, truth.trace])
+    for_theirs = expected if theirs_unbiased else None
+
+    def ratio(without: int | None = None) -> float:
+        return ours.log_sd(1, expected, without) / theirs.log_sd(1, for_theirs, without)
+
+    return _in_logs(ratio(), np.array([ratio(without=index) for index in range(len(ours._values))]))
 
 
 def _plain(value: float, left: Array) -> Ratio:

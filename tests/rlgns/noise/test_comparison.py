@@ -66,13 +66,14 @@ def test_intervals_hold_the_bias(bias: float) -> None:
     assert np.all(np.mean(held, axis=0) < 0.99)  # ... and are no wider than they need to be
 
 
-def test_the_spread_is_that_of_the_log_of_the_ratio_of_sums() -> None:
+@pytest.mark.parametrize("expected", [None, np.array([GRAD_SQ, TRACE])])
+def test_the_spread_is_that_of_the_log_of_the_ratio_of_sums(expected: np.ndarray | None) -> None:
     logs, told = [], []
     for seed in range(400):
         series = measured(np.random.default_rng(seed))
         grad_sq, trace = series.means()
         logs.append(math.log(trace / grad_sq))
-        told.append(series.log_sd(SETS * PER_SET * OBSERVATIONS))
+        told.append(series.log_sd(SETS * PER_SET * OBSERVATIONS, expected))
     assert np.std(logs, ddof=1) == pytest.approx(0.3 * math.sqrt(2 / (SETS * PER_SET)), rel=0.1)
     assert np.mean(told) == pytest.approx(np.std(logs, ddof=1), rel=0.1)
 
@@ -81,7 +82,8 @@ def test_spread_ratio_holds_the_true_one() -> None:
     held = []
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        ratio = spread_ratio(measured(rng, noise=0.1), measured(rng, noise=0.4))
+        series, truth = [measured(rng, noise=noise) for noise in (0.1, 0.4)], true(rng)
+        ratio = spread_ratio(*series, truth, theirs_unbiased=seed % 2 == 0)
         held.append(ratio.low <= 0.25 <= ratio.high)
     assert 0.88 < np.mean(held) < 0.99
 
