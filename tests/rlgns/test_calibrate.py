@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,10 @@ ROUND = SETS * 4 * 8
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
+    # The value loss rules: its gradient is much the same everywhere, so that |G|^2 is known after a few rollouts.
+    config = tiny()
     path = tmp_path_factory.mktemp("run")
-    algorithm = build(tiny(), path)
+    algorithm = build(replace(config, agent=replace(config.agent, value_coefficient=100.0)), path)
     algorithm.train()
     algorithm.stop()
     return path
@@ -40,16 +43,16 @@ def run(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
 
 @pytest.fixture(scope="module")
 def found(run: Path) -> Calibration:
-    return calibrate(run, observations=4 * ROUND, precision=0.001)
+    return calibrate(run, observations=2 * ROUND, precision=0.001)
 
 
 def test_counts_what_it_played(found: Calibration) -> None:
-    assert found.truth.observations == 4 * ROUND
+    assert found.truth.observations == 2 * ROUND
     assert found.truth.environments == 4 * SETS
-    assert found.estimate.updates == 4 * SETS * 2 - 1  # the first batch has no size to compare with
+    assert found.estimate.updates == 2 * SETS * 2 - 1  # the first batch has no size to compare with
     taken = {name: series.measurements for name, series in found.rivals.series.items()}
-    assert taken.pop(rivals.ACROSS_STEPS) == taken.pop(rivals.GPT_NEOX) == 4 * SETS // STEPS_EVERY
-    assert set(taken.values()) == {4 * SETS}
+    assert taken.pop(rivals.ACROSS_STEPS) == taken.pop(rivals.GPT_NEOX) == 2 * SETS // STEPS_EVERY
+    assert set(taken.values()) == {2 * SETS}
 
 
 def test_says_that_the_cap_came_first_and_shows_every_estimator(found: Calibration) -> None:
@@ -60,27 +63,16 @@ def test_says_that_the_cap_came_first_and_shows_every_estimator(found: Calibrati
         assert f"\n{name} " in text
 
 
-def test_prints_numbers_that_any_program_reads(
-    run: Path, capsys: pytest.CaptureFixture[str], found: Calibration
-) -> None:
-    assert main(["calibrate", str(run), "--observations", str(4 * ROUND), "--precision", "0.001", "--json"]) == 0
-    printed = capsys.readouterr()
-    numbers = json.loads(printed.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert numbers["truth"]["observations"] == 4 * ROUND
-    assert numbers["truth"]["trace"] == pytest.approx(found.truth.trace, rel=1e-4)  # the same games again
-    assert set(numbers["estimators"]) == set(found.rivals.series)
-    assert "calibrate: starting the games" in printed.err
+def test_stops_when_both_are_known_well_enough(run: Path, found: Calibration) -> None:
+    asked = 1.001 * max(found.truth.precision)
+    again = calibrate(run, observations=16 * ROUND, precision=asked)
+    assert again.truth.observations == found.truth.observations
+    assert again.truth.trace == pytest.approx(found.truth.trace, rel=1e-4)  # the same games
+    assert "; both known to " in describe(again)
 
 
-def test_stops_when_both_are_known_well_enough(run: Path) -> None:
-    found = calibrate(run, observations=100 * ROUND, precision=0.9)
-    assert max(found.truth.precision) <= 0.9
-    assert 2 * ROUND <= found.truth.observations < 100 * ROUND
-    assert "both known to 90 %" in describe(found)
-
-
-def test_an_interrupt_prints_what_is_known(
-    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_an_interrupt_prints_what_is_known_as_numbers_that_any_program_reads(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, found: Calibration
 ) -> None:
     measure = Rivals.measure
 
@@ -90,10 +82,13 @@ def test_an_interrupt_prints_what_is_known(
         return measure(self, played)
 
     monkeypatch.setattr(Rivals, "measure", interrupted_in_the_second_round)
-    assert main(["calibrate", str(run), "--observations", str(100 * ROUND), "--precision", "1e-6"]) == 130
+    assert main(["calibrate", str(run), "--observations", "1e6", "--precision", "1e-6", "--json"]) == 130
     printed = capsys.readouterr()
-    assert f"{ROUND:,} observations" in printed.out
-    assert "interrupted" in printed.out
+    numbers = json.loads(printed.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert numbers["interrupted"] is True
+    assert numbers["truth"]["observations"] == ROUND
+    assert set(numbers["estimators"]) == set(found.rivals.series)
+    assert "calibrate: starting the games" in printed.err
     assert "what is known so far follows" in printed.err
 
 
