@@ -32,7 +32,7 @@ def calibrate(checkpoint: Path, *, observations: int = 200_000, precision: float
     """Plays with a frozen policy until |G|^2 and tr(Sigma) are known, and feeds every estimator with the same games.
 
     Memory does not grow with what is played: two float32 vectors of all parameters per quarter of a set (64 for 8
-    sets), one per environment of a set, and one rollout.
+    sets), two per environment of a set, and one rollout.
 
     Args:
         checkpoint: A run's folder or one of its checkpoints.
