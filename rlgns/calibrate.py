@@ -1,201 +1,149 @@
-"""Brute force against the on-line estimator, at the frozen parameters of a checkpoint."""
+"""`rlgns calibrate`: the truth about a frozen policy's noise scale, beside every on-line estimator of it."""
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from contextlib import closing
 from pathlib import Path
+from typing import final
 
-import numpy as np
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from agents.batches import environment_batches
-from agents.precision import choose_device, choose_precision, prepare_process
-from agents.team import Team
-from agents.update import GroupSplit, Updater
-from rlgns.config.schema import Config
-from rlgns.engine.checkpoint import Policy, load_policy
-from rlgns.engine.collect import Collectors
-from rlgns.engine.measure import RideAlong
+from rlgns.calibration import Calibration
+from rlgns.engine.checkpoint import load_policy
+from rlgns.engine.trials import Interrupt
 from rlgns.errors import UserError
-from rlgns.hardware import usable_cores
-from rlgns.noise import NoiseScaleEstimate, shuffled_noise_scale
+from rlgns.frozen import MAX_SEEDS, play_rounds, ready
+from rlgns.monitor.listener import Listener
 from rlgns.noise.brute_force import BruteForce, BruteForceResult
-from rlgns.numbers import interval, rounded
+from rlgns.numbers import duration, percent, short
+from rlgns.rivals import Rivals
 
 SETS = 8
-"""Independent sets of environments that brute force plays, each as large as the run's."""
+"""Independent sets of environments, each as large as the run's."""
 
-BRUTE_FORCE_WORKER, RIDE_ALONG_WORKER = 2_000_000, 3_000_000
-"""Worker indices of the random streams: neither training's nor each other's."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Calibration:
-    """The truth, and what the ride-along measurement says of the same policy from other observations."""
-
-    checkpoint: Path
-    policy: Policy
-    truth: BruteForceResult
-    estimate: NoiseScaleEstimate
-    estimate_observations: int
-    design_effect: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the estimate's interval contains the truth's point value."""
-        return self.estimate.low <= self.truth.noise_scale <= self.estimate.high
-
-    @property
-    def shuffled(self) -> float:
-        """What splitting batches by shuffled observations would have said, observations."""
-        truth, batch = self.truth, self.policy.config.batch_observations
-        return shuffled_noise_scale(truth.grad_sq, truth.trace, self.design_effect, batch)
-
-    def describe(self) -> str:
-        """Returns the table for people, several lines."""
-        truth, estimate = self.truth, self.estimate
-        level = f"{100 * estimate.level:g} %"
-        rows = [
-            ("checkpoint", f"{self.checkpoint} ({self.policy.game}, {self.policy.observations:,} observations)"),
-            ("brute force", f"{truth.observations:,} observations of {truth.environments} environments"),
-            ("  |G|^2", f"{truth.grad_sq:.4g} +- {truth.grad_sq_error:.2g}"),
-            ("  tr(Sigma)", f"{truth.trace:.4g} +- {truth.trace_error:.2g} per observation"),
-            ("  noise scale", interval(truth.noise_scale, truth.noise_scale_low, truth.noise_scale_high) + " (95 %)"),
-            ("ride-along", f"{self.estimate_observations:,} other observations, {estimate.updates} batches"),
-            ("  noise scale", f"{interval(estimate.noise_scale, estimate.low, estimate.high)} ({level})"),
-            ("  brute force is", ("inside" if self.agrees else "OUTSIDE") + " this interval"),
-            ("design effect", f"{self.design_effect:.3g}"),
-            ("shuffled split", f"would have said {rounded(self.shuffled)} observations"),
-        ]
-        return "\n".join(f"{name:<18}{value}" for name, value in rows)
+LINE_EVERY_S = 10.0
+"""Seconds between lines where standard error is not a terminal."""
 
 
-def calibrate(checkpoint: Path, *, observations: int = 200_000) -> Calibration:
-    """Measures a frozen policy twice: by brute force, and as training would.
+def calibrate(checkpoint: Path, *, observations: int = 200_000, precision: float = 0.05, seed: int = 0) -> Calibration:
+    """Plays with a frozen policy until |G|^2 and tr(Sigma) are known, and feeds every estimator with the same games.
+
+    Memory does not grow with what is played: two float32 vectors of all parameters per quarter of a set (64 for 8
+    sets), two per environment of a set, and one rollout.
 
     Args:
         checkpoint: A run's folder or one of its checkpoints.
-        observations: Observations for each of the two.
+        observations: Most that are played, rounded up to whole rounds of all sets.
+        precision: Relative standard error of both that is enough.
+        seed: Other games for another seed.
 
     Raises:
-        UserError: A number that is not positive, or no checkpoint.
+        UserError: A number out of range, or no checkpoint.
+        KeyboardInterrupt: Interrupted before anything was known.
     """
     if observations <= 0:
         raise UserError(f"--observations must be positive, got {observations}")
+    if not 0 < precision < 1:
+        raise UserError(f"--precision must lie between 0 and 1, got {precision:g}")
+    if not 0 <= seed < MAX_SEEDS:
+        raise UserError(f"--seed must lie between 0 and {MAX_SEEDS - 1}, got {seed}")
     policy = load_policy(checkpoint)
     run = policy.config
-    device = choose_device(run.engine.device)
-    prepare_process(usable_cores())
-    policy.network.to(device).train().requires_grad_(True)
-    rollouts = max(SETS, -(-observations // run.rollout_observations))
-    with _progress() as step:
-        truth = _brute_force(policy, rollouts_per_set=-(-rollouts // SETS), step=step)
-        estimate, effect = _ride_along(policy, rollouts=rollouts, step=step)
+    if run.env.num_envs < 2 or run.groups_per_batch < 2:
+        raise UserError(f"{checkpoint}: a batch of this run has one environment; a noise scale needs at least 2")
+    team = ready(policy)
+    truth = BruteForce(
+        sets=SETS,
+        num_envs=run.env.num_envs,
+        parameters=sum(parameter.numel() for parameter in policy.network.parameters()),
+        rollout_steps=run.agent.rollout_steps,
+    )
+    rivals = Rivals(policy, team, sets=SETS)
+    round_observations = SETS * run.rollout_observations
+    most_rounds = max(1, -(-observations // round_observations))
+    began = time.monotonic()
+    with _Progress(most_rounds * round_observations, precision) as progress:
+        interrupt = Interrupt(progress, "what is known so far follows")
+        with interrupt.caught(), closing(play_rounds(policy, team, sets=SETS, seed=seed)) as games:
+            for played in games:
+                truth.add(played.set_index, rivals.measure(played))
+                progress.played(run.rollout_observations)
+                if played.set_index == SETS - 1:
+                    result = truth.result()
+                    progress.known(result)
+                    enough = truth.rounds > 1 and max(result.precision) <= precision
+                    if enough or truth.rounds >= most_rounds:
+                        break
+                if interrupt.asked.is_set():
+                    break
+    team.close()
+    if not truth.rounds:
+        raise KeyboardInterrupt
     return Calibration(
         checkpoint=checkpoint,
         policy=policy,
-        truth=truth,
-        estimate=estimate,
-        estimate_observations=rollouts * run.rollout_observations,
-        design_effect=effect,
+        seed=seed,
+        precision=precision,
+        interrupted=interrupt.asked.is_set(),
+        truth=truth.result(),
+        rivals=rivals,
+        seconds=time.monotonic() - began,
     )
 
 
-def _brute_force(policy: Policy, *, rollouts_per_set: int, step: Callable[[str, int], None]) -> BruteForceResult:
-    run, num_envs = policy.config, policy.config.env.num_envs
-    parameters = sum(parameter.numel() for parameter in policy.network.parameters())
-    sums = BruteForce(environments=SETS * num_envs, parameters=parameters, rollout_steps=run.agent.rollout_steps)
-    order = np.arange(num_envs)
-    first = 0
+@final
+class _Progress(Listener):
+    """A bar with the time left on standard error, or a plain line now and then where that is no terminal."""
 
-    def add(gradients: torch.Tensor, split: GroupSplit) -> None:
-        sums.add(first + order, gradients)
+    def __init__(self, most: int, precision: float) -> None:
+        self._most, self._total, self._precision = most, most, precision
+        self._done, self._known = 0, ""
+        self._began = self._said = time.monotonic()
+        self._first = 0  # the first rollout waits for the emulators to start, and says nothing of the others' pace
+        console = Console(file=sys.stderr, highlight=False)
+        self._bar = Progress(TextColumn("calibrate"), BarColumn(), TextColumn("{task.fields[text]}"), console=console)
+        self._live = console.is_terminal and not console.is_dumb_terminal
+        self._task: TaskID | None = None
 
-    whole = dataclasses.replace(run.agent, epochs=1, minibatches=1)
-    team = Team(usable_cores())
-    updater = Updater(policy.network, whole, groups=num_envs, precision=_precision(policy), on_groups=add, team=team)
-    for index in range(SETS):
-        first = index * num_envs
-        collectors = _collectors(policy, team, BRUTE_FORCE_WORKER + index)
-        for rollout in range(rollouts_per_set):
-            played = collectors.play(iteration=rollout, weights_version=0)
-            groups = next(
-                environment_batches(
-                    np.random.default_rng([index, rollout]),
-                    num_steps=run.agent.rollout_steps,
-                    num_envs=num_envs,
-                    minibatches=1,
-                    groups=num_envs,
-                )
-            )
-            order = np.array([group[0] % num_envs for group in groups])
-            updater.update(played.rollouts, learning_rate=0.0, seed=(index, rollout))
-            step("brute force", SETS * rollouts_per_set)
-        collectors.close()
-    team.close()
-    return sums.result()
-
-
-def _ride_along(policy: Policy, *, rollouts: int, step: Callable[[str, int], None]) -> tuple[NoiseScaleEstimate, float]:
-    run = policy.config
-    forever = dataclasses.replace(run.noise, horizon_observations=0)
-    measure = RideAlong(forever, batch_observations=run.batch_observations, minibatches=run.agent.minibatches)
-    team = Team(usable_cores())
-    updater = Updater(
-        policy.network,
-        dataclasses.replace(run.agent, epochs=1),
-        groups=run.groups_per_batch,
-        precision=_precision(policy),
-        on_groups=measure.on_groups,
-        team=team,
-    )
-    collectors = _collectors(policy, team, RIDE_ALONG_WORKER)
-    for rollout in range(rollouts):
-        played = collectors.play(iteration=rollout, weights_version=0)
-        shuffled = measure.split_shuffled(rollout)
-        updater.update(played.rollouts, learning_rate=0.0, seed=(SETS, rollout), split_shuffled=shuffled)
-        step("ride-along", rollouts)
-    collectors.close()
-    team.close()
-    return measure.estimate(), measure.design_effect
-
-
-def _collectors(policy: Policy, team: Team, worker_index: int) -> Collectors:
-    run: Config = dataclasses.replace(policy.config, engine=dataclasses.replace(policy.config.engine, runners=0))
-    return Collectors(
-        policy.game,
-        run,
-        policy.network,
-        team=team,
-        worker_index=worker_index,
-        iteration=policy.iteration,
-        precision=_precision(policy),
-    )
-
-
-def _precision(policy: Policy) -> str:
-    return choose_precision(policy.config.engine.precision, next(policy.network.parameters()).device)
-
-
-class _progress:  # noqa: N801  (reads as a function)
-    """A bar on standard error that counts rollouts of each part."""
-
-    def __enter__(self) -> Callable[[str, int], None]:
-        columns = (TextColumn("{task.description:<12}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=Console(file=sys.stderr))
-        self._tasks: dict[str, object] = {}
-        self._bar.start()
-        return self._step
+    def __enter__(self) -> _Progress:
+        if self._live:
+            self._task = self._bar.add_task("", total=self._total, text="starting the games")
+            self._bar.start()
+        else:
+            self.message("starting the games")
+        return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._live:
+            self._bar.stop()
 
-    def _step(self, part: str, total: int) -> None:
-        if part not in self._tasks:
-            self._tasks[part] = self._bar.add_task(part, total=total)
-        self._bar.advance(self._tasks[part])  # type: ignore[arg-type]
+    def played(self, observations: int) -> None:
+        """Takes in that so many more were played."""
+        self._done += observations
+        if not self._first:
+            self._first, self._began = observations, time.monotonic()
+        pace = (time.monotonic() - self._began) / max(1, self._done - self._first)
+        left = f", {duration(pace * (self._total - self._done))} left" if pace else ""
+        text = f"{short(self._done)} of {short(self._total)} observations{self._known}{left}"
+        if self._task is not None:
+            self._bar.update(self._task, completed=self._done, total=self._total, text=text)
+        elif time.monotonic() - self._said >= LINE_EVERY_S:
+            self._said = time.monotonic()
+            self.message(text)
+
+    def known(self, result: BruteForceResult) -> None:
+        """Takes in how precise the truth is by now: the end comes earlier than the cap where it is precise enough."""
+        self._total = int(max(self._done, min(self._most, result.observations_for(self._precision))))
+        of_grad_sq, of_trace = result.precision
+        self._known = f", |G|^2 to {percent(of_grad_sq)}, trace to {percent(of_trace)}"
+
+    def message(self, text: str) -> None:
+        """Prints one line."""
+        if self._live:
+            self._bar.console.print(text)
+        else:
+            sys.stderr.write(f"calibrate: {text}\n")
+            sys.stderr.flush()

@@ -52,12 +52,13 @@ examples:
 """
 
 _CALIBRATE_DESCRIPTION = """\
-Freezes a trained policy and measures its gradient noise scale twice, from different observations: by brute force, with
-one gradient per environment, and by the measurement that rides along in training. The second should contain the first.
+Freezes a trained policy and plays until its |G|^2 and tr(Sigma) are known to the asked precision, or the observations
+are used up: the truth. Beside it stands every on-line estimator on the same games, ours and other tools', with its
+bias, spread and cost. Ctrl-C prints what is known so far.
 
 examples:
   rlgns calibrate runs/pong-20260101-120000
-  rlgns calibrate runs/pong-20260101-120000/checkpoints/00000400 --observations 500000
+  rlgns calibrate runs/pong-20260101-120000/checkpoints/00000400 --observations 500000 --precision 0.02 --json
 """
 
 _EVALUATE_DESCRIPTION = """\
@@ -124,12 +125,17 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     evaluate.add_argument("--seed", metavar="S", default="0", help="seed of games and actions (default: 0)")
 
     calibrate = commands.add_parser(
-        "calibrate", help="noise scale by brute force, beside the on-line one", description=_CALIBRATE_DESCRIPTION
+        "calibrate", help="true noise scale beside every estimator", description=_CALIBRATE_DESCRIPTION
     )
     calibrate.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, or one of its checkpoints")
     calibrate.add_argument(
-        "--observations", metavar="N", default="200000", help="to play for each of the two (default: 200000)"
+        "--observations", metavar="N", default="200000", help="most to play, whole rounds (default: 200000)"
     )
+    calibrate.add_argument(
+        "--precision", metavar="P", default="0.05", help="relative standard error that is enough (default: 0.05)"
+    )
+    calibrate.add_argument("--seed", metavar="S", default="0", help="seed of the games (default: 0)")
+    calibrate.add_argument("--json", action="store_true", help="print the numbers")
 
     report = commands.add_parser("report", help="one HTML file about runs", description=_REPORT_DESCRIPTION)
     report.add_argument("folders", metavar="DIR", nargs="+", help="folders of runs")

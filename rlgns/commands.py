@@ -90,16 +90,17 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def calibrate(options: argparse.Namespace) -> int:
-    """Measures a frozen policy by brute force and as training would, and prints both."""
+    """Measures a frozen policy by brute force and by every on-line estimator, and prints them side by side."""
     from rlgns.config.convert import convert
 
-    observations = convert("--observations", options.observations, int)
-    if observations <= 0:
-        raise UserError(f"--observations must be positive, got {observations}")
+    observations, seed = convert("--observations", options.observations, int), convert("--seed", options.seed, int)
+    precision = convert("--precision", options.precision, float)
     from rlgns import calibrate as calibration
+    from rlgns.calibration_table import describe
 
-    print(calibration.calibrate(Path(options.checkpoint), observations=observations).describe())
-    return 0
+    found = calibration.calibrate(Path(options.checkpoint), observations=observations, precision=precision, seed=seed)
+    print(json.dumps(found.as_dict(), indent=2, allow_nan=False) if options.json else describe(found))
+    return 130 if found.interrupted else 0
 
 
 def report(options: argparse.Namespace) -> int:

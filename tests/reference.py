@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -128,6 +129,44 @@ def slow_run_average(rows: list[dict[str, float]], batch: float) -> float:
 def slow_iqm(scores: dict[str, list[float]]) -> float:
     """Interquartile mean as the authors of rliable compute it: SciPy's trimmed mean of all runs."""
     return float(trim_mean([score for runs in scores.values() for score in runs], 0.25))
+
+
+def slow_two_batch(small: list[np.ndarray], big: np.ndarray, b: int, total: int) -> tuple[float, float]:
+    """(grad_sq, trace) that solve E|g_n|^2 = |G|^2 + trace / n at n = b (mean over `small`) and n = total."""
+    left = sum(float(np.dot(g, g)) for g in small) / len(small)
+    grad_sq, trace = np.linalg.solve([[1.0, 1 / b], [1.0, 1 / total]], [left, float(np.dot(big, big))])
+    return float(grad_sq), float(trace)
+
+
+def slow_gpt_neox(steps: list[np.ndarray], batch: int) -> tuple[float, float]:
+    """(grad_sq, trace) as GPT-NeoX gets them from one window of steps: a buffer that is summed, then the last alone."""
+    buffer = np.zeros_like(steps[0])
+    for gradient in steps:
+        buffer = buffer + gradient
+    return slow_two_batch([steps[-1]], buffer / len(steps), batch, batch * len(steps))
+
+
+def slow_across_steps(steps: list[np.ndarray], batch: int) -> tuple[float, float]:
+    """(grad_sq, trace) from inner products of neighbouring steps' gradients."""
+    neighbours = [float(np.dot(first, second)) for first, second in itertools.pairwise(steps)]
+    grad_sq = sum(neighbours) / len(neighbours)
+    return grad_sq, batch * (sum(float(np.dot(g, g)) for g in steps) / len(steps) - grad_sq)
+
+
+def slow_brute_force(rollouts: np.ndarray, steps: int) -> tuple[float, float]:
+    """(grad_sq, trace) from mean gradients [sets, rounds, environments, parameters]: every pair of two sets."""
+    sets = [[gradient for played in rollouts[s] for gradient in played] for s in range(len(rollouts))]
+    products = [
+        float(np.dot(a, b))
+        for i, mine in enumerate(sets)
+        for j, other in enumerate(sets)
+        if i != j
+        for a in mine
+        for b in other
+    ]
+    grad_sq = sum(products) / len(products)
+    squares = [float(np.dot(a, a)) for mine in sets for a in mine]
+    return grad_sq, steps * (sum(squares) / len(squares) - grad_sq)
 
 
 # ---- agents: stacks, advantages, loss and one whole iteration, observation by observation ---------------------------

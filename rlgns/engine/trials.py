@@ -39,8 +39,9 @@ class Outcome:
 class Interrupt:
     """Remembers that the user (Ctrl-C) or the system (SIGTERM) asked to stop. A second Ctrl-C no longer waits."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, listener: Listener, what: str = "the iteration under way is finished and saved") -> None:
+        """Takes whom to tell that it was asked to stop, and `what` is done before it does."""
+        self._listener, self._what = listener, what
         self.asked = threading.Event()
 
     @contextmanager
@@ -62,7 +63,7 @@ class Interrupt:
         if self.asked.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked.set()
-        self._listener.message("stopping: the iteration under way is finished and saved (Ctrl-C again: stop at once)")
+        self._listener.message(f"stopping: {self._what} (Ctrl-C again: stop at once)")
 
 
 def run_trials(runs: Sequence[RunStart], listener: Listener) -> Outcome:

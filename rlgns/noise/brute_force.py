@@ -1,21 +1,42 @@
-"""The noise scale of a frozen policy from so many observations that little doubt is left."""
+r"""The noise scale of a frozen policy from so many observations that little doubt is left.
+
+Several sets of environments play the same policy, each set a rollout per round. Sets share nothing: not an emulator,
+not a random number, not the mean and deviation by which PPO normalises a rollout's advantages. So
+
+    grad_sq = mean over pairs of different sets of <g_s, g_s'>         g_s the mean gradient of all that s has played
+
+is unbiased whatever one environment has in common with itself at another time, or with others of its rollout, and
+E|g|^2 = |G|^2 + tr(Sigma) / T of one environment's rollout of T observations gives the trace.
+
+Two more means of inner products say where an on-line estimator, which sees one rollout at a time, must differ:
+
+    same round     pairs of different sets in the same round           above grad_sq if G changes with the time played
+    same rollout   pairs of environments of one rollout                other than `same round` by what couples them
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
-NORMAL_95 = 1.959964
+from rlgns.noise.moments import gram
+
+Array = NDArray[np.float64]
+
+UNITS_PER_SET = 4
+"""Parts of a set's environments that errors are taken over (fewer where they do not divide it)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BruteForceResult:
-    """What is true of the frozen policy, with standard errors over environments."""
+    """What is true of the frozen policy, with standard errors (jackknife)."""
 
     grad_sq: float
     """Unbiased |G|^2."""
@@ -24,70 +45,140 @@ class BruteForceResult:
     """Unbiased tr(Sigma) per observation, rollouts of whole environments as the unit."""
     trace_error: float
     noise_scale: float
-    """trace / grad_sq, observations."""
+    """trace / grad_sq, observations; NaN where grad_sq is not positive."""
     noise_scale_low: float
-    """95 % interval, formed on |G|^2 / trace, whose noise is the more symmetric; `high` may be infinite."""
+    """95 % interval, formed on |G|^2 / trace, whose noise is the more symmetric."""
     noise_scale_high: float
+    """Infinite where |G|^2 is not resolved."""
+    same_round: float
+    """Mean inner product of different sets in one round, relative to grad_sq; 1 if G does not depend on time."""
+    same_round_error: float
+    same_rollout: float
+    """Mean inner product of two environments of one rollout, relative to that of different sets in one round; 1 if
+    nothing (normalised advantages, shared random numbers) couples the environments of a rollout."""
+    same_rollout_error: float
+    without_set: Array
+    """[sets, 2] grad_sq and trace with one set left out: for jackknife errors of comparisons."""
     observations: int
     environments: int
+
+    @property
+    def precision(self) -> tuple[float, float]:
+        """Relative standard errors of grad_sq and trace; infinite where the value is not positive."""
+        return _relative(self.grad_sq_error, self.grad_sq), _relative(self.trace_error, self.trace)
+
+    def observations_for(self, precision: float) -> float:
+        """Observations after which both relative errors would be about `precision`; infinite if |G|^2 <= 0 so far.
+
+        The error of the trace falls with the root of the observations n. That of |G|^2 is sqrt((4 x + 2 x^2) / d), x =
+        noise scale / n, with d the noise dimension that explains the error at present: like 1 / n while n is small.
+        """
+        grad_sq, trace = self.precision
+        if not (math.isfinite(grad_sq) and math.isfinite(trace)):
+            return math.inf
+        now = self.noise_scale / self.observations
+        ahead = (4 * now + 2 * now**2) * (precision / grad_sq) ** 2 if grad_sq > 0 else math.inf
+        for_grad_sq = self.noise_scale / (math.sqrt(1 + ahead / 2) - 1) if ahead > 0 else math.inf
+        return max(for_grad_sq, self.observations * (trace / precision) ** 2)
 
 
 @final
 class BruteForce:
-    """Sums one gradient per environment over everything that it plays at one parameter vector.
+    """Sums gradients of everything that several sets of environments play at one parameter vector.
 
-    |G|^2 is the mean inner product of the mean gradients of two different environments: what is common to observations
-    of one environment, however far apart in time, never meets itself. E|g|^2 = |G|^2 + trace / T of a rollout of T
-    observations then gives the trace. Both are unbiased. Errors by leaving out one environment at a time (jackknife).
+    Holds two float32 [units, parameters] (sums, and the round under way), `UNITS_PER_SET` units a set, however much is
+    played. A round that is not complete does not count.
     """
 
-    def __init__(self, *, environments: int, parameters: int, rollout_steps: int) -> None:
-        """Allocates float32 [environments, parameters]."""
-        self._sums = torch.zeros(environments, parameters)
-        self._sq_norms = np.zeros(environments)
-        self._rollouts = np.zeros(environments, np.int64)
-        self._steps = rollout_steps
+    def __init__(self, *, sets: int, num_envs: int, parameters: int, rollout_steps: int) -> None:
+        """Allocates for `sets` >= 3 sets of `num_envs` environments."""
+        assert sets >= 3
+        self._per_set = max(units for units in range(1, UNITS_PER_SET + 1) if num_envs % units == 0)
+        self._set_of = np.repeat(np.arange(sets), self._per_set)
+        units = len(self._set_of)
+        self._sums, self._round = torch.zeros(units, parameters), torch.zeros(units, parameters)
+        self._sq_norms, self._round_sq_norms = np.zeros(units), np.zeros(units)
+        self._in_rollout, self._round_in_rollout = np.zeros(sets), np.zeros(sets)
+        self._same_round = np.zeros((units, units))
+        self._waiting = set(range(sets))
+        self._num_envs, self._steps, self.rounds = num_envs, rollout_steps, 0
 
-    def add(self, environments: NDArray[np.int64], gradients: torch.Tensor) -> None:
-        """Adds one rollout of each of some environments [k] by its mean gradient [k, parameters]."""
+    def add(self, set_index: int, gradients: torch.Tensor) -> None:
+        """Adds one rollout of a set by its environments' mean gradients [num_envs, parameters], always in one order."""
+        assert set_index in self._waiting, f"set {set_index} has played twice in a round"
         rows = gradients.detach().to("cpu", torch.float32)
-        self._sq_norms[environments] += torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square().numpy()
-        self._rollouts[environments] += 1
-        for row, environment in zip(rows, environments, strict=True):
-            self._sums[environment] += row
+        own = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square().numpy()
+        here = self._set_of == set_index
+        units = rows.unflatten(0, (self._per_set, -1)).mean(1)
+        self._round[here] = units
+        self._round_sq_norms[here] = own.reshape(self._per_set, -1).mean(1)
+        count, whole = self._num_envs, float(torch.linalg.vector_norm(units.mean(0), dtype=torch.float64)) ** 2
+        self._round_in_rollout[set_index] = (count * whole - own.mean()) / (count - 1) if count > 1 else math.nan
+        self._waiting.remove(set_index)
+        if not self._waiting:
+            self._end_round()
+
+    def _end_round(self) -> None:
+        self._sums += self._round
+        self._sq_norms += self._round_sq_norms
+        self._in_rollout += self._round_in_rollout
+        self._same_round += gram(self._round)
+        self.rounds += 1
+        self._waiting = set(range(len(self._in_rollout)))
 
     def result(self) -> BruteForceResult:
-        """Returns what the sums say. Every environment must have played equally often, at least three of them."""
-        count = len(self._rollouts)
-        assert count >= 3
-        assert self._rollouts.min() == self._rollouts.max() > 0
-        means = self._sums / float(self._rollouts[0])
-        total = means.sum(0, dtype=torch.float64)
-        own = torch.linalg.vector_norm(means, dim=1, dtype=torch.float64).square().numpy()
-        with_total = np.array([float(row.to(torch.float64) @ total) for row in means])
-        sq_norms = self._sq_norms / self._rollouts
-        whole = float(total @ total)
+        """Returns what the complete rounds say, of which there must be one."""
+        assert self.rounds > 0
+        products = gram(self._sums) / self.rounds**2
+        same_round, in_rollout = self._same_round / self.rounds, self._in_rollout / self.rounds
+        sq_norms = self._sq_norms / self.rounds
+        sets = len(in_rollout)
+        apart = self._set_of[:, None] != self._set_of[None]
 
-        grad_sq = (whole - own.sum()) / (count * (count - 1))
-        trace = self._steps * (sq_norms.mean() - grad_sq)
-        left_grad_sq = (whole - 2 * with_total + own - (own.sum() - own)) / ((count - 1) * (count - 2))
-        left_trace = self._steps * ((sq_norms.sum() - sq_norms) / (count - 1) - left_grad_sq)
-        inverse, inverse_error = float(grad_sq / trace), _jackknife(left_grad_sq / left_trace)
-        low, high = inverse - NORMAL_95 * inverse_error, inverse + NORMAL_95 * inverse_error
+        def moments(kept: NDArray[np.bool_]) -> Array:
+            grad_sq = products[apart & kept[:, None] & kept[None]].mean()
+            return np.array([grad_sq, self._steps * (sq_norms[kept].mean() - grad_sq)])
+
+        def ratios(kept_sets: NDArray[np.bool_]) -> Array:
+            kept = kept_sets[self._set_of]
+            chosen = apart & kept[:, None] & kept[None]
+            round_mean = same_round[chosen].mean()
+            return np.array([round_mean / products[chosen].mean(), in_rollout[kept_sets].mean() / round_mean])
+
+        value, left = moments(np.ones(len(self._set_of), np.bool_)), leave_one_out(moments, len(self._set_of))
+        errors = jackknife_error(left)
+        inverse, inverse_error = value[0] / value[1], float(jackknife_error(left[:, 0] / left[:, 1]))
+        margin = float(stdtrit(len(left) - 1, 0.975)) * inverse_error
+        ratio, ratio_errors = ratios(np.ones(sets, np.bool_)), jackknife_error(leave_one_out(ratios, sets))
         return BruteForceResult(
-            grad_sq=float(grad_sq),
-            grad_sq_error=_jackknife(left_grad_sq),
-            trace=float(trace),
-            trace_error=_jackknife(left_trace),
-            noise_scale=1 / inverse if inverse > 0 else math.nan,
-            noise_scale_low=1 / high if high > 0 else math.nan,
-            noise_scale_high=1 / low if low > 0 else math.inf,
-            observations=int(self._rollouts.sum()) * self._steps,
-            environments=count,
+            grad_sq=float(value[0]),
+            grad_sq_error=float(errors[0]),
+            trace=float(value[1]),
+            trace_error=float(errors[1]),
+            noise_scale=float(1 / inverse) if inverse > 0 else math.nan,
+            noise_scale_low=float(1 / (inverse + margin)) if inverse + margin > 0 else math.nan,
+            noise_scale_high=float(1 / (inverse - margin)) if inverse > margin else math.inf,
+            same_round=float(ratio[0]),
+            same_round_error=float(ratio_errors[0]),
+            same_rollout=float(ratio[1]),
+            same_rollout_error=float(ratio_errors[1]),
+            without_set=np.array([moments(self._set_of != index) for index in range(sets)]),
+            observations=self.rounds * sets * self._num_envs * self._steps,
+            environments=sets * self._num_envs,
         )
 
 
-def _jackknife(left_out: NDArray[np.float64]) -> float:
-    """Standard error from the estimates [n] that leave out one unit each."""
+def leave_one_out(statistic: Callable[[NDArray[np.bool_]], Array], count: int) -> Array:
+    """[count, ...] a statistic of which things are kept, with each left out in turn."""
+    return np.array([statistic(np.arange(count) != index) for index in range(count)])
+
+
+def jackknife_error(left_out: Array) -> Array:
+    """Standard errors from estimates [n, ...] that leave out one of n units each."""
     n = len(left_out)
-    return float(math.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
+    errors: Array = np.sqrt((n - 1) / n * ((left_out - left_out.mean(0)) ** 2).sum(0))
+    return errors
+
+
+def _relative(error: float, value: float) -> float:
+    return error / value if value > 0 else math.inf

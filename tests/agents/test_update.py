@@ -257,3 +257,19 @@ def test_optimizers_have_the_settings_of_the_configuration() -> None:
     rmsprop = make_optimizer(parameters, replace(PPO, optimizer="rmsprop", optimizer_epsilon=3e-4))
     assert isinstance(rmsprop, torch.optim.RMSprop)
     assert [rmsprop.defaults[name] for name in ("eps", "alpha", "momentum", "centered")] == [3e-4, 0.99, 0, False]
+
+
+@pytest.mark.parametrize("team", [1, 2])
+def test_gradients_of_any_split_equal_the_twin_and_train_nothing(team: int) -> None:
+    rollouts, observations = rollouts_of(0)
+    network, workers = small_network(), Team(team)
+    before = copy.deepcopy(network.state_dict())
+    updater = Updater(network, PPO, groups=3, precision="float32", team=workers)
+    splits = [[np.array([5]), np.array([0, 7, 23]), np.array([11, 2])], [np.arange(24)]]
+    found = [rows.clone() for rows in updater.gradients(rollouts, splits)]
+    workers.close()
+    record, twin = SlowRecord(rollouts, observations, PPO), small_network().double()
+    for rows, parts in zip(found, splits, strict=True):
+        expected = np.stack([record.gradients(twin, part).mean(axis=0) for part in parts])
+        np.testing.assert_allclose(rows.numpy(), expected, rtol=2e-4, atol=1e-6)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())

@@ -1,31 +1,163 @@
-"""`rlgns calibrate` on a checkpoint of a real, tiny run."""
+"""`rlgns calibrate` on a checkpoint of a real, tiny run: what it counts, says and refuses."""
 
-import math
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from agents.update import Updater
+from rlgns import rivals
 from rlgns.calibrate import SETS, calibrate
+from rlgns.calibration import Calibration
+from rlgns.calibration_table import describe
+from rlgns.cli import main
+from rlgns.engine.checkpoint import load_policy
 from rlgns.errors import UserError
+from rlgns.frozen import PlayedSet, play_rounds, ready
+from rlgns.noise import group_moments
+from rlgns.noise.estimators import across_steps
+from rlgns.rivals import STEPS_EVERY, Rivals
 from tests.rlgns.engine.tiny import build, tiny
 
+ROUND = SETS * 4 * 8
 
-def test_measures_a_checkpoint_twice(tmp_path: Path, local_ray: None) -> None:
-    algorithm = build(tiny(), tmp_path)
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
+    # The value loss rules: its gradient is much the same everywhere, so that |G|^2 is known after a few rollouts.
+    config = tiny()
+    path = tmp_path_factory.mktemp("run")
+    algorithm = build(replace(config, agent=replace(config.agent, value_coefficient=100.0)), path)
     algorithm.train()
     algorithm.stop()
-    result = calibrate(tmp_path, observations=16 * 32)
-    assert result.truth.observations == 16 * 32
-    assert result.truth.environments == 4 * SETS
-    assert result.estimate_observations == 16 * 32
-    # 16 rollouts of 2 batches; the first batch has no size to compare with, and every second rollout has one shuffled.
-    assert result.estimate.updates == 16 * 2 - 1 - 8
-    assert math.isfinite(result.truth.trace_error)
-    text = result.describe()
-    assert "brute force" in text
-    assert ("inside this interval" in text) == result.agrees
+    return path
 
 
-def test_refuses_no_observations(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--observations must be positive, got 0"):
-        calibrate(tmp_path, observations=0)
+@pytest.fixture(scope="module")
+def found(run: Path) -> Calibration:
+    return calibrate(run, observations=2 * ROUND, precision=0.001)
+
+
+def test_counts_what_it_played(found: Calibration) -> None:
+    assert found.truth.observations == 2 * ROUND
+    assert found.truth.environments == 4 * SETS
+    assert found.estimate.updates == 2 * SETS * 2 - 1  # the first batch has no size to compare with
+    taken = {name: series.measurements for name, series in found.rivals.series.items()}
+    assert taken.pop(rivals.ACROSS_STEPS) == taken.pop(rivals.GPT_NEOX) == 2 * SETS // STEPS_EVERY
+    assert set(taken.values()) == {2 * SETS}
+
+
+def test_says_that_the_cap_came_first_and_shows_every_estimator(found: Calibration) -> None:
+    text = describe(found)
+    assert "the cap came first: 0.1 % would take" in text
+    assert ("inside this interval" in text) == found.agrees
+    for name in found.rivals.series:
+        assert f"\n{name} " in text
+
+
+def test_stops_when_both_are_known_well_enough(run: Path, found: Calibration) -> None:
+    asked = 1.001 * max(found.truth.precision)
+    again = calibrate(run, observations=16 * ROUND, precision=asked)
+    assert again.truth.observations == found.truth.observations
+    assert again.truth.trace == pytest.approx(found.truth.trace, rel=1e-4)  # the same games
+    assert "; both known to " in describe(again)
+
+
+def test_an_interrupt_prints_what_is_known_as_numbers_that_any_program_reads(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, found: Calibration
+) -> None:
+    measure = Rivals.measure
+
+    def interrupted_in_the_second_round(self: Rivals, played: PlayedSet) -> torch.Tensor:
+        if (played.round_index, played.set_index) == (1, 2):
+            os.kill(os.getpid(), signal.SIGINT)
+        return measure(self, played)
+
+    monkeypatch.setattr(Rivals, "measure", interrupted_in_the_second_round)
+    assert main(["calibrate", str(run), "--observations", "1e6", "--precision", "1e-6", "--json"]) == 130
+    printed = capsys.readouterr()
+    numbers = json.loads(printed.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert numbers["interrupted"] is True
+    assert numbers["truth"]["observations"] == ROUND
+    assert set(numbers["estimators"]) == set(found.rivals.series)
+    assert "calibrate: starting the games" in printed.err
+    assert "what is known so far follows" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--observations", "0"], "--observations must be positive, got 0"),
+        (["--precision", "1"], "--precision must lie between 0 and 1, got 1"),
+        (["--precision", "much"], "--precision: 'much' is not a finite number"),
+        (["--seed", "-1"], "--seed must lie between 0 and 999, got -1"),
+        (["--observation", "5"], "did you mean --observations?"),
+    ],
+)
+def test_refuses_in_one_line(
+    tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", str(tmp_path), *arguments]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert not printed.out
+
+
+def test_refuses_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint in"):
+        calibrate(tmp_path)
+
+
+@pytest.fixture
+def played(run: Path) -> tuple[PlayedSet, Callable[[], Rivals], Callable[..., Updater]]:
+    """One rollout of a frozen policy, and makers of what measures it."""
+    policy = load_policy(run)
+    team = ready(policy)
+    games = play_rounds(policy, team, sets=1)
+    first = next(games)
+    games.close()
+
+    def updater(**settings: object) -> Updater:
+        return Updater(policy.network, policy.config.agent, precision="float32", team=team, **settings)  # type: ignore[arg-type]
+
+    return first, lambda: Rivals(policy, team, sets=1), updater
+
+
+def test_rides_along_as_training_does(
+    played: tuple[PlayedSet, Callable[[], Rivals], Callable[..., Updater]],
+) -> None:
+    rollout, make_rivals, make_updater = played
+    measured = make_rivals()
+    measured.measure(rollout)
+    trained = []
+    updater = make_updater(groups=2, on_groups=lambda rows, split: trained.append(group_moments(rows, 8)))
+    updater.update(rollout.rollouts, learning_rate=0.0, seed=(0, 0))
+    grad_sq, trace = measured.series[rivals.RIDE_ALONG].means()
+    assert len(trained) == 2
+    assert grad_sq == pytest.approx(np.mean([moments.grad_sq for moments in trained]), rel=1e-4, abs=1e-9)
+    assert trace == pytest.approx(np.mean([moments.trace for moments in trained]), rel=1e-4)
+
+
+def test_real_steps_start_from_the_checkpoint_each_time(
+    played: tuple[PlayedSet, Callable[[], Rivals], Callable[..., Updater]],
+) -> None:
+    rollout, make_rivals, make_updater = played
+    stepper = make_rivals()._stepper
+    first, again = stepper.gram(rollout, (0, 0)), stepper.gram(rollout, (0, 0))
+    assert first == pytest.approx(again, rel=1e-5)
+    still: list[torch.Tensor] = []
+    updater = make_updater(groups=2, on_groups=lambda rows, split: still.append(rows.mean(0)))
+    updater.update(rollout.rollouts, learning_rate=0.0, seed=(0, 0))
+    assert first[0, 0] == pytest.approx(float(still[0] @ still[0]), rel=1e-4)
+    # The second gradient is taken elsewhere: the learning rate is the run's own.
+    assert abs(first[1, 1] / float(still[1] @ still[1]) - 1) > 1e-3
+    assert across_steps(first, 16).grad_sq == pytest.approx(first[0, 1])

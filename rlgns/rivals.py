@@ -1,0 +1,220 @@
+"""Every on-line estimator on the same rollouts of a frozen policy: ours as training runs them, and other tools'."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agents.batches import Indices, environment_batches, shuffle_groups
+from agents.team import Team
+from agents.update import GroupSplit, Updater, annealed
+from rlgns.engine.checkpoint import Policy
+from rlgns.engine.measure import RideAlong
+from rlgns.frozen import PlayedSet, precision_of
+from rlgns.noise import gram, moments_from_gram
+from rlgns.noise.comparison import Series
+from rlgns.noise.estimators import (
+    Estimate,
+    across_steps,
+    gpt_neox,
+    k_diffusion,
+    one_small_batch,
+    per_example,
+)
+
+EXAMPLES = 16
+"""Observations of a rollout whose gradients are taken one by one."""
+
+STEPS_EVERY = 4
+"""Real optimizer steps are taken from one rollout in so many: they cost a pass of their own here."""
+
+RIDE_ALONG, PROBE, SHUFFLED, PER_EXAMPLE = "ride-along", "probe", "shuffled", "per-example norms"
+ACROSS_STEPS, GPT_NEOX = "across steps", "two-batch, GPT-NeoX"
+TWO_RANKS, ONE_SMALL = "two-batch, k-diffusion on 2 ranks", "two-batch, one small batch"
+PROBE_TWO_RANKS, PROBE_ONE_SMALL = f"{TWO_RANKS}, whole rollout", f"{ONE_SMALL}, whole rollout"
+
+EXTRA_PASSES = {PROBE: 1, PROBE_TWO_RANKS: 1, PROBE_ONE_SMALL: 1, PER_EXAMPLE: 1}
+"""Gradient observations per observation measured, beyond what training takes anyway; 0 where not named."""
+
+UNBIASED = (RIDE_ALONG, PROBE, TWO_RANKS, ONE_SMALL, PROBE_TWO_RANKS, PROBE_ONE_SMALL)
+"""Those that are split by environment at one parameter vector."""
+
+
+@dataclass(slots=True)
+class Cost:
+    """Time that something took, and for how many observations."""
+
+    seconds: float = 0.0
+    observations: int = 0
+
+    @property
+    def microseconds(self) -> float:
+        """Per observation; NaN before any."""
+        return 1e6 * self.seconds / self.observations if self.observations else float("nan")
+
+    def add(self, began: float, observations: int) -> None:
+        """Adds what passed since `began` (perf_counter)."""
+        self.seconds += time.perf_counter() - began
+        self.observations += observations
+
+
+@final
+class Rivals:
+    """Takes the gradients of each rollout once per environment and feeds every estimator from them.
+
+    A group's mean gradient is the mean of its environments', so whatever is split by environment at one parameter
+    vector needs inner products only. Shuffled groups, single observations and real optimizer steps take passes of
+    their own.
+    """
+
+    def __init__(self, policy: Policy, team: Team, *, sets: int) -> None:
+        """Prepares for a policy that is `ready`."""
+        run = policy.config
+        self._run, self._team = run, team
+        self._num_envs, self._steps = run.env.num_envs, run.agent.rollout_steps
+        self._updater = Updater(
+            policy.network, run.agent, groups=self._num_envs, precision=precision_of(policy), team=team
+        )
+        self._stepper = _Stepper(policy, team)
+        config = dataclasses.replace(run.noise, horizon_observations=0)
+        self.trackers = [
+            RideAlong(config, batch_observations=run.batch_observations, minibatches=run.agent.minibatches)
+            for _ in range(sets + 1)
+        ]
+        """The code that training uses: one per set, and the last for all."""
+        self.series: dict[str, Series] = {}
+        self.costs: dict[str, Cost] = {}
+        self._sets = sets
+
+    def measure(self, played: PlayedSet) -> torch.Tensor:
+        """Feeds every estimator with one rollout. Returns its environments' gradients [num_envs, parameters]."""
+        seed = (played.set_index, played.round_index)
+        batches = self._batches(seed)
+        rng = np.random.default_rng([*seed, 1])
+        examples = rng.choice(self._num_envs * self._steps, min(EXAMPLES, self._num_envs), replace=False)
+        splits = [self._environments(), shuffle_groups(rng, batches[0]), [np.array([index]) for index in examples]]
+        gradients = self._updater.gradients(played.rollouts, splits)
+
+        began = time.perf_counter()
+        rows = next(gradients).clone()
+        self._cost(PROBE, began, self._num_envs * self._steps)
+        products = gram(rows)
+        batch_sq_norm = self._by_environment(played.set_index, rows, products, batches)
+
+        began = time.perf_counter()
+        shuffled = moments_from_gram(gram(next(gradients)), len(splits[1][0]))
+        self._cost(SHUFFLED, began, shuffled.observations)
+        self._add(SHUFFLED, played.set_index, Estimate(shuffled.grad_sq, shuffled.trace), shuffled.observations)
+
+        began = time.perf_counter()
+        own = float(torch.linalg.vector_norm(next(gradients), dim=1).square().mean())
+        self._cost(PER_EXAMPLE, began, len(examples))
+        single = per_example(own, batch_sq_norm, self._run.batch_observations)
+        self._add(PER_EXAMPLE, played.set_index, single, self._run.rollout_observations)
+
+        if self._run.agent.minibatches > 1 and (played.set_index + played.round_index) % STEPS_EVERY == 0:
+            along = self._stepper.gram(played, seed)
+            for name, estimator in ((ACROSS_STEPS, across_steps), (GPT_NEOX, gpt_neox)):
+                estimate = estimator(along, self._run.batch_observations)
+                self._add(name, played.set_index, estimate, self._run.rollout_observations)
+        return rows
+
+    def _by_environment(
+        self, set_index: int, rows: torch.Tensor, products: NDArray[np.float64], batches: list[list[Indices]]
+    ) -> float:
+        """Estimators that need no pass of their own. Returns the mean squared norm of a batch's gradient."""
+        run = self._run
+        b = run.batch_observations // run.groups_per_batch
+        width = len(batches[0][0]) // self._steps
+        found: dict[str, list[Estimate]] = {RIDE_ALONG: [], ONE_SMALL: [], TWO_RANKS: []}
+        sq_norms = []
+        for groups in batches:
+            envs = np.array([group[:width] for group in groups])
+            merged = products[envs[:, :, None, None], envs[None, None]].mean(axis=(1, 3))
+            moments = moments_from_gram(merged, b)
+            found[RIDE_ALONG].append(Estimate(moments.grad_sq, moments.trace))
+            found[ONE_SMALL].append(one_small_batch(merged, b))
+            if len(groups) % 2 == 0:
+                found[TWO_RANKS].append(k_diffusion(merged, b))
+            sq_norms.append(merged.mean())
+            group_rows = rows[torch.from_numpy(envs)].mean(1)
+            for tracker in (self.trackers[set_index], self.trackers[-1]):
+                tracker.on_groups(group_rows, GroupSplit(observations_per_group=b, shuffled=False))
+        for name, estimates in found.items():
+            if estimates:
+                self._add(name, set_index, Estimate(*np.mean(estimates, axis=0)), run.rollout_observations)
+        whole = moments_from_gram(products, self._steps)
+        self._add(PROBE, set_index, Estimate(whole.grad_sq, whole.trace), run.rollout_observations)
+        self._add(PROBE_ONE_SMALL, set_index, one_small_batch(products, self._steps), run.rollout_observations)
+        if self._num_envs % 2 == 0:
+            self._add(PROBE_TWO_RANKS, set_index, k_diffusion(products, self._steps), run.rollout_observations)
+        return float(np.mean(sq_norms))
+
+    def ride_along_cost(self) -> Cost:
+        """Time of the ride-along's own arithmetic."""
+        seconds = sum(tracker.measure_s for tracker in self.trackers[:-1])
+        return Cost(seconds, self.costs[PROBE].observations if self.costs else 0)
+
+    def _environments(self) -> list[Indices]:
+        steps = np.arange(self._steps, dtype=np.int64) * self._num_envs
+        return [steps + env for env in range(self._num_envs)]
+
+    def _batches(self, seed: tuple[int, int]) -> list[list[Indices]]:
+        """The groups that `Updater.update` makes of a rollout with this seed in its first epoch."""
+        return list(
+            environment_batches(
+                np.random.default_rng(list(seed)),
+                num_steps=self._steps,
+                num_envs=self._num_envs,
+                minibatches=self._run.agent.minibatches,
+                groups=self._run.groups_per_batch,
+            )
+        )
+
+    def _add(self, name: str, set_index: int, estimate: Estimate, observations: int) -> None:
+        series = self.series.setdefault(name, Series(self._sets))
+        series.add(set_index, grad_sq=estimate.grad_sq, trace=estimate.trace, observations=observations)
+
+    def _cost(self, name: str, began: float, observations: int) -> None:
+        self.costs.setdefault(name, Cost()).add(began, observations)
+
+
+@final
+class _Stepper:
+    """Takes the first epoch's optimizer steps on a copy of the network, which is put back before every rollout."""
+
+    def __init__(self, policy: Policy, team: Team) -> None:
+        run = policy.config
+        self._network = copy.deepcopy(policy.network)
+        self._weights = {name: value.clone() for name, value in policy.network.state_dict().items()}
+        self._optimizer = policy.state["learner"]["optimizer"]
+        self._gradients: list[torch.Tensor] = []
+        self._updater = Updater(
+            self._network,
+            dataclasses.replace(run.agent, epochs=1),
+            groups=run.groups_per_batch,
+            precision=precision_of(policy),
+            on_groups=lambda rows, _: self._gradients.append(rows.mean(0)),
+            team=team,
+        )
+        self._learning_rate = run.agent.learning_rate
+        if run.agent.anneal:  # as in the last iteration before the checkpoint: at a run's end the next one's is zero
+            before = max(0, policy.observations - run.rollout_observations)
+            self._learning_rate = annealed(
+                run.agent.learning_rate, observations=before, total_observations=run.run.observations
+            )
+
+    def gram(self, played: PlayedSet, seed: tuple[int, int]) -> NDArray[np.float64]:
+        """Returns [steps, steps], inner products of the steps' gradients, each at the parameters of its step."""
+        self._network.load_state_dict(self._weights)
+        self._updater.optimizer.load_state_dict(copy.deepcopy(self._optimizer))
+        self._gradients.clear()
+        self._updater.update(played.rollouts, learning_rate=self._learning_rate, seed=seed)
+        return gram(torch.stack(self._gradients))
