@@ -60,6 +60,11 @@ class RunData:
         low, predicted, high = (self.last.get(name) for name in names)
         return twice_envs(low, predicted, high, batch)
 
+    @property
+    def learning_rate_warning(self) -> str | None:
+        """Why the learning rate looks far from tuned, in one sentence; None where nothing speaks against it."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LadderFit:
@@ -104,6 +109,11 @@ def column(rows: Rows, key: str) -> list[float | None]:
     """Returns a key's values, None where a row has none."""
     values = [row.get(key) for row in rows]
     return [value if isinstance(value, int | float) and math.isfinite(value) else None for value in values]
+
+
+def newest_with(rows: Rows, key: str) -> Mapping[str, Any] | None:
+    """Returns the newest row in which `key` is neither missing nor empty; None where there is none."""
+    return next((row for row in reversed(rows) if row.get(key)), None)
 
 
 def fit_ladder(rows: Rows) -> LadderFit | None:

@@ -1,0 +1,5 @@
+"""stub"""
+
+
+def agreement_figure(sweeps):
+    return None

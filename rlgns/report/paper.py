@@ -1,0 +1,42 @@
+"""The paper's measurements, read off its figures (configs/paper/README.md), to stand behind and beside one's own."""
+
+from __future__ import annotations
+
+import csv
+import sysconfig
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from envs.games import find
+from rlgns.errors import UserError
+from rlgns.report.sweep_data import Reference
+
+
+@cache
+def references() -> Mapping[str, tuple[Reference, ...]]:
+    """Returns critical batch and noise scale by goal, per ROM name, easy goals first."""
+    found: dict[str, list[Reference]] = {}
+    for row in _rows("critical_batch_by_goal.csv"):
+        entry = Reference(
+            goal_score=float(row["goal_score"]),
+            critical_batch=float(row["critical_batch_observations"]),
+            noise_scale=float(row["noise_scale_observations"]),
+        )
+        found.setdefault(find(row["game"]).name, []).append(entry)
+    return {game: tuple(sorted(entries, key=lambda entry: entry.goal_score)) for game, entries in found.items()}
+
+
+def table1() -> list[dict[str, str]]:
+    """Returns the rows of the paper's Table 1 as text cells; ranges as the paper gives them."""
+    return _rows("table1.csv")
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    beside = Path(__file__).resolve().parents[2] / "configs" / "paper"
+    installed = Path(sysconfig.get_path("data")) / "share" / "rlgns" / "configs" / "paper"
+    for folder in (beside, installed):
+        if (folder / name).is_file():
+            with (folder / name).open(encoding="utf-8", newline="") as file:
+                return list(csv.DictReader(file))
+    raise UserError(f"no {name} in {beside} or {installed}; install rlgns again")

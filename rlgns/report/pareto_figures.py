@@ -1,0 +1,321 @@
+"""One game of a sweep: the Pareto fronts of its goals, the speed-up, critical batch and noise scale against score."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rlgns import numbers
+from rlgns.critical.points import GoalFit
+from rlgns.report.figure import (
+    BLUE,
+    GREY,
+    ORANGE,
+    SYMBOLS,
+    THREE_DIGITS,
+    Figure,
+    axes,
+    band,
+    line,
+    log_axes,
+    log_axis,
+    positive,
+    shades,
+)
+from rlgns.report.sweep_data import GameData, known
+from rlgns.report.words import critical_batch, goal_name, growth, listed, plural
+
+
+def pareto(game: GameData) -> Figure:
+    """Observations against optimizer steps to each goal, a point per run, with the fitted front."""
+    colors = shades(len(game.goals))
+    traces: list[dict[str, Any]] = []
+    for place, (goal, color) in enumerate(zip(game.goals, colors, strict=True)):
+        traces += pareto_traces(goal, color, SYMBOLS[place % len(SYMBOLS)])
+    table = [
+        (
+            goal.goal_score,
+            p.batch_observations,
+            known(p.optimizer_steps),
+            known(p.observations),
+            p.learning_rate,
+            p.seed,
+        )
+        for goal in game.goals
+        for p in goal.points
+    ]
+    title = f"{game.title}: optimizer steps against observations"
+    header = ("goal_score", "batch_observations", "optimizer_steps", "observations", "learning_rate", "seed")
+    drawn = [trace for trace in traces if any(value is not None for value in trace["x"])]
+    if not drawn:
+        return Figure(name="pareto", title=title, sentence=f"No run has reached a goal of {game.title} yet.")
+    layout = log_axes("optimizer steps to the goal", "observations to the goal", drawn) | {"hovermode": "closest"}
+    layout["xaxis"] |= log_axis(value for trace in drawn for value in trace["x"])
+    layout["legend"] |= {"title": {"text": "score"}}
+    return Figure(
+        name="pareto",
+        title=title,
+        sentence=_pareto_sentence(game),
+        traces=traces,
+        layout=layout,
+        header=header,
+        table=table,
+        height=440,
+    )
+
+
+def pareto_traces(goal: GoalFit, color: str, symbol: str = "circle") -> list[dict[str, Any]]:
+    """The points of one goal, open where the fit left them out, and its front, dashed where it is not identified."""
+    name = goal_name(goal)
+    left_out = set(goal.fit.outliers)
+    points = {
+        "x": [known(p.optimizer_steps) for p in goal.points],
+        "y": [known(p.observations) for p in goal.points],
+        "customdata": [numbers.count(p.batch_observations) for p in goal.points],
+        "mode": "markers",
+        "name": name,
+        "legendgroup": name,
+        "marker": {
+            "color": color,
+            "size": 8,
+            "symbol": [f"{symbol}-open" if place in left_out else symbol for place in range(len(goal.points))],
+        },
+        "hovertemplate": f"batch %{{customdata}}<br>%{{x:{THREE_DIGITS}}} steps<br>%{{y:{THREE_DIGITS}}} observations",
+    }
+    batches = [p.batch_observations for p in goal.points]
+    if not math.isfinite(goal.fit.min_steps) or not math.isfinite(goal.min_observations):
+        return [points]
+    first, last = math.log(min(batches) / 1.5), math.log(max(batches) * 1.5)
+    grid = [math.exp(first + (last - first) * step / 60) for step in range(61)]
+    curve = line(
+        [goal.fit.steps(batch) for batch in grid],
+        [goal.fit.observations(batch) / goal.reuse for batch in grid],
+        name,
+        color,
+        "solid" if goal.fit.identified else "dash",
+        legendgroup=name,
+        showlegend=False,
+        hoverinfo="skip",
+        hovertemplate=None,
+    )
+    return [curve, points]
+
+
+def _pareto_sentence(game: GameData) -> str:
+    fits, reached = game.identified, [g for g in game.goals if any(math.isfinite(p.observations) for p in g.points)]
+    if not fits:
+        return (
+            f"None of the {plural(len(game.goals), 'goal')} of {game.title} has batch sizes on both sides of the bend, so "
+            "no critical batch is identified. Dashed lines are the best fits all the same."
+        )
+    easy, hard = fits[0], fits[-1]
+    sentence = (
+        f"Each point is a run to a score at one batch size; small batches are to the right, with the fewest observations, "
+        f"large ones at the top, with the fewest steps. At score {hard.goal_score:g} the two are in balance at a critical "
+        f"batch of {critical_batch(hard)} observations"
+    )
+    if len(fits) > 1:
+        sentence += f"; at score {easy.goal_score:g} at {critical_batch(easy)}"
+    sentence += "."
+    vague = len(reached) - len(fits)
+    if vague:
+        sentence += f" {plural(vague, 'goal is', 'goals are')} not identified (dashed)."
+    out = sum(len(goal.fit.outliers) for goal in game.goals)
+    if out:
+        sentence += f" {plural(out, 'slow run was', 'slow runs were')} left out (open)."
+    return sentence
+
+
+def against_score(game: GameData) -> Figure:
+    """Critical batch and noise scale at each goal, with intervals; the paper's curves behind."""
+    goals = game.goals
+    scores = [goal.goal_score for goal in goals]
+    fits = [goal.fit if goal.fit.identified else None for goal in goals]
+    mid, low, high = ([f and getattr(f, f"critical_batch{end}") for f in fits] for end in ("", "_low", "_high"))
+    noise = positive(goal.noise_scale for goal in goals)
+    noise_low = positive(goal.noise_scale_low for goal in goals)
+    noise_high = positive(goal.noise_scale_high for goal in goals)
+    traces: list[dict[str, Any]] = []
+    if game.paper:
+        at = [entry.goal_score for entry in game.paper]
+        behind = (("critical batch", BLUE, "dot"), ("noise scale", ORANGE, "dot"))
+        for (name, color, dash), values in zip(
+            behind,
+            ([e.critical_batch for e in game.paper], [e.noise_scale for e in game.paper]),
+            strict=True,
+        ):
+            traces.append(line(at, values, f"{name}, paper (A2C)", color, dash, opacity=0.65))
+    for name, color, symbol, ends in (
+        ("critical batch", BLUE, "circle", (mid, low, high)),
+        ("noise scale", ORANGE, "square", (noise, noise_low, noise_high)),
+    ):
+        if any(value is not None for value in ends[0]):
+            traces += _with_interval(scores, *ends, name, color, symbol)
+    for name, color, values, symbol in (
+        ("critical batch at least", BLUE, [_only_low(goal) for goal in goals], "triangle-up-open"),
+        ("critical batch at most", BLUE, [_only_high(goal) for goal in goals], "triangle-down-open"),
+    ):
+        if any(value is not None for value in values):
+            traces.append(
+                line(scores, values, name, color, marker={"color": color, "symbol": symbol, "size": 9}, mode="markers")
+            )
+    title = f"{game.title}: critical batch and noise scale against score"
+    if not any(value is not None for trace in traces for value in trace["y"]):
+        return Figure(
+            name="against-score", title=title, sentence="Neither the critical batch nor the noise scale is known."
+        )
+    layout = log_axes("score", "observations", traces)
+    every = [value for trace in traces for value in trace["x"] if value is not None]
+    if min(every) > 0 and max(every) / min(every) > 30:
+        layout["xaxis"] |= log_axis(every)
+    else:
+        layout["xaxis"] |= {"tickformat": ",~r"}
+    names = [f"{kind}{end}" for kind in ("critical_batch", "noise_scale") for end in ("", "_low", "_high")]
+    return Figure(
+        name="against-score",
+        title=title,
+        sentence=_score_sentence(game),
+        traces=traces,
+        layout=layout,
+        header=("goal_score", *names, "identified"),
+        table=[
+            (
+                goal.goal_score,
+                *(
+                    known(v)
+                    for v in (
+                        goal.fit.critical_batch,
+                        goal.fit.critical_batch_low,
+                        goal.fit.critical_batch_high,
+                        goal.noise_scale,
+                        goal.noise_scale_low,
+                        goal.noise_scale_high,
+                    )
+                ),
+                goal.fit.identified,
+            )
+            for goal in goals
+        ],
+    )
+
+
+def _with_interval(
+    x: list[float], mid: Any, low: Any, high: Any, name: str, color: str, symbol: str
+) -> list[dict[str, Any]]:
+    text = [numbers.interval(*ends) for ends in zip(mid, low, high, strict=True)]
+    marker = {"color": color, "size": 8, "symbol": symbol}
+    error = {
+        "type": "data",
+        "symmetric": False,
+        "array": [h - m if None not in (m, h) else 0 for m, h in zip(mid, high, strict=True)],
+        "arrayminus": [m - v if None not in (m, v) else 0 for m, v in zip(mid, low, strict=True)],
+        "thickness": 1.2,
+        "width": 3,
+        "color": color,
+    }
+    middle = line(x, mid, name, color, customdata=text, hovertemplate="%{customdata}", mode="lines+markers")
+    return [*band(x, low, high, color, f"{name}, interval"), middle | {"marker": marker, "error_y": error}]
+
+
+def _score_sentence(game: GameData) -> str:
+    fits = game.identified
+    parts = []
+    if len(fits) > 1:
+        parts.append(
+            f"From score {fits[0].goal_score:g} to {fits[-1].goal_score:g} the critical batch "
+            f"{growth(fits[0].fit.critical_batch, fits[-1].fit.critical_batch)}, from {critical_batch(fits[0])} to "
+            f"{critical_batch(fits[-1])} observations."
+        )
+    elif fits:
+        parts.append(f"At score {fits[0].goal_score:g} the critical batch is {critical_batch(fits[0])} observations.")
+    else:
+        parts.append("The critical batch is not identified at any score.")
+    ratios = [goal.noise_over_critical for goal in fits if known(goal.noise_over_critical)]
+    if ratios:
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        parts.append(
+            f"The noise scale is {numbers.times(mean)} the critical batch"
+            + (
+                f" (geometric mean over {plural(len(ratios), 'goal')}, {numbers.times(min(ratios))} to {numbers.times(max(ratios))})."
+                if len(ratios) > 1
+                else "."
+            )
+        )
+    elif any(known(goal.noise_scale) for goal in game.goals):
+        parts.append("The noise scale was measured, but there is no critical batch to compare it with.")
+    if game.paper:
+        parts.append("Dotted: what McCandlish et al. 2018 measured with A2C, read off their figures.")
+    return " ".join(parts)
+
+
+def _only_low(goal: GoalFit) -> float | None:
+    low, high = goal.fit.critical_batch_low, goal.fit.critical_batch_high
+    return low if not goal.fit.identified and low > 0 and math.isinf(high) else None
+
+
+def _only_high(goal: GoalFit) -> float | None:
+    low, high = goal.fit.critical_batch_low, goal.fit.critical_batch_high
+    return high if not goal.fit.identified and not low > 0 and math.isfinite(high) else None
+
+
+def speed_up(game: GameData) -> Figure:
+    """How many times fewer steps than the smallest batch needed: measured, fitted, and as the noise scale predicts."""
+    title = f"{game.title}: speed-up against batch size"
+    goal = next((g for g in reversed(game.identified)), None)
+    if goal is None:
+        return Figure(
+            name="speed-up", title=title, sentence="Without an identified critical batch there is no speed-up to tell."
+        )
+    first = min(p.batch_observations for p in goal.points)
+    last = max(p.batch_observations for p in goal.points)
+    grid = [first * (last / first) ** (step / 60) for step in range(61)]
+    base = goal.fit.steps(first)
+    reached = [p for p in goal.points if math.isfinite(p.optimizer_steps)]
+    x = [p.batch_observations for p in reached]
+    measured = line(
+        x,
+        [base / p.optimizer_steps for p in reached],
+        "measured",
+        ORANGE,
+        mode="markers",
+        marker={"color": ORANGE, "size": 9},
+    )
+    traces = [
+        line(grid, [batch / first for batch in grid], "perfect: twice the batch, half the steps", GREY, "dot"),
+        *band(grid, *_gains(goal.fit.critical_batch_low, goal.fit.critical_batch_high, grid), BLUE, "fit, interval"),
+        line(grid, [base / goal.fit.steps(batch) for batch in grid], "fit", BLUE),
+        measured,
+    ]
+    sentence = (
+        f"To score {goal.goal_score:g}, a batch of {numbers.count(last)} took {numbers.times(base / goal.fit.steps(last))} fewer "
+        f"steps than one of {numbers.count(first)} ({numbers.times(last / first)} the batch)."
+    )
+    if known(goal.noise_scale):
+        predicted, _ = _gains(goal.noise_scale, goal.noise_scale, grid)
+        traces.append(line(grid, predicted, "as the noise scale predicts", ORANGE, "dash"))
+        sentence += f" The noise scale of these runs predicts {numbers.times(predicted[-1])}."
+    layout = log_axes("batch size (observations)", "times fewer steps", traces)
+    layout["xaxis"] |= log_axis(grid)
+    return Figure(
+        name="speed-up",
+        title=title,
+        sentence=sentence,
+        traces=traces,
+        layout=layout,
+        header=("batch_observations", "optimizer_steps", "speed_up", "speed_up_fitted"),
+        table=[
+            (
+                p.batch_observations,
+                p.optimizer_steps,
+                base / p.optimizer_steps,
+                base / goal.fit.steps(p.batch_observations),
+            )
+            for p in reached
+        ],
+    )
+
+
+def _gains(low: float, high: float, grid: list[float]) -> tuple[list[float], list[float]]:
+    """The speed-up over the first batch of `grid` at two critical batches: (1 + B_crit / B_first) / (1 + B_crit / B)."""
+    ends = [[(1 + critical / grid[0]) / (1 + critical / batch) for batch in grid] for critical in (low, high)]
+    return ends[0], ends[1]

@@ -1,0 +1,5 @@
+"""stub"""
+
+
+def score_figures(runs):
+    return []
