@@ -97,6 +97,7 @@ def _notes(goal: GoalFit) -> list[str]:
 
 def _legend(level: float) -> str:
     return (
-        f"critical batch in observations per optimizer step, {100 * level:g} % interval; S_min: fewest optimizer steps,\n"
-        "E_min: fewest observations to the goal; rms: distance of ln steps from S = S_min (1 + critical batch / B)"
+        f"critical batch in observations per optimizer step, {100 * level:g} % interval\n"
+        "S_min: fewest optimizer steps, E_min: fewest observations to the goal\n"
+        "rms: distance of ln steps from the law S = S_min (1 + critical batch / B)"
     )

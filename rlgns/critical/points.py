@@ -158,8 +158,8 @@ def average_noise_scale(points: Sequence[Point], level: float = 0.95) -> tuple[f
     """Returns the geometric mean of the runs' noise scales with an interval from their scatter (Student's t, in logs).
 
     Well-tuned runs of different batch sizes should agree (McCandlish et al. 2018, appendix C); what they differ by
-    counts as error. Two runs or one: the hull of their own intervals. Runs that only bound it do not enter the mean, but
-    where fewer than half of the runs resolve it the answer is "at least": their median lower bound.
+    counts as error. Two runs or one: the hull of their own intervals. Runs that only bound it do not enter the mean,
+    but where fewer than half of the runs resolve it the answer is "at least": their median lower bound.
 
     Returns:
         Mean, low, high in observations; NaN, NaN, infinity where nothing is known.
