@@ -46,6 +46,16 @@ def slow_moments(groups: list[np.ndarray]) -> tuple[float, float]:
     return sum(products) / len(products), len(groups[0]) * sum(spread) / (len(means) - 1)
 
 
+def slow_hessian(loss: Callable[[], torch.Tensor], parameters: list[torch.Tensor]) -> np.ndarray:
+    """[parameters, parameters]: every second derivative, one entry of the gradient differentiated at a time."""
+    gradients = torch.autograd.grad(loss(), parameters, create_graph=True)
+    rows = []
+    for entry in torch.cat([gradient.flatten() for gradient in gradients]):
+        second = torch.autograd.grad(entry, parameters, retain_graph=True, materialize_grads=True)
+        rows.append(torch.cat([part.flatten() for part in second]).numpy())
+    return np.stack(rows)
+
+
 def slow_decayed_means(
     values: list[list[float]], observations: list[int], horizon: float | None
 ) -> tuple[list[float], float]:
