@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rlgns.critical.advice import Advice, twice_envs
+from rlgns.critical.learning_rate import learning_rate_warning
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -63,7 +64,9 @@ class RunData:
     @property
     def learning_rate_warning(self) -> str | None:
         """Why the learning rate looks far from tuned, in one sentence; None where nothing speaks against it."""
-        return None
+        agent = self.config.get("agent") or {}
+        algorithm, epochs = str(agent.get("algorithm", "")), int(agent.get("epochs") or 1)
+        return learning_rate_warning(self.rows, algorithm=algorithm, epochs=epochs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,4 +204,5 @@ def describe(run: RunData, most: int = 2000) -> dict[str, Any]:
             ],
             "sentence": advice.sentence(interval=True),
         },
+        "learning_rate_warning": run.learning_rate_warning,
     }

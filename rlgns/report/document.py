@@ -77,7 +77,9 @@ def _run_sections(runs: Sequence[RunData], most: int) -> list[Section]:
     if len(runs) > 1:
         sections.append(Section(anchor="runs", title="All runs", blocks=[overview(runs, anchors)]))
     for run, anchor in zip(runs, anchors, strict=True):
-        sections.append(Section(anchor=anchor, title=run.label, blocks=run_blocks(run, anchor, most)))
+        sections.append(
+            Section(anchor=anchor, title=run.label if len(runs) > 1 else "Result", blocks=run_blocks(run, anchor, most))
+        )
     if runs:
         label = runs[0].label if len(runs) == 1 else "all"
         sections.append(Section(anchor="time-use", title="Time", blocks=[figure_html(time_use(runs), "time", label)]))

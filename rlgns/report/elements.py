@@ -29,9 +29,9 @@ def figure_html(figure: Figure, anchor: str, label: str, level: int = 3) -> str:
     """
     head = f'<h{level} id="{anchor}">{escape(figure.title)}</h{level}>'
     if not figure.traces:
-        return f"{head}<p>{escape(figure.sentence)}</p>"
+        return f"{head}<p>{prose(figure.sentence)}</p>"
     return (
-        f'{head}<figure aria-labelledby="{anchor}"><figcaption>{escape(figure.sentence)}</figcaption>'
+        f'{head}<figure aria-labelledby="{anchor}"><figcaption>{prose(figure.sentence)}</figcaption>'
         f'<div class="chart" role="img" aria-label="{escape(f"{figure.title}. {figure.sentence}")}" '
         f'data-figure="{anchor}-figure" style="height:{figure.height}px"></div>'
         f"{data_html({'data': figure.traces, 'layout': figure.layout | {'height': figure.height}}, f'{anchor}-figure')}"
@@ -79,6 +79,11 @@ def tiles_html(tiles: Iterable[tuple[str, str, str]]) -> str:
         for name, value, note in tiles
     ]
     return f'<dl class="tiles">{"".join(cards)}</dl>'
+
+
+def prose(text: str) -> str:
+    """Returns a sentence as HTML in which a number keeps its unit on its line, and squared norms read as such."""
+    return escape(text.replace(" %", "\u00a0%").replace("|G|^2", "|G|²"))
 
 
 def file_name(label: str) -> str:

@@ -44,28 +44,35 @@ function duration(seconds) {
 const money = (value) => value < 1000
   ? value.toLocaleString("en-US", {minimumFractionDigits: 2, maximumFractionDigits: 2}) : rounded(value, 4);
 
-// Which batch to use, in words: the smallest that keeps all machines busy is the fastest way, and the cheapest of those.
+// Which batch to use: the fastest of those that cost no more than twice the least, which is where B is B_crit. That many
+// machines are used as it keeps busy.
 function advice(goal, inputs) {
-  const batch = inputs.machines * inputs.share;
-  const [one, all] = [plan(goal, inputs.share, inputs), plan(goal, batch, inputs)];
-  const priced = inputs.price > 0;
-  let text = `With ${plural(inputs.machines, "machine")} use a batch of ${count(batch)}`;
-  text += inputs.machines > 1 ? ", the smallest that keeps all of them busy: " : ": ";
-  text += `score ${goal.score} in ${duration(all.seconds)}${priced ? ` for ${money(all.cost)}` : ""}`;
-  if (inputs.machines > 1) {
-    text += `, ${times(one.seconds / all.seconds)} as fast as one machine`;
-    text += ` for ${times(all.observations / one.observations)} the observations${priced ? " and the money" : ""}`;
+  const largest = inputs.machines * inputs.share;
+  const batch = Math.min(largest, Math.max(inputs.share, Math.floor(goal.critical_batch / inputs.share) * inputs.share));
+  const [one, chosen, all] = [inputs.share, batch, largest].map((size) => plan(goal, size, inputs));
+  const money_too = inputs.price > 0 ? " and the money" : "";
+  const on = chosen.machines === inputs.machines
+    ? (inputs.machines === 1 ? "the one machine" : `all ${count(inputs.machines)} machines`)
+    : `${count(chosen.machines)} of the ${count(inputs.machines)} machines`;
+  let text = `Use a batch of ${count(batch)} on ${on}: score ${goal.score} in ${duration(chosen.seconds)}`;
+  if (inputs.price > 0) text += ` for ${money(chosen.cost)}`;
+  if (chosen.machines > 1) {
+    text += `, ${times(one.seconds / chosen.seconds)} as fast as one machine for `;
+    text += `${times(chosen.observations / one.observations)} the observations${money_too}`;
   }
-  text += `. That is ${batch < goal.critical_batch ? "below" : "above"} the critical batch of ${rounded(goal.critical_batch)}: `;
-  const above = batch >= goal.critical_batch && inputs.machines > 1;
-  const machines = above ? Math.max(1, Math.round(inputs.machines / 2)) : inputs.machines * 2;
-  const other = plan(goal, machines * inputs.share, {...inputs, machines});
-  text += above
-    ? `${plural(machines, "machine")} would take only ${times(other.seconds / all.seconds)} as long and need `
-      + `${times(other.observations / all.observations)} the observations.`
-    : `${plural(machines, "machine")} would be ${times(all.seconds / other.seconds)} as fast for `
-      + `${times(other.observations / all.observations)} the observations.`;
-  if (batch > goal.largest_batch || inputs.share < goal.smallest_batch) text += " This goes beyond the batches that were measured.";
+  text += ". ";
+  if (chosen.machines < inputs.machines) {
+    text += `All ${count(inputs.machines)} would be ${times(chosen.seconds / all.seconds)} as fast as that for `
+      + `${times(all.observations / chosen.observations)} the observations${money_too}: beyond the critical batch of `
+      + `${rounded(goal.critical_batch)} it costs more than twice the least possible.`;
+  } else {
+    const twice = plan(goal, 2 * batch, {...inputs, machines: 2 * inputs.machines});
+    text += `Twice the machines would be ${times(chosen.seconds / twice.seconds)} as fast for `
+      + `${times(twice.observations / chosen.observations)} the observations${money_too}.`;
+  }
+  if (batch > goal.largest_batch || inputs.share < goal.smallest_batch) {
+    text += " This goes beyond the batches that were measured.";
+  }
   return text;
 }
 

@@ -57,8 +57,8 @@ def explorer_html(sweeps: Sequence[SweepData]) -> str:
             )
         )
         + '</dl><p class="advice" id="x-advice" role="status" aria-live="polite"></p>'
-        '<div class="chart" id="x-chart" role="img" aria-label="Optimizer steps against observations for the chosen score, '
-        'with the chosen batch size marked" style="height:400px"></div>'
+        '<div class="chart" id="x-chart" role="img" aria-label="Optimizer steps against observations for the '
+        'chosen score, with the chosen batch size marked" style="height:400px"></div>'
         '<p class="soft" id="x-note"></p>'
         f"</div>{data_html(goals, 'explorer-data')}"
     )
@@ -97,7 +97,10 @@ def explorer_data(sweeps: Sequence[SweepData]) -> list[dict[str, Any]]:
 
 
 def _number(anchor: str, name: str, value: float, least: float, step: str = "any") -> str:
-    return f'<label>{name}<input type="number" id="{anchor}" min="{least}" step="{step}" value="{value:g}" inputmode="decimal"></label>'
+    return (
+        f'<label>{name}<input type="number" id="{anchor}" min="{least}" step="{step}" value="{value:g}" '
+        'inputmode="decimal"></label>'
+    )
 
 
 def _throughput(sweeps: Sequence[SweepData]) -> float:

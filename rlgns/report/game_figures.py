@@ -22,6 +22,9 @@ from rlgns.report.figure import (
 from rlgns.report.sweep_data import GameData, known
 from rlgns.report.words import critical_batch, growth, plural
 
+MAX_CHANCE = 0.05
+"""Largest p-value of a rank correlation that is called an order."""
+
 
 def noise_growth(game: GameData, most: int) -> Figure | None:
     """The noise scale of every run over training, a line per batch size; None without runs."""
@@ -43,9 +46,9 @@ def noise_growth(game: GameData, most: int) -> Figure | None:
         if not resolved:
             continue
         name = f"batch {numbers.count(batch)}"
-        style = {"legendgroup": name, "showlegend": name not in seen}
+        first = name not in seen
         seen.add(name)
-        traces.append(line(x, y, name, colors[batch], **style))
+        traces.append(line(x, y, name, colors[batch], legendgroup=name, showlegend=first))
         table += [(run.label, batch, a, b) for a, b in zip(x, y, strict=True)]
         tenth = max(1, len(resolved) // 10)
         early, late = resolved[:tenth], resolved[-tenth:]
@@ -76,8 +79,8 @@ def difficulty(games: Sequence[GameData]) -> Figure | None:
     """Games from hard to easy against the critical batch at their hardest goal; None for fewer than two games."""
     placed = []
     for game in games:
-        human = game.human_normalised(game.goals[-1].goal_score) if game.goals else None
-        if human is not None and game.identified:
+        human = game.human_normalised(game.identified[-1].goal_score) if game.identified else None
+        if human is not None:
             placed.append((human, game, game.identified))
     if len(placed) < 2:
         return None
@@ -86,17 +89,15 @@ def difficulty(games: Sequence[GameData]) -> Figure | None:
     traces: list[dict[str, Any]] = []
     for name, (_, _, fits) in zip(names, placed, strict=True):
         ends = [fits[0].fit.critical_batch, fits[-1].fit.critical_batch]
-        trace = line(
-            ends, [name, name], "from the easiest goal", BLUE, showlegend=False, hoverinfo="skip", hovertemplate=None
-        )  # type: ignore[list-item]
-        traces.append(trace)
+        style = {"line": {"color": BLUE, "width": 2}, "mode": "lines", "hoverinfo": "skip", "showlegend": False}
+        traces.append({"x": ends, "y": [name, name], **style})
     for end, label, symbol in (
         (0, "critical batch, easiest goal", "circle-open"),
         (-1, "critical batch, hardest goal", "circle"),
     ):
-        fits = [entry[2][end] for entry in placed]
-        values = [goal.fit.critical_batch for goal in fits]
-        traces.append(_dots(values, names, label, BLUE, symbol, [critical_batch(goal) for goal in fits]))
+        at = [entry[2][end] for entry in placed]
+        values = [goal.fit.critical_batch for goal in at]
+        traces.append(_dots(values, names, label, BLUE, symbol, [critical_batch(goal) for goal in at]))
     noise = [known(entry[2][-1].noise_scale) for entry in placed]
     if any(value is not None for value in noise):
         traces.append(
@@ -140,7 +141,7 @@ def difficulty(games: Sequence[GameData]) -> Figure | None:
 def _dots(
     x: Sequence[float | None], y: Sequence[str], name: str, color: str, symbol: str, text: Sequence[str]
 ) -> dict[str, Any]:
-    marker = {"color": color, "symbol": symbol, "size": 10, "line": {"width": 2}}
+    marker = {"color": color, "symbol": symbol, "size": 10, "line": {"width": 2, "color": color}}
     hover = "%{y}: %{customdata}"
     return {
         "x": list(x),
@@ -156,10 +157,10 @@ def _dots(
 def _rank_words(human: Sequence[float], critical: Sequence[float]) -> str:
     from scipy.stats import spearmanr
 
-    rank = float(spearmanr(human, critical).statistic)
+    test = spearmanr(human, critical)
+    rank, chance = float(test.statistic), float(test.pvalue)
     if not math.isfinite(rank):
         return ""
-    trend = (
-        "no clear order" if abs(rank) < 0.5 else "smaller for easier games" if rank < 0 else "larger for easier games"
-    )
-    return f"Over {len(human)} games: {trend} (rank correlation {numbers.rounded(rank)})."
+    trend = "smaller for easier games" if rank < 0 else "larger for easier games"
+    told = trend if chance < MAX_CHANCE else "no order can be told from so few"
+    return f"Over {len(human)} games: {told} (rank correlation {numbers.rounded(rank)})."

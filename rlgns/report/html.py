@@ -10,6 +10,8 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 
+from rlgns.report.elements import prose
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
@@ -45,7 +47,7 @@ def page(title: str, lede: str, sections: Sequence[Section], top: Sequence[str] 
         '<meta name="color-scheme" content="light dark">'
         f'<title>{escape(title)}</title><link rel="icon" href="data:,"><style>{_asset("page.css")}</style></head>\n'
         f'<body><a class="skip" href="#content">Skip to the content</a>\n<header><h1>{escape(title)}</h1>'
-        f'<p class="lede">{escape(lede)}</p>'
+        f'<p class="lede">{prose(lede)}</p>'
         '<p id="failure" class="warning" role="alert" hidden>The drawings need a browser of 2023 or later with scripts '
         "switched on; the sentences, the tables and the downloads below have all of the numbers.</p>"
         f"{contents}</header>\n"
@@ -69,7 +71,7 @@ def _asset(name: str) -> str:
 
 @cache
 def _packed_plotly() -> str:
-    """plotly as compressed text: a file of 5 MB becomes 2."""
+    """Plotly as compressed text: a file of 5 MB becomes 2."""
     from plotly.offline import get_plotlyjs
 
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 import sysconfig
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -27,9 +29,39 @@ def references() -> Mapping[str, tuple[Reference, ...]]:
     return {game: tuple(sorted(entries, key=lambda entry: entry.goal_score)) for game, entries in found.items()}
 
 
-def table1() -> list[dict[str, str]]:
-    """Returns the rows of the paper's Table 1 as text cells; ranges as the paper gives them."""
-    return _rows("table1.csv")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableRow:
+    """One task of the paper's Table 1; sizes in its unit, the geometric middle where the paper gives a range."""
+
+    name: str
+    unit: str
+    critical_batch: float
+    """At the end of training."""
+    noise_scale: float
+    """Average over training."""
+    is_bound: bool
+    """Whether the critical batch is only a lower bound."""
+
+
+@cache
+def table1() -> tuple[TableRow, ...]:
+    """Returns the paper's Table 1."""
+    return tuple(
+        TableRow(
+            name=row["task"],
+            unit=row["unit"],
+            critical_batch=_middle(row["critical_batch_end"].lstrip(">")),
+            noise_scale=_middle(row["noise_scale_average"]),
+            is_bound=row["critical_batch_end"].startswith(">"),
+        )
+        for row in _rows("table1.csv")
+    )
+
+
+def _middle(cell: str) -> float:
+    """A number, or the geometric middle of a range: '400-8000'."""
+    ends = [float(part) for part in cell.split("-")]
+    return math.exp(sum(map(math.log, ends)) / len(ends))
 
 
 def _rows(name: str) -> list[dict[str, str]]:

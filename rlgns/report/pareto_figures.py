@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from rlgns import numbers
@@ -14,7 +15,7 @@ from rlgns.report.figure import (
     SYMBOLS,
     THREE_DIGITS,
     Figure,
-    axes,
+    Values,
     band,
     line,
     log_axes,
@@ -23,7 +24,7 @@ from rlgns.report.figure import (
     shades,
 )
 from rlgns.report.sweep_data import GameData, known
-from rlgns.report.words import critical_batch, goal_name, growth, listed, plural
+from rlgns.report.words import critical_batch, goal_name, growth, plural
 
 
 def pareto(game: GameData) -> Figure:
@@ -130,11 +131,15 @@ def against_score(game: GameData) -> Figure:
     """Critical batch and noise scale at each goal, with intervals; the paper's curves behind."""
     goals = game.goals
     scores = [goal.goal_score for goal in goals]
-    fits = [goal.fit if goal.fit.identified else None for goal in goals]
-    mid, low, high = ([f and getattr(f, f"critical_batch{end}") for f in fits] for end in ("", "_low", "_high"))
-    noise = positive(goal.noise_scale for goal in goals)
-    noise_low = positive(goal.noise_scale_low for goal in goals)
-    noise_high = positive(goal.noise_scale_high for goal in goals)
+    critical = _ends(
+        [
+            (goal.fit.critical_batch, goal.fit.critical_batch_low, goal.fit.critical_batch_high)
+            if goal.fit.identified
+            else (None, None, None)
+            for goal in goals
+        ]
+    )
+    noise = _ends([(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high) for goal in goals])
     traces: list[dict[str, Any]] = []
     if game.paper:
         at = [entry.goal_score for entry in game.paper]
@@ -146,18 +151,18 @@ def against_score(game: GameData) -> Figure:
         ):
             traces.append(line(at, values, f"{name}, paper (A2C)", color, dash, opacity=0.65))
     for name, color, symbol, ends in (
-        ("critical batch", BLUE, "circle", (mid, low, high)),
-        ("noise scale", ORANGE, "square", (noise, noise_low, noise_high)),
+        ("critical batch", BLUE, "circle", critical),
+        ("noise scale", ORANGE, "square", noise),
     ):
         if any(value is not None for value in ends[0]):
-            traces += _with_interval(scores, *ends, name, color, symbol)
-    for name, color, values, symbol in (
+            traces += _with_interval(scores, ends, name, color, symbol)
+    for name, color, bounds, symbol in (
         ("critical batch at least", BLUE, [_only_low(goal) for goal in goals], "triangle-up-open"),
         ("critical batch at most", BLUE, [_only_high(goal) for goal in goals], "triangle-down-open"),
     ):
-        if any(value is not None for value in values):
+        if any(value is not None for value in bounds):
             traces.append(
-                line(scores, values, name, color, marker={"color": color, "symbol": symbol, "size": 9}, mode="markers")
+                line(scores, bounds, name, color, marker={"color": color, "symbol": symbol, "size": 9}, mode="markers")
             )
     title = f"{game.title}: critical batch and noise scale against score"
     if not any(value is not None for trace in traces for value in trace["y"]):
@@ -199,22 +204,33 @@ def against_score(game: GameData) -> Figure:
     )
 
 
+def _ends(goals: Sequence[tuple[float | None, ...]]) -> tuple[Values, Values, Values]:
+    """Best values, low and high ends, each over the goals; None where a logarithmic axis cannot show them."""
+    mid, low, high = (positive(entry[place] for entry in goals) for place in range(3))
+    return mid, low, high
+
+
 def _with_interval(
-    x: list[float], mid: Any, low: Any, high: Any, name: str, color: str, symbol: str
+    x: list[float], ends: tuple[Values, Values, Values], name: str, color: str, symbol: str
 ) -> list[dict[str, Any]]:
-    text = [numbers.interval(*ends) for ends in zip(mid, low, high, strict=True)]
+    mid, low, high = ends
+    text = [numbers.interval(*entry) for entry in zip(mid, low, high, strict=True)]
     marker = {"color": color, "size": 8, "symbol": symbol}
     error = {
         "type": "data",
         "symmetric": False,
-        "array": [h - m if None not in (m, h) else 0 for m, h in zip(mid, high, strict=True)],
-        "arrayminus": [m - v if None not in (m, v) else 0 for m, v in zip(mid, low, strict=True)],
+        "array": [_distance(m, h) for m, h in zip(mid, high, strict=True)],
+        "arrayminus": [_distance(v, m) for m, v in zip(mid, low, strict=True)],
         "thickness": 1.2,
         "width": 3,
         "color": color,
     }
     middle = line(x, mid, name, color, customdata=text, hovertemplate="%{customdata}", mode="lines+markers")
     return [*band(x, low, high, color, f"{name}, interval"), middle | {"marker": marker, "error_y": error}]
+
+
+def _distance(low: float | None, high: float | None) -> float:
+    return 0.0 if low is None or high is None else high - low
 
 
 def _score_sentence(game: GameData) -> str:

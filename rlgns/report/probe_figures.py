@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rlgns import numbers
 from rlgns.report.data import RunData, column, newest_with, thinned
 from rlgns.report.figure import (
@@ -21,10 +23,10 @@ from rlgns.report.figure import (
 )
 
 VIEWS = (
-    ("noise/policy", "policy's loss alone", GREEN, "dot"),
-    ("noise/value", "value's loss alone", ORANGE, "dash"),
-    ("noise/entropy", "entropy's loss alone", STEEL, "longdash"),
-    ("noise/preconditioned", "as the optimizer sees it (preconditioned)", PURPLE, "dashdot"),
+    ("noise/policy", "policy loss", GREEN, "dot"),
+    ("noise/value", "value loss", ORANGE, "dash"),
+    ("noise/entropy", "entropy loss", STEEL, "longdash"),
+    ("noise/preconditioned", "preconditioned by the optimizer", PURPLE, "dashdot"),
 )
 """Prefix of the keys, name, colour and dash of each view beside the whole loss."""
 
@@ -91,9 +93,10 @@ def layers(run: RunData, most: int) -> Figure | None:
     if len(known) == 1:
         sentence = f"Only {first} has a noise scale that is resolved: {numbers.rounded(least)} observations."
     elif len(known) < len(names):
-        sentence += f" {len(names) - len(known)} of {len(names)} layers are not resolved."
+        missing = len(names) - len(known)
+        sentence += f" {missing} of {len(names)} layers {'is' if missing == 1 else 'are'} not resolved."
     hover = f"%{{y}}: %{{x:{THREE_DIGITS}}} observations, %{{customdata:.0f}} % of the noise<extra></extra>"
-    dots = {"x": scales, "y": names, "mode": "markers", "customdata": shares, "hovertemplate": hover}
+    dots: dict[str, Any] = {"x": scales, "y": names, "mode": "markers", "customdata": shares, "hovertemplate": hover}
     dots |= {"marker": {"color": BLUE, "size": [8 + 14 * ((share or 0) / 100) ** 0.5 for share in shares]}}
     layout = axes("noise scale (observations); size: share of the noise", "", legend=False, hover="closest")
     layout["xaxis"] |= log_axis(scales)

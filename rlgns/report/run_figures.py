@@ -53,7 +53,7 @@ def score(run: RunData, most: int) -> Figure:
             f"{numbers.score(best)} at {numbers.count(best_at)}."
         )
     if numbers.known(last):
-        sentence += f" On the scale where random play is 0 % and a human tester is 100 %, it ended at "
+        sentence += " On the scale where random play is 0 % and a human tester is 100 %, it ended at "
         sentence += f"{numbers.percent(last)}."
     hover = "%{y:,.1f} (human-normalised %{customdata:.0%})" if any(v is not None for v in human) else "%{y:,.1f}"
     trace = line(x, y, "mean of the last 100 games", BLUE, customdata=human, hovertemplate=hover + "<extra></extra>")

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlgns import numbers
 from rlgns.report.data import RunData
-from rlgns.report.elements import facts_html, figure_html, table_html, tiles_html
+from rlgns.report.elements import facts_html, figure_html, prose, table_html, tiles_html
 from rlgns.report.run_figures import run_figures
 
 PROXY = (
@@ -35,10 +35,10 @@ def final_figures(run: RunData) -> dict[str, str]:
 def run_blocks(run: RunData, anchor: str, most: int, level: int = 3) -> list[str]:
     """Returns a run's part of the page as HTML, with at most `most` points per line."""
     advice = first_upper(run.advice.sentence(interval=True))
-    blocks = [_tiles(run), f'<p class="advice">{escape(advice)}.</p>']
+    blocks = [_tiles(run), f'<p class="advice">{prose(advice)}.</p>']
     warning = run.learning_rate_warning
     if warning:
-        blocks.append(f'<p class="warning">{escape(first_upper(warning))}</p>')
+        blocks.append(f'<p class="warning">{prose(first_upper(warning))}.</p>')
     blocks += [figure_html(figure, f"{anchor}-{figure.name}", run.label, level) for figure in run_figures(run, most)]
     return [*blocks, _facts(run)]
 

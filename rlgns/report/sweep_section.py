@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from html import escape
 
 from rlgns import numbers
+from rlgns.critical.points import GoalFit
 from rlgns.report.agreement_figure import agreement_figure
+from rlgns.report.data import RunData
 from rlgns.report.elements import figure_html, table_html
 from rlgns.report.explorer import explorer_html
 from rlgns.report.figure import Figure
@@ -15,7 +17,7 @@ from rlgns.report.game_figures import difficulty, noise_growth
 from rlgns.report.html import Section
 from rlgns.report.pareto_figures import against_score, pareto, speed_up
 from rlgns.report.run_section import final_figures, run_blocks
-from rlgns.report.score_figures import score_figures
+from rlgns.report.score_figures import score_figures, scores_by_game
 from rlgns.report.sweep_data import GameData, SweepData
 from rlgns.report.words import critical_batch, goal_name, noise_scale, plural
 
@@ -68,7 +70,7 @@ def sweep_sections(sweeps: Sequence[SweepData], most: int) -> list[Section]:
         sections.append(Section(anchor="planner", title="Planner", blocks=[f"<p>{escape(PLANNER)}</p>", planner]))
     together = [agreement_figure(sweeps), difficulty([game for sweep in sweeps for game in sweep.games])]
     blocks = [_games_table(sweeps)] + [figure_html(figure, figure.name, "games") for figure in together if figure]
-    blocks += [figure_html(figure, figure.name, "games") for figure in score_figures(_runs(sweeps))]
+    blocks += [figure_html(figure, figure.name, "games") for figure in score_figures(_scores(sweeps))]
     sections.append(Section(anchor="games", title="All games", blocks=blocks))
     for number, game in enumerate((game for sweep in sweeps for game in sweep.games), start=1):
         blocks = [_goals_table(game)]
@@ -84,7 +86,7 @@ def sweep_figures(sweeps: Sequence[SweepData], most: int) -> dict[str, Figure]:
     if not sweeps:
         return {}
     together = [agreement_figure(sweeps), difficulty([game for sweep in sweeps for game in sweep.games])]
-    found = {figure.name: figure for figure in [*together, *score_figures(_runs(sweeps))] if figure}
+    found = {figure.name: figure for figure in [*together, *score_figures(_scores(sweeps))] if figure}
     for prefix, sweep in zip(_prefixes(sweeps), sweeps, strict=True):
         for game in sweep.games:
             name = game.name.lower().replace(" ", "_")
@@ -166,9 +168,8 @@ def _goals_table(game: GameData) -> str:
     return table + (f'<ul class="soft">{notes}</ul>' if notes else "")
 
 
-def _notes(name: str, goal: object) -> list[str]:
-    fit = goal.fit  # type: ignore[attr-defined]
-    points = goal.points  # type: ignore[attr-defined]
+def _notes(name: str, goal: GoalFit) -> list[str]:
+    fit, points = goal.fit, goal.points
     notes = [f"Score {name}: {fit.reason}."] if fit.reason else []
     for places, one, many in (
         (fit.failed, "never reached it", "never reached it"),
@@ -198,7 +199,12 @@ def _run_section(sweeps: Sequence[SweepData], most: int) -> Section:
     return Section(anchor="runs", title="Runs", blocks=blocks)
 
 
-def _runs(sweeps: Sequence[SweepData]) -> list:
+def _scores(sweeps: Sequence[SweepData]) -> dict[str, list[float]]:
+    """Per game, the best run of each seed: a sweep has many runs that are worse on purpose."""
+    return scores_by_game(_runs(sweeps), best_of_seed=True)
+
+
+def _runs(sweeps: Sequence[SweepData]) -> list[RunData]:
     return [run for sweep in sweeps for run in sweep.runs]
 
 
