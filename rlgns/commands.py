@@ -103,25 +103,26 @@ def calibrate(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Writes the HTML report of runs, or prints the numbers behind it."""
-    from rlgns.folder import RunFolder
-
-    folders = [folder for path in options.folders for folder in RunFolder.find(path)]
-    if options.json and options.out is not None:
-        raise UserError("--json prints numbers and writes no file; leave out --json or --out")
+    """Writes the HTML report of runs, sweeps and tables of points, its figures, or prints the numbers behind it."""
+    if options.json and (options.out is not None or options.figures is not None):
+        raise UserError("--json prints numbers and writes no file; leave out --json, or --out and --figures")
     from rlgns import report as reporting
 
     if options.json:
-        print(json.dumps(reporting.report_data(folders), indent=2, allow_nan=False))
+        print(json.dumps(reporting.report_data(options.folders), indent=2, allow_nan=False))
         return 0
-    beside = Path(options.folders[0]) if len(options.folders) == 1 else Path()
+    only = Path(options.folders[0]) if len(options.folders) == 1 else None
+    beside = only if only is not None and only.is_dir() else Path()
     out = Path(options.out) if options.out is not None else beside / "report.html"
     try:
-        reporting.write_report(folders, out)
+        reporting.write_report(options.folders, out)
+        print(out)
+        if options.figures is not None:
+            drawn = reporting.write_figures(options.folders, Path(options.figures))
+            print(f"{options.figures}: {len(drawn)} pictures")
     except FaultError as fault:
         # nothing was under way: here it is the file named that cannot be written
         raise UserError(str(fault)) from fault
-    print(out)
     return 0
 
 

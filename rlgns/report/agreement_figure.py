@@ -8,8 +8,8 @@ from typing import Any
 
 from rlgns import numbers
 from rlgns.critical.agreement import MIN_TASKS, Agreement, agreement
+from rlgns.paper import paper_goals, paper_tasks
 from rlgns.report.figure import BLUE, GREY, ORANGE, PURPLE, THREE_DIGITS, Figure, axes, line, log_axis
-from rlgns.report.paper import references, table1
 from rlgns.report.sweep_data import SweepData, known
 from rlgns.report.words import plural
 
@@ -78,24 +78,23 @@ def tasks(sweeps: Sequence[SweepData]) -> list[Task]:
             ]
     found += [
         Task(
-            name=f"{row.name} ({row.unit})",
+            name=f"{row.task} ({row.unit})",
             group=TABLE,
-            predicted=row.noise_scale,
-            measured=row.critical_batch,
-            is_bound=row.is_bound,
+            predicted=row.noise_scale_average,
+            measured=row.critical_batch_end,
+            is_bound=row.bound,
             counts=True,
         )
-        for row in table1()
+        for row in paper_tasks()
     ]
     found += [
         Task(
-            name=f"{game.replace('_', ' ').title()}, score {entry.goal_score:,g}",
+            name=f"{entry.game}, score {entry.goal_score:,g}",
             group=PAPER_GOALS,
             predicted=entry.noise_scale,
             measured=entry.critical_batch,
         )
-        for game, entries in references().items()
-        for entry in entries
+        for entry in paper_goals()
     ]
     return found
 

@@ -12,6 +12,7 @@ from rlgns.report.figure import Figure
 from rlgns.report.html import Section, page
 from rlgns.report.run_figures import run_figures, time_use
 from rlgns.report.run_section import PROXY, first_upper, overview, run_blocks
+from rlgns.report.score_figures import score_figures, scores_by_game
 from rlgns.report.sources import Content
 from rlgns.report.sweep_section import sweep_figures, sweep_lede, sweep_sections
 from rlgns.report.words import plural
@@ -34,6 +35,7 @@ def figures(content: Content) -> dict[str, Figure]:
     for number, run in enumerate(content.runs, start=1):
         prefix = f"run-{number}-" if len(content.runs) > 1 else ""
         found |= {f"{prefix}{figure.name}": figure for figure in run_figures(run, points(content))}
+    found |= {figure.name: figure for figure in score_figures(scores_by_game(content.runs))}
     if content.runs:
         found["time"] = time_use(content.runs)
     return {name: figure for name, figure in found.items() if figure.traces}
@@ -80,6 +82,9 @@ def _run_sections(runs: Sequence[RunData], most: int) -> list[Section]:
         sections.append(
             Section(anchor=anchor, title=run.label if len(runs) > 1 else "Result", blocks=run_blocks(run, anchor, most))
         )
+    if len(runs) > 1:
+        figures = [figure_html(f, f.name, "all") for f in score_figures(scores_by_game(runs))]
+        sections[0].blocks.extend(figures)
     if runs:
         label = runs[0].label if len(runs) == 1 else "all"
         sections.append(Section(anchor="time-use", title="Time", blocks=[figure_html(time_use(runs), "time", label)]))

@@ -39,7 +39,7 @@ def write_images(content: Content, out: Path) -> list[Path]:
         kaleido.write_fig_from_object_sync(jobs, kopts={"n": 1}, cancel_on_error=True)
     except ChromeNotFoundError as error:
         raise UserError(
-            "--figures needs Chrome or Chromium to draw with, and none was found; on Debian or Ubuntu: apt install chromium"
+            "--figures draws with Chrome or Chromium, and none was found; on Debian or Ubuntu: apt install chromium"
         ) from error
     except OSError as error:
         raise UserError(f"cannot write {error.filename or out}: {reason(error)}") from error

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlgns import numbers
+from rlgns.critical.advice import step_ratio
 from rlgns.critical.points import GoalFit
 from rlgns.report.figure import (
     BLUE,
@@ -106,14 +107,14 @@ def _pareto_sentence(game: GameData) -> str:
     fits, reached = game.identified, [g for g in game.goals if any(math.isfinite(p.observations) for p in g.points)]
     if not fits:
         return (
-            f"None of the {plural(len(game.goals), 'goal')} of {game.title} has batch sizes on both sides of the bend, so "
-            "no critical batch is identified. Dashed lines are the best fits all the same."
+            f"None of the {plural(len(game.goals), 'goal')} of {game.title} has batch sizes on both sides of the bend, "
+            "so no critical batch is identified. Dashed lines are the best fits all the same."
         )
     easy, hard = fits[0], fits[-1]
     sentence = (
-        f"Each point is a run to a score at one batch size; small batches are to the right, with the fewest observations, "
-        f"large ones at the top, with the fewest steps. At score {hard.goal_score:g} the two are in balance at a critical "
-        f"batch of {critical_batch(hard)} observations"
+        "Each point is a run to a score at one batch size; small batches are to the right, with the fewest "
+        f"observations, large ones at the top, with the fewest steps. At score {hard.goal_score:g} the two are in "
+        f"balance at a critical batch of {critical_batch(hard)} observations"
     )
     if len(fits) > 1:
         sentence += f"; at score {easy.goal_score:g} at {critical_batch(easy)}"
@@ -249,14 +250,9 @@ def _score_sentence(game: GameData) -> str:
     ratios = [goal.noise_over_critical for goal in fits if known(goal.noise_over_critical)]
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        parts.append(
-            f"The noise scale is {numbers.times(mean)} the critical batch"
-            + (
-                f" (geometric mean over {plural(len(ratios), 'goal')}, {numbers.times(min(ratios))} to {numbers.times(max(ratios))})."
-                if len(ratios) > 1
-                else "."
-            )
-        )
+        span = f"{numbers.times(min(ratios))} to {numbers.times(max(ratios))}"
+        detail = f" (geometric mean over {plural(len(ratios), 'goal')}, {span})" if len(ratios) > 1 else ""
+        parts.append(f"The noise scale is {numbers.times(mean)} the critical batch{detail}.")
     elif any(known(goal.noise_scale) for goal in game.goals):
         parts.append("The noise scale was measured, but there is no critical batch to compare it with.")
     if game.paper:
@@ -303,8 +299,9 @@ def speed_up(game: GameData) -> Figure:
         measured,
     ]
     sentence = (
-        f"To score {goal.goal_score:g}, a batch of {numbers.count(last)} took {numbers.times(base / goal.fit.steps(last))} fewer "
-        f"steps than one of {numbers.count(first)} ({numbers.times(last / first)} the batch)."
+        f"To score {goal.goal_score:g}, a batch of {numbers.count(last)} took "
+        f"{numbers.times(base / goal.fit.steps(last))} fewer steps than one of {numbers.count(first)} "
+        f"({numbers.times(last / first)} the batch)."
     )
     if known(goal.noise_scale):
         predicted, _ = _gains(goal.noise_scale, goal.noise_scale, grid)
@@ -332,6 +329,6 @@ def speed_up(game: GameData) -> Figure:
 
 
 def _gains(low: float, high: float, grid: list[float]) -> tuple[list[float], list[float]]:
-    """The speed-up over the first batch of `grid` at two critical batches: (1 + B_crit / B_first) / (1 + B_crit / B)."""
-    ends = [[(1 + critical / grid[0]) / (1 + critical / batch) for batch in grid] for critical in (low, high)]
+    """The speed-up over the first batch of `grid` at two critical batches."""
+    ends = [[1 / step_ratio(critical, grid[0], batch / grid[0]) for batch in grid] for critical in (low, high)]
     return ends[0], ends[1]

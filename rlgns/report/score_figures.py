@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rlgns import numbers
-from rlgns.critical.scores import Estimate, iqm, performance_profile
+from rlgns.critical.scores import iqm, performance_profile
 from rlgns.report.data import RunData
 from rlgns.report.figure import BLUE, Figure, axes, band, line
 from rlgns.report.words import plural
@@ -31,11 +31,6 @@ def scores_by_game(runs: Sequence[RunData], *, best_of_seed: bool = False) -> di
     return {game: list(scores.values()) for game, scores in found.items()}
 
 
-def scores_over_games(scores: Mapping[str, Sequence[float]]) -> Estimate | None:
-    """Returns the interquartile mean; None without scores."""
-    return iqm(scores) if scores else None
-
-
 def score_figures(scores: Mapping[str, Sequence[float]]) -> list[Figure]:
     """Returns the performance profile of these scores; nothing for a single run."""
     runs = sum(len(of_game) for of_game in scores.values())
@@ -46,10 +41,11 @@ def score_figures(scores: Mapping[str, Sequence[float]]) -> list[Figure]:
     share = [100 * value for value in profile.share]
     low, high = ([100 * v if math.isfinite(v) else None for v in ends] for ends in (profile.low, profile.high))
     interval = f" ({numbers.percent(mean.low)} to {numbers.percent(mean.high)})" if math.isfinite(mean.low) else ""
+    above_human = _above(profile.thresholds, profile.share, 1.0)
     sentence = (
         f"The interquartile mean of the human-normalised score over {plural(len(scores), 'game')} and "
-        f"{plural(runs, 'run')} is {numbers.percent(mean.value)}{interval}, where random play is 0 % and a human tester "
-        f"100 %; {numbers.percent(_above(profile.thresholds, profile.share, 1.0))} of the runs are above a human."
+        f"{plural(runs, 'run')} is {numbers.percent(mean.value)}{interval}, where random play is 0 % and a human "
+        f"tester 100 %; {numbers.percent(above_human)} of the runs are above a human."
     )
     if not interval:
         sentence += " With one seed per game there is no interval."

@@ -1,4 +1,4 @@
-"""What `rlgns report` is given: runs, folders of runs, sweeps, tables of points; read from disk, told apart by content."""
+"""What `rlgns report` is given, read from disk: runs, folders of runs, sweeps, tables of points."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import yaml
 from rlgns.critical.points import fit_points
 from rlgns.errors import UserError
 from rlgns.folder import RunFolder, reason
+from rlgns.paper import paper_goals
 from rlgns.points import POINTS_FILE, read_points
 from rlgns.report.data import RunData
-from rlgns.report.paper import references
 from rlgns.report.sweep_data import SweepData, make_games
 
 PLAN_FILE = "sweep.yaml"
@@ -65,7 +65,7 @@ def _run(folder: RunFolder, label: str) -> RunData:
 
 def _table(path: Path) -> SweepData:
     goals = fit_points(read_points(path))
-    return SweepData(label=path.stem.replace("_", " "), games=make_games(goals, {}, references()))
+    return SweepData(label=path.stem.replace("_", " "), games=make_games(goals, {}, paper_goals()))
 
 
 def _sweep(folder: Path) -> SweepData:
@@ -76,7 +76,7 @@ def _sweep(folder: Path) -> SweepData:
                 runs[path.name] = _run(RunFolder(path), path.name)
     # Before the first goal is reached there is a header at most.
     points = read_points(folder) if _has_rows(folder / POINTS_FILE) else []
-    games = make_games(fit_points(points), runs, references())
+    games = make_games(fit_points(points), runs, paper_goals())
     return SweepData(label=folder.name, games=games, plan=_plan(folder), runs=tuple(runs.values()))
 
 

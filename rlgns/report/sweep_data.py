@@ -9,16 +9,8 @@ from typing import Any
 
 from envs.games import find, human_normalised
 from rlgns.critical.points import GoalFit
+from rlgns.paper import PaperGoal
 from rlgns.report.data import RunData
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reference:
-    """What the paper measured at one goal of one game, observations."""
-
-    goal_score: float
-    critical_batch: float
-    noise_scale: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +23,7 @@ class GameData:
     """From easy to hard."""
     runs: tuple[RunData, ...] = ()
     """One per batch size and seed: the learning rate that was best at the hardest goal that it reached."""
-    paper: tuple[Reference, ...] = ()
+    paper: tuple[PaperGoal, ...] = ()
     """From easy to hard; empty where the paper has nothing on this game."""
 
     @property
@@ -70,14 +62,14 @@ class SweepData:
 
 
 def make_games(
-    goals: Sequence[GoalFit], runs: Mapping[str, RunData], paper: Mapping[str, Sequence[Reference]]
+    goals: Sequence[GoalFit], runs: Mapping[str, RunData], paper: Sequence[PaperGoal]
 ) -> tuple[GameData, ...]:
     """Returns the games of these goals, in the order in which they first come.
 
     Args:
         goals: Every goal's fit.
         runs: Runs by the name that the points give them.
-        paper: The paper's measurements by ROM name.
+        paper: The paper's measurements of any games.
     """
     names = list(dict.fromkeys(goal.game for goal in goals))
     return tuple(
@@ -85,7 +77,7 @@ def make_games(
             name=name,
             goals=tuple(sorted((goal for goal in goals if goal.game == name), key=lambda goal: goal.goal_score)),
             runs=tuple(_best_runs([goal for goal in goals if goal.game == name], runs)),
-            paper=tuple(_reference(name, paper)),
+            paper=tuple(_on_game(name, paper)),
         )
         for name in names
     )
@@ -114,5 +106,6 @@ def _best_runs(goals: Sequence[GoalFit], runs: Mapping[str, RunData]) -> list[Ru
     return [runs[best[key]] for key in sorted(best, key=lambda key: (key[0], key[1] or 0))]
 
 
-def _reference(game: str, paper: Mapping[str, Sequence[Reference]]) -> list[Reference]:
-    return sorted(paper.get(rom_name(game), ()), key=lambda entry: entry.goal_score)
+def _on_game(game: str, paper: Sequence[PaperGoal]) -> list[PaperGoal]:
+    found = [entry for entry in paper if rom_name(entry.game) == rom_name(game)]
+    return sorted(found, key=lambda entry: entry.goal_score)

@@ -25,8 +25,8 @@ RUNS_IN_FULL = 24
 """Runs of a sweep that have figures of their own; the table has all of them."""
 
 PLANNER = (
-    "Drag the batch size along the front of a score and read what it takes. A batch is shared by as many machines as it "
-    "keeps busy; time is observations divided by what those machines play together."
+    "Drag the batch size along the front of a score and read what it takes. A batch is shared by as many machines as "
+    "it keeps busy; time is observations divided by what those machines play together."
 )
 
 
