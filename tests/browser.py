@@ -31,12 +31,16 @@ QUIET = (
 )
 
 
+DRAWN = "document.documentElement?.dataset.drawn === 'yes'"
+
+
 class Browser:
-    """One tab. `requests`, `errors` hold what it asked the network for and what went wrong, since it was opened."""
+    """One tab. `requests` and `errors` hold what its page asked the network for and what went wrong with it."""
 
     def __init__(self, reader: int, writer: int) -> None:
         self._reader, self._writer = reader, writer
         self._buffer, self._number, self._session = b"", 0, ""
+        self.page: Path | None = None
         self.requests: list[str] = []
         self.errors: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -58,13 +62,18 @@ class Browser:
                 return answer["result"]
             self._event(answer)
 
-    def open(self, page: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Loads a page from disk and waits until it says that everything is drawn."""
+    def open(self, page: Path, *, width: int = 1280, dark: bool = False, until: str = DRAWN) -> None:
+        """Loads a page from disk and waits until it says that everything is drawn, or for another condition."""
+        self.show(width=width, dark=dark)
+        self.page, self.requests, self.errors = page, [], []
+        self.call("Page.navigate", url=page.resolve().as_uri())
+        self.wait(until)
+
+    def show(self, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        """Sets the size of the window, pixels, and the colours that its user prefers."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=page.resolve().as_uri())
-        self.wait("document.documentElement?.dataset.drawn === 'yes'")
 
     def evaluate(self, expression: str) -> Any:
         """Returns the value of a JavaScript expression; a promise is waited for."""
@@ -73,10 +82,11 @@ class Browser:
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Waits until a JavaScript condition holds."""
+        """Waits until a JavaScript condition holds; fails where it does not come to."""
         script = f"""new Promise((resolve) => {{
+            setTimeout(() => resolve(false), {1000 * PATIENCE_S});
             const look = () => {{ ({condition}) ? resolve(true) : setTimeout(look, 20); }}; look(); }})"""
-        assert self.evaluate(script)
+        assert self.evaluate(script), condition
 
     def text(self, selector: str) -> str:
         """Returns the text of the first element that a CSS selector finds."""
@@ -88,6 +98,11 @@ class Browser:
             f"""(() => {{ const control = document.querySelector({json.dumps(selector)});
             control.value = {json.dumps(value)}; control.dispatchEvent(new Event({json.dumps(event)})); }})()"""
         )
+
+    def wait_for_file(self, path: Path) -> None:
+        """Waits until a download is complete; Chromium gives a file its name when it is."""
+        while not path.exists():
+            self._event(self._read())
 
     def screenshot(self, path: Path, *, whole: bool = True) -> None:
         """Saves a PNG of the page."""

@@ -83,7 +83,7 @@ def _run_sections(runs: Sequence[RunData], most: int) -> list[Section]:
             Section(anchor=anchor, title=run.label if len(runs) > 1 else "Result", blocks=run_blocks(run, anchor, most))
         )
     if len(runs) > 1:
-        figures = [figure_html(f, f.name, "all") for f in score_figures(scores_by_game(runs))]
+        figures = [figure_html(f, f"runs-{f.name}", "all") for f in score_figures(scores_by_game(runs))]
         sections[0].blocks.extend(figures)
     if runs:
         label = runs[0].label if len(runs) == 1 else "all"

@@ -57,7 +57,7 @@ def table_html(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]
     )
     return (
         f'<div class="wide" role="region" aria-label="{escape(caption)}" tabindex="0"><table class="numbers">'
-        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<caption><span>{escape(caption)}</span></caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -68,7 +68,9 @@ def facts_html(caption: str, facts: Mapping[str, Any]) -> str:
         for name, value in facts.items()
         if value not in (None, "")
     ]
-    return f'<table class="facts"><caption>{escape(caption)}</caption><tbody>{"".join(lines)}</tbody></table>'
+    return (
+        f'<table class="facts"><caption><span>{escape(caption)}</span></caption><tbody>{"".join(lines)}</tbody></table>'
+    )
 
 
 def tiles_html(tiles: Iterable[tuple[str, str, str]]) -> str:

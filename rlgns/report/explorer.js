@@ -60,20 +60,21 @@ function advice(goal, inputs) {
     text += `, ${times(one.seconds / chosen.seconds)} as fast as one machine for `;
     text += `${times(chosen.observations / one.observations)} the observations${money_too}`;
   }
-  text += ". ";
+  text += ".";
+  let more = "";
   if (chosen.machines < inputs.machines) {
-    text += `All ${count(inputs.machines)} would be ${times(chosen.seconds / all.seconds)} as fast as that for `
+    more = `All ${count(inputs.machines)} would be ${times(chosen.seconds / all.seconds)} as fast as that for `
       + `${times(all.observations / chosen.observations)} the observations${money_too}: beyond the critical batch of `
       + `${rounded(goal.critical_batch)} it costs more than twice the least possible.`;
   } else {
     const twice = plan(goal, 2 * batch, {...inputs, machines: 2 * inputs.machines});
-    text += `Twice the machines would be ${times(chosen.seconds / twice.seconds)} as fast for `
+    more = `Twice the machines would be ${times(chosen.seconds / twice.seconds)} as fast for `
       + `${times(twice.observations / chosen.observations)} the observations${money_too}.`;
   }
   if (batch > goal.largest_batch || inputs.share < goal.smallest_batch) {
-    text += " This goes beyond the batches that were measured.";
+    more += " This goes beyond the batches that were measured.";
   }
-  return text;
+  return [text, more];
 }
 
 function chartOf(goal, now) {
@@ -141,7 +142,7 @@ function explore(goals) {
       part(name).textContent = value;
       part(`${name}-note`).textContent = note;
     }
-    part("advice").textContent = advice(goal, inputs);
+    [part("advice-head").textContent, part("advice-more").textContent] = advice(goal, inputs);
     part("note").textContent = goal.identified
       ? `Critical batch: ${goal.critical_batch_text} observations. Dotted: the fewest steps and the fewest observations there can be.`
       : `Take this with care, the critical batch is ${goal.reason}.`;

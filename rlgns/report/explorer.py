@@ -56,7 +56,8 @@ def explorer_html(sweeps: Sequence[SweepData]) -> str:
                 ("speed", "Speed-up"),
             )
         )
-        + '</dl><p class="advice" id="x-advice" role="status" aria-live="polite"></p>'
+        + '</dl><p id="x-advice" role="status" aria-live="polite"><strong id="x-advice-head"></strong> '
+        '<span id="x-advice-more"></span></p>'
         '<div class="chart" id="x-chart" role="img" aria-label="Optimizer steps against observations for the '
         'chosen score, with the chosen batch size marked" style="height:400px"></div>'
         '<p class="soft" id="x-note"></p>'

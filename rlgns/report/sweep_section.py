@@ -194,9 +194,9 @@ def _run_section(sweeps: Sequence[SweepData], most: int) -> Section:
         says = says if left <= 0 else f"{says[:-1]} (the first {RUNS_IN_FULL} of {len(shown)}):"
         blocks.append(f"<p>{says}</p>")
     for number, run in enumerate(shown[:RUNS_IN_FULL], start=1):
-        parts = "\n".join(run_blocks(run, f"run-{number}", most))
+        parts = "\n".join(run_blocks(run, f"trial-{number}", most))
         blocks.append(f'<details class="run"><summary>{escape(run.label)}</summary>{parts}</details>')
-    return Section(anchor="runs", title="Runs", blocks=blocks)
+    return Section(anchor="trials", title="Runs", blocks=blocks)
 
 
 def _scores(sweeps: Sequence[SweepData]) -> dict[str, list[float]]:
