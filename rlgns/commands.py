@@ -115,10 +115,11 @@ def report(options: argparse.Namespace) -> int:
     beside = only if only is not None and only.is_dir() else Path()
     out = Path(options.out) if options.out is not None else beside / "report.html"
     try:
+        # the figures first: without a browser there is neither
+        drawn = reporting.write_figures(options.folders, Path(options.figures)) if options.figures is not None else []
         reporting.write_report(options.folders, out)
         print(out)
-        if options.figures is not None:
-            drawn = reporting.write_figures(options.folders, Path(options.figures))
+        if drawn:
             print(f"{options.figures}: {len(drawn)} pictures")
     except FaultError as fault:
         # nothing was under way: here it is the file named that cannot be written

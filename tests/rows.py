@@ -76,9 +76,12 @@ def make_probed_row(iteration: int, **more: Any) -> dict[str, Any]:
             whole = row[f"noise/scale{end}"]
             row[f"noise/{view}/scale{end}"] = None if whole is None else factor * whole
         row[f"noise/{view}/resolved"] = row["noise/resolved"]
+        row[f"noise/{view}/dimension"] = 150.0
+    row["noise/resolves_first"] = "policy"
     layers = (("conv1", 0.1, 800.0), ("hidden", 0.8, 1200.0), ("policy", 0.05, None), ("value", 0.3, 4000.0))
     row["noise/layers"] = [{"layer": n, "grad_sq": 1e-4, "trace": t, "scale": s} for n, t, s in layers]
-    row["noise/time_ladder"] = [{"steps": s, "variance": v} for s, v in ((32, 0.4), (64, 0.23), (128, 0.15))]
+    row["noise/time_ladder"] = [{"steps": s, "trace": s * v} for s, v in ((32, 0.4), (64, 0.23), (128, 0.15))]
+    row |= {"noise/twice_steps_noise": 0.73, "noise/twice_steps_noise_low": 0.6, "noise/twice_steps_noise_high": 0.9}
     return row
 
 

@@ -25,6 +25,8 @@ SERIES = (
     "noise/scale_high",
     "noise/policy/scale",
     "noise/value/scale",
+    "noise/entropy/scale",
+    "noise/preconditioned/scale",
     "noise/design_effect",
     "critical_batch/predicted",
     "critical_batch/low",

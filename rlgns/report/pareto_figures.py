@@ -106,9 +106,11 @@ def pareto_traces(goal: GoalFit, color: str, symbol: str = "circle") -> list[dic
 def _pareto_sentence(game: GameData) -> str:
     fits, reached = game.identified, [g for g in game.goals if any(math.isfinite(p.observations) for p in g.points)]
     if not fits:
+        none = "The goal" if len(game.goals) == 1 else f"None of the {len(game.goals)} goals"
+        has = "has no" if len(game.goals) == 1 else "has"
         return (
-            f"None of the {plural(len(game.goals), 'goal')} of {game.title} has batch sizes on both sides of the bend, "
-            "so no critical batch is identified. Dashed lines are the best fits all the same."
+            f"{none} of {game.title} {has} batch sizes on both sides of the bend, so no critical batch is identified."
+            " Dashed lines, where there are any, are the best fits all the same."
         )
     easy, hard = fits[0], fits[-1]
     sentence = (

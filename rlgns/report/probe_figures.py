@@ -31,6 +31,18 @@ VIEWS = (
 """Prefix of the keys, name, colour and dash of each view beside the whole loss."""
 
 
+VIEW_NAMES = (
+    ("joint", "whole loss"),
+    ("policy", "policy loss"),
+    ("value", "value loss"),
+    ("entropy", "entropy loss"),
+    ("preconditioned", "preconditioned gradient"),
+    ("trunk", "trunk"),
+    ("heads", "heads"),
+)
+VIEW_COLUMNS = ("scale", "scale_low", "scale_high", "dimension", "design_effect", "updates_to_resolve")
+
+
 def losses(run: RunData, most: int) -> Figure | None:
     """The noise scale of each loss alone and of preconditioned gradients, beside the whole."""
     rows = [row for row in run.rows if any(f"{prefix}/scale" in row for prefix, *_ in VIEWS)]
@@ -66,6 +78,47 @@ def losses(run: RunData, most: int) -> Figure | None:
         layout=log_axes("observations", "observations", traces, until=x[-1]),
         header=tuple(header),
         table=list(zip(*columns, strict=True)),
+    )
+
+
+def views(run: RunData, most: int) -> Figure | None:
+    """The newest noise scale of every view, with its interval, noise dimension and design effect."""
+    found = [(prefix, name, newest_with(run.rows, f"noise/{prefix}/scale_low")) for prefix, name in VIEW_NAMES]
+    known = [(prefix, name, row) for prefix, name, row in found if row is not None]
+    if not known:
+        return None
+    names = [name for _, name, _ in known]
+    columns = {key: [row.get(f"noise/{prefix}/{key}") for prefix, _, row in known] for key in VIEW_COLUMNS}
+    low, high = positive(columns["scale_low"]), positive(columns["scale_high"])
+    mid = [m if h is not None else None for m, h in zip(positive(columns["scale"]), high, strict=True)]
+    text = [numbers.interval(*ends) for ends in zip(mid, low, high, strict=True)]
+    traces: list[dict[str, Any]] = [
+        {"x": [a, b], "y": [name, name], "mode": "lines", "line": {"color": BLUE, "width": 3}, "hoverinfo": "skip"}
+        for name, a, b in zip(names, low, high, strict=True)
+        if b is not None
+    ]
+    points = [m if m is not None else v for m, v in zip(mid, low, strict=True)]
+    symbols = ["circle" if m is not None else "triangle-right" for m in mid]
+    dots = {"x": points, "y": names, "mode": "markers", "customdata": text, "hovertemplate": "%{y}: %{customdata}"}
+    traces.append(dots | {"marker": {"color": BLUE, "size": 10, "symbol": symbols}, "name": ""})
+    layout = axes("noise scale (observations); triangle: at least", "", legend=False, hover="closest")
+    layout["xaxis"] |= log_axis([*points, *high])
+    layout["yaxis"] |= {"type": "category", "autorange": "reversed"}
+    first = newest_with(run.rows, "noise/resolves_first")
+    sentence = "; ".join(f"{name} {said}" for name, said in zip(names, text, strict=True)) + ", in observations."
+    if first is not None:
+        titles = dict(VIEW_NAMES)
+        told = titles.get(first["noise/resolves_first"], first["noise/resolves_first"])
+        sentence += f" The view that needs the fewest batches to be told from noise is that of the {told}."
+    return Figure(
+        name="views",
+        title="Noise scale by view, newest",
+        sentence=sentence[:1].upper() + sentence[1:],
+        traces=traces,
+        layout=layout,
+        header=("view", *VIEW_COLUMNS),
+        table=list(zip(names, *columns.values(), strict=True)),
+        height=130 + 28 * len(names),
     )
 
 
@@ -149,27 +202,32 @@ def time_ladder(run: RunData, most: int) -> Figure | None:
     row = newest_with(run.rows, "noise/time_ladder")
     if row is None:
         return None
-    rungs = [(entry["steps"], entry["variance"]) for entry in row["noise/time_ladder"]]
-    steps, noise = [rung[0] for rung in rungs], positive(rung[1] for rung in rungs)
+    steps = [entry["steps"] for entry in row["noise/time_ladder"]]
+    # v(l), the noise of a mean over l steps; the row has l v(l), what an observation would count for.
+    noise = positive(
+        None if entry["trace"] is None else entry["trace"] / entry["steps"] for entry in row["noise/time_ladder"]
+    )
     title = "More environments, or longer rollouts?"
-    if len(rungs) < 2 or noise[-1] is None or noise[0] is None:
+    if len(steps) < 2 or noise[-1] is None or noise[0] is None:
         return Figure(name="time-ladder", title=title, sentence="The noise along time is not resolved yet.")
     independent = [noise[0] * steps[0] / step for step in steps]
-    fall = noise[0] / noise[-1]
     sentence = (
         f"Averaging {steps[-1]} consecutive steps of an environment in place of {steps[0]} divides the noise by "
-        f"{numbers.rounded(fall)}; independent steps would divide it by {numbers.rounded(steps[-1] / steps[0])}."
+        f"{numbers.rounded(noise[0] / noise[-1])}; independent steps would divide it by "
+        f"{numbers.rounded(steps[-1] / steps[0])}."
     )
-    if noise[-2] is not None:
-        twice = min(1.0, max(0.5, (3 - noise[-2] / noise[-1]) / 2))
+    left, low, high = (row.get(f"noise/twice_steps_noise{end}") for end in ("", "_low", "_high"))
+    if left is not None:
+        ends = "" if low is None or high is None else f" ({numbers.percent(low)} to {numbers.percent(high)})"
         sentence += (
-            f" Twice the steps would leave {numbers.percent(twice)} of the noise, twice the environments leave 50 %."
+            f" Twice the steps would leave {numbers.percent(left)}{ends} of a batch's noise, twice the environments "
+            "leave 50 %."
         )
     traces = [
         line(steps, noise, "measured", BLUE, mode="lines+markers"),
         line(steps, independent, "if steps were independent", ORANGE, "dash"),
     ]
-    layout = log_axes("consecutive steps of one environment", "noise (trace of the covariance)", traces)
+    layout = log_axes("consecutive steps of one environment", "noise of their mean", traces)
     layout["xaxis"] |= log_axis(steps) | {"tickvals": steps, "ticktext": [numbers.count(step) for step in steps]}
     return Figure(
         name="time-ladder",
@@ -177,7 +235,7 @@ def time_ladder(run: RunData, most: int) -> Figure | None:
         sentence=sentence,
         traces=traces,
         layout=layout,
-        header=("steps", "variance", "if_independent"),
+        header=("steps", "noise_of_their_mean", "if_independent"),
         table=list(zip(steps, noise, independent, strict=True)),
         height=300,
     )

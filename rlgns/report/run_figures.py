@@ -22,13 +22,19 @@ from rlgns.report.figure import (
     log_axis,
     positive,
 )
-from rlgns.report.probe_figures import design_effect, layers, losses, time_ladder
+from rlgns.report.probe_figures import design_effect, layers, losses, time_ladder, views
 
 
 def run_figures(run: RunData, most: int) -> list[Figure]:
     """Returns a run's figures, with at most `most` points per line; those of the probe only where it measured."""
     always: tuple[Callable[[RunData, int], Figure], ...] = (score, noise_scale, critical_batch, ladder)
-    probe: tuple[Callable[[RunData, int], Figure | None], ...] = (losses, layers, design_effect, time_ladder)
+    probe: tuple[Callable[[RunData, int], Figure | None], ...] = (
+        losses,
+        views,
+        layers,
+        design_effect,
+        time_ladder,
+    )
     measured = [make(run, most) for make in probe]
     return [make(run, most) for make in always] + [figure for figure in measured if figure is not None]
 
@@ -155,8 +161,7 @@ def critical_batch(run: RunData, most: int) -> Figure:
         f"{numbers.count(used)}. By the trade-off of McCandlish et al. 2018: {run.advice.sentence(interval=True)}."
     )
     if numbers.known(run.last.get("critical_batch/run_average")):
-        mean = numbers.rounded(run.last["critical_batch/run_average"])
-        sentence += f" Over the whole run the average that predicts its critical batch is {mean}."
+        sentence += f" Over the whole run the average that predicts its critical batch is {run_average(run)}."
     in_use = line(x, batch, "batch in use", ORANGE)
     traces = [
         *estimate(x, mid, low, high, "critical batch, predicted", BLUE),
@@ -218,6 +223,12 @@ def time_use(runs: Sequence[RunData]) -> Figure:
         table=[(label, *(split[part] for part, _, _ in parts)) for label, split in splits],
         height=150 + 34 * len(splits),
     )
+
+
+def run_average(run: RunData) -> str:
+    """Returns the whole run's prediction of its critical batch, with its interval where the rows have one."""
+    mean, low, high = _last(run, *(f"critical_batch/run_average{end}" for end in ("", "_low", "_high")))
+    return numbers.rounded(mean) if low is None else numbers.interval(mean, low, high)
 
 
 def _estimate(rows: Sequence[Any], mid: str, low: str, high: str) -> tuple[Values, Values, Values, Values]:

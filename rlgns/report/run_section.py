@@ -9,7 +9,7 @@ from typing import Any
 from rlgns import numbers
 from rlgns.report.data import RunData
 from rlgns.report.elements import facts_html, figure_html, prose, table_html, tiles_html
-from rlgns.report.run_figures import run_figures
+from rlgns.report.run_figures import run_average, run_figures
 
 PROXY = (
     "The critical batch is predicted from the noise scale B_simple = tr(Sigma) / |G|^2, which is a proxy: on Atari "
@@ -93,7 +93,7 @@ def _facts(run: RunData) -> str:
         "time": numbers.duration(last.get("seconds")),
         "observations/s": numbers.count(last.get("throughput/observations_per_s")),
         **final_figures(run),
-        "critical batch, run average": numbers.rounded(last.get("critical_batch/run_average")),
+        "critical batch, run average": run_average(run),
         "cost of measuring": f"{numbers.percent(last.get('noise/overhead_fraction'))} of wall-clock time",
         "in hours": first_upper(run.advice.hours(last.get("seconds") or 0.0)),
     }

@@ -72,10 +72,10 @@ def sweep_sections(sweeps: Sequence[SweepData], most: int) -> list[Section]:
     blocks = [_games_table(sweeps)] + [figure_html(figure, figure.name, "games") for figure in together if figure]
     blocks += [figure_html(figure, figure.name, "games") for figure in score_figures(_scores(sweeps))]
     sections.append(Section(anchor="games", title="All games", blocks=blocks))
-    for number, game in enumerate((game for sweep in sweeps for game in sweep.games), start=1):
+    for number, (name, game) in enumerate(_named_games(sweeps), start=1):
         blocks = [_goals_table(game)]
-        blocks += [figure_html(f, f"game-{number}-{f.name}", game.title) for f in game_figures(game, most)]
-        sections.append(Section(anchor=f"game-{number}", title=game.title, blocks=blocks))
+        blocks += [figure_html(f, f"game-{number}-{f.name}", name) for f in game_figures(game, most)]
+        sections.append(Section(anchor=f"game-{number}", title=name, blocks=blocks))
     if _runs(sweeps):
         sections.append(_run_section(sweeps, most))
     return sections
@@ -111,7 +111,7 @@ def _games_table(sweeps: Sequence[SweepData]) -> str:
         "noise / critical",
     )
     rows = []
-    for number, game in enumerate((game for sweep in sweeps for game in sweep.games), start=1):
+    for number, (name, game) in enumerate(_named_games(sweeps), start=1):
         hardest = game.identified[-1] if game.identified else game.goals[-1] if game.goals else None
         cells = (
             ("-", "-", "-", "-")
@@ -123,7 +123,7 @@ def _games_table(sweeps: Sequence[SweepData]) -> str:
                 numbers.times(hardest.noise_over_critical),
             )
         )
-        link = f'<a href="#game-{number}">{escape(game.title)}</a>'
+        link = f'<a href="#game-{number}">{escape(name)}</a>'
         rows.append((link, str(len(game.goals)), str(len(game.identified)), *cells))
     return (
         table_html("Every game at its hardest identified goal; batches in observations", header, rows) if rows else ""
@@ -206,6 +206,14 @@ def _scores(sweeps: Sequence[SweepData]) -> dict[str, list[float]]:
 
 def _runs(sweeps: Sequence[SweepData]) -> list[RunData]:
     return [run for sweep in sweeps for run in sweep.runs]
+
+
+def _named_games(sweeps: Sequence[SweepData]) -> list[tuple[str, GameData]]:
+    """Every game with its name, and the sweep's where there are several."""
+    several = len(sweeps) > 1
+    return [
+        (f"{game.title} ({sweep.label})" if several else game.title, game) for sweep in sweeps for game in sweep.games
+    ]
 
 
 def _prefixes(sweeps: Sequence[SweepData]) -> list[str]:
