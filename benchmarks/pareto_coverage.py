@@ -1,6 +1,6 @@
 """Coverage of the critical batch's interval over synthetic sweeps; prints the tables of docs/critical-batch.md.
 
-    python -m benchmarks.pareto_coverage [--repetitions 2000] [--quick]
+    python -m benchmarks.pareto_coverage [--repetitions 1000] [--seeds 1 3] [--part grid|beside|all]
 
 A sweep has batch sizes 2^k, one run each or three (seeds), and ln S = ln S_min + ln(1 + B_crit / B) + normal noise. The
 bend lies in the middle of the batches (at their geometric mean), near an edge (at the second-largest size, where
@@ -161,11 +161,11 @@ def normal_interval(batch: Array, steps: Array, *, in_logs: bool = False) -> tup
     return float(fitted[1]) - half, float(fitted[1]) + half
 
 
-def grid() -> list[Cell]:
+def grid(seeds: tuple[int, ...] = (1, 3)) -> list[Cell]:
     """The cells of the main table."""
     return [
-        Cell(sizes=sizes, bend=bend, noise=noise, seeds=seeds, failed=failed)
-        for seeds, failed, bend, sizes, noise in itertools.product((1, 3), (False, True), BENDS, SIZES, NOISES)
+        Cell(sizes=sizes, bend=bend, noise=noise, seeds=count, failed=failed)
+        for count, failed, bend, sizes, noise in itertools.product(seeds, (False, True), BENDS, SIZES, NOISES)
     ]
 
 
@@ -196,47 +196,51 @@ def table(results: dict[Cell, Result]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Prints coverage over the grid, misfit shared by seeds, and the other estimators."""
+    """Prints coverage over the grid, and beside it other estimators and intervals."""
     parser = argparse.ArgumentParser(description="coverage of the critical batch's interval over synthetic sweeps")
-    parser.add_argument("--repetitions", type=int, default=2000, help="sweeps per cell")
-    parser.add_argument("--quick", action="store_true", help="200 sweeps per cell")
+    parser.add_argument("--repetitions", type=int, default=1000, help="sweeps per cell")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3], help="seeds of the grid's sweeps")
+    parser.add_argument("--part", choices=("grid", "beside", "all"), default="all", help="which tables")
     chosen = parser.parse_args(arguments)
-    repetitions = 200 if chosen.quick else chosen.repetitions
     started = time.perf_counter()
-    results = {}
-    for cell in grid():
-        results[cell] = measure(cell, repetitions)
-        print(cell, results[cell], file=sys.stderr, flush=True)
-    print(f"{repetitions} sweeps per cell, level 95 %, {len(results)} cells\n\n{table(results)}")
-    print("\n| shared misfit, 3 seeds, 8 sizes, noise 0.15 | covered % | high / low |\n|---|---|---|")
+    print(f"{chosen.repetitions} sweeps per cell, level 95 %\n")
+    if chosen.part in ("grid", "all"):
+        results = {}
+        for cell in grid(tuple(chosen.seeds)):
+            results[cell] = measure(cell, chosen.repetitions)
+            print(cell, results[cell], file=sys.stderr, flush=True)
+        print(table(results))
+    if chosen.part in ("beside", "all"):
+        print_beside(chosen.repetitions)
+    print(f"\n{time.perf_counter() - started:.0f} s", file=sys.stderr)
+
+
+def print_beside(repetitions: int) -> None:
+    """Prints what a misfit shared by seeds does, the errors of other estimators, the coverage of other intervals."""
+    print("| shared misfit; 3 seeds, 8 sizes, noise 0.15 | covered % | high / low |\n|---|---|---|")
     for misfit in (0.0, 0.05, 0.15, 0.3):
         result = measure(Cell(seeds=3, misfit=misfit), repetitions)
         print(f"| {misfit:g} | {100 * result.covered:.1f} | {result.width:.2f} |", flush=True)
-    print("\n| noise, 8 sizes, bend in the middle | failed run | error of ln B: left out | plain | Huber |")
+    print("\n| noise; 8 sizes, bend in the middle | failed run | rms error of ln B: left out | plain | Huber |")
     print("|---|---|---|---|---|")
+    estimators = (lambda batch, steps: fit_pareto(batch, steps).critical_batch, plain_estimate, huber_estimate)
     for noise, failed in itertools.product(NOISES, (False, True)):
         cell, rng = Cell(noise=noise, failed=failed), np.random.default_rng(1)
-        sweeps = [draw_sweep(cell, rng) for _ in range(min(repetitions, 500))]
-        errors = [
-            log_error([estimate(*sweep) for sweep in sweeps], critical_batch(cell))
-            for estimate in (lambda b, s: fit_pareto(b, s).critical_batch, plain_estimate, huber_estimate)
-        ]
+        sweeps = [draw_sweep(cell, rng) for _ in range(repetitions)]
+        errors = [log_error([estimate(*runs) for runs in sweeps], critical_batch(cell)) for estimate in estimators]
         print(f"| {noise:g} | {'one' if failed else 'none'} | {' | '.join(f'{e:.3f}' for e in errors)} |", flush=True)
     print(
-        "\n| sizes, noise 0.3, bend in the middle | profile covers % | B +- 1.96 s.e., ln S % | the same, S itself % |"
+        "\n| sizes; noise 0.15, bend in the middle | profile covers % | B +- 1.96 s.e., ln S % | the same, S itself % |"
     )
     print("|---|---|---|---|")
     for sizes in SIZES:
-        cell, rng = Cell(sizes=sizes, noise=0.3), np.random.default_rng(2)
-        sweeps = [draw_sweep(cell, rng) for _ in range(min(repetitions, 1000))]
-        truth = critical_batch(cell)
-        profile = summary([fit_pareto(*sweep) for sweep in sweeps], truth).covered
-        shares = [profile]
+        cell, rng = Cell(sizes=sizes), np.random.default_rng(2)
+        sweeps, truth = [draw_sweep(cell, rng) for _ in range(repetitions)], critical_batch(cell)
+        shares = [summary([fit_pareto(*runs) for runs in sweeps], truth).covered]
         for in_logs in (True, False):
-            ends = [normal_interval(*sweep, in_logs=in_logs) for sweep in sweeps]
+            ends = [normal_interval(*runs, in_logs=in_logs) for runs in sweeps]
             shares.append(float(np.mean([low <= truth <= high for low, high in ends])))
         print(f"| {sizes} | {' | '.join(f'{100 * share:.1f}' for share in shares)} |", flush=True)
-    print(f"\n{time.perf_counter() - started:.0f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":

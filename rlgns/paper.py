@@ -80,7 +80,7 @@ def _middle(text: str) -> float:
     if not text:
         return math.nan
     ends = [float(end) for end in text.lstrip(">").split("-")]
-    return math.exp(sum(map(math.log, ends)) / len(ends))
+    return ends[0] if len(ends) == 1 else math.sqrt(ends[0] * ends[1])
 
 
 def _rows(name: str) -> list[dict[str, str]]:

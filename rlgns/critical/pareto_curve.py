@@ -75,6 +75,19 @@ class Curve:
         """Returns ln S of the fit at these ln B."""
         return self.log_min_steps + np.logaddexp(0.0, self.log_critical - log_batch)
 
+    def deletion_residuals(self) -> Array:
+        """Returns, per run, about how far ln S lies above the fit to the others; infinite where nothing can be said.
+
+        The residual over 1 - leverage: exact if the law were linear in ln B_crit.
+        """
+        if not self.interior:
+            return np.full(self.count, np.inf)
+        slope = 1 / (1 + np.exp(self.log_batch - self.log_critical))
+        basis, _ = np.linalg.qr(np.column_stack([np.ones(self.count), slope]))
+        room = np.maximum(1 - np.sum(basis**2, axis=1), 1e-9)
+        residuals: Array = (self.log_steps - self.predict(self.log_batch)) / room
+        return residuals
+
     def region(self, quantile: float) -> Region:
         """Returns the set of values with F no larger than `quantile`."""
         # One part in 1e9 more, so that rounding leaves runs without any scatter an interval of their one point.

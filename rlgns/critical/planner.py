@@ -129,14 +129,16 @@ class Plan:
     cheapest: BatchPlan
     advised: BatchPlan
     """The fastest that costs no more than COST_FACTOR times the cheapest."""
+    priced: bool
+    """Whether costs are money and not machine hours."""
     best_batch: float
     """sqrt(B_crit t_0 T / u): the fastest of all sizes at the throughput of the fastest here; 0 where t_0 is."""
 
     def sentence(self, currency: str = "") -> str:
-        """Returns the advice as one line for people; `currency` is the price's, empty: cost in machine hours."""
+        """Returns the advice as one line for people; `currency` is the price's."""
         chosen, least = self.advised, self.cheapest
-        unit = f" {currency}" if currency else " machine hours"
-        head = f"use a batch of {short(chosen.batch)}: {duration(chosen.seconds)}, {rounded(chosen.cost)}{unit}"
+        unit = f" {currency}".rstrip() if self.priced else " machine hours"
+        head = f"use a batch of {short(chosen.batch)}: {duration(chosen.seconds)}, cost {rounded(chosen.cost)}{unit}"
         if chosen is least:
             return f"{head}, the cheapest; " + (
                 "no larger batch is faster here" if self.fastest is chosen else "faster ones cost over twice as much"
@@ -169,6 +171,7 @@ def plan(trade_off: TradeOff, batches: Sequence[float], machines: Machines) -> P
         fastest=fastest,
         cheapest=cheapest,
         advised=min(affordable, key=lambda option: option.seconds),
+        priced=machines.price_per_hour > 0,
         best_batch=math.sqrt(trade_off.critical_batch * machines.step_s * pace),
     )
 
