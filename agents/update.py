@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,6 +133,22 @@ class Updater:
             optimizer_steps=steps,
         )
 
+    def gradients(self, rollouts: Sequence[Rollout], splits: Iterable[Sequence[Indices]]) -> Iterator[Tensor]:
+        """Takes gradients of one iteration's rollouts in any split, at the present parameters. Nothing is trained.
+
+        Args:
+            rollouts: As for `update`.
+            splits: Each a list of parts, at most as many as there are groups; a part is indices `step * N + env`.
+
+        Yields:
+            Per split the gradients of its parts' mean losses [parts, parameters], overwritten by the next.
+        """
+        stacks = FrameStacks(rollouts, self._device)
+        data, _ = self._prepare(rollouts)
+        for parts in splits:
+            self._part_gradients(parts, stacks, data)
+            yield self._gradients.rows[: len(parts)]
+
     def _batches(self, rng: np.random.Generator, epoch: int, stacks: FrameStacks) -> Sequence[list[Indices]]:
         minibatches = self._config.minibatches
         if epoch == 0:
@@ -149,25 +165,7 @@ class Updater:
         return [[part] for part in shuffled_batches(rng, observations=observations, minibatches=minibatches)]
 
     def _prepare(self, rollouts: Sequence[Rollout]) -> tuple[Minibatch, float]:
-        config = self._config
-        estimates = [
-            advantages_and_returns(rollout, gamma=config.gamma, gae_lambda=config.gae_lambda) for rollout in rollouts
-        ]
-        advantages = side_by_side([advantage for advantage, _ in estimates], self._device).reshape(-1)
-        returns = side_by_side([target for _, target in estimates], self._device).reshape(-1)
-        values = side_by_side([rollout.values[:-1] for rollout in rollouts], self._device).reshape(-1)
-        variance = returns.var()
-        explained = float("nan") if variance == 0 else float(1 - (returns - values).var() / variance)
-        if config.normalise_advantages:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        data = Minibatch(
-            actions=side_by_side([rollout.actions for rollout in rollouts], self._device).reshape(-1),
-            log_probs=side_by_side([rollout.log_probs for rollout in rollouts], self._device).reshape(-1),
-            values=values,
-            advantages=advantages,
-            returns=returns,
-        )
-        return data, explained
+        return prepare(rollouts, self._config, self._device)
 
     def _part_gradients(self, parts: Sequence[Indices], stacks: FrameStacks, data: Minibatch) -> list[Tensor]:
         """Leaves the gradient of each part's mean loss in its row; the team shares the parts. Returns mean losses."""
@@ -188,6 +186,31 @@ class Updater:
         loss = actor_critic_loss(logits, values, Minibatch(*(column[where] for column in data)), self._config)
         loss.total.backward()
         return torch.stack(loss[1:])
+
+
+def prepare(rollouts: Sequence[Rollout], config: AgentConfig, device: torch.device) -> tuple[Minibatch, float]:
+    """Returns what the loss needs of every observation, [T * N] in order of time, and the value's explained variance.
+
+    Advantages are normalised here, once over all rollouts, if the settings say so.
+    """
+    estimates = [
+        advantages_and_returns(rollout, gamma=config.gamma, gae_lambda=config.gae_lambda) for rollout in rollouts
+    ]
+    advantages = side_by_side([advantage for advantage, _ in estimates], device).reshape(-1)
+    returns = side_by_side([target for _, target in estimates], device).reshape(-1)
+    values = side_by_side([rollout.values[:-1] for rollout in rollouts], device).reshape(-1)
+    variance = returns.var()
+    explained = float("nan") if variance == 0 else float(1 - (returns - values).var() / variance)
+    if config.normalise_advantages:
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    data = Minibatch(
+        actions=side_by_side([rollout.actions for rollout in rollouts], device).reshape(-1),
+        log_probs=side_by_side([rollout.log_probs for rollout in rollouts], device).reshape(-1),
+        values=values,
+        advantages=advantages,
+        returns=returns,
+    )
+    return data, explained
 
 
 def make_optimizer(parameters: list[torch.nn.Parameter], config: AgentConfig) -> torch.optim.Optimizer:

@@ -16,7 +16,7 @@ CLIP_FRACTION_LOW = 0.01
 """Share of clipped observations far below which the policy moves much less per iteration than it may (same)."""
 
 FAR_ABOVE, FAR_BELOW = 1.5, 0.2
-"""Factors that make a rule of thumb's "much more" and "much less" a threshold; checked in docs/results/temperature.md."""
+"""What "much more" and "much less" are taken to mean; checked in docs/results/temperature.md."""
 
 KL_HIGH = 0.05
 """Upper of the two divergences per update, nats, that Spinning Up calls usual for PPO ("0.01 or 0.05")."""
@@ -37,9 +37,12 @@ def learning_rate_warning(rows: Sequence[Mapping[str, Any]], *, algorithm: str, 
     rate was at least half of its highest (annealing to zero is no sign of anything):
 
         too high   clip fraction far above 20 % (10 % with one epoch), or KL divergence per iteration above 0.05
-        too low    clip fraction far below 1 %
+        too low    clip fraction far below 1 %, with several epochs: one epoch may clip nothing at any learning rate,
+                   since its first steps are taken where the ratio is 1 (seen on Breakout at 1e-3)
 
-    Both signs are PPO's: an A2C step is taken where the probability ratio is 1, so nothing is known there.
+    A factor of four need not show: the clip holds the policy's moves per iteration nearly constant
+    (docs/results/temperature.md). So None means only that nothing points to it. Both signs are PPO's: an A2C step is
+    taken where the probability ratio is 1, so nothing is known there.
 
     Args:
         rows: of metrics.jsonl, oldest first: `learning_rate`, `clip_fraction`, `approx_kl`; missing or null ones are
@@ -63,7 +66,7 @@ def learning_rate_warning(rows: Sequence[Mapping[str, Any]], *, algorithm: str, 
         return _too_high(f"{percent(clipped)} of the observations are clipped, usual is up to {percent(usual)}")
     if divergence is not None and divergence > KL_HIGH:
         return _too_high(f"the policy moves by {rounded(divergence)} nats an iteration, usual is up to {KL_HIGH:g}")
-    if clipped is not None and clipped < FAR_BELOW * CLIP_FRACTION_LOW:
+    if epochs > 1 and clipped is not None and clipped < FAR_BELOW * CLIP_FRACTION_LOW:
         return (
             f"the learning rate looks too low: {percent(clipped)} of the observations are clipped, usual is "
             f"{percent(CLIP_FRACTION_LOW)} to {percent(usual)}; a noise scale measured so is inflated"

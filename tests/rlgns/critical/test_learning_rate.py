@@ -23,6 +23,7 @@ def rows(count: int = 40, **values: float | None) -> list[dict[str, Any]]:
         ({"approx_kl": 0.06}, 4, "the learning rate looks too high: the policy moves by 0.060 nats"),
         ({"clip_fraction": 0.003}, 4, None),
         ({"clip_fraction": 0.001}, 4, "the learning rate looks too low: 0.1 % of the observations are clipped"),
+        ({"clip_fraction": 0.0}, 1, None),
         ({"clip_fraction": 0.0}, 4, "the learning rate looks too low: 0 % of the observations are clipped"),
         ({"clip_fraction": None, "approx_kl": None}, 4, None),
         ({"clip_fraction": math.nan, "approx_kl": 0.06}, 4, "the policy moves by"),

@@ -1,0 +1,86 @@
+"""Plays with a frozen policy: independent sets of environments, each as large as the run's, round after round."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from agents.precision import choose_device, choose_precision, prepare_process
+from agents.rollout import Rollout
+from agents.team import Team
+from rlgns.engine.checkpoint import Policy
+from rlgns.engine.collect import Collectors
+from rlgns.hardware import usable_cores
+
+FIRST_WORKER = 2_000_000
+"""Worker index of the first set's random streams: no training run and no evaluation has it."""
+
+MAX_SEEDS = 1_000
+"""Seeds that keep each other's streams apart."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PlayedSet:
+    """One rollout of one set of environments."""
+
+    round_index: int
+    set_index: int
+    rollouts: list[Rollout]
+    """One per thread, side by side [time, env]; together the run's number of environments."""
+
+
+def ready(policy: Policy) -> Team:
+    """Sets this process up, puts the network where it computes and lets it take gradients. Returns its threads."""
+    prepare_process(usable_cores())
+    device = choose_device(policy.config.engine.device)
+    policy.network.to(device).train().requires_grad_(True)
+    return Team(usable_cores() if device.type == "cpu" else 1)
+
+
+def precision_of(policy: Policy) -> str:
+    """The arithmetic that training on this machine would use."""
+    return choose_precision(policy.config.engine.precision, next(policy.network.parameters()).device)
+
+
+def play_rounds(policy: Policy, team: Team, *, sets: int, seed: int = 0) -> Iterator[PlayedSet]:
+    """Plays for ever: every set one rollout, then every set the next.
+
+    The sets share nothing but the policy: emulators, random numbers and the normalisation of advantages are each
+    set's own. All are held open, so that games are played on from start to end and not begun again; a set holds one
+    rollout at a time.
+
+    Args:
+        policy: After `ready`.
+        team: Threads that play.
+        sets: Sets of environments.
+        seed: Other games for another seed, none of them a game of training.
+
+    Yields:
+        The sets' rollouts, in turn. Closing the generator stops the emulators.
+    """
+    run = dataclasses.replace(policy.config, engine=dataclasses.replace(policy.config.engine, runners=0))
+    precision = precision_of(policy)
+    opened: list[Collectors] = []
+    try:
+        for index in range(sets):
+            worker = FIRST_WORKER + seed % MAX_SEEDS + MAX_SEEDS * index
+            opened.append(
+                Collectors(
+                    policy.game,
+                    run,
+                    policy.network,
+                    team=team,
+                    worker_index=worker,
+                    iteration=policy.iteration,
+                    precision=precision,
+                )
+            )
+        round_index = 0
+        while True:
+            for set_index, collectors in enumerate(opened):
+                played = collectors.play(iteration=round_index, weights_version=0)
+                yield PlayedSet(round_index=round_index, set_index=set_index, rollouts=played.rollouts)
+            round_index += 1
+    finally:
+        for collectors in opened:
+            collectors.close()

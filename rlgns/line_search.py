@@ -1,0 +1,215 @@
+"""Line searches on a frozen policy: the best step size by batch size, and B_noise from it and from the Hessian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import cast, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.team import Team
+from rlgns.engine.checkpoint import Policy
+from rlgns.errors import UserError
+from rlgns.frozen import PlayedSet, play_rounds, ready
+from rlgns.noise import NoiseScaleEstimate, NoiseScaleTracker, group_moments
+from rlgns.noise.hessian import hessian_moments, hessian_noise_scale
+from rlgns.noise.step_size import StepSizeFit, fit_step_sizes, slope_and_curvature
+from rlgns.numbers import interval, rounded
+from rlgns.surrogate import Surrogate
+
+Array = NDArray[np.float64]
+Progress = Callable[[str, int], None]
+"""Called after each rollout with the name of the part and its number of rollouts."""
+
+PILOT_ROLLOUTS = 3
+"""Rollouts that only find out which step sizes matter and are then left out: the choice must not see what is fitted."""
+
+PILOT_SHARES = 4.0 ** -np.arange(1, 10)
+"""Lengths of the pilot's steps as shares of the parameters' norm."""
+
+TRIED = np.array([0.5, 1.0, 1.5])
+"""Step sizes that are tried, relative to the pilot's best one."""
+
+MIN_ROLLOUTS = 8
+"""Rollouts below which there is no interval."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineSearchResult:
+    """B_noise of one frozen policy, measured in two ways, and B_simple from the same gradients."""
+
+    game: str
+    trained_observations: int
+    observations: int
+    """Observations played for the measurement, the pilot's included."""
+    rollouts: int
+    fit: StepSizeFit
+    """By line searches."""
+    hessian: NoiseScaleEstimate
+    """By Hessian-vector products; `grad_sq` is G' H G, `trace` is tr(H Sigma)."""
+    simple: NoiseScaleEstimate
+    """tr(Sigma) / |G|^2."""
+
+    def describe(self) -> str:
+        """Returns the tables for people, several lines."""
+        line, hessian, simple = self.fit.noise_scale, self.hessian, self.simple
+        largest = self.fit.largest_step_size
+        rows = [
+            ("policy", f"{self.game}, {self.trained_observations:,} observations"),
+            ("line searches", f"{self.rollouts} rollouts, {self.observations:,} observations played"),
+            ("e_max", interval(largest.value, largest.low, largest.high)),
+            ("B_noise", f"{_told(line)} by line search"),
+            ("", f"{_told(hessian)} by Hessian-vector products"),
+            ("B_simple", f"{_told(simple)} from the same gradients"),
+            ("G'HG", f"{rounded(line.grad_sq)} by line search, {rounded(hessian.grad_sq)} by Hessian"),
+            ("tr(H Sigma)", f"{rounded(line.trace)} by line search, {rounded(hessian.trace)} by Hessian"),
+        ]
+        lines = [f"{name:<15}{value}" for name, value in rows]
+        lines += ["", f"{'batch':>8}  {'best step size (' + f'{100 * line.level:g} %)':<36}  fit"]
+        for batch, best in zip(self.fit.batch_observations, self.fit.best_step_sizes, strict=True):
+            measured = interval(best.value, best.low, best.high)
+            lines.append(f"{batch:>8,}  {measured:<36}  {rounded(self.fit.predicted(batch))}")
+        return "\n".join(lines)
+
+
+def line_search(
+    policy: Policy, *, observations: int = 100_000, seed: int = 0, progress: Progress | None = None
+) -> LineSearchResult:
+    """Finds the best step size along the plain gradient by batch size, and B_noise = tr(H Sigma) / G' H G.
+
+    Each rollout's environments are dealt into two halves. One half's gradients, merged to batches of 1, 2, 4, ...
+    environments, are the directions; the training loss of the other half is evaluated along them and gives the Hessian.
+    So no observation is on both sides. Everything is float32.
+
+    Args:
+        policy: Frozen; its network is moved to the run's device.
+        observations: To play with it.
+        seed: Of the games and of how environments are dealt.
+        progress: Told after each rollout.
+
+    Raises:
+        UserError: Too few observations or environments.
+    """
+    run = policy.config
+    rollouts = observations // run.rollout_observations - PILOT_ROLLOUTS
+    if rollouts < MIN_ROLLOUTS:
+        needed = (MIN_ROLLOUTS + PILOT_ROLLOUTS) * run.rollout_observations
+        raise UserError(f"a line search needs at least {needed:,} observations of this policy, got {observations:,}")
+    if run.env.num_envs < 4 or run.env.num_envs % 2:
+        raise UserError(f"a line search needs an even number of environments, 4 or more; got {run.env.num_envs}")
+    tell = progress or (lambda part, total: None)
+    half = run.env.num_envs // 2
+    sizes = [2**k for k in range(half.bit_length()) if 2**k <= half]
+    team = ready(policy)
+    played = _halves(policy, team, seed)
+    try:
+        pilot = []
+        for _ in range(PILOT_ROLLOUTS):
+            pilot.append(_try_lengths(*next(played), sizes=(sizes[0], sizes[-1])))
+            tell("pilot", PILOT_ROLLOUTS)
+        step_sizes = _interpolated(np.stack(pilot), np.array(sizes))
+        found = _Found(level=run.noise.level)
+        for _ in range(rollouts):
+            found.add(*next(played), sizes=sizes, step_sizes=step_sizes)
+            tell("line search", rollouts)
+    finally:
+        played.close()
+        team.close()
+    return LineSearchResult(
+        game=policy.game,
+        trained_observations=policy.observations,
+        observations=(rollouts + PILOT_ROLLOUTS) * run.rollout_observations,
+        rollouts=rollouts,
+        fit=fit_step_sizes(
+            np.array(sizes) * float(run.agent.rollout_steps),
+            np.array(found.slopes),
+            np.array(found.curvatures),
+            level=run.noise.level,
+        ),
+        hessian=hessian_noise_scale(found.hessian.estimate()),
+        simple=found.simple.estimate(),
+    )
+
+
+@final
+class _Found:
+    """What the rollouts have shown so far."""
+
+    def __init__(self, level: float) -> None:
+        self.slopes: list[Array] = []
+        self.curvatures: list[Array] = []
+        self.hessian = NoiseScaleTracker(level=level)
+        self.simple = NoiseScaleTracker(level=level)
+
+    def add(self, surrogate: Surrogate, half: int, gradients: Tensor, *, sizes: list[int], step_sizes: Array) -> None:
+        """Takes in one rollout: `gradients` [half, parameters] of one half, losses and Hessian of the other."""
+        others = range(half, 2 * half)
+        start = surrogate.value(others)
+        changes = np.array(
+            [
+                [surrogate.value(others, -float(e) * gradients[:size].mean(0)) - start for e in tried]
+                for size, tried in zip(sizes, step_sizes, strict=True)
+            ]
+        )
+        slopes, curvatures = slope_and_curvature(step_sizes, changes)
+        self.slopes.append(slopes)
+        self.curvatures.append(curvatures)
+        per_group = surrogate.observations_per_group
+        merged = gradients[: half - half % 2].unflatten(0, (2, -1)).mean(1)
+        products = surrogate.hessian_product(others, merged)
+        self.hessian.update(hessian_moments(merged, products, per_group * (half // 2)))
+        self.simple.update(group_moments(gradients, per_group))
+
+
+def _halves(policy: Policy, team: Team, seed: int) -> Generator[tuple[Surrogate, int, Tensor], None, None]:
+    """Plays for ever; yields each rollout's loss by environments in random order, and the first half's gradients."""
+    rng = np.random.default_rng([seed, policy.iteration])
+    envs = policy.config.env.num_envs
+    played = cast(Generator[PlayedSet, None, None], play_rounds(policy, team, sets=1, seed=seed))
+    try:
+        for one in played:
+            order = rng.permutation(envs)
+            surrogate = Surrogate(policy.network, policy.config.agent, one.rollouts, [[env] for env in order])
+            yield surrogate, envs // 2, surrogate.gradients(range(envs // 2))
+    finally:
+        played.close()
+
+
+def _try_lengths(surrogate: Surrogate, half: int, gradients: Tensor, *, sizes: tuple[int, int]) -> Array:
+    """Changes of the loss after steps of the pilot's lengths along the smallest and the largest batch's gradient.
+
+    Returns:
+        [2 batches, lengths, 2]: step size and change.
+    """
+    others = range(half, 2 * half)
+    start = surrogate.value(others)
+    norm = float(torch.cat([p.detach().reshape(-1) for p in surrogate.parameters]).norm())
+    tried = []
+    for size in sizes:
+        gradient = gradients[:size].mean(0)
+        # One length is one step size, whatever this gradient's norm: means over rollouts are taken at equal step size.
+        for share in PILOT_SHARES:
+            step_size = float(share) * norm
+            tried.append((step_size, surrogate.value(others, -step_size * gradient) - start))
+    return np.array(tried).reshape(2, len(PILOT_SHARES), 2)
+
+
+def _interpolated(pilot: Array, sizes: Array) -> Array:
+    """Step sizes to try [batches, tried]: around the pilot's best at both ends, 1 / e linear in 1 / B between them."""
+    changes = pilot[..., 1].mean(0)
+    changes[~np.isfinite(changes)] = np.inf
+    best = pilot[0, 0, :, 0][changes.argmin(-1)]
+    largest_gains = 1 / sizes
+    inverse = np.interp(largest_gains, [largest_gains[-1], largest_gains[0]], [1 / best[1], 1 / best[0]])
+    result: Array = TRIED / inverse[:, None]
+    return result
+
+
+def _told(estimate: NoiseScaleEstimate) -> str:
+    if not estimate.grad_sq > 0:
+        return "not resolved: the curvature along the gradient is not positive"
+    return interval(estimate.noise_scale, estimate.low, estimate.high)
