@@ -112,7 +112,7 @@ function chartOf(goal, now) {
 
 function explore(goals) {
   const part = (name) => document.getElementById(`x-${name}`);
-  const number = (name, least) => Math.max(least, Number(part(name).value) || 0);
+  const number = (name, least) => Math.min(1e9, Math.max(least, Number(part(name).value) || 0));
   const goalNow = () => goals[Number(part("goal").value)];
   const range = (goal) => [goal.smallest_batch / 2, goal.largest_batch * 4];
   const batchNow = (goal) => {

@@ -161,9 +161,11 @@ def log_axis(values: Iterable[float | None]) -> dict[str, Any]:
     least, most = min(known), max(known)
     decades = math.log10(most / least)
     first, last = math.floor(math.log10(least)), math.ceil(math.log10(most))
-    steps = (1, 2, 5) if decades < 2.2 else (1, 3) if decades < 3.5 else (1,)
+    steps = (1, 2, 3, 5, 7) if decades < 0.8 else (1, 2, 5) if decades < 2.2 else (1, 3) if decades < 3.5 else (1,)
     ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
     margin = max(0.06 * decades, 0.03)
+    if not any(least <= tick <= most for tick in ticks):
+        ticks = sorted({least, most})
     span = [math.log10(least) - margin, math.log10(most) + margin]
     return {"type": "log", "tickvals": ticks, "ticktext": [_tick(tick) for tick in ticks], "range": span}
 

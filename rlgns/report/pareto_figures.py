@@ -106,11 +106,11 @@ def pareto_traces(goal: GoalFit, color: str, symbol: str = "circle") -> list[dic
 def _pareto_sentence(game: GameData) -> str:
     fits, reached = game.identified, [g for g in game.goals if any(math.isfinite(p.observations) for p in g.points)]
     if not fits:
-        none = "The goal" if len(game.goals) == 1 else f"None of the {len(game.goals)} goals"
-        has = "has no" if len(game.goals) == 1 else "has"
+        if len(game.goals) == 1:
+            return f"The critical batch at score {goal_name(game.goals[0])} is {game.goals[0].fit.reason}."
         return (
-            f"{none} of {game.title} {has} batch sizes on both sides of the bend, so no critical batch is identified."
-            " Dashed lines, where there are any, are the best fits all the same."
+            f"The critical batch is identified at none of the {len(game.goals)} scores; the reasons stand below the "
+            "table. Dashed lines, where there are any, are the best fits all the same."
         )
     easy, hard = fits[0], fits[-1]
     sentence = (
@@ -162,6 +162,7 @@ def against_score(game: GameData) -> Figure:
     for name, color, bounds, symbol in (
         ("critical batch at least", BLUE, [_only_low(goal) for goal in goals], "triangle-up-open"),
         ("critical batch at most", BLUE, [_only_high(goal) for goal in goals], "triangle-down-open"),
+        ("noise scale at least", ORANGE, _only_low_ends(noise), "triangle-up"),
     ):
         if any(value is not None for value in bounds):
             traces.append(
@@ -211,6 +212,11 @@ def _ends(goals: Sequence[tuple[float | None, ...]]) -> tuple[Values, Values, Va
     """Best values, low and high ends, each over the goals; None where a logarithmic axis cannot show them."""
     mid, low, high = (positive(entry[place] for entry in goals) for place in range(3))
     return mid, low, high
+
+
+def _only_low_ends(ends: tuple[Values, Values, Values]) -> Values:
+    """Low ends where nothing else is known."""
+    return [low if mid is None and high is None else None for mid, low, high in zip(*ends, strict=True)]
 
 
 def _with_interval(

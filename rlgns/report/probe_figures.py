@@ -101,11 +101,13 @@ def views(run: RunData, most: int) -> Figure | None:
     symbols = ["circle" if m is not None else "triangle-right" for m in mid]
     dots = {"x": points, "y": names, "mode": "markers", "customdata": text, "hovertemplate": "%{y}: %{customdata}"}
     traces.append(dots | {"marker": {"color": BLUE, "size": 10, "symbol": symbols}, "name": ""})
-    layout = axes("noise scale (observations); triangle: at least", "", legend=False, hover="closest")
+    layout = axes("noise scale (observations)", "", legend=False, hover="closest")
     layout["xaxis"] |= log_axis([*points, *high])
     layout["yaxis"] |= {"type": "category", "autorange": "reversed"}
     first = newest_with(run.rows, "noise/resolves_first")
     sentence = "; ".join(f"{name} {said}" for name, said in zip(names, text, strict=True)) + ", in observations."
+    if None in mid:
+        sentence += " A triangle is a lower bound."
     if first is not None:
         titles = dict(VIEW_NAMES)
         told = titles.get(first["noise/resolves_first"], first["noise/resolves_first"])
@@ -141,7 +143,7 @@ def layers(run: RunData, most: int) -> Figure | None:
     sentence = (
         f"At {numbers.count(row['observations'])} observations the noise scale runs from "
         f"{numbers.rounded(least)} ({first}) to {numbers.rounded(largest)} ({last}); {loudest[1]} carries "
-        f"{numbers.percent(loudest[0] / 100)} of the noise."
+        f"{numbers.percent(loudest[0] / 100)} of the noise (the size of a dot)."
     )
     if len(known) == 1:
         sentence = f"Only {first} has a noise scale that is resolved: {numbers.rounded(least)} observations."
@@ -151,7 +153,7 @@ def layers(run: RunData, most: int) -> Figure | None:
     hover = f"%{{y}}: %{{x:{THREE_DIGITS}}} observations, %{{customdata:.0f}} % of the noise<extra></extra>"
     dots: dict[str, Any] = {"x": scales, "y": names, "mode": "markers", "customdata": shares, "hovertemplate": hover}
     dots |= {"marker": {"color": BLUE, "size": [8 + 14 * ((share or 0) / 100) ** 0.5 for share in shares]}}
-    layout = axes("noise scale (observations); size: share of the noise", "", legend=False, hover="closest")
+    layout = axes("noise scale (observations)", "", legend=False, hover="closest")
     layout["xaxis"] |= log_axis(scales)
     layout["yaxis"] |= {"type": "category", "autorange": "reversed"}
     return Figure(

@@ -39,7 +39,8 @@ def sweep_lede(sweeps: Sequence[SweepData]) -> str:
     fits = [goal for goal in goals if goal.fit.identified]
     text = f"{plural(len(goals), 'score goal')} in {plural(len(games), 'game')}"
     if not fits:
-        return f"{text}; the critical batch is not identified at any of them."
+        where = "at any of them" if len(goals) > 1 else "there"
+        return f"{text}; the critical batch is not identified {where}."
     least, most = (pick(fits, key=lambda goal: goal.fit.critical_batch) for pick in (min, max))
     text += f", the critical batch is identified at {len(fits)} of them"
     if len(fits) > 1:

@@ -46,7 +46,7 @@ def test_views_that_only_have_a_bound(prefix: str) -> None:
     row |= {f"noise/{prefix}/scale_low": 770.0}
     figure = views(probed(row), 500)
     assert figure is not None
-    assert "at least 770" in figure.sentence
+    assert "at least 770" in figure.sentence and "lower bound" in figure.sentence
     symbols = figure.traces[-1]["marker"]["symbol"]
     assert symbols.count("triangle-right") == 1
 
