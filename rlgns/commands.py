@@ -104,8 +104,9 @@ def calibrate(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Writes the HTML report of runs, sweeps and tables of points, its figures, or prints the numbers behind it."""
-    if options.json and (options.out is not None or options.figures is not None):
-        raise UserError("--json prints numbers and writes no file; leave out --json, or --out and --figures")
+    for name in ("out", "figures"):
+        if options.json and getattr(options, name) is not None:
+            raise UserError(f"--json prints numbers and writes no file; leave out --json or --{name}")
     from rlgns import report as reporting
 
     if options.json:

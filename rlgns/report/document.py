@@ -14,11 +14,14 @@ from rlgns.report.run_figures import run_figures, time_use
 from rlgns.report.run_section import PROXY, first_upper, overview, run_blocks
 from rlgns.report.score_figures import score_figures, scores_by_game
 from rlgns.report.sources import Content
-from rlgns.report.sweep_section import sweep_figures, sweep_lede, sweep_sections
+from rlgns.report.sweep_section import SWEEP_RUNS_IN_FULL, sweep_figures, sweep_lede, sweep_sections
 from rlgns.report.words import plural
 
-POINTS_PER_PAGE = 12_000
-"""Points per line, shared by all runs of a page, so that many games still make a small file."""
+POINTS_PER_PAGE = 2_000
+"""Points per line, shared by all runs of a page, so that many games still make a file below 5 MB."""
+
+RUNS_IN_FULL = 25
+"""Runs with figures of their own; beyond, they stand in the table alone."""
 
 
 def document(content: Content) -> str:
@@ -68,17 +71,22 @@ def lede(content: Content) -> str:
 
 
 def points(content: Content) -> int:
-    """Returns the points per line that keep the page small."""
-    runs = len(content.runs) + sum(len(game.runs) for sweep in content.sweeps for game in sweep.games)
-    return max(200, min(2000, POINTS_PER_PAGE // max(1, runs)))
+    """Returns the points per line that keep the page small; a run that is one line of a figure counts a quarter."""
+    lines = sum(len(game.runs) for sweep in content.sweeps for game in sweep.games)
+    runs = min(RUNS_IN_FULL, len(content.runs)) + min(SWEEP_RUNS_IN_FULL, lines) + lines // 4
+    return max(40, min(2000, POINTS_PER_PAGE // max(1, runs)))
 
 
 def _run_sections(runs: Sequence[RunData], most: int) -> list[Section]:
-    anchors = [f"run-{number}" for number in range(1, len(runs) + 1)]
+    shown = runs[:RUNS_IN_FULL]
+    anchors = [f"run-{number}" for number in range(1, len(shown) + 1)]
     sections = []
     if len(runs) > 1:
-        sections.append(Section(anchor="runs", title="All runs", blocks=[overview(runs, anchors)]))
-    for run, anchor in zip(runs, anchors, strict=True):
+        blocks = [overview(runs, anchors)]
+        if len(runs) > len(shown):
+            blocks.append(f"<p>The first {len(shown)} of these runs follow in full.</p>")
+        sections.append(Section(anchor="runs", title="All runs", blocks=blocks))
+    for run, anchor in zip(shown, anchors, strict=True):
         sections.append(
             Section(anchor=anchor, title=run.label if len(runs) > 1 else "Result", blocks=run_blocks(run, anchor, most))
         )

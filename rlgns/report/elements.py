@@ -94,11 +94,11 @@ def file_name(label: str) -> str:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Returns a CSV file's text; None is an empty cell."""
+    """Returns a CSV file's text; None is an empty cell, floats have nine digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(plain(list(rows)))
+    writer.writerows(_short(plain(list(rows)), digits=9))
     return text.getvalue()
 
 
@@ -135,10 +135,10 @@ def _cell(value: str) -> str:
     return value if value.startswith("<a ") else escape(value)
 
 
-def _short(value: Any) -> Any:
-    """Floats with six digits: enough for a drawing, and half the file."""
+def _short(value: Any, digits: int = 6) -> Any:
+    """Floats with so many digits: six are enough for a drawing, and half the file."""
     if isinstance(value, float):
-        return float(f"{value:.6g}")
+        return float(f"{value:.{digits}g}")
     if isinstance(value, dict):
-        return {key: _short(entry) for key, entry in value.items()}
-    return [_short(entry) for entry in value] if isinstance(value, list) else value
+        return {key: _short(entry, digits) for key, entry in value.items()}
+    return [_short(entry, digits) for entry in value] if isinstance(value, list) else value

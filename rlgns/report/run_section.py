@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import zip_longest
 from typing import Any
 
 from rlgns import numbers
@@ -44,10 +45,10 @@ def run_blocks(run: RunData, anchor: str, most: int, level: int = 3) -> list[str
 
 
 def overview(runs: Sequence[RunData], anchors: Sequence[str]) -> str:
-    """Returns a table with a line per run, each linked to its part of the page."""
+    """Returns a table with a line per run, linked to its part of the page where it has one: the first runs do."""
     lines = [
-        (f'<a href="#{anchor}">{escape(run.label)}</a>', *final_figures(run).values())
-        for run, anchor in zip(runs, anchors, strict=True)
+        (f'<a href="#{anchor}">{escape(run.label)}</a>' if anchor else run.label, *final_figures(run).values())
+        for run, anchor in zip_longest(runs, anchors)
     ]
     return table_html("What each run came to", ("run", *final_figures(runs[0])), lines)
 

@@ -9,19 +9,20 @@ from html import escape
 from rlgns import numbers
 from rlgns.critical.points import GoalFit
 from rlgns.report.agreement_figure import agreement_figure
+from rlgns.report.critical_figures import against_score
 from rlgns.report.data import RunData
 from rlgns.report.elements import figure_html, table_html
 from rlgns.report.explorer import explorer_html
 from rlgns.report.figure import Figure
 from rlgns.report.game_figures import difficulty, noise_growth
 from rlgns.report.html import Section
-from rlgns.report.pareto_figures import against_score, pareto, speed_up
+from rlgns.report.pareto_figures import pareto, speed_up
 from rlgns.report.run_section import final_figures, run_blocks
 from rlgns.report.score_figures import score_figures, scores_by_game
 from rlgns.report.sweep_data import GameData, SweepData
 from rlgns.report.words import critical_batch, goal_name, noise_scale, plural
 
-RUNS_IN_FULL = 24
+SWEEP_RUNS_IN_FULL = 24
 """Runs of a sweep that have figures of their own; the table has all of them."""
 
 PLANNER = (
@@ -189,12 +190,12 @@ def _run_section(sweeps: Sequence[SweepData], most: int) -> Section:
     table = table_html("Every run of the sweep", ("run", *final_figures(runs[0])), lines)
     blocks = [f"<details><summary>{plural(len(runs), 'run')} in a table</summary>{table}</details>"]
     shown = [run for sweep in sweeps for game in sweep.games for run in game.runs]
-    if shown[:RUNS_IN_FULL]:
+    if shown[:SWEEP_RUNS_IN_FULL]:
         says = "The best learning rate of each batch size and seed, in full:"
-        left = len(shown) - RUNS_IN_FULL
-        says = says if left <= 0 else f"{says[:-1]} (the first {RUNS_IN_FULL} of {len(shown)}):"
+        left = len(shown) - SWEEP_RUNS_IN_FULL
+        says = says if left <= 0 else f"{says[:-1]} (the first {SWEEP_RUNS_IN_FULL} of {len(shown)}):"
         blocks.append(f"<p>{says}</p>")
-    for number, run in enumerate(shown[:RUNS_IN_FULL], start=1):
+    for number, run in enumerate(shown[:SWEEP_RUNS_IN_FULL], start=1):
         parts = "\n".join(run_blocks(run, f"trial-{number}", most))
         blocks.append(f'<details class="run"><summary>{escape(run.label)}</summary>{parts}</details>')
     return Section(anchor="trials", title="Runs", blocks=blocks)

@@ -11,8 +11,11 @@ import pytest
 from rlgns.errors import FaultError
 from rlgns.folder import RunFolder
 from rlgns.report import report_data, summary, write_report
-from tests.pages import Page, read_page
-from tests.rows import make_null_row, make_row, make_run
+from rlgns.report.data import RunData
+from rlgns.report.document import document
+from rlgns.report.sources import Content
+from tests.pages import FIVE_MEGABYTES, Page, read_page
+from tests.rows import make_null_row, make_probed_row, make_row, make_run
 
 
 def page_of(folders: list[RunFolder], out: Path) -> Page:
@@ -51,7 +54,7 @@ def test_downloads_hold_the_numbers(long_run: RunFolder) -> None:
     assert header == ["observations", "score_mean", "human_normalised_score"]
     assert [line[0] for line in lines] == [str(row["observations"]) for row in long_run.rows()]
     assert lines[0][1] == ""
-    assert float(lines[-1][1]) == long_run.rows()[-1]["score_mean"]
+    assert float(lines[-1][1]) == pytest.approx(long_run.rows()[-1]["score_mean"], rel=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +105,17 @@ def test_a_long_run_stays_small(tmp_path: Path) -> None:
     series = report_data([folder])["runs"][0]["series"]
     assert len(series["observations"]) == 2000
     assert series["observations"][-1] == folder.rows()[-1]["observations"]
+
+
+def test_every_game_of_the_benchmark_fits_on_a_page() -> None:
+    rows = [make_probed_row(i, of=400) for i in range(1, 401)]
+    runs = tuple(RunData(label=f"game {number}", about={"game": f"game {number}"}, rows=rows) for number in range(70))
+    text = document(Content(runs=runs))
+    assert len(text) < FIVE_MEGABYTES
+    assert "The first 25 of these runs follow in full." in text
+    page = Page(text)
+    assert "run-25" in page.ids and "run-26" not in page.ids
+    assert "game 69" in page.text
 
 
 def test_report_data_has_the_numbers(long_run: RunFolder) -> None:

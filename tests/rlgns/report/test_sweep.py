@@ -15,7 +15,8 @@ from rlgns.errors import UserError
 from rlgns.paper import paper_goals
 from rlgns.points import read_points
 from rlgns.report import report_data, write_report
-from rlgns.report.pareto_figures import against_score, pareto, speed_up
+from rlgns.report.critical_figures import against_score
+from rlgns.report.pareto_figures import pareto, speed_up
 from rlgns.report.sweep_data import GameData, make_games
 from tests.pages import Page, read_page
 from tests.sweep_files import TRUTH, make_point, make_sweep, write_points
