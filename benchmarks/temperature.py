@@ -131,7 +131,10 @@ def _pong(options: argparse.Namespace, done: Sequence[Row]) -> Iterator[Row]:
 
 
 def _has(done: Sequence[Row], key: Row) -> bool:
-    return any(all(row[name] == str(value) for name, value in key.items()) for row in done)
+    def same(text: str, value: Any) -> bool:
+        return text == value if isinstance(value, str) else float(text) == float(value)
+
+    return any(all(same(row[name], value) for name, value in key.items()) for row in done)
 
 
 def _read(path: Path) -> list[Row]:

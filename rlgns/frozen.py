@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from agents.precision import choose_device, choose_precision, prepare_process
 from agents.rollout import Rollout
@@ -42,7 +42,7 @@ def precision_of(policy: Policy) -> str:
     return choose_precision(policy.config.engine.precision, next(policy.network.parameters()).device)
 
 
-def play_rounds(policy: Policy, team: Team, *, sets: int, seed: int = 0) -> Iterator[PlayedSet]:
+def play_rounds(policy: Policy, team: Team, *, sets: int, seed: int = 0) -> Generator[PlayedSet, None, None]:
     """Plays for ever: every set one rollout, then every set the next.
 
     The sets share nothing but the policy: emulators, random numbers and the normalisation of advantages are each

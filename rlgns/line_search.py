@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import cast, final
+from typing import final
 
 import numpy as np
 import torch
@@ -14,11 +14,11 @@ from torch import Tensor
 from agents.team import Team
 from rlgns.engine.checkpoint import Policy
 from rlgns.errors import UserError
-from rlgns.frozen import PlayedSet, play_rounds, ready
+from rlgns.frozen import play_rounds, ready
 from rlgns.noise import NoiseScaleEstimate, NoiseScaleTracker, group_moments
 from rlgns.noise.hessian import hessian_moments, hessian_noise_scale
-from rlgns.noise.step_size import StepSizeFit, fit_step_sizes, slope_and_curvature
-from rlgns.numbers import interval, rounded
+from rlgns.noise.step_size import Ratio, StepSizeFit, fit_step_sizes, slope_and_curvature
+from rlgns.numbers import MEASURING, interval, rounded
 from rlgns.surrogate import Surrogate
 
 Array = NDArray[np.float64]
@@ -57,11 +57,10 @@ class LineSearchResult:
     def describe(self) -> str:
         """Returns the tables for people, several lines."""
         line, hessian, simple = self.fit.noise_scale, self.hessian, self.simple
-        largest = self.fit.largest_step_size
         rows = [
             ("policy", f"{self.game}, {self.trained_observations:,} observations"),
             ("line searches", f"{self.rollouts} rollouts, {self.observations:,} observations played"),
-            ("e_max", interval(largest.value, largest.low, largest.high)),
+            ("e_max", _range(self.fit.largest_step_size)),
             ("B_noise", f"{_told(line)} by line search"),
             ("", f"{_told(hessian)} by Hessian-vector products"),
             ("B_simple", f"{_told(simple)} from the same gradients"),
@@ -69,10 +68,13 @@ class LineSearchResult:
             ("tr(H Sigma)", f"{rounded(line.trace)} by line search, {rounded(hessian.trace)} by Hessian"),
         ]
         lines = [f"{name:<15}{value}" for name, value in rows]
-        lines += ["", f"{'batch':>8}  {'best step size (' + f'{100 * line.level:g} %)':<36}  fit"]
-        for batch, best in zip(self.fit.batch_observations, self.fit.best_step_sizes, strict=True):
-            measured = interval(best.value, best.low, best.high)
-            lines.append(f"{batch:>8,}  {measured:<36}  {rounded(self.fit.predicted(batch))}")
+        head = f"best step size ({100 * line.level:g} %)"
+        lines += ["", f"{'batch':>8}  {head:<36}{'by the fit':<14}{'curvature':<14}by the Hessian"]
+        best, curvatures = self.fit.best_step_sizes, self.fit.curvatures
+        for batch, size, curvature in zip(self.fit.batch_observations, best, curvatures, strict=True):
+            measured, predicted = _range(size), rounded(self.fit.predicted(batch))
+            by_hessian = rounded(hessian.grad_sq + hessian.trace / batch)
+            lines.append(f"{batch:>8,}  {measured:<36}{predicted:<14}{rounded(curvature):<14}{by_hessian}")
         return "\n".join(lines)
 
 
@@ -169,7 +171,7 @@ def _halves(policy: Policy, team: Team, seed: int) -> Generator[tuple[Surrogate,
     """Plays for ever; yields each rollout's loss by environments in random order, and the first half's gradients."""
     rng = np.random.default_rng([seed, policy.iteration])
     envs = policy.config.env.num_envs
-    played = cast(Generator[PlayedSet, None, None], play_rounds(policy, team, sets=1, seed=seed))
+    played = play_rounds(policy, team, sets=1, seed=seed)
     try:
         for one in played:
             order = rng.permutation(envs)
@@ -212,4 +214,11 @@ def _interpolated(pilot: Array, sizes: Array) -> Array:
 def _told(estimate: NoiseScaleEstimate) -> str:
     if not estimate.grad_sq > 0:
         return "not resolved: the curvature along the gradient is not positive"
-    return interval(estimate.noise_scale, estimate.low, estimate.high)
+    return _range(estimate)
+
+
+def _range(found: Ratio | NoiseScaleEstimate) -> str:
+    """An interval in words; `measuring` would promise too much where nothing more is coming."""
+    value = found.noise_scale if isinstance(found, NoiseScaleEstimate) else found.value
+    told = interval(value, found.low, found.high)
+    return f"{rounded(value)} (not resolved)" if told == MEASURING else told

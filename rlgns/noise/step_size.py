@@ -40,6 +40,8 @@ class StepSizeFit:
     batch_observations: tuple[int, ...]
     best_step_sizes: tuple[Ratio, ...]
     """e_opt by batch size, each from that batch size's own losses."""
+    curvatures: tuple[float, ...]
+    """Mean c by batch size: the curvature of the loss along the batch's gradient, G' H G + tr(H Sigma) / B expected."""
     largest_step_size: Ratio
     """e_max, the best step size of an infinite batch, by the fit over batch sizes."""
     noise_scale: NoiseScaleEstimate
@@ -86,6 +88,7 @@ def fit_step_sizes(batch_observations: Array, slopes: Array, curvatures: Array, 
     return StepSizeFit(
         batch_observations=tuple(int(batch) for batch in batch_observations),
         best_step_sizes=tuple(_ratio(slopes[:, i], curvatures[:, i], level) for i in range(len(batch_observations))),
+        curvatures=tuple(float(c) for c in mean),
         largest_step_size=_ratio(slopes[:, -1], pairs[:, 0], level),
         noise_scale=hessian_noise_scale(_tracked(pairs[:, 1], pairs[:, 0]).estimate(level)),
     )

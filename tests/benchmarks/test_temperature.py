@@ -44,3 +44,9 @@ def test_exponents_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "-1.00 +- 0.0" in printed
     assert "0.70 +- 0.0" in printed
     assert printed.count("\n| sgd | 0.3 | ") == 2
+
+
+def test_what_a_file_holds_is_not_measured_again() -> None:
+    done = [{"optimizer": "sgd", "learning_rate_factor": "1", "batch_images": "8"}]
+    assert temperature._has(done, {"optimizer": "sgd", "learning_rate_factor": 1.0, "batch_images": 8})
+    assert not temperature._has(done, {"optimizer": "adam", "learning_rate_factor": 1.0, "batch_images": 8})

@@ -48,6 +48,8 @@ def test_known_truth_and_the_twin_on_the_same_observations() -> None:
     for batch, best in zip(BATCHES, fit.best_step_sizes, strict=True):
         assert best.low < GRAD_SQ / (GHG + TRACE / batch) < best.high
         assert fit.predicted(batch) == pytest.approx(GRAD_SQ / GHG / (1 + truth / batch), rel=0.2)
+    errors = curvatures.std(0) / math.sqrt(3000)
+    assert (np.abs(np.array(fit.curvatures) - (GHG + TRACE / BATCHES)) < 4 * errors).all()
     # Losses of the observations that gave the direction: the slope is |g_B|^2, and large batches look no better.
     same = np.array([search(rng, same=True)[0] for _ in range(3000)])
     assert np.abs(slopes.mean(0) - GRAD_SQ).max() < 4 * (slopes.std(0) / math.sqrt(3000)).max()
