@@ -45,7 +45,7 @@ def against_score(game: GameData) -> Figure:
             ([e.critical_batch for e in game.paper], [e.noise_scale for e in game.paper]),
             strict=True,
         ):
-            traces.append(line(at, values, f"{name}, paper (A2C)", color, dash, opacity=0.65))
+            traces.append(line(at, values, f"{name}, paper (A2C)", color, dash, opacity=0.8))
     for name, color, symbol, ends in (
         ("critical batch", BLUE, "circle", critical),
         ("noise scale", ORANGE, "square", noise),
