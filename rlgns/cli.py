@@ -70,11 +70,14 @@ examples:
 """
 
 _REPORT_DESCRIPTION = """\
-Writes one self-contained HTML file about one run or several, or prints the numbers behind it.
+Writes one self-contained HTML file about runs, sweeps and tables of points, or prints the numbers behind it. DIR is a
+run's folder, a folder of runs, a sweep's folder, or a CSV file with a sweep's points.
 
 examples:
   rlgns report runs/pong-20260101-120000
   rlgns report runs/pong-* --out pong.html
+  rlgns report sweeps/breakout --figures sweeps/breakout/figures
+  rlgns report points.csv --out points.html
   rlgns report runs/pong-20260101-120000 --json > numbers.json
 """
 
@@ -137,9 +140,10 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     calibrate.add_argument("--seed", metavar="S", default="0", help="seed of the games (default: 0)")
     calibrate.add_argument("--json", action="store_true", help="print the numbers")
 
-    report = commands.add_parser("report", help="one HTML file about runs", description=_REPORT_DESCRIPTION)
-    report.add_argument("folders", metavar="DIR", nargs="+", help="folders of runs")
+    report = commands.add_parser("report", help="one HTML file about runs and sweeps", description=_REPORT_DESCRIPTION)
+    report.add_argument("folders", metavar="DIR", nargs="+", help="runs, folders of runs, sweeps, CSV files of points")
     report.add_argument("--out", metavar="FILE.html", help="(default: report.html in DIR, or here for several)")
+    report.add_argument("--figures", metavar="DIR", help="the figures too, as PNG and SVG (needs Chrome or Chromium)")
     report.add_argument("--json", action="store_true", help="print the numbers, write no file")
 
     fit = commands.add_parser("fit", help="critical batch of a sweep's points", description=_FIT_DESCRIPTION)

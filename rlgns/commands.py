@@ -104,25 +104,28 @@ def calibrate(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Writes the HTML report of runs, or prints the numbers behind it."""
-    from rlgns.folder import RunFolder
-
-    folders = [folder for path in options.folders for folder in RunFolder.find(path)]
-    if options.json and options.out is not None:
-        raise UserError("--json prints numbers and writes no file; leave out --json or --out")
+    """Writes the HTML report of runs, sweeps and tables of points, its figures, or prints the numbers behind it."""
+    for name in ("out", "figures"):
+        if options.json and getattr(options, name) is not None:
+            raise UserError(f"--json prints numbers and writes no file; leave out --json or --{name}")
     from rlgns import report as reporting
 
     if options.json:
-        print(json.dumps(reporting.report_data(folders), indent=2, allow_nan=False))
+        print(json.dumps(reporting.report_data(options.folders), indent=2, allow_nan=False))
         return 0
-    beside = Path(options.folders[0]) if len(options.folders) == 1 else Path()
+    only = Path(options.folders[0]) if len(options.folders) == 1 else None
+    beside = only if only is not None and only.is_dir() else Path()
     out = Path(options.out) if options.out is not None else beside / "report.html"
     try:
-        reporting.write_report(folders, out)
+        # the figures first: without a browser there is neither
+        drawn = reporting.write_figures(options.folders, Path(options.figures)) if options.figures is not None else []
+        reporting.write_report(options.folders, out)
+        print(out)
+        if drawn:
+            print(f"{options.figures}: {len(drawn)} pictures")
     except FaultError as fault:
         # nothing was under way: here it is the file named that cannot be written
         raise UserError(str(fault)) from fault
-    print(out)
     return 0
 
 

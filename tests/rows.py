@@ -69,6 +69,23 @@ def make_row(iteration: int, *, of: int = 200, game: str = "pong", batch: int = 
     }
 
 
+def make_probed_row(iteration: int, **more: Any) -> dict[str, Any]:
+    """A row of an iteration that the probe measured: by loss, by layer, along time."""
+    row = make_row(iteration, **more)
+    for view, factor in (("policy", 0.4), ("value", 2.5), ("preconditioned", 1.3)):
+        for end in ("", "_low", "_high"):
+            whole = row[f"noise/scale{end}"]
+            row[f"noise/{view}/scale{end}"] = None if whole is None else factor * whole
+        row[f"noise/{view}/resolved"] = row["noise/resolved"]
+        row[f"noise/{view}/dimension"] = 150.0
+    row["noise/resolves_first"] = "policy"
+    layers = (("conv1", 0.1, 800.0), ("hidden", 0.8, 1200.0), ("policy", 0.05, None), ("value", 0.3, 4000.0))
+    row["noise/layers"] = [{"layer": n, "grad_sq": 1e-4, "trace": t, "scale": s} for n, t, s in layers]
+    row["noise/time_ladder"] = [{"steps": s, "trace": s * v} for s, v in ((32, 0.4), (64, 0.23), (128, 0.15))]
+    row |= {"noise/twice_steps_noise": 0.73, "noise/twice_steps_noise_low": 0.6, "noise/twice_steps_noise_high": 0.9}
+    return row
+
+
 def make_null_row(iteration: int = 1) -> dict[str, Any]:
     """A row in which everything is null that may be."""
     row = make_row(iteration)

@@ -1,28 +1,33 @@
-"""What a run came to: an HTML page, the numbers behind it, a table for standard output."""
+"""What runs and sweeps came to: an HTML page, the numbers behind it, pictures, a table for standard output."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rlgns.errors import FaultError
 from rlgns.folder import RunFolder, plain, reason, write_atomically
-from rlgns.report.data import RunData, describe
-from rlgns.report.html import final_figures, page
+from rlgns.report.document import document
+from rlgns.report.numbers_behind import describe_all
+from rlgns.report.run_section import final_figures
+from rlgns.report.sources import Source, read, read_runs
 
-__all__ = ["report_data", "summary", "write_report"]
+__all__ = ["report_data", "summary", "write_figures", "write_report"]
 
 
-def write_report(folders: Sequence[RunFolder], out: Path) -> None:
-    """Writes one self-contained HTML page about these runs, whole or not at all.
+def write_report(sources: Sequence[Source], out: Path) -> None:
+    """Writes one self-contained HTML page about these runs, sweeps and tables of points, whole or not at all.
+
+    Args:
+        sources: Runs, or paths: a run's folder, a folder of runs, a sweep's folder, a CSV file of points.
+        out: The page.
 
     Raises:
         FaultError: The page cannot be written.
-        UserError: A run's files cannot be read.
+        UserError: A file of theirs cannot be read.
     """
-    content = page(_read(folders)).encode()
+    content = document(read(sources)).encode()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, content)
@@ -30,15 +35,27 @@ def write_report(folders: Sequence[RunFolder], out: Path) -> None:
         raise FaultError(f"cannot write {out}: {reason(error)}") from error
 
 
-def report_data(folders: Sequence[RunFolder]) -> dict[str, Any]:
-    """Returns the numbers behind the page, JSON types only. Raises UserError where a run's files cannot be read."""
-    described: dict[str, Any] = plain({"runs": [describe(run) for run in _read(folders)]})
+def write_figures(sources: Sequence[Source], out: Path) -> list[Path]:
+    """Writes the page's figures as PNG and SVG into a folder and returns their paths.
+
+    Raises:
+        FaultError: A file cannot be written.
+        UserError: A source cannot be read; there is no browser to draw with.
+    """
+    from rlgns.report.images import write_images  # kaleido is heavy, and needed here alone
+
+    return write_images(read(sources), out)
+
+
+def report_data(sources: Sequence[Source]) -> dict[str, Any]:
+    """Returns the numbers behind the page, JSON types only. Raises UserError where a file cannot be read."""
+    described: dict[str, Any] = plain(describe_all(read(sources)))
     return described
 
 
 def summary(folders: Sequence[RunFolder]) -> str:
     """Returns what the runs came to as aligned plain text: a table, advice per run, the report's path."""
-    runs = _read(folders)
+    runs = read_runs(folders)
     if not runs:
         return "no runs"
     table = [("game", *final_figures(runs[0]))]
@@ -54,17 +71,3 @@ def summary(folders: Sequence[RunFolder]) -> str:
     places = [folders[0].report_path] if len(folders) == 1 else [parent / "report.html" for parent in parents]
     lines += [f"report: {place}" for place in (*places, folders[0].path.parent / "report.html")[:1] if place.exists()]
     return "\n".join(lines)
-
-
-def _read(folders: Sequence[RunFolder]) -> list[RunData]:
-    games = [str(folder.about().get("game") or folder.path.name) for folder in folders]
-    often = Counter(games)
-    return [
-        RunData(
-            label=game if often[game] == 1 else f"{game} ({folder.path})",
-            about=folder.about(),
-            config=folder.config(),
-            rows=folder.rows(),
-        )
-        for game, folder in zip(games, folders, strict=True)
-    ]

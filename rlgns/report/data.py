@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rlgns.critical.advice import Advice, twice_envs
+from rlgns.critical.learning_rate import learning_rate_warning
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -24,6 +25,8 @@ SERIES = (
     "noise/scale_high",
     "noise/policy/scale",
     "noise/value/scale",
+    "noise/entropy/scale",
+    "noise/preconditioned/scale",
     "noise/design_effect",
     "critical_batch/predicted",
     "critical_batch/low",
@@ -59,6 +62,13 @@ class RunData:
         names = ("critical_batch/low", "critical_batch/predicted", "critical_batch/high")
         low, predicted, high = (self.last.get(name) for name in names)
         return twice_envs(low, predicted, high, batch)
+
+    @property
+    def learning_rate_warning(self) -> str | None:
+        """Why the learning rate looks far from tuned, in one sentence; None where nothing speaks against it."""
+        agent = self.config.get("agent") or {}
+        algorithm, epochs = str(agent.get("algorithm", "")), int(agent.get("epochs") or 1)
+        return learning_rate_warning(self.rows, algorithm=algorithm, epochs=epochs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +114,11 @@ def column(rows: Rows, key: str) -> list[float | None]:
     """Returns a key's values, None where a row has none."""
     values = [row.get(key) for row in rows]
     return [value if isinstance(value, int | float) and math.isfinite(value) else None for value in values]
+
+
+def newest_with(rows: Rows, key: str) -> Mapping[str, Any] | None:
+    """Returns the newest row in which `key` is neither missing nor empty; None where there is none."""
+    return next((row for row in reversed(rows) if row.get(key)), None)
 
 
 def fit_ladder(rows: Rows) -> LadderFit | None:
@@ -191,4 +206,5 @@ def describe(run: RunData, most: int = 2000) -> dict[str, Any]:
             ],
             "sentence": advice.sentence(interval=True),
         },
+        "learning_rate_warning": run.learning_rate_warning,
     }

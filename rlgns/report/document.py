@@ -1,0 +1,103 @@
+"""From what was read to the page: which sections there are, and what stands in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from rlgns import numbers
+from rlgns.report.data import RunData
+from rlgns.report.elements import figure_html
+from rlgns.report.figure import Figure
+from rlgns.report.html import Section, page
+from rlgns.report.run_figures import run_figures, time_use
+from rlgns.report.run_section import PROXY, first_upper, overview, run_blocks
+from rlgns.report.score_figures import score_figures, scores_by_game
+from rlgns.report.sources import Content
+from rlgns.report.sweep_section import SWEEP_RUNS_IN_FULL, sweep_figures, sweep_lede, sweep_sections
+from rlgns.report.words import plural
+
+POINTS_PER_PAGE = 2_000
+"""Points per line, shared by all runs of a page, so that many games still make a file below 5 MB."""
+
+RUNS_IN_FULL = 25
+"""Runs with figures of their own; beyond, they stand in the table alone."""
+
+
+def document(content: Content) -> str:
+    """Returns the whole page."""
+    runs, sweeps = content.runs, content.sweeps
+    sections = sweep_sections(sweeps, points(content)) if sweeps else []
+    sections += _run_sections(runs, points(content))
+    return page(title(content), lede(content), sections or [_nothing()])
+
+
+def figures(content: Content) -> dict[str, Figure]:
+    """Returns every figure of the page by a name for its file, those with nothing to draw left out."""
+    found = sweep_figures(content.sweeps, points(content))
+    for number, run in enumerate(content.runs, start=1):
+        prefix = f"run-{number}-" if len(content.runs) > 1 else ""
+        found |= {f"{prefix}{figure.name}": figure for figure in run_figures(run, points(content))}
+    found |= {figure.name: figure for figure in score_figures(scores_by_game(content.runs))}
+    if content.runs:
+        found["time"] = time_use(content.runs)
+    return {name: figure for name, figure in found.items() if figure.traces}
+
+
+def title(content: Content) -> str:
+    """Returns the page's heading."""
+    parts = [sweep.label for sweep in content.sweeps]
+    if len(content.runs) == 1:
+        parts.append(content.runs[0].label)
+    elif content.runs:
+        parts.append(plural(len(content.runs), "run"))
+    return f"rlgns: {', '.join(parts) or 'no runs'}"
+
+
+def lede(content: Content) -> str:
+    """Returns what was found, in a sentence or two."""
+    if content.sweeps:
+        return sweep_lede(content.sweeps)
+    if len(content.runs) == 1:
+        run = content.runs[0]
+        played = numbers.count(run.last.get("observations"))
+        text = (
+            f"{first_upper(str(run.about.get('game', run.label)))}, {played} observations"
+            if run.rows
+            else "Nothing was trained yet"
+        )
+        return f"{text}. {PROXY}"
+    return PROXY
+
+
+def points(content: Content) -> int:
+    """Returns the points per line that keep the page small; a run that is one line of a figure counts a quarter."""
+    lines = sum(len(game.runs) for sweep in content.sweeps for game in sweep.games)
+    runs = min(RUNS_IN_FULL, len(content.runs)) + min(SWEEP_RUNS_IN_FULL, lines) + lines // 4
+    return max(40, min(2000, POINTS_PER_PAGE // max(1, runs)))
+
+
+def _run_sections(runs: Sequence[RunData], most: int) -> list[Section]:
+    shown = runs[:RUNS_IN_FULL]
+    anchors = [f"run-{number}" for number in range(1, len(shown) + 1)]
+    sections = []
+    if len(runs) > 1:
+        blocks = [overview(runs, anchors)]
+        if len(runs) > len(shown):
+            blocks.append(f"<p>The first {len(shown)} of these runs follow in full.</p>")
+        sections.append(Section(anchor="runs", title="All runs", blocks=blocks))
+    for run, anchor in zip(shown, anchors, strict=True):
+        sections.append(
+            Section(anchor=anchor, title=run.label if len(runs) > 1 else "Result", blocks=run_blocks(run, anchor, most))
+        )
+    if len(runs) > 1:
+        figures = [figure_html(f, f"runs-{f.name}", "all") for f in score_figures(scores_by_game(runs))]
+        sections[0].blocks.extend(figures)
+    if runs:
+        label = runs[0].label if len(runs) == 1 else "all"
+        sections.append(Section(anchor="time-use", title="Time", blocks=[figure_html(time_use(runs), "time", label)]))
+    return sections
+
+
+def _nothing() -> Section:
+    return Section(anchor="nothing", title="Nothing yet", blocks=[f"<p>{escape('There are no runs to show.')}</p>"])

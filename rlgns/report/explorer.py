@@ -1,0 +1,114 @@
+"""The planner of the page: controls and the numbers that its script needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from statistics import median
+from typing import Any
+
+from rlgns.report.elements import data_html
+from rlgns.report.sweep_data import SweepData, known
+from rlgns.report.words import critical_batch, goal_name
+
+DEFAULT_THROUGHPUT = 1000.0
+"""Observations per second of one machine where no run says it."""
+
+
+def explorer_html(sweeps: Sequence[SweepData]) -> str:
+    """Returns the planner, empty where no goal has a fit."""
+    goals = explorer_data(sweeps)
+    if not goals:
+        return ""
+    groups = dict.fromkeys(goal["game"] for goal in goals)
+    chosen = max(
+        (place for place, goal in enumerate(goals) if goal["game"] == goals[0]["game"]),
+        key=lambda p: (goals[p]["identified"], p),
+    )
+    options = ""
+    for group in groups:
+        entries = "".join(
+            f'<option value="{place}"{" selected" if place == chosen else ""}>{escape(goal["name"])}</option>'
+            for place, goal in enumerate(goals)
+            if goal["game"] == group
+        )
+        options += f'<optgroup label="{escape(group)}">{entries}</optgroup>'
+    rate, smallest = _throughput(sweeps), goals[chosen]["smallest_batch"]
+    return (
+        '<div class="explorer" id="explorer"><div class="controls">'
+        f'<label>Game and score<select id="x-goal">{options}</select></label>'
+        f"{_number('x-machines', 'Machines', 8, 1)}"
+        f"{_number('x-rate', 'Observations/s of one machine', round(rate), 1)}"
+        f"{_number('x-price', 'Price of a machine-hour', 1, 0, '0.01')}"
+        f"{_number('x-share', 'Batch that keeps one machine busy', round(smallest), 1)}"
+        '</div><label class="slider" for="x-batch"><span>Batch size, observations per optimizer step</span>'
+        '<output id="x-batch-text" for="x-batch"></output></label>'
+        '<input type="range" id="x-batch" min="0" max="1000" step="1" value="500">'
+        '<dl class="tiles" id="x-tiles">'
+        + "".join(
+            f'<div><dt>{name}</dt><dd><span class="value" id="x-{key}"></span><br><span class="note" id="x-{key}-note">'
+            "</span></dd></div>"
+            for key, name in (
+                ("time", "Time"),
+                ("observations", "Observations"),
+                ("cost", "Cost"),
+                ("speed", "Speed-up"),
+            )
+        )
+        + '</dl><p id="x-advice" role="status" aria-live="polite"><strong id="x-advice-head"></strong> '
+        '<span id="x-advice-more"></span></p>'
+        '<div class="chart" id="x-chart" role="img" aria-label="Optimizer steps against observations for the '
+        'chosen score, with the chosen batch size marked" style="height:400px"></div>'
+        '<p class="soft" id="x-note"></p>'
+        f"</div>{data_html(goals, 'explorer-data')}"
+    )
+
+
+def explorer_data(sweeps: Sequence[SweepData]) -> list[dict[str, Any]]:
+    """Returns, for every goal that has a fit, what the page's script needs; also part of --json."""
+    found = []
+    for sweep in sweeps:
+        for game, goal in sweep.goals:
+            fit = goal.fit
+            if not all(map(math.isfinite, (fit.critical_batch, fit.min_steps, goal.min_observations))):
+                continue
+            batches = [point.batch_observations for point in goal.points]
+            title = game.title if len(sweeps) == 1 else f"{game.title} ({sweep.label})"
+            found.append(
+                {
+                    "game": title,
+                    "name": f"{title}, score {goal_name(goal)}",
+                    "score": goal_name(goal),
+                    "critical_batch": fit.critical_batch,
+                    "critical_batch_text": critical_batch(goal),
+                    "min_steps": fit.min_steps,
+                    "min_observations": goal.min_observations,
+                    "identified": fit.identified,
+                    "reason": fit.reason,
+                    "smallest_batch": min(batches),
+                    "largest_batch": max(batches),
+                    "points": [
+                        [point.batch_observations, known(point.optimizer_steps), known(point.observations)]
+                        for point in goal.points
+                    ],
+                }
+            )
+    return found
+
+
+def _number(anchor: str, name: str, value: float, least: float, step: str = "any") -> str:
+    return (
+        f'<label>{name}<input type="number" id="{anchor}" min="{least}" step="{step}" value="{value:g}" '
+        'inputmode="decimal"></label>'
+    )
+
+
+def _throughput(sweeps: Sequence[SweepData]) -> float:
+    rates = [
+        float(run.last["observations"]) / float(run.last["seconds"])
+        for sweep in sweeps
+        for run in sweep.runs
+        if run.last.get("seconds")
+    ]
+    return median(rates) if rates else DEFAULT_THROUGHPUT

@@ -1,0 +1,166 @@
+"""All games of a sweep together: growth of the noise scale, difficulty against critical batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rlgns import numbers
+from rlgns.report.data import column, thinned
+from rlgns.report.figure import (
+    BLUE,
+    ORANGE,
+    Figure,
+    axes,
+    line,
+    log_axes,
+    log_axis,
+    positive,
+    shades,
+)
+from rlgns.report.sweep_data import GameData, known
+from rlgns.report.words import critical_batch, growth, plural
+
+MAX_CHANCE = 0.05
+"""Largest p-value of a rank correlation that is called an order."""
+
+
+def noise_growth(game: GameData, most: int) -> Figure | None:
+    """The noise scale of every run over training, a line per batch size; None without runs."""
+    runs = [run for run in game.runs if run.rows]
+    if not runs:
+        return None
+    title = f"{game.title}: growth of the noise scale over training"
+    batches = sorted({float(run.last.get("batch_observations") or 0) for run in runs})
+    colors = dict(zip(batches, shades(len(batches)), strict=True))
+    traces: list[dict[str, Any]] = []
+    table: list[tuple[Any, ...]] = []
+    grown, seen = [], set()
+    for run in runs:
+        rows = thinned(run.rows, most)
+        x, high = positive(column(rows, "observations")), positive(column(rows, "noise/scale_high"))
+        y = [m if h is not None else None for m, h in zip(positive(column(rows, "noise/scale")), high, strict=True)]
+        batch = float(run.last.get("batch_observations") or 0)
+        resolved = [value for value in y if value is not None]
+        if not resolved:
+            continue
+        name = f"batch {numbers.count(batch)}"
+        first = name not in seen
+        seen.add(name)
+        traces.append(line(x, y, name, colors[batch], legendgroup=name, showlegend=first))
+        table += [(run.label, batch, a, b) for a, b in zip(x, y, strict=True)]
+        tenth = max(1, len(resolved) // 10)
+        early, late = resolved[:tenth], resolved[-tenth:]
+        grown.append((sum(late) / len(late)) / (sum(early) / len(early)))
+    if not traces:
+        return Figure(name="growth", title=title, sentence="No run has resolved its noise scale yet.")
+    mean = math.exp(sum(map(math.log, grown)) / len(grown))
+    sentence = f"From the first tenth of what was resolved to the last, the noise scale {growth(1, mean)}"
+    if len(grown) > 1:
+        sentence += (
+            f" (geometric mean over {plural(len(grown), 'run')}; least {numbers.times(min(grown))}, "
+            f"most {numbers.times(max(grown))})"
+        )
+    layout = log_axes("observations", "noise scale (observations)", traces)
+    layout["xaxis"] |= log_axis(value for trace in traces for value in trace["x"])
+    return Figure(
+        name="growth",
+        title=title,
+        sentence=sentence + ".",
+        traces=traces,
+        layout=layout | {"hovermode": "closest"},
+        header=("run", "batch_observations", "observations", "noise_scale"),
+        table=table,
+    )
+
+
+def difficulty(games: Sequence[GameData]) -> Figure | None:
+    """Games from hard to easy against the critical batch at their hardest goal; None for fewer than two games."""
+    placed = []
+    for game in games:
+        human = game.human_normalised(game.identified[-1].goal_score) if game.identified else None
+        if human is not None:
+            placed.append((human, game, game.identified))
+    if len(placed) < 2:
+        return None
+    placed.sort(key=lambda entry: entry[0])
+    names = [f"{game.title} ({numbers.percent(human)})" for human, game, _ in placed]
+    traces: list[dict[str, Any]] = []
+    for name, (_, _, fits) in zip(names, placed, strict=True):
+        ends = [fits[0].fit.critical_batch, fits[-1].fit.critical_batch]
+        style = {"line": {"color": BLUE, "width": 2}, "mode": "lines", "hoverinfo": "skip", "showlegend": False}
+        traces.append({"x": ends, "y": [name, name], **style})
+    for end, label, symbol in (
+        (0, "critical batch, easiest goal", "circle-open"),
+        (-1, "critical batch, hardest goal", "circle"),
+    ):
+        at = [entry[2][end] for entry in placed]
+        values = [goal.fit.critical_batch for goal in at]
+        traces.append(_dots(values, names, label, BLUE, symbol, [critical_batch(goal) for goal in at]))
+    noise = [known(entry[2][-1].noise_scale) for entry in placed]
+    if any(value is not None for value in noise):
+        traces.append(
+            _dots(noise, names, "noise scale, hardest goal", ORANGE, "square", [numbers.rounded(v) for v in noise])
+        )
+    layout = axes("observations", "", hover="closest")
+    layout["xaxis"] |= log_axis(value for trace in traces for value in trace["x"])
+    layout["yaxis"] |= {"type": "category", "autorange": "reversed"}
+    last = [entry[2][-1].fit.critical_batch for entry in placed]
+    hardest, easiest = placed[0][1], placed[-1][1]
+    largest = placed[last.index(max(last))][1]
+    sentence = (
+        f"Games from hard (top) to easy, by their hardest goal where random play is 0 % and a human tester 100 %. The "
+        f"critical batch there is {numbers.rounded(last[0])} for the hardest, {hardest.title}, and "
+        f"{numbers.rounded(last[-1])} for the easiest, {easiest.title}; the largest is that of {largest.title}, "
+        f"{numbers.rounded(max(last))}."
+    )
+    if len(placed) > 2:
+        sentence += f" {_rank_words([entry[0] for entry in placed], last)}"
+    return Figure(
+        name="difficulty",
+        title="Games by difficulty against critical batch",
+        sentence=sentence,
+        traces=traces,
+        layout=layout,
+        header=(
+            "game",
+            "human_normalised_goal",
+            "critical_batch_easiest_goal",
+            "critical_batch_hardest_goal",
+            "noise_scale",
+        ),
+        table=[
+            (game.name, human, fits[0].fit.critical_batch, fits[-1].fit.critical_batch, value)
+            for (human, game, fits), value in zip(placed, noise, strict=True)
+        ],
+        height=150 + 40 * len(placed),
+    )
+
+
+def _dots(
+    x: Sequence[float | None], y: Sequence[str], name: str, color: str, symbol: str, text: Sequence[str]
+) -> dict[str, Any]:
+    marker = {"color": color, "symbol": symbol, "size": 10, "line": {"width": 2, "color": color}}
+    hover = "%{y}: %{customdata}"
+    return {
+        "x": list(x),
+        "y": list(y),
+        "mode": "markers",
+        "name": name,
+        "marker": marker,
+        "customdata": list(text),
+        "hovertemplate": hover,
+    }
+
+
+def _rank_words(human: Sequence[float], critical: Sequence[float]) -> str:
+    from scipy.stats import spearmanr
+
+    test = spearmanr(human, critical)
+    rank, chance = float(test.statistic), float(test.pvalue)
+    if not math.isfinite(rank):
+        return ""
+    trend = "smaller for easier games" if rank < 0 else "larger for easier games"
+    told = trend if chance < MAX_CHANCE else "no order can be told from so few"
+    return f"Over {len(human)} games: {told} (rank correlation {numbers.rounded(rank)})."

@@ -1,0 +1,191 @@
+"""One game of a sweep: the Pareto fronts of its goals, the speed-up, critical batch and noise scale against score."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rlgns import numbers
+from rlgns.critical.advice import step_ratio
+from rlgns.critical.points import GoalFit
+from rlgns.report.figure import (
+    BLUE,
+    GREY,
+    ORANGE,
+    SYMBOLS,
+    THREE_DIGITS,
+    Figure,
+    band,
+    line,
+    log_axes,
+    log_axis,
+    shades,
+)
+from rlgns.report.sweep_data import GameData, known
+from rlgns.report.words import critical_batch, goal_name, plural
+
+
+def pareto(game: GameData) -> Figure:
+    """Observations against optimizer steps to each goal, a point per run, with the fitted front."""
+    colors = shades(len(game.goals))
+    traces: list[dict[str, Any]] = []
+    for place, (goal, color) in enumerate(zip(game.goals, colors, strict=True)):
+        traces += pareto_traces(goal, color, SYMBOLS[place % len(SYMBOLS)])
+    table = [
+        (
+            goal.goal_score,
+            p.batch_observations,
+            known(p.optimizer_steps),
+            known(p.observations),
+            p.learning_rate,
+            p.seed,
+        )
+        for goal in game.goals
+        for p in goal.points
+    ]
+    title = f"{game.title}: optimizer steps against observations"
+    header = ("goal_score", "batch_observations", "optimizer_steps", "observations", "learning_rate", "seed")
+    drawn = [trace for trace in traces if any(value is not None for value in trace["x"])]
+    if not drawn:
+        return Figure(name="pareto", title=title, sentence=f"No run has reached a goal of {game.title} yet.")
+    layout = log_axes("optimizer steps to the goal", "observations to the goal", drawn) | {"hovermode": "closest"}
+    layout["xaxis"] |= log_axis(value for trace in drawn for value in trace["x"])
+    layout["legend"] |= {"title": {"text": "score"}}
+    return Figure(
+        name="pareto",
+        title=title,
+        sentence=_pareto_sentence(game),
+        traces=traces,
+        layout=layout,
+        header=header,
+        table=table,
+        height=440,
+    )
+
+
+def pareto_traces(goal: GoalFit, color: str, symbol: str = "circle") -> list[dict[str, Any]]:
+    """The points of one goal, open where the fit left them out, and its front, dashed where it is not identified."""
+    name = goal_name(goal)
+    left_out = set(goal.fit.outliers)
+    points = {
+        "x": [known(p.optimizer_steps) for p in goal.points],
+        "y": [known(p.observations) for p in goal.points],
+        "customdata": [numbers.count(p.batch_observations) for p in goal.points],
+        "mode": "markers",
+        "name": name,
+        "legendgroup": name,
+        "marker": {
+            "color": color,
+            "size": 8,
+            "symbol": [f"{symbol}-open" if place in left_out else symbol for place in range(len(goal.points))],
+        },
+        "hovertemplate": f"batch %{{customdata}}<br>%{{x:{THREE_DIGITS}}} steps<br>%{{y:{THREE_DIGITS}}} observations",
+    }
+    batches = [p.batch_observations for p in goal.points]
+    if not math.isfinite(goal.fit.min_steps) or not math.isfinite(goal.min_observations):
+        return [points]
+    first, last = math.log(min(batches) / 1.5), math.log(max(batches) * 1.5)
+    grid = [math.exp(first + (last - first) * step / 60) for step in range(61)]
+    curve = line(
+        [goal.fit.steps(batch) for batch in grid],
+        [goal.fit.observations(batch) / goal.reuse for batch in grid],
+        name,
+        color,
+        "solid" if goal.fit.identified else "dash",
+        legendgroup=name,
+        showlegend=False,
+        hoverinfo="skip",
+        hovertemplate=None,
+    )
+    return [curve, points]
+
+
+def _pareto_sentence(game: GameData) -> str:
+    fits, reached = game.identified, [g for g in game.goals if any(math.isfinite(p.observations) for p in g.points)]
+    if not fits:
+        if len(game.goals) == 1:
+            return f"The critical batch at score {goal_name(game.goals[0])} is {game.goals[0].fit.reason}."
+        return (
+            f"The critical batch is identified at none of the {len(game.goals)} scores; the reasons stand below the "
+            "table. Dashed lines, where there are any, are the best fits all the same."
+        )
+    easy, hard = fits[0], fits[-1]
+    sentence = (
+        "Each point is a run to a score at one batch size; small batches are to the right, with the fewest "
+        f"observations, large ones at the top, with the fewest steps. At score {hard.goal_score:g} the two are in "
+        f"balance at a critical batch of {critical_batch(hard)} observations"
+    )
+    if len(fits) > 1:
+        sentence += f"; at score {easy.goal_score:g} at {critical_batch(easy)}"
+    sentence += "."
+    vague = len(reached) - len(fits)
+    if vague:
+        sentence += f" {plural(vague, 'goal is', 'goals are')} not identified (dashed)."
+    out = sum(len(goal.fit.outliers) for goal in game.goals)
+    if out:
+        sentence += f" {plural(out, 'slow run was', 'slow runs were')} left out (open)."
+    return sentence
+
+
+def speed_up(game: GameData) -> Figure:
+    """How many times fewer steps than the smallest batch needed: measured, fitted, and as the noise scale predicts."""
+    title = f"{game.title}: speed-up against batch size"
+    goal = next((g for g in reversed(game.identified)), None)
+    if goal is None:
+        return Figure(
+            name="speed-up", title=title, sentence="Without an identified critical batch there is no speed-up to tell."
+        )
+    first = min(p.batch_observations for p in goal.points)
+    last = max(p.batch_observations for p in goal.points)
+    grid = [first * (last / first) ** (step / 60) for step in range(61)]
+    base = goal.fit.steps(first)
+    reached = [p for p in goal.points if math.isfinite(p.optimizer_steps)]
+    x = [p.batch_observations for p in reached]
+    measured = line(
+        x,
+        [base / p.optimizer_steps for p in reached],
+        "measured",
+        ORANGE,
+        mode="markers",
+        marker={"color": ORANGE, "size": 9},
+    )
+    traces = [
+        line(grid, [batch / first for batch in grid], "perfect: twice the batch, half the steps", GREY, "dot"),
+        *band(grid, *_gains(goal.fit.critical_batch_low, goal.fit.critical_batch_high, grid), BLUE, "fit, interval"),
+        line(grid, [base / goal.fit.steps(batch) for batch in grid], "fit", BLUE),
+        measured,
+    ]
+    sentence = (
+        f"To score {goal.goal_score:g}, a batch of {numbers.count(last)} took "
+        f"{numbers.times(base / goal.fit.steps(last))} fewer steps than one of {numbers.count(first)} "
+        f"({numbers.times(last / first)} the batch)."
+    )
+    if known(goal.noise_scale):
+        predicted, _ = _gains(goal.noise_scale, goal.noise_scale, grid)
+        traces.append(line(grid, predicted, "as the noise scale predicts", ORANGE, "dash"))
+        sentence += f" The noise scale of these runs predicts {numbers.times(predicted[-1])}."
+    layout = log_axes("batch size (observations)", "times fewer steps", traces)
+    layout["xaxis"] |= log_axis(grid)
+    return Figure(
+        name="speed-up",
+        title=title,
+        sentence=sentence,
+        traces=traces,
+        layout=layout,
+        header=("batch_observations", "optimizer_steps", "speed_up", "speed_up_fitted"),
+        table=[
+            (
+                p.batch_observations,
+                p.optimizer_steps,
+                base / p.optimizer_steps,
+                base / goal.fit.steps(p.batch_observations),
+            )
+            for p in reached
+        ],
+    )
+
+
+def _gains(low: float, high: float, grid: list[float]) -> tuple[list[float], list[float]]:
+    """The speed-up over the first batch of `grid` at two critical batches."""
+    ends = [[1 / step_ratio(critical, grid[0], batch / grid[0]) for batch in grid] for critical in (low, high)]
+    return ends[0], ends[1]

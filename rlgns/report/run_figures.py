@@ -1,0 +1,242 @@
+"""What one run did: score, noise scale, the ladder's law, critical batch against the batch in use, time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rlgns import numbers
+from rlgns.report.data import RunData, column, fit_ladder, thinned, time_split
+from rlgns.report.figure import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    THREE_DIGITS,
+    Figure,
+    Values,
+    axes,
+    estimate,
+    line,
+    log_axes,
+    log_axis,
+    positive,
+)
+from rlgns.report.probe_figures import design_effect, layers, losses, time_ladder, views
+
+
+def run_figures(run: RunData, most: int) -> list[Figure]:
+    """Returns a run's figures, with at most `most` points per line; those of the probe only where it measured."""
+    always: tuple[Callable[[RunData, int], Figure], ...] = (score, noise_scale, critical_batch, ladder)
+    probe: tuple[Callable[[RunData, int], Figure | None], ...] = (
+        losses,
+        views,
+        layers,
+        design_effect,
+        time_ladder,
+    )
+    measured = [make(run, most) for make in probe]
+    return [make(run, most) for make in always] + [figure for figure in measured if figure is not None]
+
+
+def score(run: RunData, most: int) -> Figure:
+    """Mean score of the last 100 full games against observations."""
+    rows = thinned(run.rows, most)
+    x, y = column(rows, "observations"), column(rows, "score_mean")
+    human = column(rows, "human_normalised_score")
+    title = "Score"
+    points = [(a, b) for a, b in zip(x, y, strict=True) if a is not None and b is not None]
+    if not points:
+        return Figure(name="score", title=title, sentence="No full game has ended yet.")
+    best_at, best = max(points, key=lambda point: point[1])
+    last = run.last.get("human_normalised_score")
+    if len(points) == 1:
+        sentence = f"The mean raw score of the full games so far is {numbers.score(best)}."
+    else:
+        sentence = (
+            f"The mean raw score of the last 100 full games went from {numbers.score(points[0][1])} to "
+            f"{numbers.score(points[-1][1])} over {numbers.count(points[-1][0])} observations; its best was "
+            f"{numbers.score(best)} at {numbers.count(best_at)}."
+        )
+    if numbers.known(last):
+        sentence += " On the scale where random play is 0 % and a human tester is 100 %, it ended at "
+        sentence += f"{numbers.percent(last)}."
+    hover = "%{y:,.1f} (human-normalised %{customdata:.0%})" if any(v is not None for v in human) else "%{y:,.1f}"
+    trace = line(x, y, "mean of the last 100 games", BLUE, customdata=human, hovertemplate=hover + "<extra></extra>")
+    return Figure(
+        name="score",
+        title=title,
+        sentence=sentence,
+        traces=[trace],
+        layout=axes("observations", "score (raw)", legend=False, until=x[-1]),
+        header=("observations", "score_mean", "human_normalised_score"),
+        table=list(zip(x, y, human, strict=True)),
+        height=300,
+    )
+
+
+def noise_scale(run: RunData, most: int) -> Figure:
+    """The smoothed noise scale with its interval; where only a lower bound is known, the bound."""
+    rows = thinned(run.rows, most)
+    x, mid, low, high = _estimate(rows, "noise/scale", "noise/scale_low", "noise/scale_high")
+    title = "Gradient noise scale"
+    now = numbers.interval(*_last(run, "noise/scale", "noise/scale_low", "noise/scale_high"))
+    if not any(value is not None for value in (*mid, *low)):
+        text = "The noise scale has not been measured yet, or not enough to say anything of it."
+        return Figure(name="noise-scale", title=title, sentence=text)
+    bounded = sum(h is None and v is not None for h, v in zip(high, low, strict=True))
+    said = "is not known" if now == numbers.MEASURING else f"is {now} observations"
+    sentence = (
+        f"At the end the noise scale {said}; it is the batch size at which a gradient is as much noise as "
+        "signal. The band is the confidence interval."
+    )
+    if bounded:
+        share = numbers.percent(bounded / len(x))
+        sentence += f" In {share} of the points only a lower bound could be told (triangles: the truth is above them)."
+    traces = estimate(x, mid, low, high, "noise scale", BLUE)
+    return Figure(
+        name="noise-scale",
+        title=title,
+        sentence=sentence,
+        traces=traces,
+        layout=log_axes("observations", "observations", traces, until=x[-1]),
+        header=("observations", "noise_scale", "noise_scale_low", "noise_scale_high"),
+        table=list(zip(x, mid, low, high, strict=True)),
+    )
+
+
+def ladder(run: RunData, most: int) -> Figure:
+    """Squared gradient norm against batch size, with the law that defines the noise scale."""
+    title = "Does the law hold? Squared gradient norm against batch size"
+    fit = fit_ladder(run.rows)
+    if fit is None:
+        return Figure(
+            name="ladder", title=title, sentence="Gradients at two or more batch sizes have not been measured yet."
+        )
+    sizes, norms = fit.batch_observations, fit.grad_sq_norm
+    grid = [sizes[0] * (sizes[-1] / sizes[0]) ** (step / 40) for step in range(41)]
+    law = [fit.law(size) for size in grid]
+    scale = f"a noise scale of {numbers.rounded(fit.noise_scale)} observations"
+    newest = "in the newest iteration" if fit.rows == 1 else f"over the newest {numbers.count(fit.rows)} iterations"
+    sentence = (
+        f"{newest[:1].upper()}{newest[1:]}, the mean squared gradient norm at {len(sizes)} "
+        f"batch sizes follows |G|^2 + trace / B to within {numbers.percent(fit.misfit)}; the fitted line says "
+        f"{scale if fit.noise_scale else 'that no gradient can be told from the noise yet (|G|^2 is not positive)'}."
+    )
+    if fit.misfit > 0.1:
+        sentence += " That is a poor fit: take the noise scale of this stretch with care."
+    points = line(list(sizes), list(norms), "measured", ORANGE) | {
+        "mode": "markers",
+        "marker": {"color": ORANGE, "size": 9},
+    }
+    traces = [line(grid, positive(law), "|G|<sup>2</sup> + trace / B", BLUE), points]
+    layout = log_axes("batch size B (observations)", "squared gradient norm", traces)
+    layout["xaxis"] |= log_axis(sizes) | {"tickvals": list(sizes), "ticktext": [numbers.count(size) for size in sizes]}
+    return Figure(
+        name="ladder",
+        title=title,
+        sentence=sentence,
+        traces=traces,
+        layout=layout,
+        header=("batch_observations", "grad_sq_norm", "law"),
+        table=[(size, norm, fit.law(size)) for size, norm in zip(sizes, norms, strict=True)],
+        height=320,
+    )
+
+
+def critical_batch(run: RunData, most: int) -> Figure:
+    """The predicted critical batch against the batch in use."""
+    title = "Critical batch against the batch in use"
+    rows = thinned(run.rows, most)
+    names = ("critical_batch/predicted", "critical_batch/low", "critical_batch/high")
+    x, mid, low, high = _estimate(rows, *names)
+    average = positive(column(rows, "critical_batch/run_average"))
+    batch = column(rows, "batch_observations")
+    if not any(value is not None for value in (*mid, *low)):
+        return Figure(name="critical-batch", title=title, sentence="The critical batch is not known yet.")
+    now, used = numbers.interval(*_last(run, *names)), run.last["batch_observations"]
+    said = "is not known" if now == numbers.MEASURING else f"is {now} observations"
+    sentence = (
+        f"At the end the predicted critical batch {said} and each optimizer step uses "
+        f"{numbers.count(used)}. By the trade-off of McCandlish et al. 2018: {run.advice.sentence(interval=True)}."
+    )
+    if numbers.known(run.last.get("critical_batch/run_average")):
+        sentence += f" Over the whole run the average that predicts its critical batch is {run_average(run)}."
+    in_use = line(x, batch, "batch in use", ORANGE)
+    traces = [
+        *estimate(x, mid, low, high, "critical batch, predicted", BLUE),
+        line(x, average, "average of the run so far", GREEN, dash="dash"),
+        in_use | {"line": in_use["line"] | {"shape": "hv", "dash": "dot"}},
+    ]
+    return Figure(
+        name="critical-batch",
+        title=title,
+        sentence=sentence,
+        traces=traces,
+        layout=log_axes("observations", "observations", traces, until=x[-1]),
+        header=("observations", "predicted", "low", "high", "run_average", "batch_in_use"),
+        table=list(zip(x, mid, low, high, average, batch, strict=True)),
+    )
+
+
+def time_use(runs: Sequence[RunData]) -> Figure:
+    """Where the wall-clock time went, a bar per run."""
+    title = "Where the time went"
+    splits = [(run.label, time_split(run.rows)) for run in runs if run.rows]
+    splits = [(label, split) for label, split in splits if sum(split.values()) > 0]
+    if not splits:
+        return Figure(name="time", title=title, sentence="No iteration has ended yet.")
+    parts = (
+        ("sample", "playing", BLUE),
+        ("learn", "learning", GREEN),
+        ("measure", "measuring", ORANGE),
+        ("other", "the rest", GREY),
+    )
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": name,
+            "y": [label for label, _ in splits],
+            "x": [100 * split[part] / sum(split.values()) for _, split in splits],
+            "marker": {"color": color},
+            "hovertemplate": f"%{{x:{THREE_DIGITS}}} %",
+        }
+        for part, name, color in parts
+    ]
+    sentences = []
+    for label, split in splits:
+        total = sum(split.values())
+        shares = [f"{numbers.percent(split[part] / total)} {name}" for part, name, _ in parts]
+        sentences.append(f"{label}: {numbers.duration(total)}, of which {', '.join(shares[:3])} and {shares[3]}.")
+    layout = axes("share of wall-clock time, %", "", hover="y unified") | {"barmode": "stack"}
+    layout["xaxis"] |= {"range": [0, 100], "tickformat": ""}
+    layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
+    layout["legend"] |= {"traceorder": "normal"}
+    return Figure(
+        name="time",
+        title=title,
+        sentence=" ".join(sentences),
+        traces=traces,
+        layout=layout,
+        header=("run", *(f"{part}_s" for part, _, _ in parts)),
+        table=[(label, *(split[part] for part, _, _ in parts)) for label, split in splits],
+        height=150 + 34 * len(splits),
+    )
+
+
+def run_average(run: RunData) -> str:
+    """Returns the whole run's prediction of its critical batch, with its interval where the rows have one."""
+    mean, low, high = _last(run, *(f"critical_batch/run_average{end}" for end in ("", "_low", "_high")))
+    return numbers.rounded(mean) if low is None else numbers.interval(mean, low, high)
+
+
+def _estimate(rows: Sequence[Any], mid: str, low: str, high: str) -> tuple[Values, Values, Values, Values]:
+    """Observations, estimate, low and high: what a logarithmic axis can show, and no estimate without an upper end."""
+    ends = positive(column(rows, high))
+    middle = [m if h is not None else None for m, h in zip(positive(column(rows, mid)), ends, strict=True)]
+    return column(rows, "observations"), middle, positive(column(rows, low)), ends
+
+
+def _last(run: RunData, *keys: str) -> tuple[float | None, ...]:
+    return tuple(run.last.get(key) for key in keys)

@@ -1,0 +1,116 @@
+"""The part of the page about one run: what it came to, what was run, its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import zip_longest
+from typing import Any
+
+from rlgns import numbers
+from rlgns.report.data import RunData
+from rlgns.report.elements import facts_html, figure_html, prose, table_html, tiles_html
+from rlgns.report.run_figures import run_average, run_figures
+
+PROXY = (
+    "The critical batch is predicted from the noise scale B_simple = tr(Sigma) / |G|^2, which is a proxy: on Atari "
+    "McCandlish et al. 2018 measured critical batches 1.3 to 5.7 times smaller. A sweep over batch sizes calibrates it."
+)
+
+
+def final_figures(run: RunData) -> dict[str, str]:
+    """Returns what a run came to, for people: name and text."""
+    last = run.last
+    high = last.get("noise/scale_high") if last.get("noise/resolved") else None
+    critical = (last.get(f"critical_batch/{name}") for name in ("predicted", "low", "high"))
+    return {
+        "observations": numbers.count(last.get("observations")),
+        "score": numbers.score(last.get("score_mean")),
+        "human-normalised": numbers.percent(last.get("human_normalised_score")),
+        "noise scale": numbers.interval(last.get("noise/scale"), last.get("noise/scale_low"), high),
+        "critical batch": numbers.interval(*critical),
+        "batch in use": numbers.count(last.get("batch_observations")),
+    }
+
+
+def run_blocks(run: RunData, anchor: str, most: int, level: int = 3) -> list[str]:
+    """Returns a run's part of the page as HTML, with at most `most` points per line."""
+    advice = first_upper(run.advice.sentence(interval=True))
+    blocks = [_tiles(run), f'<p class="advice">{prose(advice)}.</p>']
+    warning = run.learning_rate_warning
+    if warning:
+        blocks.append(f'<p class="warning">{prose(first_upper(warning))}.</p>')
+    blocks += [figure_html(figure, f"{anchor}-{figure.name}", run.label, level) for figure in run_figures(run, most)]
+    return [*blocks, _facts(run)]
+
+
+def overview(runs: Sequence[RunData], anchors: Sequence[str]) -> str:
+    """Returns a table with a line per run, linked to its part of the page where it has one: the first runs do."""
+    lines = [
+        (f'<a href="#{anchor}">{escape(run.label)}</a>' if anchor else run.label, *final_figures(run).values())
+        for run, anchor in zip_longest(runs, anchors)
+    ]
+    return table_html("What each run came to", ("run", *final_figures(runs[0])), lines)
+
+
+def first_upper(text: str) -> str:
+    """Returns `text` with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
+def _tiles(run: RunData) -> str:
+    last, final = run.last, final_figures(run)
+    human = f"{final['human-normalised']} of a human tester" if final["human-normalised"] != numbers.NOTHING else ""
+    tiles = [
+        ("Score", final["score"], human),
+        ("Noise scale", *_value_and_interval(final["noise scale"])),
+        ("Critical batch, predicted", *_value_and_interval(final["critical batch"])),
+        ("Batch in use", final["batch in use"], "observations per optimizer step"),
+        ("Observations", numbers.short(last.get("observations")), f"in {numbers.duration(last.get('seconds'))}"),
+    ]
+    return tiles_html(tiles)
+
+
+def _value_and_interval(text: str) -> tuple[str, str]:
+    """Splits '410 (280 to 640)' into the number and what is known of it."""
+    value, bracket, interval = text.partition(" (")
+    return (
+        (value, interval.rstrip(")") + " observations")
+        if bracket
+        else (text, "observations" if text[-1:].isdigit() else "")
+    )
+
+
+def _facts(run: RunData) -> str:
+    last, about = run.last, run.about
+    facts = {
+        "game": about.get("game", run.label),
+        "protocol": _words(about.get("protocol") or _get(run.config, "env", "protocol")),
+        "seed": _get(run.config, "run", "seed"),
+        "hardware": _words(about.get("hardware")),
+        "versions": _words(about.get("versions")),
+        "started": about.get("created"),
+        "code": _words(about.get("git")),
+        "time": numbers.duration(last.get("seconds")),
+        "observations/s": numbers.count(last.get("throughput/observations_per_s")),
+        **final_figures(run),
+        "critical batch, run average": run_average(run),
+        "cost of measuring": f"{numbers.percent(last.get('noise/overhead_fraction'))} of wall-clock time",
+        "in hours": first_upper(run.advice.hours(last.get("seconds") or 0.0)),
+    }
+    return facts_html("What was run and what it came to", facts)
+
+
+def _words(value: Any) -> str:
+    """A nested value on one line: 'torch 2.13.0, ray 2.60.0'."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_words(entry)}" for name, entry in value.items() if entry not in (None, ""))
+    if isinstance(value, list | tuple):
+        return ", ".join(_words(entry) for entry in value)
+    return "" if value is None else str(value)
+
+
+def _get(tree: Mapping[str, Any], *path: str) -> Any:
+    for name in path:
+        tree = tree.get(name, {}) if isinstance(tree, Mapping) else {}
+    return None if tree == {} else tree

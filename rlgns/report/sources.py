@@ -1,0 +1,100 @@
+"""What `rlgns report` is given, read from disk: runs, folders of runs, sweeps, tables of points."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlgns.critical.points import fit_points
+from rlgns.errors import UserError
+from rlgns.folder import RunFolder, reason
+from rlgns.paper import paper_goals
+from rlgns.points import POINTS_FILE, read_points
+from rlgns.report.data import RunData
+from rlgns.report.sweep_data import SweepData, make_games
+
+PLAN_FILE = "sweep.yaml"
+
+Source = RunFolder | str | os.PathLike[str]
+"""A run; or a path: a run's folder, a folder of runs, a sweep's folder, a CSV file of points."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Content:
+    """All that a page is about."""
+
+    runs: tuple[RunData, ...] = ()
+    sweeps: tuple[SweepData, ...] = ()
+
+
+def read(sources: Sequence[Source]) -> Content:
+    """Returns what these hold. Raises UserError where one cannot be read or holds neither runs nor points."""
+    folders: list[RunFolder] = []
+    sweeps: list[SweepData] = []
+    for source in sources:
+        if isinstance(source, RunFolder):
+            folders.append(source)
+        elif Path(source).is_file():
+            sweeps.append(_table(Path(source)))
+        elif any((Path(source) / name).is_file() for name in (PLAN_FILE, POINTS_FILE)):
+            sweeps.append(_sweep(Path(source)))
+        else:
+            folders += RunFolder.find(source)
+    return Content(runs=tuple(read_runs(folders)), sweeps=tuple(sweeps))
+
+
+def read_runs(folders: Sequence[RunFolder]) -> list[RunData]:
+    """Returns these runs, each labelled by its game; by its folder too where there are several of a game."""
+    games = [str(folder.about().get("game") or folder.path.name) for folder in folders]
+    often = Counter(games)
+    return [
+        _run(folder, game if often[game] == 1 else f"{game} ({folder.path})")
+        for game, folder in zip(games, folders, strict=True)
+    ]
+
+
+def _run(folder: RunFolder, label: str) -> RunData:
+    return RunData(label=label, about=folder.about(), config=folder.config(), rows=folder.rows())
+
+
+def _table(path: Path) -> SweepData:
+    goals = fit_points(read_points(path))
+    return SweepData(label=path.stem.replace("_", " "), games=make_games(goals, {}, paper_goals()))
+
+
+def _sweep(folder: Path) -> SweepData:
+    runs = {}
+    if (folder / "runs").is_dir():
+        for path in sorted((folder / "runs").iterdir()):
+            if (path / "config.yaml").is_file():
+                runs[path.name] = _run(RunFolder(path), path.name)
+    # Before the first goal is reached there is a header at most.
+    points = read_points(folder) if _has_rows(folder / POINTS_FILE) else []
+    games = make_games(fit_points(points), runs, paper_goals())
+    return SweepData(label=folder.name, games=games, plan=_plan(folder), runs=tuple(runs.values()))
+
+
+def _has_rows(file: Path) -> bool:
+    try:
+        return len(file.read_bytes().splitlines()) > 1
+    except OSError:
+        return False
+
+
+def _plan(folder: Path) -> dict[str, Any]:
+    path = folder / PLAN_FILE
+    try:
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {reason(error)}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
+    return plan if isinstance(plan, dict) else {}

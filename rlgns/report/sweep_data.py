@@ -1,0 +1,111 @@
+"""A sweep as the report sees it: its goals' fits by game, its runs, the paper's measurements to compare with. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from envs.games import find, human_normalised
+from rlgns.critical.points import GoalFit
+from rlgns.paper import PaperGoal
+from rlgns.report.data import RunData
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GameData:
+    """One game of a sweep."""
+
+    name: str
+    """As the points have it: 'pong', or the paper's 'Space Invaders'."""
+    goals: tuple[GoalFit, ...]
+    """From easy to hard."""
+    runs: tuple[RunData, ...] = ()
+    """One per batch size and seed: the learning rate that was best at the hardest goal that it reached."""
+    paper: tuple[PaperGoal, ...] = ()
+    """From easy to hard; empty where the paper has nothing on this game."""
+
+    @property
+    def title(self) -> str:
+        """The game's name for people."""
+        return self.name.replace("_", " ").title() if self.name == self.name.lower() else self.name
+
+    @property
+    def identified(self) -> tuple[GoalFit, ...]:
+        """Goals whose critical batch is known, from easy to hard."""
+        return tuple(goal for goal in self.goals if goal.fit.identified)
+
+    def human_normalised(self, score: float) -> float | None:
+        """A score where random play is 0 and a human tester 1; None where the game is not one of Atari's."""
+        try:
+            return human_normalised(find(self.name).name, score)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepData:
+    """One sweep, or one table of points."""
+
+    label: str
+    games: tuple[GameData, ...]
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    """sweep.yaml; empty for a bare table."""
+    runs: tuple[RunData, ...] = ()
+    """Every trial in the folder."""
+
+    @property
+    def goals(self) -> list[tuple[GameData, GoalFit]]:
+        """Every goal of every game."""
+        return [(game, goal) for game in self.games for goal in game.goals]
+
+
+def make_games(
+    goals: Sequence[GoalFit], runs: Mapping[str, RunData], paper: Sequence[PaperGoal]
+) -> tuple[GameData, ...]:
+    """Returns the games of these goals, in the order in which they first come.
+
+    Args:
+        goals: Every goal's fit.
+        runs: Runs by the name that the points give them.
+        paper: The paper's measurements of any games.
+    """
+    names = list(dict.fromkeys(goal.game for goal in goals))
+    return tuple(
+        GameData(
+            name=name,
+            goals=tuple(sorted((goal for goal in goals if goal.game == name), key=lambda goal: goal.goal_score)),
+            runs=tuple(_best_runs([goal for goal in goals if goal.game == name], runs)),
+            paper=tuple(_on_game(name, paper)),
+        )
+        for name in names
+    )
+
+
+def rom_name(game: str) -> str:
+    """Returns the ROM name of a game called in any way, or the name itself where it is none of Atari's."""
+    try:
+        return find(game).name
+    except ValueError:
+        return game
+
+
+def known(value: float | None) -> float | None:
+    """Returns a finite number, or None."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _best_runs(goals: Sequence[GoalFit], runs: Mapping[str, RunData]) -> list[RunData]:
+    """Per batch size and seed the run of the hardest goal that one reached, by batch size."""
+    best: dict[tuple[float, float | None], str] = {}
+    for goal in sorted(goals, key=lambda goal: goal.goal_score):
+        for point in goal.points:
+            if point.run in runs and math.isfinite(point.optimizer_steps):
+                best[(point.batch_observations, point.seed)] = str(point.run)
+    return [runs[best[key]] for key in sorted(best, key=lambda key: (key[0], key[1] or 0))]
+
+
+def _on_game(game: str, paper: Sequence[PaperGoal]) -> list[PaperGoal]:
+    found = [entry for entry in paper if rom_name(entry.game) == rom_name(game)]
+    return sorted(found, key=lambda entry: entry.goal_score)

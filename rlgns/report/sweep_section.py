@@ -1,0 +1,226 @@
+"""The parts of the page about sweeps: planner, prediction against measurement, games, each game, its runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from rlgns import numbers
+from rlgns.critical.points import GoalFit
+from rlgns.report.agreement_figure import agreement_figure
+from rlgns.report.critical_figures import against_score
+from rlgns.report.data import RunData
+from rlgns.report.elements import figure_html, table_html
+from rlgns.report.explorer import explorer_html
+from rlgns.report.figure import Figure
+from rlgns.report.game_figures import difficulty, noise_growth
+from rlgns.report.html import Section
+from rlgns.report.pareto_figures import pareto, speed_up
+from rlgns.report.run_section import final_figures, run_blocks
+from rlgns.report.score_figures import score_figures, scores_by_game
+from rlgns.report.sweep_data import GameData, SweepData
+from rlgns.report.words import critical_batch, goal_name, noise_scale, plural
+
+SWEEP_RUNS_IN_FULL = 24
+"""Runs of a sweep that have figures of their own; the table has all of them."""
+
+PLANNER = (
+    "Drag the batch size along the front of a score and read what it takes. A batch is shared by as many machines as "
+    "it keeps busy; time is observations divided by what those machines play together."
+)
+
+
+def sweep_lede(sweeps: Sequence[SweepData]) -> str:
+    """Returns what the sweeps came to, in two sentences."""
+    goals = [goal for sweep in sweeps for _, goal in sweep.goals]
+    games = {game.name for sweep in sweeps for game in sweep.games}
+    if not goals:
+        return "No run has reached a score goal yet."
+    fits = [goal for goal in goals if goal.fit.identified]
+    text = f"{plural(len(goals), 'score goal')} in {plural(len(games), 'game')}"
+    if not fits:
+        where = "at any of them" if len(goals) > 1 else "there"
+        return f"{text}; the critical batch is not identified {where}."
+    least, most = (pick(fits, key=lambda goal: goal.fit.critical_batch) for pick in (min, max))
+    text += f", the critical batch is identified at {len(fits)} of them"
+    if len(fits) > 1:
+        text += (
+            f": from {numbers.rounded(least.fit.critical_batch)} observations ({_game(sweeps, least.game)}, score "
+            f"{goal_name(least)}) to {numbers.rounded(most.fit.critical_batch)} ({_game(sweeps, most.game)}, score "
+            f"{goal_name(most)})"
+        )
+    else:
+        text += f": {numbers.rounded(least.fit.critical_batch)} observations"
+    ratios = [goal.noise_over_critical for goal in fits if math.isfinite(goal.noise_over_critical)]
+    if ratios:
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        text += f". The noise scale is {numbers.times(mean)} the critical batch"
+        text += (
+            f" in the geometric mean, {numbers.times(min(ratios))} to {numbers.times(max(ratios))}"
+            if len(ratios) > 1
+            else ""
+        )
+    return text + "."
+
+
+def sweep_sections(sweeps: Sequence[SweepData], most: int) -> list[Section]:
+    """Returns the sections about all of these sweeps, with at most `most` points per line."""
+    sections = []
+    planner = explorer_html(sweeps)
+    if planner:
+        sections.append(Section(anchor="planner", title="Planner", blocks=[f"<p>{escape(PLANNER)}</p>", planner]))
+    together = [agreement_figure(sweeps), difficulty([game for sweep in sweeps for game in sweep.games])]
+    blocks = [_games_table(sweeps)] + [figure_html(figure, figure.name, "games") for figure in together if figure]
+    blocks += [figure_html(figure, figure.name, "games") for figure in score_figures(_scores(sweeps))]
+    sections.append(Section(anchor="games", title="All games", blocks=blocks))
+    for number, (name, game) in enumerate(_named_games(sweeps), start=1):
+        blocks = [_goals_table(game)]
+        blocks += [figure_html(f, f"game-{number}-{f.name}", name) for f in game_figures(game, most)]
+        sections.append(Section(anchor=f"game-{number}", title=name, blocks=blocks))
+    if _runs(sweeps):
+        sections.append(_run_section(sweeps, most))
+    return sections
+
+
+def sweep_figures(sweeps: Sequence[SweepData], most: int) -> dict[str, Figure]:
+    """Returns every figure of these sweeps by a name for its file."""
+    if not sweeps:
+        return {}
+    together = [agreement_figure(sweeps), difficulty([game for sweep in sweeps for game in sweep.games])]
+    found = {figure.name: figure for figure in [*together, *score_figures(_scores(sweeps))] if figure}
+    for prefix, sweep in zip(_prefixes(sweeps), sweeps, strict=True):
+        for game in sweep.games:
+            name = game.name.lower().replace(" ", "_")
+            found |= {f"{prefix}{name}-{figure.name}": figure for figure in game_figures(game, most)}
+    return found
+
+
+def game_figures(game: GameData, most: int) -> list[Figure]:
+    """Returns the figures of one game."""
+    growth = noise_growth(game, most)
+    return [pareto(game), speed_up(game), against_score(game), *([growth] if growth else [])]
+
+
+def _games_table(sweeps: Sequence[SweepData]) -> str:
+    header = (
+        "game",
+        "goals",
+        "identified",
+        "hardest goal",
+        "critical batch there",
+        "noise scale there",
+        "noise / critical",
+    )
+    rows = []
+    for number, (name, game) in enumerate(_named_games(sweeps), start=1):
+        hardest = game.identified[-1] if game.identified else game.goals[-1] if game.goals else None
+        cells = (
+            ("-", "-", "-", "-")
+            if hardest is None
+            else (
+                goal_name(hardest),
+                critical_batch(hardest),
+                noise_scale(hardest),
+                numbers.times(hardest.noise_over_critical),
+            )
+        )
+        link = f'<a href="#game-{number}">{escape(name)}</a>'
+        rows.append((link, str(len(game.goals)), str(len(game.identified)), *cells))
+    return (
+        table_html("Every game at its hardest identified goal; batches in observations", header, rows) if rows else ""
+    )
+
+
+def _goals_table(game: GameData) -> str:
+    header = (
+        "score",
+        "critical batch",
+        "fewest steps",
+        "fewest observations",
+        "noise scale",
+        "noise / critical",
+        "points",
+        "misfit",
+    )
+    rows = []
+    for goal in game.goals:
+        fit = goal.fit
+        used = (
+            f"{fit.points_used}" if fit.points_used == len(goal.points) else f"{fit.points_used} of {len(goal.points)}"
+        )
+        ends = (
+            (numbers.rounded(fit.min_steps, 3), numbers.short(goal.min_observations)) if fit.identified else ("-", "-")
+        )
+        rows.append(
+            (
+                goal_name(goal),
+                critical_batch(goal),
+                *ends,
+                noise_scale(goal),
+                numbers.times(goal.noise_over_critical),
+                used,
+                numbers.percent(fit.rms),
+            )
+        )
+    notes = "".join(f"<li>{escape(note)}</li>" for goal in game.goals for note in _notes(goal_name(goal), goal))
+    table = table_html(
+        f"{game.title}: every score goal; batches in observations, misfit: rms of ln steps", header, rows
+    )
+    return table + (f'<ul class="soft">{notes}</ul>' if notes else "")
+
+
+def _notes(name: str, goal: GoalFit) -> list[str]:
+    fit, points = goal.fit, goal.points
+    notes = [f"Score {name}: {fit.reason}."] if fit.reason else []
+    for places, one, many in (
+        (fit.failed, "never reached it", "never reached it"),
+        (fit.outliers, "is left out: much slower than the others say", "are left out: much slower than the others say"),
+    ):
+        if places:
+            batches = ", ".join(numbers.count(points[place].batch_observations) for place in places)
+            runs, verb = ("run", one) if len(places) == 1 else ("runs", many)
+            notes.append(f"Score {name}: the {runs} at batch {batches} {verb}.")
+    return notes
+
+
+def _run_section(sweeps: Sequence[SweepData], most: int) -> Section:
+    runs = _runs(sweeps)
+    lines = [(run.label, *final_figures(run).values()) for run in runs]
+    table = table_html("Every run of the sweep", ("run", *final_figures(runs[0])), lines)
+    blocks = [f"<details><summary>{plural(len(runs), 'run')} in a table</summary>{table}</details>"]
+    shown = [run for sweep in sweeps for game in sweep.games for run in game.runs]
+    if shown[:SWEEP_RUNS_IN_FULL]:
+        says = "The best learning rate of each batch size and seed, in full:"
+        left = len(shown) - SWEEP_RUNS_IN_FULL
+        says = says if left <= 0 else f"{says[:-1]} (the first {SWEEP_RUNS_IN_FULL} of {len(shown)}):"
+        blocks.append(f"<p>{says}</p>")
+    for number, run in enumerate(shown[:SWEEP_RUNS_IN_FULL], start=1):
+        parts = "\n".join(run_blocks(run, f"trial-{number}", most))
+        blocks.append(f'<details class="run"><summary>{escape(run.label)}</summary>{parts}</details>')
+    return Section(anchor="trials", title="Runs", blocks=blocks)
+
+
+def _scores(sweeps: Sequence[SweepData]) -> dict[str, list[float]]:
+    """Per game, the best run of each seed: a sweep has many runs that are worse on purpose."""
+    return scores_by_game(_runs(sweeps), best_of_seed=True)
+
+
+def _runs(sweeps: Sequence[SweepData]) -> list[RunData]:
+    return [run for sweep in sweeps for run in sweep.runs]
+
+
+def _named_games(sweeps: Sequence[SweepData]) -> list[tuple[str, GameData]]:
+    """Every game with its name, and the sweep's where there are several."""
+    several = len(sweeps) > 1
+    return [
+        (f"{game.title} ({sweep.label})" if several else game.title, game) for sweep in sweeps for game in sweep.games
+    ]
+
+
+def _prefixes(sweeps: Sequence[SweepData]) -> list[str]:
+    return [""] if len(sweeps) == 1 else [f"{number}-" for number in range(1, len(sweeps) + 1)]
+
+
+def _game(sweeps: Sequence[SweepData], name: str) -> str:
+    return next(game.title for sweep in sweeps for game in sweep.games if game.name == name)

@@ -1,0 +1,46 @@
+"""Words for what the report says: one or many, growth, an interval in observations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlgns import numbers
+from rlgns.critical.points import GoalFit
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Returns '1 goal', '3 goals'; `many` where it is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns 'a', 'a and b', 'a, b and c'."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def growth(first: float, last: float) -> str:
+    """Returns 'grows 4.1x', 'falls 2x' or 'hardly changes'."""
+    ratio = last / first
+    if 0.87 < ratio < 1.15:
+        return "hardly changes"
+    return f"grows {numbers.times(ratio)}" if ratio > 1 else f"falls {numbers.times(1 / ratio)}"
+
+
+def goal_name(goal: GoalFit) -> str:
+    """Returns the goal's score as people write it."""
+    return f"{goal.goal_score:,g}"
+
+
+def critical_batch(goal: GoalFit) -> str:
+    """Returns a goal's critical batch with its interval: '290 (180 to 460)', 'at least 900', 'not identified'."""
+    fit = goal.fit
+    text = numbers.interval(
+        fit.critical_batch if fit.identified else None, fit.critical_batch_low, fit.critical_batch_high
+    )
+    return "not identified" if text == numbers.MEASURING else text
+
+
+def noise_scale(goal: GoalFit) -> str:
+    """Returns the noise scale of a goal's runs with its interval; a dash where none was measured."""
+    text = numbers.interval(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high)
+    return numbers.NOTHING if text == numbers.MEASURING else text

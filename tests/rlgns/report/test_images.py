@@ -1,0 +1,48 @@
+"""The figures as files, and what is said where there is no browser to draw them."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from rlgns import cli
+from rlgns.errors import UserError
+from rlgns.report import write_figures
+from rlgns.report.document import figures
+from rlgns.report.sources import read
+from tests.browser import CHROMIUM
+from tests.rows import make_row, make_run
+from tests.sweep_files import make_point, write_points
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt install chromium)")
+def test_png_and_svg_of_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    points = write_points(tmp_path / "p.csv", [make_point("pong", 0, batch) for batch in (64, 256, 1024)])
+    out = tmp_path / "figures"
+    page = tmp_path / "r.html"
+    assert cli.main(["report", str(points), "--out", str(page), "--figures", str(out)]) == 0
+    names = {"agreement", "pong-pareto", "pong-against-score"}
+    assert set(figures(read([points]))) == names
+    assert {path.name for path in out.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    assert f"{out}: 6 pictures" in capsys.readouterr().out
+    for name in names:
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        text = "".join(ET.parse(out / f"{name}.svg").getroot().itertext())
+        assert "observations" in text
+
+
+def test_no_browser_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
+    folder = make_run(tmp_path / "run", [make_row(i) for i in range(1, 20)])
+    with pytest.raises(UserError, match="--figures draws with Chrome or Chromium, and none was found"):
+        write_figures([folder], tmp_path / "figures")
+    assert cli.main(["report", str(folder.path), "--figures", str(tmp_path / "figures")]) == 2
+    assert not folder.report_path.exists()
+
+
+def test_nothing_to_draw_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no figure to draw yet"):
+        write_figures([make_run(tmp_path / "run", [])], tmp_path / "figures")
+    assert not (tmp_path / "figures").exists()

@@ -1,0 +1,73 @@
+"""What the figures of one run say in words, from the numbers that they draw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rlgns.report.data import RunData
+from rlgns.report.probe_figures import layers, losses, time_ladder, views
+from rlgns.report.run_figures import critical_batch, ladder, noise_scale, run_figures, score
+from rlgns.report.run_section import run_blocks
+from tests.rows import make_null_row, make_probed_row, make_row
+
+AGENT = {"agent": {"algorithm": "ppo", "epochs": 4}}
+
+
+def probed(last: dict[str, Any] | None = None) -> RunData:
+    rows = [make_probed_row(i) if i % 4 == 0 else make_row(i) for i in range(1, 161)]
+    return RunData(label="pong", rows=[*rows, *([last] if last else [])])
+
+
+def test_the_probes_views_are_told() -> None:
+    run = probed()
+    assert [figure.name for figure in run_figures(run, 500)][4:] == [
+        "losses", "views", "layers", "design-effect", "time-ladder"
+    ]  # fmt: skip
+    by_loss, newest, by_layer, along_time = (make(run, 500) for make in (losses, views, layers, time_ladder))
+    assert by_loss and newest and by_layer and along_time
+    assert "value loss" in by_loss.sentence and "policy loss" in by_loss.sentence
+    assert "policy loss" in newest.sentence.split("fewest batches")[1]
+    assert "runs from 800 (conv1) to 4,000 (value); hidden carries 64 % of the noise" in by_layer.sentence
+    assert "1 of 4 layers is not resolved" in by_layer.sentence
+    assert "divides the noise by 2.7; independent steps would divide it by 4.0" in along_time.sentence
+    assert "would leave 73 % (60 % to 90 %)" in along_time.sentence
+
+
+def test_without_a_probe_there_are_no_views() -> None:
+    run = RunData(label="pong", rows=[make_row(i) | {"noise/design_effect": None} for i in range(1, 9)])
+    assert [figure.name for figure in run_figures(run, 500)] == ["score", "noise-scale", "critical-batch", "ladder"]
+
+
+@pytest.mark.parametrize("prefix", ["policy", "value", "preconditioned"])
+def test_views_that_only_have_a_bound(prefix: str) -> None:
+    row = make_probed_row(160) | {f"noise/{prefix}/scale": None, f"noise/{prefix}/scale_high": None}
+    row |= {f"noise/{prefix}/scale_low": 770.0}
+    figure = views(probed(row), 500)
+    assert figure is not None
+    assert "at least 770" in figure.sentence and "lower bound" in figure.sentence
+    symbols = figure.traces[-1]["marker"]["symbol"]
+    assert symbols.count("triangle-right") == 1
+
+
+def test_a_noise_scale_that_is_lost_at_the_end_is_not_quoted() -> None:
+    rows = [*(make_row(i) for i in range(1, 201)), make_null_row(201)]
+    run = RunData(label="pong", rows=rows)
+    assert "At the end the noise scale is not known" in noise_scale(run, 500).sentence
+    assert "predicted critical batch is not known" in critical_batch(run, 500).sentence
+
+
+def test_one_iteration_is_singular() -> None:
+    run = RunData(label="pong", rows=[make_row(150)])
+    assert ladder(run, 500).sentence.startswith("In the newest iteration,")
+    assert "of the full games so far is" in score(run, 500).sentence
+
+
+def test_a_learning_rate_far_from_tuned_is_a_warning() -> None:
+    rows = [make_row(i) | {"clip_fraction": 0.45, "learning_rate": 1e-2} for i in range(1, 60)]
+    blocks = run_blocks(RunData(label="pong", rows=rows, config=AGENT), "run-1", 200)
+    (warning,) = [block for block in blocks if 'class="warning"' in block]
+    assert "The learning rate looks too high" in warning and "45\u00a0%" in warning
+    fine = [make_row(i) for i in range(1, 60)]
+    assert not any('class="warning"' in b for b in run_blocks(RunData(label="x", rows=fine, config=AGENT), "r", 200))
