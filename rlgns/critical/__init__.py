@@ -1,6 +1,6 @@
 """From the noise scale to the critical batch and to advice: pure arithmetic, no Ray, no I/O."""
 
-from rlgns.critical.advice import Advice, observation_ratio, step_ratio, twice_envs
+from rlgns.critical.advice import Advice, observation_ratio, step_ratio, twice_envs, twice_steps
 from rlgns.critical.run_average import RunAverage
 
-__all__ = ["Advice", "RunAverage", "observation_ratio", "step_ratio", "twice_envs"]
+__all__ = ["Advice", "RunAverage", "observation_ratio", "step_ratio", "twice_envs", "twice_steps"]
