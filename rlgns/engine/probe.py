@@ -21,14 +21,14 @@ from rlgns.noise.moments import gram_on_device
 from rlgns.noise.parts import products_by_layer
 from rlgns.noise.views import ProbeProducts, SplitProducts, Views
 
-MOST_GROUPS = 16
-"""Groups of whole environments, at most: more hardly sharpen |G|^2, and each is a row of gradients to hold."""
+MOST_GROUPS = 8
+"""Groups of whole environments, at most: more hardly sharpen |G|^2, and passes over small parts of a group are slow."""
 
 SEGMENTS = 4
 """Parts of a rollout along time, at most: rungs at T/4, T/2 and T."""
 
-SHUFFLED_SHARE = 4
-"""One observation in so many is drawn for the split without regard to environments, enough for a trace."""
+SHUFFLED_SHARE = 8
+"""One observation in so many is drawn for the split without regard to environments: a trace needs groups, not size."""
 
 STREAM = 0x9806E
 """Sets the probe's random numbers apart from the update's."""
