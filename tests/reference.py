@@ -203,9 +203,17 @@ class SlowRecord:
             config=self.config,
         )
 
-    def gradients(self, network: torch.nn.Module, indices: np.ndarray) -> np.ndarray:
-        """[len(indices), parameters]: one autograd call for each observation."""
-        return observation_gradients(network, lambda i: self.loss(network, int(indices[i]))["total"], len(indices))
+    def gradients(self, network: torch.nn.Module, indices: np.ndarray, part: str = "total") -> np.ndarray:
+        """[len(indices), parameters], of the loss or a part of it: one autograd call for each observation."""
+        return observation_gradients(network, lambda i: self.loss(network, int(indices[i]))[part], len(indices))
+
+
+def slow_second_moments(gradients: list[np.ndarray], decay: float) -> np.ndarray:
+    """[parameters] running mean of squares of the gradients [parameters], each weight written out; starts at zero."""
+    total = np.zeros_like(gradients[0])
+    for age, gradient in enumerate(reversed(gradients)):
+        total = total + (1 - decay) * decay**age * gradient**2
+    return total
 
 
 def slow_update(

@@ -18,8 +18,8 @@ class _Spent:
     """All iterations together."""
     overhead_s: float = 0.0
     """Of which probes and other measuring."""
-    probe_s: float = 0.0
-    """Smoothed cost of a probe."""
+    probe_iterations: float = 0.0
+    """Smoothed cost of a probe in lengths of an iteration, so that a machine that slows down changes nothing."""
     iteration_s: float = 0.0
     """Smoothed length of an iteration without a probe."""
     measure_s: float = 0.0
@@ -58,7 +58,11 @@ class ProbeBudget:
         left = f * spent.iteration_s - spent.measure_s
         if not spent.probes or left <= 0:
             return None
-        return max(1, math.ceil(spent.probe_s * (1 - f) / left))
+        return max(1, math.ceil(self._probe_s * (1 - f) / left))
+
+    @property
+    def _probe_s(self) -> float:
+        return self._spent.probe_iterations * self._spent.iteration_s
 
     @property
     def overhead_fraction(self) -> float:
@@ -72,8 +76,8 @@ class ProbeBudget:
         if not spent.probes:
             return self._fraction > 0 and spent.iterations >= 1
         every = self.every
-        after_s = spent.elapsed_s + spent.iteration_s + spent.probe_s
-        affordable = spent.overhead_s + spent.measure_s + spent.probe_s <= self._fraction * after_s
+        after_s = spent.elapsed_s + spent.iteration_s + self._probe_s
+        affordable = spent.overhead_s + spent.measure_s + self._probe_s <= self._fraction * after_s
         return every is not None and spent.since >= every and affordable
 
     def iteration(self, *, seconds: float, measure_s: float, probe_s: float | None) -> None:
@@ -88,7 +92,8 @@ class ProbeBudget:
         spent.iterations += 1
         spent.since += 1
         if probe_s is not None:
-            spent.probe_s = _smoothed(spent.probe_s, probe_s, first=not spent.probes)
+            cost = probe_s / spent.iteration_s if spent.iteration_s > 0 else 0.0
+            spent.probe_iterations = _smoothed(spent.probe_iterations, cost, first=not spent.probes)
             spent.probes += 1
             spent.since = 1
 
