@@ -17,9 +17,13 @@ from agents.rollout import Rollout
 def observation_gradients(model: torch.nn.Module, losses: Callable[[int], torch.Tensor], count: int) -> np.ndarray:
     """[observations, parameters] float64: one autograd.grad call for the loss of each observation."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    rows = []
+    rows: list[np.ndarray] = []
     for i in range(count):
-        gradients = torch.autograd.grad(losses(i), parameters, allow_unused=True)
+        loss = losses(i)
+        if not loss.requires_grad:  # PPO's clip: this observation pulls at nothing
+            rows.append(np.zeros(sum(p.numel() for p in parameters)))
+            continue
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         flat = [
             (torch.zeros_like(p) if g is None else g).double().flatten()
             for p, g in zip(parameters, gradients, strict=True)
