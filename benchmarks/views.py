@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ def measure(policy: Policy, rollouts: int, epochs: int) -> tuple[Probe, RideAlon
         policy.game, run, network, team=team, worker_index=WORKER, iteration=policy.iteration, precision=precision
     )
     spent = dict.fromkeys(("play", "learn", "probe"), 0.0)
-    for rollout in range(rollouts):
+    for rollout in _until_interrupted(rollouts):
         began = time.process_time()
         played = collectors.play(iteration=rollout, weights_version=0)
         middle = time.process_time()
@@ -76,11 +78,23 @@ def measure(policy: Policy, rollouts: int, epochs: int) -> tuple[Probe, RideAlon
         spent["play"] += middle - began
         spent["probe"] += probe.seconds
         spent["learn"] += time.process_time() - middle - probe.seconds
-        sys.stderr.write(f"\r{rollout + 1} of {rollouts} rollouts ")
-        sys.stderr.flush()
     collectors.close()
     team.close()
     return probe, ride_along, spent
+
+
+def _until_interrupted(rollouts: int) -> Iterator[int]:
+    """Counts on standard error; after Ctrl-C the rollout under way is the last."""
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    for rollout in range(rollouts):
+        if asked:
+            break
+        sys.stderr.write(f"\r{rollout + 1} of {rollouts} rollouts ")
+        sys.stderr.flush()
+        yield rollout
+    sys.stderr.write("\n")
+    signal.signal(signal.SIGINT, before)
 
 
 def table(policy: Policy, row: dict[str, Any], ride_along: RideAlong) -> str:
