@@ -13,7 +13,7 @@ from rlgns.noise.blocks import BlockSums
 from rlgns.noise.design_effect import design_effect
 from rlgns.noise.gradient_size import GradientSize
 from rlgns.noise.moments import Moments, moments_from_gram
-from rlgns.noise.noise_dimension import covariance_sq_trace, noise_dimension, updates_to_resolve
+from rlgns.noise.noise_dimension import covariance_traces, noise_dimension, updates_to_resolve
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
 
 SIZE_BATCHES = 4
@@ -31,7 +31,7 @@ class ViewEstimate:
     """Smoothed, with its interval."""
 
     dimension: float
-    """Noise dimension tr(Sigma)^2 / tr(Sigma^2), both averaged; needs four groups."""
+    """Noise dimension tr(Sigma)^2 / tr(Sigma^2), each unbiased and averaged, at least 1; needs four groups."""
 
     design_effect: float
     """Correlated observations of one environment that are worth one independent observation."""
@@ -54,7 +54,7 @@ class View:
         """Starts empty; arguments as in NoiseScaleTracker."""
         self._size = GradientSize(SIZE_BATCHES)
         self._tracker = NoiseScaleTracker(horizon_observations, level)
-        self._spread = BlockSums(horizon_observations)  # tr(Sigma), tr(Sigma^2), trace of shuffled observations, n
+        self._spread = BlockSums(horizon_observations)  # as in `update`
         self._latest: Moments | None = None
 
     @property
@@ -88,19 +88,21 @@ class View:
         self._tracker.update(relative)
         if size is None or not relative.is_finite:
             return
-        sq_trace = covariance_sq_trace(products, observations_per_group) if len(products) >= 4 else math.nan
+        traces = (math.nan, math.nan)  # tr(Sigma)^2, tr(Sigma^2)
+        if len(products) >= 4:
+            traces = covariance_traces(products, observations_per_group)
         trace_shuffled = math.nan if shuffled is None else moments_from_gram(shuffled, shuffled_per_group).trace
         n = moments.observations
-        spread = np.array([relative.trace, sq_trace / size**2, trace_shuffled / size, n])
-        self._spread.update(spread, n)
+        squares = [value / size**2 for value in traces]
+        self._spread.update(np.array([relative.trace, *squares, trace_shuffled / size, n]), n)
 
     def estimate(self) -> ViewEstimate:
         """What is known by now."""
         dimension = effect = math.nan
         mean = self._spread.mean()
         if mean is not None:
-            trace, sq_trace, trace_shuffled, observations = (float(value) for value in mean)
-            dimension = noise_dimension(trace, sq_trace)
+            trace, trace_sq, sq_trace, trace_shuffled, observations = (float(value) for value in mean)
+            dimension = noise_dimension(math.sqrt(trace_sq), sq_trace)
             effect = design_effect(trace, trace_shuffled, observations).design_effect
         return ViewEstimate(
             latest=self._latest, estimate=self._tracker.estimate(), dimension=dimension, design_effect=effect
