@@ -21,7 +21,7 @@ class Minibatch(NamedTuple):
 
 
 class LossParts(NamedTuple):
-    """The loss that is minimised and its parts, scalars (means over the batch)."""
+    """The loss that is minimised and its parts, scalars (means over the batch); the first four are differentiable."""
 
     total: Tensor
     policy: Tensor
@@ -69,4 +69,4 @@ def actor_critic_loss(logits: Tensor, values: Tensor, batch: Minibatch, config: 
     with torch.no_grad():
         approx_kl = ((ratio - 1) - log_ratio).mean()
         clip_fraction = ((ratio - 1).abs() > config.clip).to(ratio.dtype).mean()
-    return LossParts(total, policy.detach(), value.detach(), entropy.detach(), approx_kl, clip_fraction)
+    return LossParts(total, policy, value, entropy, approx_kl, clip_fraction)

@@ -42,6 +42,13 @@ class ActorCritic(nn.Module):
         _orthogonal(self.policy_head, 0.01)
         _orthogonal(self.value_head, 1.0)
 
+    def layers(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by layer, in the order of `parameters()`: conv1, conv2, ..., hidden, policy_head, value_head."""
+        convolutions = [layer for layer in self.body if isinstance(layer, nn.Conv2d)]
+        named: dict[str, nn.Module] = {f"conv{number}": layer for number, layer in enumerate(convolutions, start=1)}
+        named |= {"hidden": self.body[-2], "policy_head": self.policy_head, "value_head": self.value_head}
+        return {name: list(layer.parameters()) for name, layer in named.items()}
+
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluates the policy and the value.
 

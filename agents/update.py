@@ -12,6 +12,7 @@ from torch import Tensor
 from agents.batches import Indices, environment_batches, shuffle_groups, shuffled_batches
 from agents.config import AgentConfig
 from agents.flat import FlatGradients, clip_, equal_parts
+from agents.fresh import FreshObservations, OnFresh
 from agents.gae import advantages_and_returns
 from agents.loss import Minibatch, actor_critic_loss
 from agents.network import ActorCritic
@@ -71,7 +72,7 @@ class Updater:
             team: Threads that share each batch's work; None: the caller's alone.
         """
         self._config, self._precision, self._on_groups = config, precision, on_groups
-        self._groups = groups
+        self._network, self._groups = network, groups
         self._team = team or Team(1)
         parameters = list(network.parameters())
         self._device = parameters[0].device
@@ -79,7 +80,13 @@ class Updater:
         self.optimizer = make_optimizer(parameters, config)
 
     def update(
-        self, rollouts: Sequence[Rollout], *, learning_rate: float, seed: Sequence[int], split_shuffled: bool = False
+        self,
+        rollouts: Sequence[Rollout],
+        *,
+        learning_rate: float,
+        seed: Sequence[int],
+        split_shuffled: bool = False,
+        on_fresh: OnFresh | None = None,
     ) -> UpdateStats:
         """Runs all epochs over one iteration's rollouts.
 
@@ -92,6 +99,7 @@ class Updater:
             learning_rate: Step size of every step of this iteration.
             seed: Integers that determine the batches.
             split_shuffled: The first batch is split by shuffled observations instead of environments.
+            on_fresh: Called once before the first step, with all observations of this iteration; changes nothing.
 
         Returns:
             Statistics of the iteration.
@@ -101,6 +109,18 @@ class Updater:
             group["lr"] = learning_rate
         stacks = FrameStacks(rollouts, self._device)
         data, explained_variance = self._prepare(rollouts)
+        if on_fresh is not None:
+            on_fresh(
+                FreshObservations(
+                    self._network,
+                    self.optimizer,
+                    config,
+                    stacks=stacks,
+                    data=data,
+                    precision=self._precision,
+                    team=self._team,
+                )
+            )
         rng = np.random.default_rng(list(seed))
         totals = torch.zeros(6, device=self._device)
         steps = 0
@@ -185,7 +205,7 @@ class Updater:
             logits, values = network(observations)
         loss = actor_critic_loss(logits, values, Minibatch(*(column[where] for column in data)), self._config)
         loss.total.backward()
-        return torch.stack(loss[1:])
+        return torch.stack(loss[1:]).detach()
 
 
 def prepare(rollouts: Sequence[Rollout], config: AgentConfig, device: torch.device) -> tuple[Minibatch, float]:

@@ -21,6 +21,7 @@ from rlgns.engine.trials import Outcome, run_trials
 from rlgns.errors import UserError
 from rlgns.folder import RunFolder
 from rlgns.monitor.listener import Listener, Listeners, RunStart
+from rlgns.monitor.probe_notice import ProbeNotice
 from rlgns.monitor.terminal import make_terminal
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import summary, write_report
@@ -112,7 +113,8 @@ def describe(config: Config, game: str) -> dict[str, Any]:
 def _session(starts: list[RunStart], out: Path) -> int:
     config = starts[0].config
     terminal = make_terminal(config)
-    listener = Listeners([terminal, WandbLogger(config.wandb, terminal.message)])
+    notice = ProbeNotice(config, terminal.message)
+    listener = Listeners([terminal, notice, WandbLogger(config.wandb, terminal.message)])
     listener.message(f"{PROTOCOLS[config.env.protocol].describe()}")
     listener.start(starts)
     outcome = Outcome(faults={"": "ended by an error"})

@@ -20,9 +20,13 @@ from agents.rollout import Rollout
 def observation_gradients(model: torch.nn.Module, losses: Callable[[int], torch.Tensor], count: int) -> np.ndarray:
     """[observations, parameters] float64: one autograd.grad call for the loss of each observation."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    rows = []
+    rows: list[np.ndarray] = []
     for i in range(count):
-        gradients = torch.autograd.grad(losses(i), parameters, allow_unused=True)
+        loss = losses(i)
+        if not loss.requires_grad:  # PPO's clip: this observation pulls at nothing
+            rows.append(np.zeros(sum(p.numel() for p in parameters)))
+            continue
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         flat = [
             (torch.zeros_like(p) if g is None else g).double().flatten()
             for p, g in zip(parameters, gradients, strict=True)
@@ -300,9 +304,17 @@ class SlowRecord:
             config=self.config,
         )
 
-    def gradients(self, network: torch.nn.Module, indices: np.ndarray) -> np.ndarray:
-        """[len(indices), parameters]: one autograd call for each observation."""
-        return observation_gradients(network, lambda i: self.loss(network, int(indices[i]))["total"], len(indices))
+    def gradients(self, network: torch.nn.Module, indices: np.ndarray, part: str = "total") -> np.ndarray:
+        """[len(indices), parameters], of the loss or a part of it: one autograd call for each observation."""
+        return observation_gradients(network, lambda i: self.loss(network, int(indices[i]))[part], len(indices))
+
+
+def slow_second_moments(gradients: list[np.ndarray], decay: float) -> np.ndarray:
+    """[parameters] running mean of squares of the gradients [parameters], each weight written out; starts at zero."""
+    total = np.zeros_like(gradients[0])
+    for age, gradient in enumerate(reversed(gradients)):
+        total = total + (1 - decay) * decay**age * gradient**2
+    return total
 
 
 def slow_update(

@@ -1,6 +1,6 @@
 """From the noise scale to the critical batch and to advice: pure arithmetic, no Ray, no I/O."""
 
-from rlgns.critical.advice import Advice, observation_ratio, step_ratio, twice_envs
+from rlgns.critical.advice import Advice, observation_ratio, step_ratio, twice_envs, twice_steps
 from rlgns.critical.learning_rate import learning_rate_warning
 from rlgns.critical.pareto import ParetoFit, fit_pareto
 from rlgns.critical.run_average import RunAverage
@@ -14,4 +14,5 @@ __all__ = [
     "observation_ratio",
     "step_ratio",
     "twice_envs",
+    "twice_steps",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -11,25 +12,29 @@ UNKNOWN = "not enough measurements yet"
 """The advice before anything is known of the critical batch."""
 
 
-def step_ratio(critical_batch: float, batch: float, factor: float = 2.0) -> float:
+def step_ratio(critical_batch: float, batch: float, factor: float = 2.0, *, noise: float | None = None) -> float:
     r"""Optimizer steps to the same result at `factor` times the batch, relative to those at `batch`.
 
-        S(B) = S_min (1 + B_crit / B),   S(f B) / S(B) = (f B + B_crit) / (f (B + B_crit))
+        S(B) = S_min (1 + B_crit / B),   S(f B) / S(B) = (B + r B_crit) / (B + B_crit)
 
-    Falls from 1 at B_crit = 0 (all noise is averaged out already) to 1/f at infinity (steps are traded one for one).
+    r is what the larger batch leaves of the noise: 1/f where the added observations are as good as those of more
+    environments. Falls from 1 at B_crit = 0 (all noise is averaged out already) to r at infinity (at r = 1/f, steps are
+    traded one for one).
 
     Args:
         critical_batch: B_crit in observations, from 0 to infinity.
         batch: B in observations, positive.
         factor: f, positive.
+        noise: r, not negative; None: 1/f.
 
     McCandlish et al. 2018, "An Empirical Model of Large-Batch Training", arXiv:1812.06162, eq. 2.11.
     """
     if not (critical_batch >= 0 and batch > 0 and factor > 0):
         raise ValueError(f"need critical_batch >= 0, batch > 0, factor > 0; got {critical_batch}, {batch}, {factor}")
+    left = 1 / factor if noise is None else noise
     if math.isinf(critical_batch):
-        return 1 / factor
-    return (factor * batch + critical_batch) / (factor * (batch + critical_batch))
+        return left
+    return (batch + left * critical_batch) / (batch + critical_batch)
 
 
 def observation_ratio(critical_batch: float, batch: float, factor: float = 2.0) -> float:
@@ -44,13 +49,15 @@ def observation_ratio(critical_batch: float, batch: float, factor: float = 2.0) 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Advice:
-    """What `factor` times the environments would buy, each ratio as an interval; None where unknown.
+    """What `factor` times the environments (or rollout steps) would buy, as intervals; None where unknown.
 
     Both ratios fall as the critical batch grows, so a lower bound on it bounds both from above. At an equal number of
     minibatches and equal rollout length, `factor` times the environments is `factor` times the batch.
     """
 
     factor: float = 2.0
+    what: str = "the environments"
+    """Of which there are to be more."""
     step_ratio: float | None = None
     """S(f B) / S(B) at the best estimate; None where the critical batch is only bounded or unknown."""
     step_ratio_low: float | None = None
@@ -77,7 +84,7 @@ class Advice:
         """Returns one line for people; with the intervals in brackets if asked."""
         if self.step_ratio_high is None:
             return UNKNOWN
-        head = f"{'twice' if self.factor == 2 else f'{self.factor:g} times'} the environments:"
+        head = f"{'twice' if self.factor == 2 else f'{self.factor:g} times'} {self.what}:"
         fewest, most = times(1 / self.step_ratio_high), times(self.factor * self.step_ratio_high)
         if self.step_ratio is None or self.step_ratio_low is None:
             return f"{head} at least {fewest} fewer steps for at most {most} the observations"
@@ -116,16 +123,45 @@ def twice_envs(
         batch: Observations per optimizer step now.
         factor: How many times the environments.
     """
+    return _advice(low, mid, high, batch, Advice(factor=factor), 1 / factor)
+
+
+def twice_steps(
+    low: float | None, mid: float | None, high: float | None, batch: float, *, noise: float | None
+) -> Advice:
+    """Returns what twice the steps of every rollout would buy, at an equal number of minibatches.
+
+    Args:
+        low: As in `twice_envs`, as are mid, high and batch.
+        mid: Best estimate of the critical batch.
+        high: Upper end.
+        batch: Observations per optimizer step now.
+        noise: What twice the steps leave of a batch's noise (`TimeLadder.twice_steps_noise`); None or NaN: unknown. The
+            model has it between 1/2 and 1, and so it is taken.
+    """
+    nothing = Advice(what="the rollout steps")
+    if noise is None or math.isnan(noise):
+        return nothing
+    return _advice(low, mid, high, batch, nothing, min(max(noise, 0.5), 1.0))
+
+
+def _advice(
+    low: float | None, mid: float | None, high: float | None, batch: float, nothing: Advice, noise: float
+) -> Advice:
     lower = None if low is None or math.isnan(low) else max(0.0, low)
     upper = high if high is not None and math.isfinite(high) else None
     middle = mid if mid is not None and math.isfinite(mid) and mid >= 0 else None
     if lower is None or (upper is None and lower == 0) or (upper is not None and upper < lower):
-        return Advice(factor=factor)
+        return nothing
+
+    def ratio(critical_batch: float) -> float:
+        return step_ratio(critical_batch, batch, nothing.factor, noise=noise)
+
     if upper is None or middle is None:
-        return Advice(factor=factor, step_ratio_high=step_ratio(lower, batch, factor))
-    return Advice(
-        factor=factor,
-        step_ratio=step_ratio(min(max(middle, lower), upper), batch, factor),
-        step_ratio_low=step_ratio(upper, batch, factor),
-        step_ratio_high=step_ratio(lower, batch, factor),
+        return dataclasses.replace(nothing, step_ratio_high=ratio(lower))
+    return dataclasses.replace(
+        nothing,
+        step_ratio=ratio(min(max(middle, lower), upper)),
+        step_ratio_low=ratio(upper),
+        step_ratio_high=ratio(lower),
     )

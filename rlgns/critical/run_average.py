@@ -14,7 +14,8 @@ class RunAverage:
 
         S_min = sum_t w_t,   E_min = sum_t w_t N_t,   w_t = 1 / (1 + N_t / B_t),   average = E_min / S_min
 
-    Steps without a noise scale (None, NaN, infinite, not positive) are left out of both sums.
+    Steps without a noise scale (None, NaN, infinite, not positive) are left out of both sums. The average grows with
+    every N_t, so the averages of the lower and of the upper ends of its intervals enclose it wherever those hold.
 
     McCandlish et al. 2018, arXiv:1812.06162, appendix D (eq. D.1).
     """
@@ -24,13 +25,19 @@ class RunAverage:
         """S_min over the counted steps, optimizer steps."""
         self.min_observations = 0.0
         """E_min over the counted steps, observations."""
+        self.steps = 0.0
+        """Optimizer steps so far, counted or not."""
+        self.counted_steps = 0.0
+        """Of which had a noise scale."""
 
     def update(self, noise_scale: float | None, batch: float, steps: float) -> None:
         """Adds `steps` optimizer steps taken at `batch` observations while the noise scale was `noise_scale`."""
         if not (batch > 0 and steps >= 0):
             raise ValueError(f"need batch > 0 and steps >= 0; got {batch} and {steps}")
+        self.steps += steps
         if noise_scale is None or not math.isfinite(noise_scale) or noise_scale <= 0:
             return
+        self.counted_steps += steps
         weight = steps / (1 + noise_scale / batch)
         self.min_steps += weight
         self.min_observations += weight * noise_scale
@@ -40,11 +47,22 @@ class RunAverage:
         """The average in observations; NaN before the first step that counts."""
         return self.min_observations / self.min_steps if self.min_steps > 0 else math.nan
 
+    @property
+    def share(self) -> float:
+        """Share of the steps that counts; NaN before the first step."""
+        return self.counted_steps / self.steps if self.steps > 0 else math.nan
+
     def state_dict(self) -> dict[str, float]:
-        """Returns the two sums."""
-        return {"min_steps": self.min_steps, "min_observations": self.min_observations}
+        """Returns all sums."""
+        return {
+            "min_steps": self.min_steps,
+            "min_observations": self.min_observations,
+            "steps": self.steps,
+            "counted_steps": self.counted_steps,
+        }
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Puts back what `state_dict` returned."""
         self.min_steps = float(state["min_steps"])
         self.min_observations = float(state["min_observations"])
+        self.steps, self.counted_steps = float(state["steps"]), float(state["counted_steps"])

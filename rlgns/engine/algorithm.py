@@ -80,7 +80,12 @@ class AtariPPO(Algorithm):
         sampled_s = time.perf_counter() - began
         outcome = self.learner_group.update(
             training_data=TrainingData(batch_refs=played),
-            timesteps={"iteration": self._iterations_done, "observations": self._observations, "version": version},
+            timesteps={
+                "iteration": self._iterations_done,
+                "observations": self._observations,
+                "version": version,
+                "sample_s": sampled_s,
+            },
             defer_solve_refs_to_learner=True,
         )[0]
         self._scores.extend(episode.score for episode in outcome["episodes"])

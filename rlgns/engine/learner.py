@@ -17,6 +17,7 @@ from rlgns.engine.collect import Played
 from rlgns.engine.config import AtariPPOConfig
 from rlgns.engine.measure import RideAlong
 from rlgns.engine.module import AtariModule
+from rlgns.engine.probe import Probe
 
 
 class AtariLearner(TorchLearner):
@@ -40,6 +41,7 @@ class AtariLearner(TorchLearner):
         self._measure = RideAlong(
             run.noise, batch_observations=run.batch_observations, minibatches=run.agent.minibatches
         )
+        self._probe = Probe(run, self.network)
         self.team = Team(self.config.learner_threads)
         self._updater = Updater(
             self.network,
@@ -64,7 +66,8 @@ class AtariLearner(TorchLearner):
 
         Args:
             training_data: `batch_refs` holds one `Played` (or a reference to one) per runner.
-            timesteps: iteration, observations (before this iteration) and version of the weights that were to be used.
+            timesteps: iteration, observations (before this iteration), version of the weights that were to be used, and
+                sample_s, the seconds that playing took.
             **kwargs: What RLlib's LearnerGroup passes and nothing here needs.
 
         Returns:
@@ -85,13 +88,17 @@ class AtariLearner(TorchLearner):
         learning_rate = run.agent.learning_rate
         if run.agent.anneal:
             learning_rate = annealed(learning_rate, observations=observations, total_observations=run.run.observations)
+        seed = (run.run.seed, iteration)
         stats = self._updater.update(
             [rollout for part in played for rollout in part.rollouts],
             learning_rate=learning_rate,
-            seed=(run.run.seed, iteration),
+            seed=seed,
             split_shuffled=self._measure.split_shuffled(iteration),
+            on_fresh=(lambda fresh: self._probe.measure(fresh, seed)) if self._probe.due() else None,
         )
-        measure_s = self._measure.measure_s
+        measure_s, probe_s = self._measure.measure_s, self._probe.seconds
+        learn_s = time.perf_counter() - began
+        self._probe.end_iteration(seconds=timesteps["sample_s"] + learn_s, measure_s=measure_s)
         row = {
             "learning_rate": learning_rate,
             "optimizer_steps": stats.optimizer_steps,
@@ -103,12 +110,13 @@ class AtariLearner(TorchLearner):
             "explained_variance": stats.explained_variance,
             "grad_norm": stats.grad_norm,
             **self._measure.report(optimizer_steps=stats.optimizer_steps),
+            **self._probe.report(),
         }
         return {
             "row": row,
             "episodes": [episode for part in played for episode in part.episodes],
             "learn_s": time.perf_counter() - began,
-            "measure_s": measure_s,
+            "measure_s": measure_s + probe_s,
         }
 
     def training_state(self) -> dict[str, Any]:
@@ -117,6 +125,7 @@ class AtariLearner(TorchLearner):
             "network": self.network.state_dict(),
             "optimizer": self._updater.optimizer.state_dict(),
             "noise": self._measure.state_dict(),
+            "probe": self._probe.state_dict(),
         }
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
@@ -124,6 +133,8 @@ class AtariLearner(TorchLearner):
         self.network.load_state_dict(state["network"])
         self._updater.optimizer.load_state_dict(state["optimizer"])
         self._measure.load_state_dict(state["noise"])
+        if "probe" in state:  # checkpoints of before the probe have none
+            self._probe.load_state_dict(state["probe"])
 
     def _get_optimizer_state(self) -> dict[str, Any]:
         return self._updater.optimizer.state_dict()

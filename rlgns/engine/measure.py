@@ -21,6 +21,9 @@ from rlgns.noise import (
 )
 from rlgns.noise.config import NoiseConfig
 
+TINY = 1e-9
+"""Observations: stands for a lower end of zero, which counts as a noise scale here."""
+
 
 @final
 class RideAlong:
@@ -36,7 +39,7 @@ class RideAlong:
         self._design_effect = DesignEffectTracker(
             horizon, horizon and horizon / max(1, config.shuffled_every * minibatches)
         )
-        self._run_average = RunAverage()
+        self._run_averages = {end: RunAverage() for end in ("", "_low", "_high")}
         self._fresh: list[Moments] = []
         self.measure_s = 0.0
 
@@ -71,8 +74,9 @@ class RideAlong:
     def report(self, *, optimizer_steps: int) -> dict[str, Any]:
         """Ends an iteration: returns its entries of the metrics row and forgets what was fresh."""
         estimate = self._tracker.estimate()
-        if estimate.resolved:
-            self._run_average.update(estimate.noise_scale, self._batch_observations, optimizer_steps)
+        ends = {"": estimate.noise_scale, "_low": max(estimate.low, TINY), "_high": estimate.high}
+        for end, average in self._run_averages.items():
+            average.update(ends[end] if estimate.resolved else None, self._batch_observations, optimizer_steps)
         fresh = mean_moments(self._fresh) if self._fresh else None
         self._fresh = []
         self.measure_s = 0.0
@@ -93,7 +97,8 @@ class RideAlong:
                 }
                 for rung in estimate.ladder
             ],
-            "critical_batch/run_average": self._run_average.value,
+            **{f"critical_batch/run_average{end}": average.value for end, average in self._run_averages.items()},
+            "critical_batch/run_average_share": self._run_averages[""].share,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -102,7 +107,7 @@ class RideAlong:
             "size": self._size.state_dict(),
             "tracker": self._tracker.state_dict(),
             "design_effect": self._design_effect.state_dict(),
-            "run_average": self._run_average.state_dict(),
+            "run_average": {end: average.state_dict() for end, average in self._run_averages.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -110,4 +115,6 @@ class RideAlong:
         self._size.load_state_dict(state["size"])
         self._tracker.load_state_dict(state["tracker"])
         self._design_effect.load_state_dict(state["design_effect"])
-        self._run_average.load_state_dict(state["run_average"])
+        if "" in state["run_average"]:  # checkpoints of before its ends were averaged too start it anew
+            for end, average in self._run_averages.items():
+                average.load_state_dict(state["run_average"][end])

@@ -8,7 +8,7 @@ from typing import Any
 
 from envs.games import human_normalised
 from rlgns.config.schema import Config
-from rlgns.critical.advice import twice_envs
+from rlgns.critical.advice import twice_envs, twice_steps
 from rlgns.folder import plain
 
 
@@ -40,7 +40,7 @@ def make_row(
         iteration_s: Of this iteration, as are sample_s, learn_s (with measuring) and measure_s.
         sample_s: Playing.
         learn_s: Learning.
-        measure_s: The measurement's own arithmetic, within learning.
+        measure_s: The measurement's own arithmetic and the probe, within learning.
         scores: The last full games' scores, at most 100.
         episodes: Full games ended so far.
         learner: The learner's entries.
@@ -49,6 +49,13 @@ def make_row(
     scale, low, high = learner["noise/scale"], learner["noise/scale_low"], learner["noise/scale_high"]
     predicted = scale if learner["noise/resolved"] else None
     advice = twice_envs(low, predicted, high, run.batch_observations)
+    along_time = {}
+    if "noise/twice_steps_noise" in learner:
+        longer = twice_steps(low, predicted, high, run.batch_observations, noise=learner["noise/twice_steps_noise"])
+        along_time = {
+            "advice/twice_steps_step_ratio": longer.step_ratio,
+            "advice/twice_steps_observation_ratio": longer.observation_ratio,
+        }
     row = {
         "game": game,
         "iteration": iteration,
@@ -69,6 +76,7 @@ def make_row(
         "critical_batch/high": high,
         "advice/twice_envs_step_ratio": advice.step_ratio,
         "advice/twice_envs_observation_ratio": advice.observation_ratio,
+        **along_time,
         **learner,
         "optimizer_steps": optimizer_steps,
     }

@@ -29,6 +29,9 @@ def _part(part: str) -> tuple[Key, ...]:
         Key(f"noise/{part}/scale_low", float, "observations", nullable=True, optional=True),
         Key(f"noise/{part}/scale_high", float, "observations", nullable=True, optional=True),
         Key(f"noise/{part}/resolved", bool, "yes or no", optional=True),
+        Key(f"noise/{part}/dimension", float, "directions", nullable=True, optional=True),
+        Key(f"noise/{part}/design_effect", float, "ratio", nullable=True, optional=True),
+        Key(f"noise/{part}/updates_to_resolve", float, "optimizer steps", nullable=True, optional=True),
     )
 
 
@@ -67,15 +70,35 @@ KEYS: tuple[Key, ...] = (
     Key("noise/design_effect", float, "ratio", nullable=True),
     Key("noise/ladder", list, "observations, squared norm"),
     Key("noise/shuffled_trace", float, "squared norm", nullable=True, optional=True),
+    Key("noise/probe_every_iterations", int, "iterations", nullable=True, optional=True),
+    Key("noise/probe_s", float, "seconds", optional=True),
+    Key("noise/probes", int, "probes", optional=True),
+    Key("noise/probes_skipped", int, "probes", optional=True),
+    Key("noise/time_ladder", list, "steps, squared norm", optional=True),
+    Key("noise/twice_steps_noise", float, "ratio", nullable=True, optional=True),
+    Key("noise/twice_steps_noise_low", float, "ratio", nullable=True, optional=True),
+    Key("noise/twice_steps_noise_high", float, "ratio", nullable=True, optional=True),
+    *_part("joint"),
     *_part("policy"),
     *_part("value"),
+    *_part("entropy"),
+    *_part("preconditioned"),
+    *_part("trunk"),
+    *_part("heads"),
+    Key("noise/resolves_first", str, "name of a view", nullable=True, optional=True),
+    Key("noise/cross_terms", list, "squared norm", optional=True),
     Key("noise/layers", list, "squared norm, observations", optional=True),
     Key("critical_batch/predicted", float, "observations", nullable=True),
     Key("critical_batch/low", float, "observations", nullable=True),
     Key("critical_batch/high", float, "observations", nullable=True),
     Key("critical_batch/run_average", float, "observations", nullable=True),
+    Key("critical_batch/run_average_low", float, "observations", nullable=True, optional=True),
+    Key("critical_batch/run_average_high", float, "observations", nullable=True, optional=True),
+    Key("critical_batch/run_average_share", float, "fraction", nullable=True, optional=True),
     Key("advice/twice_envs_step_ratio", float, "ratio", nullable=True),
     Key("advice/twice_envs_observation_ratio", float, "ratio", nullable=True),
+    Key("advice/twice_steps_step_ratio", float, "ratio", nullable=True, optional=True),
+    Key("advice/twice_steps_observation_ratio", float, "ratio", nullable=True, optional=True),
 )
 """Every key, in the order in which the page lists them."""
 
@@ -84,8 +107,12 @@ BY_NAME: dict[str, Key] = {key.name: key for key in KEYS}
 REQUIRED: tuple[str, ...] = tuple(key.name for key in KEYS if not key.optional)
 """Keys that every row has."""
 
-_RUNG = {"batch_observations", "grad_sq_norm"}
-_LAYER = {"layer", "grad_sq", "trace", "scale"}
+_ENTRIES = {
+    "noise/ladder": {"batch_observations", "grad_sq_norm"},
+    "noise/layers": {"layer", "grad_sq", "trace", "scale"},
+    "noise/time_ladder": {"steps", "trace"},
+    "noise/cross_terms": {"losses", "grad_sq", "trace"},
+}
 
 
 def check_row(row: Mapping[str, Any]) -> None:
@@ -96,7 +123,7 @@ def check_row(row: Mapping[str, Any]) -> None:
     assert not missing, f"missing keys {missing}"
     wrong = [f"{name} = {value!r}" for name, value in row.items() if not _fits(BY_NAME[name], value)]
     assert not wrong, f"values of the wrong type: {', '.join(wrong)}"
-    for name, fields in (("noise/ladder", _RUNG), ("noise/layers", _LAYER)):
+    for name, fields in _ENTRIES.items():
         strange = [entry for entry in row.get(name, ()) if set(entry) != fields]
         assert not strange, f"{name} needs entries of {sorted(fields)}, got {strange[0]!r}"
 

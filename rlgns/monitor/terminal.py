@@ -16,7 +16,7 @@ from rich.text import Text
 
 from rlgns import numbers
 from rlgns.config.schema import Config
-from rlgns.critical.advice import Advice, twice_envs
+from rlgns.critical.advice import Advice, twice_envs, twice_steps
 from rlgns.monitor.listener import Listener, Row, RunStart
 
 PLAIN_LINE_EVERY_S = 5.0
@@ -87,6 +87,16 @@ def advice_of(row: Row) -> Advice:
     return twice_envs(low, predicted, high, row["batch_observations"])
 
 
+def advice_lines(row: Row) -> list[str]:
+    """Returns what twice the environments would buy and, where the probe knows, what twice the rollout steps would."""
+    names = ("critical_batch/low", "critical_batch/predicted", "critical_batch/high")
+    low, predicted, high = (row.get(name) for name in names)
+    known = row.get("noise/twice_steps_noise_low") is not None
+    noise = row.get("noise/twice_steps_noise") if known else None
+    longer = twice_steps(low, predicted, high, row["batch_observations"], noise=noise)
+    return [advice_of(row).sentence(), *([longer.sentence()] if longer.step_ratio_high is not None else [])]
+
+
 def noise_scale_of(row: Row) -> str:
     """Returns a row's noise scale for people: '410 (280 to 640)', 'at least 900' or 'measuring'."""
     high = row.get("noise/scale_high") if row.get("noise/resolved") else None
@@ -141,8 +151,8 @@ class LiveTerminal(Listener):
         lines: list[RenderableType] = [self._bar(width), self._table(rows, width)]
         several = len(rows) > 1
         for game, row in rows:
-            sentence = advice_of(row).sentence() if row else "starting"
-            lines.append(Text(f"{game}: {sentence}" if several else sentence, style="italic"))
+            for sentence in advice_lines(row) if row else ["starting"]:
+                lines.append(Text(f"{game}: {sentence}" if several else sentence, style="italic"))
         return Group(*lines)
 
     def _bar(self, width: int) -> RenderableType:
@@ -190,7 +200,7 @@ class PlainTerminal(Listener):
         self._progress = Progress(config, clock)
         self._printed_s: dict[str, float] = {}
         self._held_back: dict[str, Row] = {}
-        self._advice: dict[str, str] = {}
+        self._advice: dict[str, set[str]] = {}
 
     def start(self, runs: list[RunStart]) -> None:
         """Notes where resumed games stand."""
@@ -229,9 +239,8 @@ class PlainTerminal(Listener):
             f"{numbers.duration(self._progress.seconds_left())} left",
         ]
         self.message(f"{game}: {', '.join(parts)}")
-        sentence = advice_of(row).sentence()
-        if sentence.split(":")[0] != self._advice.get(game, numbers.NOTHING).split(":")[0]:
-            self.message(
-                f"{game}: {sentence}"
-            )  # Once when it is first known; the table of the summary has the last word.
-        self._advice[game] = sentence
+        sentences = {sentence.split(":")[0]: sentence for sentence in advice_lines(row)}
+        for head in sentences.keys() - self._advice.get(game, set()):
+            # Once when it is first known; the table of the summary has the last word.
+            self.message(f"{game}: {sentences[head]}")
+        self._advice[game] = set(sentences)

@@ -229,5 +229,6 @@ def _flatten_entry(key: str, entry: Mapping[str, Any]) -> dict[str, float]:
     if "batch_observations" in entry:
         values = {f"{key}/{entry['batch_observations']}": entry["grad_sq_norm"]}
     else:
-        values = {f"{key}/{entry['layer']}/{name}": value for name, value in entry.items() if name != "layer"}
+        label, *names = entry  # the first field says which of the list's entries it is
+        values = {f"{key}/{entry[label]}/{name}": entry[name] for name in names}
     return {name: value for name, value in values.items() if value is not None}

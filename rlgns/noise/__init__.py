@@ -16,7 +16,12 @@ from rlgns.noise.interval import RatioInterval, fieller
 from rlgns.noise.ladder import LadderFit, fit_ladder
 from rlgns.noise.moments import Moments, Rung, gram, group_moments, mean_moments, moments_from_gram, moments_from_sums
 from rlgns.noise.monitor import NoiseScaleMonitor
-from rlgns.noise.noise_dimension import covariance_sq_trace, noise_dimension, updates_to_resolve
+from rlgns.noise.noise_dimension import (
+    covariance_sq_trace,
+    covariance_traces,
+    noise_dimension,
+    updates_to_resolve,
+)
 from rlgns.noise.time_ladder import TimeLadder, TimeLadderTracker, TimeRung, time_ladder
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
 
@@ -35,6 +40,7 @@ __all__ = [
     "TimeLadderTracker",
     "TimeRung",
     "covariance_sq_trace",
+    "covariance_traces",
     "design_effect",
     "fieller",
     "fit_ladder",

@@ -24,6 +24,9 @@ class NoiseConfig:
     shuffled_every: int = 8
     """Every so many iterations one batch is split by shuffled observations instead, for the design effect; 0: never."""
 
+    overhead_budget: float = 0.02
+    """Largest share of the time for measuring; the probe runs as often as that leaves room for. 0: no probe."""
+
     def __post_init__(self) -> None:
         if self.groups < 2:
             raise ValueError(f"noise.groups must be at least 2, got {self.groups}")
@@ -31,5 +34,7 @@ class NoiseConfig:
             raise ValueError(f"noise.horizon_observations must be zero or positive, got {self.horizon_observations}")
         if self.shuffled_every < 0:
             raise ValueError(f"noise.shuffled_every must be zero or positive, got {self.shuffled_every}")
+        if not 0 <= self.overhead_budget < 1:
+            raise ValueError(f"noise.overhead_budget must lie from 0 to below 1, got {self.overhead_budget}")
         if not 0 < self.level < 1:
             raise ValueError(f"noise.level must lie between 0 and 1, got {self.level}")

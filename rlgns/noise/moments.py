@@ -87,7 +87,13 @@ def gram(gradients: torch.Tensor | NDArray[Any]) -> NDArray[np.float64]:
     Raises:
         ValueError: `gradients` is not two-dimensional.
     """
-    rows = torch.as_tensor(gradients).detach()
+    result: NDArray[np.float64] = gram_on_device(torch.as_tensor(gradients)).cpu().numpy()
+    return result
+
+
+def gram_on_device(gradients: torch.Tensor) -> torch.Tensor:
+    """As `gram`, left where the gradients are: nothing waits for the device. Raises as `gram` does."""
+    rows = gradients.detach()
     if rows.ndim != 2:
         raise ValueError(f"gradients must be [groups, parameters], got {rows.ndim} dimensions")
     on_processor = rows.device.type == "cpu"
@@ -104,8 +110,7 @@ def gram(gradients: torch.Tensor | NDArray[Any]) -> NDArray[np.float64]:
         for chunk in rows[:, whole * COLUMNS_PER_CHUNK :].split(64 * COLUMNS_PER_CHUNK, dim=1):
             part = chunk.to(dtype)
             total += (part @ part.T).to(torch.float64)
-    result: NDArray[np.float64] = total.cpu().numpy()
-    return result
+    return total
 
 
 def moments_from_gram(products: NDArray[np.float64], observations_per_group: int) -> Moments:

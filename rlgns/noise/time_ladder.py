@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlgns.noise.blocks import BlockSums
+from rlgns.noise.interval import ratio_interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +62,11 @@ class TimeLadder:
         if len(self.rungs) < 2 or not self.rungs[-1].variance > 0:
             return math.nan
         return (3 - self.rungs[-2].variance / self.rungs[-1].variance) / 2
+
+    def scaled(self, factor: float) -> TimeLadder:
+        """The ladder of gradients that are sqrt(factor) times as large."""
+        rungs = tuple(TimeRung(steps=rung.steps, variance=rung.variance * factor) for rung in self.rungs)
+        return TimeLadder(grad_sq=self.grad_sq * factor, rungs=rungs)
 
     @property
     def is_finite(self) -> bool:
@@ -99,6 +105,21 @@ def time_ladder(
     by_group = table.mean(axis=(1, 3))
     grad_sq = float(by_group[~np.eye(groups, dtype=bool)].mean())
     own = np.einsum("gsgt->gst", table)
+    return time_ladder_of_groups(own, grad_sq=grad_sq, steps=steps, envs_per_group=envs_per_group)
+
+
+def time_ladder_of_groups(
+    own: NDArray[np.float64], *, grad_sq: float, steps: int, envs_per_group: int = 1
+) -> TimeLadder:
+    """As `time_ladder`, where only products within groups were kept and |G|^2 is known from the groups' own gradients.
+
+    Args:
+        own: [groups, segments, segments], per group the inner products of its segments' gradients, in time order.
+        grad_sq: unbiased |G|^2 of the same batch, from pairs of different groups.
+        steps: steps per environment, T.
+        envs_per_group: environments in each group.
+    """
+    groups, segments, _ = own.shape
     rungs = []
     for merged in [2**k for k in range(segments.bit_length())]:
         count = segments // merged
@@ -141,6 +162,27 @@ class TimeLadderTracker:
         return TimeLadder(
             grad_sq=float(mean[0]), rungs=tuple(TimeRung(steps=s, variance=float(v)) for s, v in variances)
         )
+
+    def twice_steps_interval(self, level: float) -> tuple[float, float]:
+        """Confidence interval of `twice_steps_noise`, by Fieller's set for v(T/2) / v(T); NaN where nothing is known.
+
+        Not cut off at 1/2 and 1, between which the model puts it.
+        """
+        mean = self._sums.mean()
+        if mean is None or len(self._steps) < 2:
+            return math.nan, math.nan
+        observations, weights, means = self._sums.blocks()
+        half, whole = mean[-2], mean[-1]
+        ratio = ratio_interval(
+            observations,
+            weights,
+            numerators=means[:, -2],
+            denominators=means[:, -1],
+            numerator=float(half),
+            denominator=float(whole),
+            level=level,
+        )
+        return (3 - ratio.high) / 2, (3 - ratio.low) / 2
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as plain Python numbers and lists."""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlgns.critical import Advice, observation_ratio, step_ratio, twice_envs
+from rlgns.critical import Advice, observation_ratio, step_ratio, twice_envs, twice_steps
+from rlgns.critical.advice import UNKNOWN
 
 sizes = st.floats(1e-3, 1e9)
 
@@ -89,3 +90,29 @@ def test_hours() -> None:
         "1 h 30 min if 2x the environments play 2x the observations/s"
     )
     assert "at most 3 h 00 min" in twice_envs(256, None, None, 256).hours(7200)
+
+
+@pytest.mark.parametrize("critical_batch", [0.0, 10.0, 300.0, math.inf])
+def test_twice_the_steps_is_as_good_as_twice_the_environments_or_of_no_use(critical_batch: float) -> None:
+    assert step_ratio(critical_batch, 256, noise=0.5) == pytest.approx(step_ratio(critical_batch, 256))
+    assert step_ratio(critical_batch, 256, noise=1.0) == 1
+    between = step_ratio(critical_batch, 256, noise=0.8)
+    assert step_ratio(critical_batch, 256, noise=0.5) <= between <= 1
+
+
+def test_advice_on_steps() -> None:
+    longer = twice_steps(100, 256, 700, 256, noise=0.75)
+    assert longer.step_ratio == pytest.approx((256 + 0.75 * 256) / 512)
+    assert longer.observation_ratio == pytest.approx(1.75)
+    assert longer.step_ratio_low is not None and longer.step_ratio_high is not None
+    assert longer.step_ratio_low < longer.step_ratio < longer.step_ratio_high
+    assert longer.sentence() == "twice the rollout steps: 1.1x fewer steps for 1.8x the observations"
+    bound = twice_steps(1000, None, None, 256, noise=0.9).sentence()
+    assert bound == "twice the rollout steps: at least 1.09x fewer steps for at most 1.8x the observations"
+    # Outside of what the model allows by noise alone: taken as the nearest that it does.
+    assert twice_steps(100, 256, 700, 256, noise=1.3) == twice_steps(100, 256, 700, 256, noise=1.0)
+    envs = twice_envs(100, 256, 700, 256)
+    assert twice_steps(100, 256, 700, 256, noise=0.2).step_ratio == envs.step_ratio
+    for unknown in (None, math.nan):
+        assert twice_steps(100, 256, 700, 256, noise=unknown).sentence() == UNKNOWN
+    assert twice_steps(None, None, None, 256, noise=0.7).sentence() == UNKNOWN

@@ -34,6 +34,16 @@ def test_steps_without_a_noise_scale_are_left_out(unknown: float | None) -> None
     average.update(50.0, 100, 10)
     average.update(unknown, 100, 1000)
     assert average.value == pytest.approx(50)
+    assert average.share == pytest.approx(10 / 1020)
+
+
+def test_averages_of_the_ends_enclose_the_average() -> None:
+    """It grows with every noise scale, although one that is larger weighs less."""
+    low, mid, high = RunAverage(), RunAverage(), RunAverage()
+    for scale in (10.0, 5000.0, 300.0, 70.0):
+        for average, factor in ((low, 0.8), (mid, 1.0), (high, 1.0 if scale < 5000 else 3.0)):
+            average.update(factor * scale, 256, 32)
+    assert low.value < mid.value < high.value
 
 
 def test_state_goes_on() -> None:

@@ -104,7 +104,7 @@ def test_rollouts_of_other_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="runner 0 played with weights of version 3, not 4"):
         algorithm.learner_group.update(
             training_data=TrainingData(batch_refs=[played]),
-            timesteps={"iteration": 0, "observations": 0, "version": 4},
+            timesteps={"iteration": 0, "observations": 0, "version": 4, "sample_s": 0.0},
             defer_solve_refs_to_learner=True,
         )
     algorithm.stop()

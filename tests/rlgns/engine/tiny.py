@@ -13,13 +13,13 @@ from rlgns.noise.config import NoiseConfig
 
 
 def tiny(**engine: object) -> Config:
-    """4 environments x 8 steps of a small network: iterations of milliseconds."""
+    """4 environments x 8 steps of a small network: iterations of milliseconds. No probe: the clock sets its cadence."""
     return Config(
         run=RunConfig(observations=128),
         env=EnvConfig(num_envs=4, image_size=32, stagger_steps=4),
         network=NetworkConfig(channels=(4,), kernels=(8,), strides=(8,), hidden=16),
         agent=AgentConfig(rollout_steps=8, epochs=2, minibatches=2),
-        noise=NoiseConfig(shuffled_every=2),
+        noise=NoiseConfig(shuffled_every=2, overhead_budget=0),
         engine=EngineConfig(precision="float32", checkpoint_every_s=0, **engine),  # type: ignore[arg-type]
         wandb=WandbConfig(mode="disabled"),
     )

@@ -49,6 +49,8 @@ def test_rows_pass() -> None:
         ({"noise/resolved": None}, "noise/resolved = None"),
         ({"seconds": True}, "seconds = True"),
         ({"noise/ladder": [{"batch": 3}]}, "noise/ladder needs entries"),
+        ({"noise/time_ladder": [{"steps": 3}]}, "noise/time_ladder needs entries"),
+        ({"noise/probes": None}, "noise/probes = None"),
     ],
 )
 def test_bad_rows_do_not(change: dict, message: str) -> None:

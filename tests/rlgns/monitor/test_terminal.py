@@ -13,7 +13,7 @@ from rich.console import Console
 
 from rlgns.config.schema import Config, RunConfig
 from rlgns.monitor.listener import Listener, RunStart
-from rlgns.monitor.terminal import LiveTerminal, PlainTerminal, Progress, make_terminal, noise_scale_of
+from rlgns.monitor.terminal import LiveTerminal, PlainTerminal, Progress, advice_lines, make_terminal, noise_scale_of
 from tests.rows import make_null_row, make_row, make_run
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
@@ -67,6 +67,24 @@ def test_plain_lines_every_few_seconds(tmp_path: Path, config: Config) -> None:
     advice = [line for line in lines if "twice the environments" in line or "not enough" in line]
     assert advice
     assert len(advice) <= 3 * len(GAMES)
+
+
+def test_what_longer_rollouts_buy_is_said_where_it_is_known(tmp_path: Path, config: Config) -> None:
+    probed = {"noise/twice_steps_noise": 0.8, "noise/twice_steps_noise_low": 0.77}
+    for row, expected in (
+        (make_row(150) | probed, ["twice the environments", "twice the rollout steps"]),
+        (make_row(150) | probed | {"noise/twice_steps_noise_low": None}, ["twice the environments"]),
+        (make_row(150), ["twice the environments"]),
+        (make_null_row() | probed, ["not enough measurements yet"]),
+    ):
+        assert [line.split(":")[0] for line in advice_lines(row)] == expected
+    stream = io.StringIO()
+    terminal = make_terminal(config, stream, clock=Clock())
+    terminal.start(starts(tmp_path, config))
+    for _ in range(3):
+        terminal.row("pong", make_row(150) | probed)
+    terminal.end("done")
+    assert stream.getvalue().count("pong: twice the rollout steps: 1.") == 1
 
 
 def test_plain_row_with_nothing_known(tmp_path: Path, config: Config) -> None:

@@ -154,6 +154,8 @@ def test_flatten() -> None:
             {"batch_observations": 64, "grad_sq_norm": None},
         ],
         "noise/layers": [{"layer": "conv1", "grad_sq": 1.0, "trace": 3.0, "scale": None}],
+        "noise/time_ladder": [{"steps": 32, "trace": 5.0}],
+        "noise/resolves_first": "policy",
     }
     assert flatten(row) == {
         "iteration": 3,
@@ -161,6 +163,7 @@ def test_flatten() -> None:
         "noise/ladder/32": 2.0,
         "noise/layers/conv1/grad_sq": 1.0,
         "noise/layers/conv1/trace": 3.0,
+        "noise/time_ladder/32/trace": 5.0,
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import coverage
-from rlgns.noise import covariance_sq_trace, gram, noise_dimension, updates_to_resolve
+from rlgns.noise import covariance_sq_trace, covariance_traces, gram, noise_dimension, updates_to_resolve
 
 SCALES = np.array([3.0, 1.0, 1.0, 0.5])
 
@@ -50,3 +50,24 @@ def test_undefined_and_bad_input() -> None:
         covariance_sq_trace(np.eye(3), 2)
     with pytest.raises(ValueError, match="square"):
         covariance_sq_trace(np.ones((4, 5)), 2)
+
+
+def test_both_traces_are_unbiased_and_their_ratio_minds_no_change_of_size() -> None:
+    """Heavy-tailed noise of 5 groups, half of the updates 4 times as large; 20,000 draws of each."""
+    rng = np.random.default_rng(5)
+    deviation = np.array([3.0, 1.0, 1.0, 0.5])
+    draws, b = 20_000, 2
+    noise = deviation * rng.standard_t(10, size=(draws, 5, 4)) * np.sqrt(8 / 10)
+    products = np.einsum("djp,dkp->djk", 0.7 + noise, 0.7 + noise)
+    found = np.array([covariance_traces(p, b) for p in products])
+    variances = b * deviation**2
+    truth = np.array([variances.sum() ** 2, (variances**2).sum()])
+    error = found.std(axis=0, ddof=1) / np.sqrt(draws)
+    assert np.all(np.abs(found.mean(axis=0) - truth) < 4 * error)
+    assert np.all(found[:, 0] >= found[:, 1])
+    size = np.where(np.arange(draws) % 2, 1.0, 4.0)
+    mean_sq, mean_of_sq = (found * size[:, None] ** 2).mean(axis=0)
+    dimension = truth[0] / truth[1]
+    assert mean_sq / mean_of_sq == pytest.approx(dimension, rel=0.03)
+    trace = size * b * np.array([np.trace(p) - p.sum() / 5 for p in products]) / 4
+    assert noise_dimension(trace.mean(), mean_of_sq) < 0.8 * dimension  # the squared mean: too small

@@ -1,0 +1,114 @@
+"""An iteration's fresh observations before its first step, for measurements that need passes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar, final
+
+import torch
+from torch import Tensor
+
+from agents.batches import Indices
+from agents.config import AgentConfig
+from agents.loss import LossParts, Minibatch, actor_critic_loss
+from agents.network import ActorCritic
+from agents.precision import autocast
+from agents.rollout import FrameStacks
+from agents.team import Team
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+LOSSES = ("policy", "value", "entropy")
+"""The losses whose weighted sum is minimised, each before its coefficient."""
+
+
+def loss_coefficients(config: AgentConfig) -> tuple[float, float, float]:
+    """Returns the weight of each of LOSSES in the whole loss."""
+    return 1.0, config.value_coefficient, -config.entropy_coefficient
+
+
+@final
+class FreshObservations:
+    """All observations of an iteration at the parameters that played them; nothing here changes training.
+
+    Gradients are returned and never left in the parameters, no random number is drawn, and no state is written.
+    """
+
+    def __init__(
+        self,
+        network: ActorCritic,
+        optimizer: torch.optim.Optimizer,
+        config: AgentConfig,
+        *,
+        stacks: FrameStacks,
+        data: Minibatch,
+        precision: str,
+        team: Team,
+    ) -> None:
+        """Takes what the update works with."""
+        self.network, self.num_steps, self.num_envs = network, stacks.num_steps, stacks.num_envs
+        self.coefficients = loss_coefficients(config)
+        """Of each of LOSSES in the whole loss."""
+        self._optimizer, self._config, self._stacks, self._data = optimizer, config, stacks, data
+        self._precision, self._team = precision, team
+        self._parameters = list(network.parameters())
+        self.device = self._parameters[0].device
+
+    def map(self, job: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Returns job(item) of each item, shared between the update's threads."""
+        return self._team.map(job, items)
+
+    def loss(self, indices: Indices, *, precision: str | None = None) -> LossParts:
+        """Evaluates the mean loss of some observations, `step * num_envs + env`, in the update's precision or another.
+
+        The result can be differentiated, in float32 also twice.
+        """
+        where = torch.from_numpy(indices).to(self.device)
+        with autocast(self.device, precision or self._precision):
+            logits, values = self.network(self._stacks.gather(where))
+        return actor_critic_loss(logits, values, Minibatch(*(column[where] for column in self._data)), self._config)
+
+    def loss_gradients(self, indices: Indices) -> Tensor:
+        """Gradients of some observations' mean losses: one forward pass, a backward pass per loss.
+
+        Returns:
+            Float32 [losses, parameters] in the order of LOSSES, before their coefficients.
+        """
+        parts = self.loss(indices)
+        losses = [getattr(parts, name) for name in LOSSES]
+        rows = []
+        for number, loss in enumerate(losses, start=1):
+            gradients = torch.autograd.grad(
+                loss, self._parameters, retain_graph=number < len(losses), materialize_grads=True
+            )
+            rows.append(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+        return torch.stack(rows)
+
+    def inverse_preconditioner(self) -> Tensor | None:
+        """What the optimizer multiplies a gradient by, learning rate and momentum apart, from before this iteration.
+
+            Adam       1 / (sqrt(v / (1 - beta_2^t)) + epsilon)
+            RMSProp    1 / (sqrt(v) + epsilon)
+
+        v the running mean of squared gradients (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
+
+        Returns:
+            Float32 [parameters]; None before the first step.
+        """
+        states = [self._optimizer.state.get(parameter) for parameter in self._parameters]
+        if not all(states):
+            return None
+        settings = self._optimizer.param_groups[0]
+        roots = []
+        for state in states:
+            assert state is not None
+            second = state["exp_avg_sq"] if "exp_avg_sq" in state else state["square_avg"]
+            if "betas" in settings:
+                second = second / (1 - settings["betas"][1] ** state["step"].to(second.device, torch.float64))
+            roots.append(second.sqrt().reshape(-1))
+        return 1 / (torch.cat(roots) + settings["eps"])
+
+
+OnFresh = Callable[[FreshObservations], None]
+"""Receives an iteration's observations before its first step. Must not keep them."""

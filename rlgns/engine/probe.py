@@ -1,0 +1,225 @@
+"""The probe: passes of its own over an iteration's fresh observations, inside a budget of time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.batches import Indices, environment_batches
+from agents.flat import equal_parts
+from agents.fresh import LOSSES, FreshObservations, loss_coefficients
+from agents.network import ActorCritic
+from rlgns.config.schema import Config
+from rlgns.noise.budget import ProbeBudget
+from rlgns.noise.moments import gram_on_device
+from rlgns.noise.parts import products_by_layer
+from rlgns.noise.views import ProbeProducts, SplitProducts, Views
+
+MOST_GROUPS = 8
+"""Groups of whole environments, at most: more hardly sharpen |G|^2, and passes over small parts of a group are slow."""
+
+SEGMENTS = 4
+"""Parts of a rollout along time, at most: rungs at T/4, T/2 and T."""
+
+SHUFFLED_SHARE = 8
+"""One observation in so many is drawn for the split without regard to environments: a trace needs groups, not size."""
+
+STREAM = 0x9806E
+"""Sets the probe's random numbers apart from the update's."""
+
+
+@final
+class Probe:
+    """Measures the views of the noise scale on all observations of an iteration, before its first step.
+
+    All of them, not one batch: at one parameter vector they are all fresh, and far below the noise scale one probe of n
+    batches tells n times as much of |G|^2 as n probes of one batch each.
+    """
+
+    def __init__(self, run: Config, network: ActorCritic, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        """Starts with nothing measured; `clock`: seconds that only go forward."""
+        self._run, self._clock = run, clock
+        self._layers = {name: sum(p.numel() for p in parts) for name, parts in network.layers().items()}
+        self._views = Views(
+            list(self._layers),
+            dict(zip(LOSSES, loss_coefficients(run.agent), strict=True)),
+            run.noise.horizon_observations or None,
+            run.noise.level,
+        )
+        self._budget = ProbeBudget(run.noise.overhead_budget if run.noise.enabled else 0.0)
+        self._rows: Tensor | None = None
+        self._probe_s: float | None = None
+        self._taken = False
+
+    def due(self) -> bool:
+        """Whether the next iteration is to be probed."""
+        return self._budget.due()
+
+    def measure(self, fresh: FreshObservations, seed: Sequence[int]) -> None:
+        """Takes a probe; `seed`: integers that determine its groups."""
+        began = self._clock()
+        rng = np.random.default_rng([*seed, STREAM])
+        preconditioner = fresh.inverse_preconditioner()
+        # P^(-1/2) g: the metric in which the optimizer's step, P^(-1) g, is plain gradient descent.
+        scale = None if preconditioner is None else preconditioner.sqrt()
+        groups = self._groups(fresh, rng)
+        segments = self._gradients(fresh, groups, _segments(fresh.num_steps))
+        by_env = self._products(fresh, scale, len(groups[0]))
+        drawn = self._shuffled(fresh, rng, len(groups))
+        self._gradients(fresh, drawn, 1)
+        shuffled = self._products(fresh, scale, len(drawn[0]))
+        # A Hessian-weighted noise scale belongs here: `self._rows` are group gradients, and `fresh.loss` of other
+        # groups' observations in float32 can be differentiated twice.
+        probe = ProbeProducts(
+            by_env=by_env,
+            shuffled=shuffled,
+            segments=segments.cpu().numpy(),
+            steps=fresh.num_steps,
+            envs_per_group=fresh.num_envs // len(groups),
+        )
+        self._taken = self._views.update(probe)
+        self._probe_s = self._clock() - began
+
+    def end_iteration(self, *, seconds: float, measure_s: float) -> None:
+        """Notes an iteration's length and the ride-along's share of it."""
+        self._budget.iteration(seconds=seconds, measure_s=measure_s, probe_s=self._probe_s)
+
+    @property
+    def seconds(self) -> float:
+        """Of this iteration's probe; 0: none was taken."""
+        return self._probe_s or 0.0
+
+    def report(self) -> dict[str, Any]:
+        """Ends an iteration: returns its entries of the metrics row and forgets what was fresh."""
+        row: dict[str, Any] = {}
+        if self._run.noise.enabled and self._run.noise.overhead_budget:
+            row = {
+                "noise/probe_every_iterations": self._budget.every,
+                "noise/probe_s": self.seconds,
+                "noise/probes": self._views.probes,
+                "noise/probes_skipped": self._views.skipped,
+                **self._along_time(),
+            }
+        if self._taken:
+            row |= self._report_views()
+        self._probe_s, self._taken = None, False
+        return row
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all sums and the cadence, plain types."""
+        return {"views": self._views.state_dict(), "budget": self._budget.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        self._views.load_state_dict(state["views"])
+        self._budget.load_state_dict(state["budget"])
+
+    def _groups(self, fresh: FreshObservations, rng: np.random.Generator) -> list[Indices]:
+        count = equal_parts(fresh.num_envs, MOST_GROUPS)
+        count = count if count > 1 else fresh.num_envs  # a prime number of environments
+        batches = environment_batches(
+            rng, num_steps=fresh.num_steps, num_envs=fresh.num_envs, minibatches=1, groups=count
+        )
+        return next(batches)
+
+    def _shuffled(self, fresh: FreshObservations, rng: np.random.Generator, groups: int) -> list[Indices]:
+        observations = fresh.num_steps * fresh.num_envs
+        each = max(1, observations // (SHUFFLED_SHARE * groups))
+        return list(rng.permutation(observations)[: groups * each].reshape(groups, each))
+
+    def _gradients(self, fresh: FreshObservations, groups: Sequence[Indices], segments: int) -> Tensor:
+        """Fills the rows with each group's gradients by loss.
+
+        Returns float64 [groups, segments, segments]: within each group the inner products of the whole loss's gradients
+        of its segments, which are its observations cut in order.
+        """
+        if self._rows is None or self._rows.shape[1] != len(groups):
+            self._rows = torch.empty(len(LOSSES), len(groups), sum(self._layers.values()), device=fresh.device)
+        rows, weights = self._rows, torch.tensor(fresh.coefficients, device=fresh.device)
+
+        def work(group: int) -> Tensor:
+            whole = torch.empty(segments, rows.shape[2], device=fresh.device)
+            total: Tensor | None = None
+            for segment, part in enumerate(np.split(groups[group], segments)):
+                gradients = fresh.loss_gradients(part)
+                torch.mv(gradients.T, weights, out=whole[segment])
+                total = gradients if total is None else total.add_(gradients)
+            assert total is not None
+            rows[:, group] = total.div_(segments)
+            return gram_on_device(whole)
+
+        return torch.stack(fresh.map(work, range(len(groups))))
+
+    def _products(self, fresh: FreshObservations, scale: Tensor | None, observations_per_group: int) -> SplitProducts:
+        """Inner products of the rows; they are used up."""
+        rows = self._rows
+        assert rows is not None
+        by_layer = products_by_layer(rows, list(self._layers.values()))
+        preconditioned = None
+        if scale is not None:
+            whole = rows[0].mul_(fresh.coefficients[0])
+            for coefficient, row in zip(fresh.coefficients[1:], rows[1:], strict=True):
+                whole.add_(row, alpha=coefficient)
+            preconditioned = gram_on_device(whole.mul_(scale)).cpu().numpy()
+        return SplitProducts(
+            by_layer=by_layer.cpu().numpy(),
+            preconditioned=preconditioned,
+            observations_per_group=observations_per_group,
+        )
+
+    def _report_views(self) -> dict[str, Any]:
+        views, batch = self._views, self._run.batch_observations
+        row: dict[str, Any] = {}
+        for name, view in views.estimates().items():
+            latest, smoothed = view.latest, view.estimate
+            row |= {
+                f"noise/{name}/grad_sq": latest.grad_sq if latest else None,
+                f"noise/{name}/trace": latest.trace if latest else None,
+                f"noise/{name}/scale": smoothed.noise_scale,
+                f"noise/{name}/scale_low": smoothed.low,
+                f"noise/{name}/scale_high": smoothed.high,
+                f"noise/{name}/resolved": smoothed.resolved,
+                f"noise/{name}/dimension": view.dimension,
+                f"noise/{name}/design_effect": view.design_effect,
+                f"noise/{name}/updates_to_resolve": view.updates_to_resolve(batch),
+            }
+        row["noise/resolves_first"] = views.resolves_first(batch)
+        row["noise/cross_terms"] = [
+            {"losses": f"{LOSSES[i]}-{LOSSES[j]}", "grad_sq": moments.grad_sq, "trace": moments.trace}
+            for i, several in enumerate(views.cross)
+            for j, moments in enumerate(several)
+            if i < j
+        ]
+        row["noise/layers"] = [
+            {
+                "layer": name,
+                "grad_sq": view.latest.grad_sq if view.latest else None,
+                "trace": view.latest.trace if view.latest else None,
+                "scale": view.estimate.noise_scale,
+            }
+            for name, view in views.layers().items()
+        ]
+        return row
+
+    def _along_time(self) -> dict[str, Any]:
+        ladder = self._views.time_ladder()
+        low, high = self._views.twice_steps_interval()
+        return {
+            "noise/time_ladder": [{"steps": rung.steps, "trace": rung.trace} for rung in ladder.rungs]
+            if ladder
+            else [],
+            "noise/twice_steps_noise": ladder.twice_steps_noise if ladder else math.nan,
+            "noise/twice_steps_noise_low": low,
+            "noise/twice_steps_noise_high": high,
+        }
+
+
+def _segments(steps: int) -> int:
+    """The largest power of two, at most SEGMENTS, that divides the steps."""
+    return math.gcd(steps, SEGMENTS)

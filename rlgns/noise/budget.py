@@ -1,0 +1,110 @@
+"""How often a measurement with a cost may be taken, so that it stays inside a share of the time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, final
+
+SMOOTHING = 0.25
+"""Weight of the newest measurement in the smoothed costs."""
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What was seen so far, seconds where not said otherwise."""
+
+    elapsed_s: float = 0.0
+    """All iterations together."""
+    overhead_s: float = 0.0
+    """Of which probes and other measuring."""
+    probe_iterations: float = 0.0
+    """Smoothed cost of a probe in lengths of an iteration, so that a machine that slows down changes nothing."""
+    iteration_s: float = 0.0
+    """Smoothed length of an iteration without a probe."""
+    measure_s: float = 0.0
+    """Smoothed cost of what is measured in every iteration anyway."""
+    iterations: int = 0
+    probes: int = 0
+    since: int = 0
+    """Iterations since the last probe."""
+
+
+@final
+class ProbeBudget:
+    r"""Says when to probe, from measured seconds.
+
+    A share f of the time is for measuring. Iterations last t, of which m goes to what is measured in each of them; a
+    probe adds c. Every k-th iteration with a probe keeps to f where k m + c <= f (k t + c):
+
+        k = ceil(c (1 - f) / (f t - m))
+
+    The first probe is taken in the second iteration, to learn what it costs; from then on one is due where k iterations
+    have passed and all time spent on measuring, this probe included, stays within f of all time. So the first probe is
+    paid off before the second, and a machine that slows down is paid for by waiting.
+    """
+
+    def __init__(self, fraction: float) -> None:
+        """Takes f; 0: never probe. Raises ValueError outside [0, 1)."""
+        if not 0 <= fraction < 1:
+            raise ValueError(f"the share of time must be from 0 to below 1, got {fraction}")
+        self._fraction = fraction
+        self._spent = _Spent()
+
+    @property
+    def every(self) -> int | None:
+        """k, iterations from one probe to the next; None before the first or where the budget allows none."""
+        spent, f = self._spent, self._fraction
+        left = f * spent.iteration_s - spent.measure_s
+        if not spent.probes or left <= 0:
+            return None
+        return max(1, math.ceil(self._probe_s * (1 - f) / left))
+
+    @property
+    def _probe_s(self) -> float:
+        return self._spent.probe_iterations * self._spent.iteration_s
+
+    @property
+    def overhead_fraction(self) -> float:
+        """Share of all time so far that went to measuring; NaN before the first iteration."""
+        spent = self._spent
+        return spent.overhead_s / spent.elapsed_s if spent.elapsed_s > 0 else math.nan
+
+    def due(self) -> bool:
+        """Whether the next iteration is to have a probe."""
+        spent = self._spent
+        if not spent.probes:
+            return self._fraction > 0 and spent.iterations >= 1
+        every = self.every
+        after_s = spent.elapsed_s + spent.iteration_s + self._probe_s
+        affordable = spent.overhead_s + spent.measure_s + self._probe_s <= self._fraction * after_s
+        return every is not None and spent.since >= every and affordable
+
+    def iteration(self, *, seconds: float, measure_s: float, probe_s: float | None) -> None:
+        """Notes an iteration: how long it took in all, measuring included; `probe_s` None: it had no probe."""
+        spent = self._spent
+        spent.elapsed_s += (
+            seconds  # the first iteration starts environments: the second replaces it in what is smoothed
+        )
+        spent.overhead_s += measure_s + (probe_s or 0.0)
+        spent.iteration_s = _smoothed(spent.iteration_s, seconds - (probe_s or 0.0), first=spent.iterations <= 1)
+        spent.measure_s = _smoothed(spent.measure_s, measure_s, first=spent.iterations <= 1)
+        spent.iterations += 1
+        spent.since += 1
+        if probe_s is not None:
+            cost = probe_s / spent.iteration_s if spent.iteration_s > 0 else 0.0
+            spent.probe_iterations = _smoothed(spent.probe_iterations, cost, first=not spent.probes)
+            spent.probes += 1
+            spent.since = 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what was seen so far, plain numbers."""
+        return asdict(self._spent)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state_dict` returned; the share stays the one given at construction."""
+        self._spent = _Spent(**{field.name: state[field.name] for field in fields(_Spent)})
+
+
+def _smoothed(before: float, new: float, *, first: bool) -> float:
+    return new if first else before + SMOOTHING * (new - before)

@@ -1,0 +1,42 @@
+"""The probe's cadence is told once, and again when it changes much."""
+
+from pathlib import Path
+
+from rlgns.config.schema import Config
+from rlgns.monitor.listener import RunStart
+from rlgns.monitor.probe_notice import ProbeNotice
+from tests.rows import make_row, make_run
+
+
+def rows(*cadences: int | None) -> list[dict]:
+    return [make_row(1) | {"noise/probe_every_iterations": every} for every in cadences]
+
+
+def test_told_once_and_again_when_it_doubles_or_halves() -> None:
+    said: list[str] = []
+    notice = ProbeNotice(Config(), said.append)
+    notice.start([])
+    for row in [make_row(1), *rows(None, 26, 27, 40, 51, 52, 30, 26, 25, None, 1)]:
+        notice.row("pong", row)
+    assert [text.split("every ")[1].split(",")[0] for text in said] == [
+        "26 iterations",
+        "52 iterations",
+        "26 iterations",
+        "iteration",
+    ]
+    assert said[0] == (
+        "pong: the noise scale is probed every 26 iterations, which keeps measuring within 2.0 % of the time "
+        "(noise.overhead_budget)"
+    )
+
+
+def test_a_resumed_run_is_not_told_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    notice = ProbeNotice(Config(), said.append)
+    folder = make_run(tmp_path / "pong", [])
+    (last,) = rows(30)
+    notice.start([RunStart(game="pong", folder=folder, config=Config(), wandb_id="a", resumed=True, first_row=last)])
+    for row in rows(31, 80):
+        notice.row("pong", row)
+    assert len(said) == 1
+    assert "80 iterations" in said[0]
