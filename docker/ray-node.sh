@@ -1,0 +1,49 @@
+#!/bin/sh
+# A container that is a node of a Ray cluster:  rlgns-ray-node head  or  rlgns-ray-node worker HEAD-HOST  [RAY-START-ARGUMENT ...]
+#
+# RAY_AUTH_MODE=token (Ray's own token authentication) with RAY_AUTH_TOKEN_PATH naming a file that all nodes share: the
+# head makes the token where there is none, and the others wait for it.
+set -eu
+
+warn() { echo "rlgns: $*" >&2; }
+
+wait_for_token() {
+  tries=0
+  until [ -s "$RAY_AUTH_TOKEN_PATH" ]; do
+    tries=$((tries + 1))
+    [ "$tries" -le 120 ] || { warn "no token in $RAY_AUTH_TOKEN_PATH after 60 s: the head and this container must share that file"; exit 2; }
+    sleep 0.5
+  done
+}
+
+make_token() {
+  [ -s "$RAY_AUTH_TOKEN_PATH" ] && return
+  umask 077
+  python -c 'import secrets; print(secrets.token_hex(32), end="")' > "$RAY_AUTH_TOKEN_PATH.new"
+  mv "$RAY_AUTH_TOKEN_PATH.new" "$RAY_AUTH_TOKEN_PATH"
+}
+
+role="${1:-}"
+[ $# -eq 0 ] || shift
+case "$role" in
+  head)
+    if [ "${RAY_AUTH_MODE:-disabled}" = token ]; then
+      [ -z "${RAY_AUTH_TOKEN_PATH:-}" ] || make_token
+      warn "dashboard and Jobs API on port 8265 ask for the cluster's token, but speak plain HTTP: keep the port on loopback or a private network"
+    else
+      warn "WARNING: dashboard and Jobs API on port 8265 ask for no password: whoever reaches it runs any command as this user; keep the port on loopback (docker/README.md)"
+    fi
+    exec ray start --head --port=6379 --dashboard-host=0.0.0.0 --disable-usage-stats --block "$@"
+    ;;
+  worker)
+    [ $# -gt 0 ] || { warn "rlgns-ray-node worker needs the head's host"; exit 2; }
+    host="$1"
+    shift
+    if [ "${RAY_AUTH_MODE:-disabled}" = token ] && [ -n "${RAY_AUTH_TOKEN_PATH:-}" ]; then wait_for_token; fi
+    exec ray start --address="$host:6379" --disable-usage-stats --block "$@"
+    ;;
+  *)
+    warn "rlgns-ray-node takes head or worker, got '$role'"
+    exit 2
+    ;;
+esac
