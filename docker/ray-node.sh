@@ -23,6 +23,15 @@ make_token() {
   mv "$RAY_AUTH_TOKEN_PATH.new" "$RAY_AUTH_TOKEN_PATH"
 }
 
+# Ray asks for 30 % of the memory, and goes to /tmp, which is slow, where /dev/shm is smaller than that
+shm=$(df --output=size -B1 /dev/shm | tail -n 1)
+if [ "$shm" -ge 268435456 ]; then
+  store="--object-store-memory=$((shm / 10 * 8))"
+else
+  store=""
+  warn "/dev/shm has $((shm / 1048576)) MiB, so that Ray keeps rollouts in /tmp, which is slow; start the container with --shm-size=4g"
+fi
+
 role="${1:-}"
 [ $# -eq 0 ] || shift
 case "$role" in
@@ -33,14 +42,14 @@ case "$role" in
     else
       warn "WARNING: dashboard and Jobs API on port 8265 ask for no password: whoever reaches it runs any command as this user; keep the port on loopback (docker/README.md)"
     fi
-    exec ray start --head --port=6379 --dashboard-host=0.0.0.0 --disable-usage-stats --block "$@"
+    exec ray start --head --port=6379 --dashboard-host=0.0.0.0 --disable-usage-stats --block $store "$@"
     ;;
   worker)
     [ $# -gt 0 ] || { warn "rlgns-ray-node worker needs the head's host"; exit 2; }
     host="$1"
     shift
     if [ "${RAY_AUTH_MODE:-disabled}" = token ] && [ -n "${RAY_AUTH_TOKEN_PATH:-}" ]; then wait_for_token; fi
-    exec ray start --address="$host:6379" --disable-usage-stats --block "$@"
+    exec ray start --address="$host:6379" --disable-usage-stats --block $store "$@"
     ;;
   *)
     warn "rlgns-ray-node takes head or worker, got '$role'"

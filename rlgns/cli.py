@@ -153,9 +153,13 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     submit.set_defaults(remote=None)
 
     commands.add_parser("games", help="list games with goals and reference scores")
-    doctor = commands.add_parser("doctor", help="say what is wrong with this machine")
-    doctor.add_argument("--address", metavar="A", help="head of a cluster to check too (default: RAY_ADDRESS)")
-    doctor.add_argument("--out", metavar="DIR", default="runs", help="folder that runs would go to (default: runs)")
+    doctor = commands.add_parser("doctor", help="say what is wrong with this machine or cluster")
+    doctor.add_argument(
+        "--address",
+        metavar="A",
+        help="check a cluster: http://HOST:8265, or on a node HOST:6379 (default: RAY_ADDRESS)",
+    )
+    doctor.add_argument("--out", metavar="DIR", help="folder that runs would go to (default: $RLGNS_RUNS or runs)")
     return parser, dict(commands.choices)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -178,11 +179,18 @@ def games() -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Checks this machine; 2 where something would stop a run."""
+    """Checks this machine, and the cluster where one is named; 2 where something would stop a run."""
+    if options.address is not None and options.address.startswith(("http://", "https://")):
+        from rlgns.submit.job import submit as submit_job
+
+        folder = [] if options.out is None else ["--out", options.out]
+        return submit_job(["doctor", *folder], address=options.address, games=["doctor"])
+    from rlgns.cluster_doctor import address_of_cluster, check_cluster
     from rlgns.doctor import FAIL, check_machine
 
+    out, address = Path(options.out or os.environ.get("RLGNS_RUNS", "runs")), address_of_cluster(options.address)
     findings = []
-    for finding in check_machine(Path(options.out)):
+    for finding in itertools.chain(check_machine(out), check_cluster(address, out) if address else ()):
         print(finding.describe(), flush=True)
         findings.append(finding)
     failed = sum(finding.status == FAIL for finding in findings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol, final
@@ -104,7 +105,8 @@ class Follower:
             self._say("stopping the job, which first saves (Ctrl-C again: leave it alone with that)")
             stopping.add(asyncio.create_task(self._stop()))
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        caught = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        for number in caught:
             loop.add_signal_handler(number, interrupt)
         try:
             ended = asyncio.create_task(self._until_end())
@@ -116,7 +118,7 @@ class Follower:
             self._say(f"left; the job is being stopped all the same. Attach to it with: {self.again()}")
             return INTERRUPTED
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in caught:
                 loop.remove_signal_handler(number)
 
     async def _stop(self) -> None:

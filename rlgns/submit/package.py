@@ -37,10 +37,10 @@ PROBE = (
 def environment_of_job(commit: str) -> dict[str, str]:
     """Returns the environment variables of a job: these, and none of the submitting machine's.
 
-    Ray shows them to whoever sees the dashboard, and keeps them with the job: no place for a key.
+    Ray shows them to whoever sees the dashboard, and keeps them with the job: no place for a key. None may be one that
+    training gives to `ray.init`, which Ray refuses even where the values are equal.
     """
     return {
-        "OMP_WAIT_POLICY": "PASSIVE",
         "RLGNS_COMMIT": commit,
         # Our first Ctrl-C ends the iteration and saves; W&B's process ignores this signal and not SIGTERM.
         "RAY_JOB_STOP_SIGNAL": "SIGINT",
