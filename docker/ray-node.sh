@@ -32,6 +32,27 @@ else
   warn "/dev/shm has $((shm / 1048576)) MiB, so that Ray keeps rollouts in /tmp, which is slow; start the container with --shm-size=4g"
 fi
 
+# Ray gives itself 30 s to start, fixed in its code; on a busy host that can be too short
+ray_start() {
+  tries=1
+  while :; do
+    began=$(date +%s) stopped=""
+    ray start --disable-usage-stats --block $store "$@" &
+    child=$!
+    trap 'stopped=1; kill -TERM $child 2>/dev/null' TERM INT
+    code=0
+    wait $child || code=$?
+    if [ -n "$stopped" ]; then
+      wait $child || true
+      exit 0
+    fi
+    [ "$code" -ne 0 ] && [ "$tries" -lt 5 ] && [ $(($(date +%s) - began)) -lt 180 ] || exit "$code"
+    tries=$((tries + 1))
+    warn "Ray did not start (exit code $code); try $tries of 5"
+    ray stop --force >/dev/null 2>&1 || true
+  done
+}
+
 role="${1:-}"
 [ $# -eq 0 ] || shift
 case "$role" in
@@ -42,14 +63,14 @@ case "$role" in
     else
       warn "WARNING: dashboard and Jobs API on port 8265 ask for no password: whoever reaches it runs any command as this user; keep the port on loopback (docker/README.md)"
     fi
-    exec ray start --head --port=6379 --dashboard-host=0.0.0.0 --disable-usage-stats --block $store "$@"
+    ray_start --head --port=6379 --dashboard-host=0.0.0.0 "$@"
     ;;
   worker)
     [ $# -gt 0 ] || { warn "rlgns-ray-node worker needs the head's host"; exit 2; }
     host="$1"
     shift
     if [ "${RAY_AUTH_MODE:-disabled}" = token ] && [ -n "${RAY_AUTH_TOKEN_PATH:-}" ]; then wait_for_token; fi
-    exec ray start --address="$host:6379" --disable-usage-stats --block $store "$@"
+    ray_start --address="$host:6379" "$@"
     ;;
   *)
     warn "rlgns-ray-node takes head or worker, got '$role'"

@@ -15,6 +15,7 @@ from envs.vector import num_actions
 from rlgns import hardware
 from rlgns.config.load import from_dict, to_dict
 from rlgns.config.schema import Config
+from rlgns.doctor import OK, check_shared_memory
 from rlgns.engine import checkpoint
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.errors import UserError
@@ -114,6 +115,9 @@ def _session(starts: list[RunStart], out: Path) -> int:
     terminal = make_terminal(config)
     listener = Listeners([terminal, WandbLogger(config.wandb, terminal.message)])
     listener.message(f"{PROTOCOLS[config.env.protocol].describe()}")
+    memory = check_shared_memory()
+    if memory.status != OK:
+        listener.message(f"{memory.text}; {memory.remedy}")
     listener.start(starts)
     outcome = Outcome(faults={"": "ended by an error"})
     try:
