@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, final
@@ -17,6 +18,9 @@ PORT = 8265
 """Where Ray's dashboard, and with it the Jobs API, listens."""
 
 TIMEOUT_S = 20.0
+READY_S = 120.0
+"""Seconds that a cluster has between answering at all and taking a job."""
+
 _RAYS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
@@ -70,6 +74,26 @@ class JobsClient(JobSubmissionClient):
                 super().__init__(url)
         except Exception as error:
             raise UserError(f"{url}: {_one_line(error)}") from error
+
+    def begin(self, **job: Any) -> str:
+        """Submits a job as `submit_job` does, and waits for a cluster that has just begun and cannot take it yet.
+
+        Returns:
+            The job's submission id.
+
+        Raises:
+            UserError: The cluster refused it, or was not ready in time.
+        """
+        deadline = time.monotonic() + READY_S
+        while True:
+            try:
+                return self.submit_job(**job)
+            except Exception as error:
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    raise UserError(
+                        f"{self.url}: the cluster did not take the job: {_one_line(error)[:300]}"
+                    ) from error
+            time.sleep(1)
 
     def _do_request(self, *arguments: Any, **options: Any) -> Any:
         # Ray's own requests have no time limit: a cut network would hold us for ever. Still so in 2.60.

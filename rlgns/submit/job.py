@@ -51,7 +51,7 @@ def submit(command: Sequence[str], *, address: str | None, games: Sequence[str],
             _say(f"the cluster lacks {', '.join(lacking)}: pip installs that for this job first, which takes a while")
             runtime_env["pip"] = lacking
         runtime_env["working_dir"] = str(folder)
-        job = client.submit_job(
+        job = client.begin(
             entrypoint=line,
             submission_id=f"rlgns-{name}-{secrets.token_hex(2)}",
             runtime_env=runtime_env,
@@ -87,7 +87,7 @@ def _connect(address: str | None) -> JobsClient:
 
 def _missing(client: JobsClient) -> list[str]:
     """Asks the cluster for what it has installed. Returns what pip must add. Raises UserError and FaultError."""
-    probe = client.submit_job(entrypoint=f'exec python -c "{package.PROBE}"', runtime_env={})
+    probe = client.begin(entrypoint=f'exec python -c "{package.PROBE}"', runtime_env={})
     deadline = time.monotonic() + PROBE_S
     while not (info := client.get_job_info(probe)).status.is_terminal():  # type: ignore[union-attr]
         if time.monotonic() > deadline:
