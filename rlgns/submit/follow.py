@@ -163,7 +163,7 @@ class Follower:
         following: asyncio.Task[str] | None = None
         try:
             while True:
-                following = following or asyncio.ensure_future(anext(chunks))  # type: ignore[arg-type]
+                following = following or asyncio.ensure_future(anext(chunks))
                 done, _ = await asyncio.wait((following,), timeout=CHECK_S)
                 if not done:
                     await asyncio.to_thread(self._client.get_job_info, self._job)  # raises where nothing answers

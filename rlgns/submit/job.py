@@ -89,7 +89,7 @@ def _missing(client: JobsClient) -> list[str]:
     """Asks the cluster for what it has installed. Returns what pip must add. Raises UserError and FaultError."""
     probe = client.begin(entrypoint=f'exec python -c "{package.PROBE}"', runtime_env={})
     deadline = time.monotonic() + PROBE_S
-    while not (info := client.get_job_info(probe)).status.is_terminal():  # type: ignore[union-attr]
+    while not (info := client.get_job_info(probe)).status.is_terminal():
         if time.monotonic() > deadline:
             client.stop_job(probe)
             raise FaultError(f"{client.url}: the cluster began no job within {PROBE_S:g} s; see `ray status` there")
