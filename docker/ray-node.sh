@@ -32,17 +32,12 @@ else
   warn "/dev/shm has $((shm / 1048576)) MiB, so that Ray keeps rollouts in /tmp, which is slow; start the container with --shm-size=4g"
 fi
 
-# A container has its ports to itself. Where Ray chooses them its node manager waits for helpers to say which, and ends
-# itself when a busy host lets them take too long.
-ports="--dashboard-agent-grpc-port=52366 --dashboard-agent-listen-port=52365 --metrics-export-port=52367"
-ports="$ports --runtime-env-agent-port=52368"
-
 # Ray gives itself 30 s to start, fixed in its code; on a busy host that can be too short
 ray_start() {
   tries=1
   while :; do
     began=$(date +%s) stopped=""
-    ray start --disable-usage-stats --block $store $ports "$@" &
+    ray start --disable-usage-stats --block $store "$@" &
     child=$!
     trap 'stopped=1; kill -TERM $child 2>/dev/null' TERM INT
     code=0
