@@ -11,10 +11,10 @@ TEST_WORKERS ?= 2
 # OpenMP threads that spin while they wait turn 3 s into 40 s on a busy machine
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help train test check format bench clean
+.PHONY: help train test test-cluster test-docker check format bench clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 	@echo '  pass arguments on:  make train ARGS="--game breakout --observations 200000"'
 
 train: $(STAMP) ## install, then train PPO on Pong with a live noise scale; ends with a report
@@ -22,6 +22,12 @@ train: $(STAMP) ## install, then train PPO on Pong with a live noise scale; ends
 
 test: check ## install, then every check and test
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) $(ARGS)
+
+test-cluster: $(STAMP) ## what `make test` leaves out for its length: clusters of several nodes, jobs from end to end
+	$(BIN)/python -m pytest -n 0 -m cluster $(ARGS)
+
+test-docker: ## build the image, train in it and on a cluster of it; needs a Docker engine
+	docker/check.sh $(ARGS)
 
 check: $(STAMP) ## the static part: format, lint, types, import contract
 	$(BIN)/ruff format --check .

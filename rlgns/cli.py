@@ -51,6 +51,19 @@ examples:
   rlgns config --config a2c-paper > mine.yaml
 """
 
+_SUBMIT_DESCRIPTION = """\
+Runs a command as a job on a Ray cluster: sends this source along, shows the log, hands Ctrl-C on as a stop that saves
+first (twice: leaves it), and returns the command's exit code. The run goes below $RLGNS_RUNS of the cluster's nodes
+(default: ~/runs), which all of them must share, unless --out names another folder.
+
+examples:
+  rlgns submit --address http://HEAD:8265 -- train --game pong --runners 8
+  rlgns submit --job rlgns-pong-20260101-120000-ab12      go on following
+  rlgns submit --write ray-cluster.yaml rayjob.yaml -- train --game pong --runners 8
+
+Without --address: RAY_API_SERVER_ADDRESS, else RAY_ADDRESS, else this machine. docs/cluster.md has more.
+"""
+
 _CALIBRATE_DESCRIPTION = """\
 Freezes a trained policy and plays until its |G|^2 and tr(Sigma) are known to the asked precision, or the observations
 are used up: the truth. Beside it stands every on-line estimator on the same games, ours and other tools', with its
@@ -151,9 +164,27 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     fit.add_argument("--level", metavar="P", default="0.95", help="confidence of the intervals (default: 0.95)")
     fit.add_argument("--json", action="store_true", help="print every number, for programs")
 
+    submit = commands.add_parser("submit", help="run a command as a Ray job", description=_SUBMIT_DESCRIPTION)
+    submit.add_argument("--address", metavar="A", help="the cluster's dashboard, http://HOST:8265")
+    submit.add_argument("--job", metavar="ID", help="follow a job that was submitted before")
+    submit.add_argument("--no-wait", action="store_true", help="return once the job is submitted")
+    submit.add_argument(
+        "--write",
+        metavar="FILE",
+        nargs="+",
+        help="submit nothing; write ray-cluster.yaml (ray up), rayjob.yaml (KubeRay)",
+    )
+    submit.add_argument("--image", metavar="NAME", default="rlgns:latest", help="image named in what --write writes")
+    submit.set_defaults(remote=None)
+
     commands.add_parser("games", help="list games with goals and reference scores")
-    doctor = commands.add_parser("doctor", help="say what is wrong with this machine")
-    doctor.add_argument("--out", metavar="DIR", default="runs", help="folder that runs would go to (default: runs)")
+    doctor = commands.add_parser("doctor", help="say what is wrong with this machine or cluster")
+    doctor.add_argument(
+        "--address",
+        metavar="A",
+        help="check a cluster: http://HOST:8265, or on a node HOST:6379 (default: RAY_ADDRESS)",
+    )
+    doctor.add_argument("--out", metavar="DIR", help="folder that runs would go to (default: $RLGNS_RUNS or runs)")
     return parser, dict(commands.choices)
 
 
@@ -199,6 +230,10 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """Returns the parsed command and its overrides. Raises UserError with the nearest match of what is unknown."""
     parser, commands = make_parser()
+    remote: list[str] | None = None
+    if arguments[:1] == ["submit"] and "--" in arguments:
+        here = arguments.index("--")
+        arguments, remote = arguments[:here], list(arguments[here + 1 :])
     others, overrides = split_overrides(arguments)
     if others and not others[0].startswith("-") and others[0] not in commands:
         raise UserError(f"unknown command {others[0]!r}{nearest(others[0], commands)}; `rlgns --help` lists them")
@@ -209,6 +244,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]
         parser.error(f"unknown argument {unknown[0]!r}{_nearest_option(unknown[0], commands[options.command])}")
     if overrides and options.command not in ("train", "config"):
         raise UserError(f"rlgns {options.command} takes no settings such as --{next(iter(overrides))}")
+    if remote is not None:
+        options.remote = remote
     return options, overrides
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -11,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlgns.errors import FaultError, UserError
+from rlgns.errors import FaultError, UserError, nearest
 
 if TYPE_CHECKING:
     from rlgns.config.schema import Config
@@ -29,6 +31,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         "calibrate": lambda: calibrate(options),
         "report": lambda: report(options),
         "fit": lambda: fit(options),
+        "submit": lambda: submit(options),
         "games": games,
         "doctor": lambda: doctor(options),
     }
@@ -148,6 +151,44 @@ def fit(options: argparse.Namespace) -> int:
     return 0
 
 
+def submit(options: argparse.Namespace) -> int:
+    """Runs a command as a Ray job, follows one, or writes the files of a cluster."""
+    if options.job is not None:
+        if options.remote is not None or options.write is not None or options.no_wait:
+            raise UserError("--job follows a job that was submitted before; leave out the command and other options")
+        from rlgns.submit.job import attach
+
+        return attach(options.job, address=options.address)
+    if not options.remote:
+        raise UserError("rlgns submit needs a command behind --, for example: rlgns submit -- train --game pong")
+    config = _config_of_job(options.remote)
+    if options.write is not None:
+        from rlgns.submit.manifests import write
+
+        write(options.write, options.remote, config, image=options.image)
+        return 0
+    from rlgns.submit.job import submit as submit_job
+
+    return submit_job(options.remote, address=options.address, games=config.run.games, wait=not options.no_wait)
+
+
+def _config_of_job(command: list[str]) -> Config:
+    """Checks here, before anything is sent, what a job would run. Raises UserError."""
+    from rlgns.cli import parse
+
+    if command[0] not in ("train", "sweep"):
+        raise UserError(
+            f"rlgns submit runs train or sweep, got {command[0]!r}{nearest(command[0], ('train', 'sweep'))}"
+        )
+    options, overrides = parse(command)
+    if getattr(options, "resume", None) is not None:
+        _refuse_beside_resume(options, overrides)
+        options.config = "ppo"  # the run's own lies on the cluster
+    elif getattr(options, "config", None) is None:
+        options.config = "ppo"  # which preset it will be depends on the cluster's hardware; their keys are the same
+    return resolved(options, overrides)
+
+
 def games() -> int:
     """Prints every game with its reference scores and the paper's score goals."""
     from envs.games import GAMES
@@ -162,11 +203,18 @@ def games() -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Checks this machine; 2 where something would stop a run."""
+    """Checks this machine, and the cluster where one is named; 2 where something would stop a run."""
+    if options.address is not None and options.address.startswith(("http://", "https://")):
+        from rlgns.submit.job import submit as submit_job
+
+        folder = [] if options.out is None else ["--out", options.out]
+        return submit_job(["doctor", *folder], address=options.address, games=["doctor"])
+    from rlgns.cluster_doctor import address_of_cluster, check_cluster
     from rlgns.doctor import FAIL, check_machine
 
+    out, address = Path(options.out or os.environ.get("RLGNS_RUNS", "runs")), address_of_cluster(options.address)
     findings = []
-    for finding in check_machine(Path(options.out)):
+    for finding in itertools.chain(check_machine(out), check_cluster(address, out) if address else ()):
         print(finding.describe(), flush=True)
         findings.append(finding)
     failed = sum(finding.status == FAIL for finding in findings)
@@ -193,7 +241,10 @@ def resolved(options: argparse.Namespace, overrides: Mapping[str, str]) -> Confi
 def default_out(config: Config) -> Path:
     """A new folder below runs/: the game, or the experiment's name where there are several games, and the time."""
     games = config.run.games
-    return Path("runs") / f"{games[0] if len(games) == 1 else config.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return (
+        Path(os.environ.get("RLGNS_RUNS", "runs"))
+        / f"{games[0] if len(games) == 1 else config.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    )
 
 
 def claim_folder(out: Path) -> None:

@@ -25,7 +25,7 @@ _GIB = 2**30
 _SMALL_MEMORY_GIB = 2.0
 """Driver 0.7 GiB, a runner 0.55, Ray's daemons 0.5: below this nothing starts."""
 _TIGHT_MEMORY_GIB = 4.0
-_SMALL_SHM_GIB = 1.0
+SMALL_SHM_GIB = 1.0
 """Rollouts travel through shared memory; Docker's default of 64 MiB makes Ray use /tmp, which is slow."""
 _SMALL_DISK_GIB = 1.0
 _RAY_PORTS = {6379: "head", 8265: "dashboard", 10001: "client"}
@@ -64,6 +64,7 @@ def check_machine(out: Path) -> Iterator[Finding]:
         ("versions", check_versions),
         ("memory", check_memory),
         ("shm", check_shared_memory),
+        ("user", check_user),
         ("folder", lambda: check_folder(out)),
         ("ports", check_ports),
         ("roms", check_roms),
@@ -147,9 +148,27 @@ def check_shared_memory() -> Finding:
         return Finding(name="shm", status=OK, text="no /dev/shm on this system; Ray uses a file")
     total = shutil.disk_usage("/dev/shm").total / _GIB
     text = f"/dev/shm has {total:.1f} GiB"
-    if total < _SMALL_SHM_GIB:
+    if total < SMALL_SHM_GIB:
         return Finding(name="shm", status=WARN, text=text, remedy="in Docker: --shm-size=4g, else runners are slow")
     return Finding(name="shm", status=OK, text=text)
+
+
+def check_user() -> Finding:
+    """In a container nothing needs root, and what root writes into a mounted folder only root can delete."""
+    user = os.getuid() if hasattr(os, "getuid") else -1
+    if not in_container():
+        return Finding(name="user", status=OK, text=f"user {user}, not in a container")
+    if user == 0:
+        remedy = "use the image's own user, or --user $(id -u):$(id -g)"
+        return Finding(name="user", status=WARN, text="root in a container", remedy=remedy)
+    return Finding(name="user", status=OK, text=f"user {user} in a container")
+
+
+def in_container() -> bool:
+    """Returns whether this process runs in a container of Docker, Podman or Kubernetes."""
+    return (
+        Path("/.dockerenv").exists() or Path("/run/.containerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ
+    )
 
 
 def check_folder(out: Path) -> Finding:

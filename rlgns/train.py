@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import secrets
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from envs.vector import num_actions
 from rlgns import hardware
 from rlgns.config.load import from_dict, to_dict
 from rlgns.config.schema import Config
+from rlgns.doctor import OK, check_shared_memory
 from rlgns.engine import checkpoint
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.errors import UserError
@@ -25,6 +25,7 @@ from rlgns.monitor.probe_notice import ProbeNotice
 from rlgns.monitor.terminal import make_terminal
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import summary, write_report
+from rlgns.source import source_commit
 
 DONE, FAULT, INTERRUPTED = 0, 3, 130
 PACKAGES = ("rlgns", "torch", "ray", "gymnasium", "ale-py", "wandb", "numpy")
@@ -105,7 +106,7 @@ def describe(config: Config, game: str) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "protocol": PROTOCOLS[config.env.protocol].describe(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
-        "git": _commit(),
+        "git": source_commit(),
         "hardware": hardware.detect().as_dict(),
     }
 
@@ -116,6 +117,9 @@ def _session(starts: list[RunStart], out: Path) -> int:
     notice = ProbeNotice(config, terminal.message)
     listener = Listeners([terminal, notice, WandbLogger(config.wandb, terminal.message)])
     listener.message(f"{PROTOCOLS[config.env.protocol].describe()}")
+    memory = check_shared_memory()
+    if memory.status != OK:
+        listener.message(f"{memory.text}; {memory.remedy}")
     listener.start(starts)
     outcome = Outcome(faults={"": "ended by an error"})
     try:
@@ -164,12 +168,3 @@ def _conclude(outcome: Outcome, out: Path, terminal: Listener) -> int:
         terminal.message(f"saved; go on with: rlgns train --resume {out}")
         return INTERRUPTED
     return DONE
-
-
-def _commit() -> str:
-    """The source's git commit, `+` where it was changed since; empty outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""

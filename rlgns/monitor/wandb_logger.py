@@ -8,6 +8,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, final
 
 from envs.games import GAMES
@@ -184,10 +185,27 @@ def logged_in() -> bool:
 
 def _quiet_wandb() -> Any:
     """The client, told to print nothing: a package named `agents` makes it recommend a product for language models."""
+    _take_key_from_file()
     import wandb
 
     wandb.setup(settings=wandb.Settings(silent=True))
     return wandb
+
+
+def _take_key_from_file() -> None:
+    """Takes the key from the file that WANDB_API_KEY_FILE names (a container's secret), which W&B itself does not know.
+
+    Only this process and its children then hold it; Ray hands a driver's environment on to no one.
+    """
+    path = os.environ.get("WANDB_API_KEY_FILE")
+    if not path or os.environ.get("WANDB_API_KEY"):
+        return
+    try:
+        key = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return  # no login, which the run says
+    if key:
+        os.environ["WANDB_API_KEY"] = key
 
 
 def _online_or_offline() -> tuple[Mode, str]:

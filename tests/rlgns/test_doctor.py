@@ -14,7 +14,7 @@ from rlgns.doctor import FAIL, OK, WARN
 
 def test_every_check_has_one_line_and_none_breaks(tmp_path: Path) -> None:
     findings = list(doctor.check_machine(tmp_path / "runs"))
-    names = ["python", "packages", "versions", "memory", "shm", "folder", "ports", "roms", "torch", "wandb"]
+    names = ["python", "packages", "versions", "memory", "shm", "user", "folder", "ports", "roms", "torch", "wandb"]
     assert [finding.name for finding in findings] == names
     for finding in findings:
         assert finding.status in (OK, WARN, FAIL)
@@ -76,4 +76,4 @@ def test_the_command_says_how_many_failed(capsys: pytest.CaptureFixture[str]) ->
     assert cli.main(["doctor", "--out", "/proc/rlgns"]) == 2
     output = capsys.readouterr()
     assert "fail  folder" in output.out
-    assert output.err == "rlgns: 1 of 10 checks failed; their remedies are above\n"
+    assert output.err == "rlgns: 1 of 11 checks failed; their remedies are above\n"

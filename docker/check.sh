@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Builds the image and runs it as users do: alone, and as a cluster with a head and two workers. Needs a Docker engine.
+#
+#   docker/check.sh [BASE_IMAGE]
+#
+# BUILD_ARGS is added to `docker build` (behind a proxy: --network host --secret id=pip_ca,src=FILE); COMPOSE is the
+# compose command ("docker compose"); KEEP=1 leaves image and volumes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+base="${1:-python:3.11-slim-bookworm}"
+compose="${COMPOSE:-docker compose}"
+image=rlgns-check
+project=rlgnscheck
+compose_up() { RLGNS_IMAGE=$image RLGNS_SHM_SIZE=1gb RLGNS_TRAIN="$1" $compose -p $project -f docker/compose.yaml "${@:2}"; }
+
+clean() {
+  docker rm -f $project-train >/dev/null 2>&1 || true
+  compose_up "" down -v >/dev/null 2>&1 || true
+  [ -n "${KEEP:-}" ] || { docker volume rm $project-runs >/dev/null 2>&1 || true; docker rmi $image >/dev/null 2>&1 || true; }
+}
+trap clean EXIT
+
+say() { printf '\n== %s\n' "$*"; }
+
+say "build on $base"
+# shellcheck disable=SC2086
+DOCKER_BUILDKIT=1 docker build -q -f docker/Dockerfile --build-arg BASE_IMAGE="$base" \
+  --build-arg COMMIT="$(git describe --always --dirty=+ --abbrev=12)" ${BUILD_ARGS:-} -t $image .
+docker image inspect -f '{{.Size}} bytes, user {{.Config.User}}, licences {{index .Config.Labels "org.opencontainers.image.licenses"}}' $image
+[ "$(docker run --rm --entrypoint id $image -u)" = 1000 ]
+
+say "rlgns doctor"
+docker run --rm --shm-size=1g $image doctor
+
+say "rlgns train --game pong, 20,000 observations, into a named volume"
+docker run -d --name $project-train --shm-size=1g -v $project-runs:/home/rlgns/runs $image train --game pong --observations 20000 >/dev/null
+health=starting
+until [ "$health" = healthy ]; do
+  [ "$(docker inspect -f '{{.State.Running}}' $project-train)" = true ] || break
+  sleep 2
+  health=$(docker inspect -f '{{.State.Health.Status}}' $project-train)
+done
+echo "health check: $health"
+[ "$health" = healthy ]
+[ "$(docker wait $project-train)" = 0 ] || { docker logs $project-train; exit 1; }
+docker logs $project-train 2>&1 | tail -n 4
+foreign=$(docker run --rm -v $project-runs:/runs --entrypoint find $image /runs ! -user 1000)
+[ -z "$foreign" ] || { echo "not the user's: $foreign"; exit 1; }
+
+say "compose: head, two workers, a job with two runners"
+compose_up "--game pong --observations 4096 --runners 2" up --no-build --no-color --scale worker=2 --exit-code-from train
+say "all passed"

@@ -1,0 +1,48 @@
+"""Prints docker/requirements.txt: the exact versions that the image is built from.
+
+They are those of the environment that runs this script, from rlgns's own requirements downwards, so that what the
+image holds is what the tests ran with:
+
+    .venv/bin/python docker/lock.py > docker/requirements.txt
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+HEADLESS = {"opencv-python": "opencv-python-headless"}
+"""The same library of the same version without windows, which would bring X11 and OpenGL into the image."""
+
+
+def locked(name: str, extras: frozenset[str], seen: dict[str, set[str]]) -> dict[str, str]:
+    """Returns versions by name of a distribution's requirements, those of `extras` included, and of theirs."""
+    versions: dict[str, str] = {}
+    for text in importlib.metadata.requires(name) or []:
+        requirement = Requirement(text)
+        marker = requirement.marker
+        if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in (extras or {""})):
+            continue
+        child, wanted = canonicalize_name(requirement.name), {"", *requirement.extras}
+        if wanted <= seen.get(child, set()):
+            continue
+        seen.setdefault(child, set()).update(wanted)
+        # how torch was built (+cpu, +cu128) is the image's choice
+        versions[child] = importlib.metadata.version(child).partition("+")[0]
+        versions |= locked(child, frozenset(wanted), seen)
+    return versions
+
+
+def main() -> int:
+    """Prints the file."""
+    print("# Made by docker/lock.py; do not edit.")  # noqa: T201
+    for name, version in sorted(locked("rlgns", frozenset(), {}).items()):
+        print(f"{HEADLESS.get(name, name)}=={version}")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

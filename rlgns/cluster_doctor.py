@@ -1,0 +1,189 @@
+"""What is wrong with a Ray cluster: every node looked at by a task on it, one finding per question over all nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import platform
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlgns.doctor import FAIL, OK, SMALL_SHM_GIB, WARN, Finding, pinned_versions
+
+NODE_S = 60.0
+"""Seconds that a node has to answer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """What a task found on one node."""
+
+    name: str
+    """Host name and address."""
+    gpus: float
+    """That Ray counts on it."""
+    versions: dict[str, str]
+    """Of Python and what rlgns pins, `missing` where it is."""
+    shm_gib: float
+    """Size of /dev/shm; 0 where there is none."""
+    sees_mark: bool
+    """Whether the file that the driver wrote into the folder for runs is there."""
+    write_error: str
+    """Why the folder for runs cannot be written; empty where it can."""
+
+
+def check_cluster(address: str, out: Path) -> Iterator[Finding]:
+    """Connects to a cluster and examines its nodes.
+
+    Args:
+        address: Of the head, as RAY_ADDRESS has it. This machine must be one of the nodes.
+        out: Folder that runs would go to.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:
+            text = f"no Ray cluster answers at {address!r} from here ({_one_line(error)})"
+            remedy = "run this on one of its nodes, or name its dashboard: --address http://HOST:8265"
+            yield Finding(name="cluster", status=FAIL, text=text, remedy=remedy)
+            return
+    resources, alive = ray.cluster_resources(), [node for node in ray.nodes() if node["Alive"]]
+    text = f"{len(alive)} nodes, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    yield Finding(name="cluster", status=OK, text=f"{text}, object store {_gib(resources)} GiB")
+    folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    nodes, silent = _examine(alive, folder)
+    if silent:
+        remedy = "see `ray status` and the node's log"
+        yield Finding(name="nodes", status=FAIL, text=f"no answer: {', '.join(silent)}", remedy=remedy)
+    if nodes:
+        yield check_versions_equal(nodes)
+        yield check_shared_memory(nodes)
+        yield check_shared_folder(nodes, folder)
+        yield check_gpus(nodes)
+
+
+def check_versions_equal(nodes: Sequence[Node]) -> Finding:
+    """Python and what rlgns pins have the versions of this process on all nodes."""
+    here = _versions(list(pinned_versions()))
+    wrong = [
+        f"{node.name} has {name} {node.versions.get(name)} where this process has {version}"
+        for node in nodes
+        for name, version in here.items()
+        if node.versions.get(name) != version
+    ]
+    if wrong:
+        remedy = "start all nodes from the same image"
+        return Finding(name="equal", status=FAIL, text="; ".join(wrong), remedy=remedy)
+    return Finding(name="equal", status=OK, text=f"Python and pinned versions are the same on {len(nodes)} nodes")
+
+
+def check_shared_memory(nodes: Sequence[Node]) -> Finding:
+    """Every node's /dev/shm is large enough for Ray's object store."""
+    small = [f"{node.name} {node.shm_gib:.2f} GiB" for node in nodes if 0 < node.shm_gib < SMALL_SHM_GIB]
+    if small:
+        remedy = "in Docker --shm-size=4g, in Kubernetes an emptyDir of medium Memory at /dev/shm"
+        return Finding(name="node shm", status=WARN, text=f"small /dev/shm: {', '.join(small)}", remedy=remedy)
+    least = min(node.shm_gib for node in nodes)
+    return Finding(name="node shm", status=OK, text=f"/dev/shm has at least {least:.1f} GiB on every node")
+
+
+def check_shared_folder(nodes: Sequence[Node], folder: Path) -> Finding:
+    """All nodes see and can write the same folder for runs: any of them may write checkpoints and read them again."""
+    wrong = [f"{node.name} cannot write it: {node.write_error}" for node in nodes if node.write_error]
+    wrong += [f"{node.name} has another one" for node in nodes if not node.sees_mark and not node.write_error]
+    if wrong:
+        remedy = "mount one folder on all nodes and name it with --out or RLGNS_RUNS"
+        return Finding(name="shared", status=FAIL, text=f"{folder}: {'; '.join(wrong)}", remedy=remedy)
+    return Finding(name="shared", status=OK, text=f"{folder} is the same, and can be written, on {len(nodes)} nodes")
+
+
+def check_gpus(nodes: Sequence[Node]) -> Finding:
+    """Where Ray counts a GPU, torch is built for one."""
+    wrong = [node.name for node in nodes if node.gpus and "+cpu" in node.versions.get("torch", "")]
+    if wrong:
+        text = f"a GPU, but torch built for the CPU: {', '.join(wrong)}"
+        return Finding(name="gpus", status=WARN, text=text, remedy="use the image's variant cuda")
+    having = sum(1 for node in nodes if node.gpus)
+    return Finding(name="gpus", status=OK, text=f"{having} nodes with a GPU" if having else "none: the CPUs learn")
+
+
+def _examine(alive: Sequence[dict[str, Any]], folder: Path) -> tuple[list[Node], list[str]]:
+    """Runs a task on every node. Returns what they found, and the names of those that did not answer."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    mark = folder / f".rlgns-doctor-{secrets.token_hex(8)}"
+    with contextlib.suppress(OSError):  # the folder's own check says so
+        mark.touch()
+    names = list(pinned_versions())
+    look = ray.remote(_make_look())
+    asked = {
+        f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})": (
+            node["Resources"].get("GPU", 0.0),
+            look.options(
+                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(names, str(folder), str(mark)),
+        )
+        for node in alive
+    }
+    nodes, silent = [], []
+    for name, (gpus, answer) in asked.items():
+        try:
+            nodes.append(Node(name=name, gpus=gpus, **ray.get(answer, timeout=NODE_S)))
+        except Exception as error:
+            silent.append(f"{name}: {_one_line(error)}")
+    mark.unlink(missing_ok=True)
+    return nodes, silent
+
+
+def _make_look() -> Callable[[list[str], str, str], dict[str, Any]]:
+    """Makes the task. A function in a function travels as code: it also runs where rlgns is not installed."""
+
+    def look(names: list[str], folder: str, mark: str) -> dict[str, Any]:
+        import importlib.metadata
+        import os
+        import platform
+        import shutil
+        import tempfile
+
+        versions = {"python": platform.python_version()}
+        for name in names:
+            try:
+                versions[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                versions[name] = "missing"
+        error = ""
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as failure:
+            error = failure.strerror or "unknown"
+        shm = shutil.disk_usage("/dev/shm").total / 2**30 if os.path.isdir("/dev/shm") else 0.0
+        return {"versions": versions, "shm_gib": shm, "sees_mark": os.path.exists(mark), "write_error": error}
+
+    return look
+
+
+def _versions(names: Sequence[str]) -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+def _gib(resources: dict[str, float]) -> str:
+    return f"{resources.get('object_store_memory', 0.0) / 2**30:.1f}"
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__
+
+
+def address_of_cluster(named: str | None) -> str | None:
+    """Returns the cluster to check: the one named, else RAY_ADDRESS, else None."""
+    return named or os.environ.get("RAY_ADDRESS") or None

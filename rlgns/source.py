@@ -1,0 +1,19 @@
+"""Which source this is: saved with every run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+
+def source_commit() -> str:
+    """The source's git commit, `+` where it was changed since; outside a checkout what RLGNS_COMMIT says, or empty.
+
+    Images and jobs have no checkout: they set RLGNS_COMMIT.
+    """
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return os.environ.get("RLGNS_COMMIT", "")

@@ -1,0 +1,134 @@
+"""The Jobs API of a cluster: where it listens, and a client whose every request ends."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, final
+from urllib.parse import urlsplit
+
+import requests
+from ray.job_submission import JobSubmissionClient
+
+from rlgns.errors import UserError
+
+PORT = 8265
+"""Where Ray's dashboard, and with it the Jobs API, listens."""
+
+TIMEOUT_S = 20.0
+READY_S = 120.0
+"""Seconds that a cluster has between answering at all and taking a job."""
+
+_RAYS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+
+
+def jobs_url(address: str | None, environment: Mapping[str, str]) -> str:
+    """Returns the URL of the Jobs API.
+
+    Args:
+        address: What the user named: a URL, or a host with or without a port; None: RAY_API_SERVER_ADDRESS, else the
+            host of RAY_ADDRESS (its own port is the head's, where no jobs are taken), else this machine.
+        environment: For example `os.environ`.
+
+    Raises:
+        UserError: Not an address.
+    """
+    source, named = "--address", address
+    for variable in _RAYS_VARIABLES:
+        if named is None and environment.get(variable):
+            source, named = variable, environment[variable]
+    if named is None or (source != "--address" and named in ("auto", "local")):
+        return f"http://127.0.0.1:{PORT}"
+    try:
+        parts = urlsplit(named if "://" in named else f"http://{named}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.username or parts.scheme not in ("http", "https", "ray"):
+        raise UserError(f"{source}: {named!r} is not an address; allowed: http://HOST:{PORT}, HOST:{PORT} or HOST")
+    plain = source == "RAY_ADDRESS" and "://" not in named
+    if parts.scheme == "ray" or plain:  # names the head by another of its ports
+        port = PORT
+    host = f"[{host}]" if ":" in host else host
+    scheme = "https" if parts.scheme == "https" else "http"
+    default = 443 if scheme == "https" else PORT
+    return f"{scheme}://{host}:{port or default}{parts.path.rstrip('/')}"
+
+
+@final
+class JobsClient(JobSubmissionClient):
+    """Ray's client for one URL: the environment does not overrule it, and no request waits for ever."""
+
+    def __init__(self, url: str) -> None:
+        """Connects.
+
+        Raises:
+            UserError: Nothing answers there, it is not Ray, or it wants a token that is not given.
+        """
+        self.url = url
+        _probe(url)
+        try:
+            with _without(_RAYS_VARIABLES):
+                super().__init__(url)
+        except Exception as error:
+            raise UserError(f"{url}: {_one_line(error)}") from error
+
+    def begin(self, **job: Any) -> str:
+        """Submits a job as `submit_job` does, and waits for a cluster that has just begun and cannot take it yet.
+
+        Returns:
+            The job's submission id.
+
+        Raises:
+            UserError: The cluster refused it, or was not ready in time.
+        """
+        deadline = time.monotonic() + READY_S
+        while True:
+            try:
+                return self.submit_job(**job)
+            except Exception as error:
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    raise UserError(
+                        f"{self.url}: the cluster did not take the job: {_one_line(error)[:300]}"
+                    ) from error
+            time.sleep(1)
+
+    def _do_request(self, *arguments: Any, **options: Any) -> Any:
+        # Ray's own requests have no time limit: a cut network would hold us for ever. Still so in 2.60.
+        options.setdefault("timeout", TIMEOUT_S)
+        return super()._do_request(*arguments, **options)
+
+
+def _probe(url: str) -> None:
+    """Finds out in seconds, and without Ray's retries, whether a Ray answers. Raises UserError."""
+    hint = f"name the head's dashboard with --address http://HOST:{PORT}"
+    try:
+        answer = requests.get(f"{url}/api/version", timeout=TIMEOUT_S / 2)
+    except requests.Timeout as error:
+        raise UserError(f"{url}: no answer within {TIMEOUT_S / 2:g} s; {hint}") from error
+    except requests.RequestException as error:
+        raise UserError(f"{url}: nothing answers there; {hint}") from error
+    if answer.status_code in (401, 403):
+        # Ray's client sends the token that its variables name, and says what is wrong with it
+        if os.environ.get("RAY_AUTH_MODE") != "token":
+            raise UserError(f"{url}: the cluster asks for a token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH")
+        return
+    try:
+        answer.json()["ray_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{url}: what answers there is not Ray's dashboard; {hint}") from error
+
+
+@contextmanager
+def _without(names: tuple[str, ...]) -> Iterator[None]:
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,64 @@
+"""What is shipped for containers, as far as it can be told without a Docker engine (docker/check.sh does the rest)."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKER = ROOT / "docker"
+
+
+def test_the_lock_meets_every_requirement_of_the_project() -> None:
+    lines = (DOCKER / "requirements.txt").read_text().splitlines()[1:]
+    locked = dict(line.split("==") for line in lines)
+    locked["opencv-python"] = locked["opencv-python-headless"]
+    for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]:
+        requirement = Requirement(text)
+        version = locked.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{text}: run docker/lock.py again"
+        assert requirement.specifier.contains(version), f"{text}: locked {version}; run docker/lock.py again"
+
+
+def test_the_dashboard_is_published_on_loopback_and_asks_for_a_token() -> None:
+    compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+    assert compose["services"]["head"]["ports"] == ["${RLGNS_BIND:-127.0.0.1}:8265:8265"]
+    for service in compose["services"].values():
+        assert service["environment"]["RAY_AUTH_MODE"] == "${RAY_AUTH_MODE:-token}"
+        assert "WANDB_API_KEY" not in service["environment"]
+    assert not any("ports" in service for name, service in compose["services"].items() if name != "head")
+
+
+def test_everything_that_the_image_copies_is_in_its_context() -> None:
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    packages = {
+        package.split(".")[0]
+        for package in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    }
+    copied = set(re.findall(r"^COPY (?:--chmod=\S+ )?(docker/\S+)", (DOCKER / "Dockerfile").read_text(), re.MULTILINE))
+    assert packages | copied | {"configs", "pyproject.toml", "README.md", "LICENSE"} == set(allowed)
+
+
+def test_the_image_says_its_licences_and_its_user() -> None:
+    text = (DOCKER / "Dockerfile").read_text()
+    assert 'licenses="MIT AND GPL-2.0-only"' in text
+    assert text.rindex("USER 1000:1000") > text.rindex("RUN ")
+
+
+def test_health_is_told_by_an_exit_code() -> None:
+    """On this machine, whatever runs on it, a port at which nothing listens cannot be healthy."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    ran = subprocess.run(
+        [sys.executable, DOCKER / "healthy.py", str(port)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    assert len(ran.stdout.splitlines()) == 1

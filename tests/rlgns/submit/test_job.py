@@ -1,0 +1,187 @@
+"""Jobs on a real Ray head: submitted, followed, stopped, attached to again, over a connection that breaks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from rlgns.folder import RunFolder
+from rlgns.submit.client import JobsClient
+from rlgns.submit.follow import Follower
+from tests.rlgns.submit.conftest import NODE_KEY, Head, free_port
+
+ROOT = Path(__file__).resolve().parents[3]
+ENVIRONMENT_KEY = "fedcba9876543210fedcba9876543210fedcba98"
+NETRC_KEY = "aaaabbbbccccddddeeeeffff0000111122223333"
+_TINY = "--config quick --env.num_envs 4 --agent.rollout_steps 8 --agent.minibatches 2 --env.stagger_steps 0"
+TINY = _TINY.split()
+
+
+def start(head: Head, tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Starts `rlgns submit` as a user who is logged in at W&B twice."""
+    (tmp_path / ".netrc").write_text(f"machine api.wandb.ai login user password {NETRC_KEY}\n")
+    environment = os.environ | {
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "WANDB_API_KEY": ENVIRONMENT_KEY,
+        "RAY_ADDRESS": "127.0.0.1:1",  # --address wins
+        "RAY_AUTH_MODE": "disabled",
+    }
+    command = [sys.executable, "-m", "rlgns", "submit", "--address", head.url, *arguments]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+
+
+def files_with(folder: Path, key: str) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
+
+
+def test_a_job_is_submitted_attached_to_stopped_and_saved_without_a_key_in_sight(head: Head, tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("base: quick\nrun:\n  seed: 7\n")
+    tiny = ["--config", str(config), *TINY[2:]]
+    submitted = start(head, tmp_path, "--no-wait", "--", "train", "--observations", "100000000", *tiny)
+    out, err = submitted.communicate(timeout=300)
+    assert submitted.returncode == 0, err
+    assert "asks for no password" in err
+    job = next(word for word in err.split() if word.startswith("rlgns-pong-"))
+
+    following = start(head, tmp_path, "--job", job)
+    assert following.stdout is not None
+    shown = ""
+    for line in following.stdout:
+        shown += line
+        if "observations/s" in line:
+            break
+    following.send_signal(signal.SIGINT)
+    rest, messages = following.communicate(timeout=300)
+    assert following.returncode == 130, shown + rest + messages
+    assert "stopping the job" in messages and "the job was stopped" in messages
+    assert "saved; go on with: rlgns train --resume" in rest
+
+    (folder,) = RunFolder.find(head.runs)
+    assert folder.config()["run"]["seed"] == 7
+    assert folder.last_iteration() == int(sorted(os.listdir(folder.checkpoints_path))[-1])
+
+    details = requests.get(f"{head.url}/api/jobs/{job}", timeout=20).text
+    assert '"STOPPED"' in details
+    for key in (ENVIRONMENT_KEY, NETRC_KEY, NODE_KEY):
+        assert key not in details + out + err + shown + rest + messages
+        hidden = {head.folder / "key"} if key == NODE_KEY else set()
+        assert set(files_with(head.folder, key)) == hidden  # logs, packages and session of Ray, the run, its W&B files
+    assert "logged in" not in shown  # the node's key was found ...
+    assert "cannot be reached" in (shown + rest) or "offline" in (shown + rest)  # ... and its server not
+
+
+def test_the_exit_status_of_the_command_comes_back(head: Head, tmp_path: Path) -> None:
+    failing = start(head, tmp_path, "--", "train", "--out", "/proc/rlgns", *TINY)
+    out, err = failing.communicate(timeout=300)
+    assert failing.returncode == 2, err
+    assert "cannot be written" in out
+
+
+def test_what_no_cluster_can_run_is_refused_before_it_is_sent(
+    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rlgns import cli
+
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", head.url)
+    monkeypatch.setenv("SOME_API_KEY", "sesame-open")
+    before = len(requests.get(f"{head.url}/api/jobs/", timeout=20).json())
+    for arguments, text in {
+        ("--", "train", "--game", "pongg"): "did you mean pong?",
+        ("--", "trian"): "did you mean train?",
+        ("--", "train", "--out", "runs/x"): "is relative",
+        ("--", "train", "--resume", "runs/x"): "is relative",
+        ("--", "train", "--out", "/shared/sesame-open"): "holds the value of SOME_API_KEY",
+        ("train",): "unknown argument",
+        (): "needs a command behind --",
+        ("--job", "rlgns-none"): "there is no job 'rlgns-none'",
+        ("--job", "x", "--", "train"): "leave out the command",
+    }.items():
+        assert cli.main(["submit", *arguments]) == 2
+        lines = [line for line in capsys.readouterr().err.splitlines() if "warning:" not in line]
+        assert len(lines) == 1 and text in lines[0]
+    assert len(requests.get(f"{head.url}/api/jobs/", timeout=20).json()) == before
+
+
+def carry(ends: tuple[socket.socket, socket.socket]) -> None:
+    """Passes bytes on between two connections until one is closed."""
+    other = dict(zip(ends, reversed(ends), strict=True))
+    with contextlib.suppress(OSError, ValueError):
+        while True:
+            for end in select.select(ends, [], [])[0]:
+                data = end.recv(65536)
+                if not data:
+                    raise OSError
+                other[end].sendall(data)
+    for end in ends:
+        end.close()
+
+
+@contextmanager
+def proxy(target: int, port: int) -> Iterator[None]:
+    """Passes TCP connections on until the block ends; then all are cut and none is taken."""
+    ends: list[socket.socket] = []
+    server = socket.create_server(("127.0.0.1", port))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                pair = (server.accept()[0], socket.create_connection(("127.0.0.1", target)))
+                ends.extend(pair)
+                threading.Thread(target=carry, args=(pair,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield
+    for end in (server, *ends):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+    server.close()
+
+
+def test_a_broken_connection_loses_and_repeats_nothing(
+    head: Head, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port, gate = free_port(), tmp_path / "gate"
+    target = int(head.url.rpartition(":")[2])
+    direct = JobsClient(head.url)
+    script = f"for i in $(seq 1 200); do echo line $i; done; until [ -e {gate} ]; do sleep 0.1; done; echo last; exit 5"
+    job = direct.submit_job(entrypoint=script)
+    messages: list[str] = []
+    codes: list[int] = []
+    with proxy(target, port):
+        follower = Follower(JobsClient(f"http://127.0.0.1:{port}"), job, messages.append)
+        main = threading.Thread(target=lambda: codes.append(follower.follow(attach=True)))
+        seen = ""
+        main.start()
+        while "line 200\n" not in seen:
+            seen += capfd.readouterr().out
+            main.join(0.05)
+            assert main.is_alive() or "line 200\n" in seen
+    while not any("connection lost" in message for message in messages):
+        main.join(0.05)
+        assert main.is_alive()
+    gate.touch()
+    with proxy(target, port):
+        main.join(120)
+    seen += capfd.readouterr().out
+    assert codes == [5]
+    lines = [line for line in seen.splitlines() if line.startswith(("line", "last"))]
+    assert lines == [*(f"line {number}" for number in range(151, 201)), "last"] or lines == [
+        *(f"line {number}" for number in range(1, 201)),
+        "last",
+    ]

@@ -1,0 +1,115 @@
+"""What travels with a job, where it goes, and what is kept back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlgns.errors import UserError
+from rlgns.submit import package
+from rlgns.submit.client import jobs_url
+
+
+def test_what_is_packed_runs_by_itself(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("base: quick\nagent:\n  learning_rate: 0.001\n")
+    folder = tmp_path / "job"
+    folder.mkdir()
+    command = package.pack(["config", "--config", str(mine), "--run.seed", "3"], folder)
+    assert command == ["config", "--config", "submitted/mine.yaml", "--run.seed", "3"]
+    assert not list(folder.rglob("*.pyc"))
+    script = "import rlgns, importlib.metadata as m; print(rlgns.__file__, m.version('rlgns')); import rlgns.cli as c; "
+    script += f"raise SystemExit(c.main({command!r}))"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, env={"PATH": "/usr/bin"}, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith(str(folder / "rlgns"))
+    assert "learning_rate: 0.001\n" in ran.stdout and "image_size: 64\n" in ran.stdout and "seed: 3\n" in ran.stdout
+    assert sum(path.stat().st_size for path in folder.rglob("*.py")) < 4_000_000
+
+
+def test_presets_and_equals_signs_are_understood(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("base: quick\n")
+    (tmp_path / "job").mkdir()
+    assert package.pack(["train", "--config", "ppo"], tmp_path / "job")[-1] == "ppo"
+    (tmp_path / "other").mkdir()
+    packed = package.pack(["train", f"--config={tmp_path / 'mine.yaml'}"], tmp_path / "other")
+    assert packed == ["train", "--config=submitted/mine.yaml"]
+
+
+def test_the_line_is_quoted_and_names_a_folder() -> None:
+    line = package.entrypoint(["train", "--run.name", "a b; rm -rf $HOME"], "pong-1")
+    assert line == (
+        "exec python -m rlgns train --run.name 'a b; rm -rf $HOME' --out \"${RLGNS_RUNS:-$HOME/runs}/pong-1\""
+    )
+    assert package.entrypoint(["train", "--out=/shared/x"], "pong-1") == "exec python -m rlgns train --out=/shared/x"
+    assert package.entrypoint(["train", "--resume", "/shared/x"], "y").endswith("--resume /shared/x")
+    with pytest.raises(UserError, match="--out runs/x is relative"):
+        package.entrypoint(["train", "--out", "runs/x"], "pong-1")
+
+
+def test_what_a_cluster_lacks() -> None:
+    requirements = [
+        "torch==2.13.0",
+        "ray[default,rllib]==2.60.0",
+        "numpy>=2.0,<3",
+        "ruff==1; extra == 'dev'",
+        "Py_Yaml>6",
+    ]
+    found = {"torch": "2.13.0+cpu", "ray": "2.60.0", "numpy": "1.26.0"}
+    assert package.missing(found, requirements) == ["numpy<3,>=2.0", "Py_Yaml>6"]
+    assert package.missing({"numpy": "2.1"}, ["a-b[x]==1"]) == ["a-b[x]==1"]
+
+
+def test_a_probe_is_read_among_other_lines() -> None:
+    log = 'INFO setting up\nRLGNS{"python": "3.11", "found": {"ray": "2.60.0"}}\n'
+    assert package.parse_probe(log) == ("3.11", {"ray": "2.60.0"})
+    assert package.parse_probe("Traceback\n") is None
+
+
+def test_a_key_is_refused_by_the_name_of_its_variable(tmp_path: Path) -> None:
+    environment = {"WANDB_API_KEY": "sesame-sesame", "EDITOR_TOKEN": "short", "HOME": "/home/sesame-open"}
+    package.refuse_secrets("train --out /home/sesame-open short", tmp_path, environment)
+    (tmp_path / package.CONFIG_FILE).mkdir()
+    (tmp_path / package.CONFIG_FILE / "mine.yaml").write_text("run:\n  name: sesame-sesame\n")
+    with pytest.raises(UserError, match=r"^mine.yaml holds the value of WANDB_API_KEY") as refusal:
+        package.refuse_secrets("train", tmp_path, environment)
+    assert "sesame" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "environment", "url"),
+    [
+        ("head", {"RAY_ADDRESS": "http://other:1"}, "http://head:8265"),
+        ("head:9000", {}, "http://head:9000"),
+        ("http://head", {}, "http://head:8265"),
+        ("https://ray.example.org/team/", {}, "https://ray.example.org:443/team"),
+        ("[::1]:8265", {}, "http://[::1]:8265"),
+        ("ray://head:10001", {}, "http://head:8265"),
+        (None, {"RAY_ADDRESS": "10.0.0.1:6379"}, "http://10.0.0.1:8265"),
+        (None, {"RAY_ADDRESS": "http://10.0.0.1:9000"}, "http://10.0.0.1:9000"),
+        (None, {"RAY_ADDRESS": "auto"}, "http://127.0.0.1:8265"),
+        (None, {"RAY_ADDRESS": "x:1", "RAY_API_SERVER_ADDRESS": "http://y:2"}, "http://y:2"),
+        (None, {}, "http://127.0.0.1:8265"),
+    ],
+)
+def test_where_jobs_are_taken(address: str | None, environment: dict[str, str], url: str) -> None:
+    assert jobs_url(address, environment) == url
+
+
+@pytest.mark.parametrize("address", ["", "http://", "head:port", "ftp://head", "http://user:password@head:8265"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(UserError, match=r"--address: .* is not an address"):
+        jobs_url(address, {})
+
+
+def test_a_wrong_address_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from rlgns import cli
+
+    assert cli.main(["submit", "--address", "http://127.0.0.1:9", "--", "train"]) == 2
+    assert capsys.readouterr().err == (
+        "rlgns: http://127.0.0.1:9: nothing answers there; name the head's dashboard with --address http://HOST:8265\n"
+    )

@@ -1,0 +1,79 @@
+"""The doctor on clusters: findings from what nodes say, and from real ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from rlgns import cluster_doctor
+from rlgns.cluster_doctor import Node
+from rlgns.doctor import FAIL, OK, WARN, pinned_versions
+
+GOOD = Node(
+    name="a (10.0.0.1)",
+    gpus=0,
+    versions=cluster_doctor._versions(list(pinned_versions())),
+    shm_gib=4.0,
+    sees_mark=True,
+    write_error="",
+)
+
+
+def changed(**fields: object) -> list[Node]:
+    return [GOOD, dataclasses.replace(GOOD, name="b (10.0.0.2)", **fields)]  # type: ignore[arg-type]
+
+
+def test_another_version_on_one_node_is_named() -> None:
+    assert cluster_doctor.check_versions_equal([GOOD]).status == OK
+    finding = cluster_doctor.check_versions_equal(changed(versions=GOOD.versions | {"ale-py": "0.10"}))
+    assert finding.status == FAIL
+    assert finding.text.startswith("b (10.0.0.2) has ale-py 0.10 where this process has ")
+
+
+def test_small_shared_memory_on_one_node_is_named() -> None:
+    assert cluster_doctor.check_shared_memory([GOOD]).status == OK
+    finding = cluster_doctor.check_shared_memory(changed(shm_gib=0.0625))
+    assert finding.status == WARN and "b (10.0.0.2) 0.06 GiB" in finding.text
+
+
+def test_a_folder_that_is_not_shared_is_named() -> None:
+    assert cluster_doctor.check_shared_folder([GOOD], Path("/r")).status == OK
+    assert (
+        "b (10.0.0.2) has another one" in cluster_doctor.check_shared_folder(changed(sees_mark=False), Path("/r")).text
+    )
+    finding = cluster_doctor.check_shared_folder(changed(write_error="Permission denied"), Path("/r"))
+    assert finding.status == FAIL and "b (10.0.0.2) cannot write it: Permission denied" in finding.text
+
+
+def test_a_gpu_without_its_torch_is_named() -> None:
+    wrong = GOOD.versions | {"torch": "2.13.0+cpu"}
+    assert cluster_doctor.check_gpus(changed(gpus=0, versions=wrong)).status == OK
+    assert cluster_doctor.check_gpus(changed(gpus=1, versions=wrong)).status == WARN
+
+
+def test_real_nodes_are_examined(local_ray: None, tmp_path: Path) -> None:
+    findings = list(cluster_doctor.check_cluster("auto", tmp_path / "runs"))
+    assert [finding.name for finding in findings] == ["cluster", "equal", "node shm", "shared", "gpus"]
+    assert findings[0].text.startswith("1 nodes, 2 CPUs")
+    assert {finding.status for finding in findings if finding.name in ("cluster", "equal", "shared")} == {OK}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.cluster
+def test_three_nodes_are_examined(tmp_path: Path) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
+    assert not ray.is_initialized()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        findings = list(cluster_doctor.check_cluster(cluster.address, tmp_path))
+        assert findings[0].text.startswith("3 nodes, 3 CPUs")
+        assert "3 nodes" in next(finding for finding in findings if finding.name == "shared").text
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
