@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from rlgns.calibration import SPREAD_OBSERVATIONS, Calibration
 from rlgns.noise.comparison import Ratio
@@ -59,18 +60,27 @@ def _ride_along(found: Calibration) -> list[str]:
 
 
 def _estimators(found: Calibration) -> list[str]:
-    heads = ("|G|^2 / truth", "trace / truth", "noise scale / truth")
-    lines = [
-        f"{'estimator':<49}" + "".join(f"{head:>23}" for head in heads) + f"{'spread':>8}{'passes':>8}{'us/obs':>8}"
+    table: list[tuple[str, ...]] = [
+        ("estimator", "|G|^2 / truth", "trace / truth", "noise scale / truth", "spread", "passes", "us/obs")
     ]
     for name, quality in found.qualities().items():
-        ratios = "".join(f"{ratio(x):>23}" for x in (quality.grad_sq, quality.trace, quality.noise_scale))
-        cost = f"{EXTRA_PASSES.get(name, 0):>8}{rounded(found.microseconds(name)):>8}"
-        lines.append(f"{name:<49}{ratios}{rounded(quality.log_sd):>8}{cost}")
+        ratios = (ratio(x) for x in (quality.grad_sq, quality.trace, quality.noise_scale))
+        cost = (str(EXTRA_PASSES.get(name, 0)), rounded(found.microseconds(name)))
+        table.append((name, *ratios, rounded(quality.log_sd), *cost))
     return [
-        *lines,
+        *_aligned(table),
         f"spread: standard deviation of the log noise scale from {SPREAD_OBSERVATIONS:,} observations",
         "passes: gradients beyond those of training, per observation measured; us/obs: microseconds each, measured",
+    ]
+
+
+def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as their widest cell, the first to the left, the others to the right."""
+    first, *others = ([len(cell) for cell in column] for column in zip(*table, strict=True))
+    return [
+        row[0].ljust(max(first))
+        + "".join("  " + cell.rjust(max(widths)) for cell, widths in zip(row[1:], others, strict=True))
+        for row in table
     ]
 
 

@@ -151,6 +151,9 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
         "--precision", metavar="P", default="0.05", help="relative standard error that is enough (default: 0.05)"
     )
     calibrate.add_argument("--seed", metavar="S", default="0", help="seed of the games (default: 0)")
+    calibrate.add_argument(
+        "--line-search", action="store_true", help="B_noise instead: best step size by batch size, and by the Hessian"
+    )
     calibrate.add_argument("--json", action="store_true", help="print the numbers")
 
     report = commands.add_parser("report", help="one HTML file about runs and sweeps", description=_REPORT_DESCRIPTION)

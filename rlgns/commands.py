@@ -98,12 +98,31 @@ def calibrate(options: argparse.Namespace) -> int:
 
     observations, seed = convert("--observations", options.observations, int), convert("--seed", options.seed, int)
     precision = convert("--precision", options.precision, float)
+    if options.line_search:
+        return _line_search(options, observations, seed)
     from rlgns import calibrate as calibration
     from rlgns.calibration_table import describe
 
     found = calibration.calibrate(Path(options.checkpoint), observations=observations, precision=precision, seed=seed)
     print(json.dumps(found.as_dict(), indent=2, allow_nan=False) if options.json else describe(found))
     return 130 if found.interrupted else 0
+
+
+def _line_search(options: argparse.Namespace, observations: int, seed: int) -> int:
+    """Measures B_noise of a frozen policy by line searches and by Hessian-vector products, and prints both."""
+    import dataclasses
+
+    from rlgns.engine.checkpoint import load_policy
+    from rlgns.folder import plain
+    from rlgns.line_search import line_search
+    from rlgns.monitor.parts import PartsProgress
+
+    policy = load_policy(Path(options.checkpoint))
+    with PartsProgress() as progress:
+        found = line_search(policy, observations=observations, seed=seed, progress=progress)
+    numbers = json.dumps(plain(dataclasses.asdict(found)), indent=2, allow_nan=False)
+    print(numbers if options.json else found.describe())
+    return 0
 
 
 def report(options: argparse.Namespace) -> int:

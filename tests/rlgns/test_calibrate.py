@@ -92,6 +92,16 @@ def test_an_interrupt_prints_what_is_known_as_numbers_that_any_program_reads(
     assert "what is known so far follows" in printed.err
 
 
+def test_line_search_measures_b_noise_instead(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibrate", str(run), "--line-search", "--observations", "384", "--json"]) == 0
+    printed = capsys.readouterr()
+    numbers = json.loads(printed.out)
+    assert numbers["rollouts"] == numbers["hessian"]["updates"] == 9
+    assert "line search: 9 of 9" in printed.err
+    assert main(["calibrate", str(run), "--line-search", "--observations", "100"]) == 2
+    assert "needs at least 352 observations of this policy, got 100" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
