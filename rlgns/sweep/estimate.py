@@ -1,0 +1,125 @@
+"""The plan of a sweep with estimated hours: what `--dry-run` prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from rlgns import hardware, numbers
+from rlgns.config.load import to_dict
+from rlgns.folder import RunFolder
+from rlgns.sweep.config import Sweep
+from rlgns.sweep.plan import Plan, Progress, Trial, Verdict
+
+CALIBRATE_S = 10.0
+"""Seconds that a calibration trains for, after a first iteration that does not count."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How fast one trial is."""
+
+    observations_per_s: float
+    source: str
+    """Where the figure comes from, for people."""
+
+
+def at_once(sweep: Sweep) -> tuple[int, int]:
+    """Returns how many trials run at once on this machine, and the cores of each."""
+    cores = hardware.usable_cores()
+    gpus = hardware.detect().gpus if sweep.base.engine.device != "cpu" else 0
+    most = min(sweep.settings.parallel or gpus or cores, cores)
+    return most, cores // most
+
+
+def of_trials(runs: Iterable[RunFolder]) -> Pace | None:
+    """Returns the pace of trials that have run, or None where there are none: the median over them."""
+    paces = []
+    for run in runs:
+        rows = run.rows()
+        if len(rows) > 1:
+            paces.append(median(row["throughput/observations_per_s"] for row in rows[1:]))
+    if not paces:
+        return None
+    trials = f"{len(paces)} earlier trial{'s' * (len(paces) > 1)}"
+    return Pace(observations_per_s=median(paces), source=f"measured in {trials} of this sweep")
+
+
+def calibrate(sweep: Sweep) -> Pace:
+    """Trains at the smallest batch for a few seconds, with the cores that a trial has, and returns the pace."""
+    from envs.vector import num_actions
+    from rlgns.engine.config import AtariPPOConfig
+    from rlgns.engine.config import Trial as EngineTrial
+
+    _, cores = at_once(sweep)
+    config = dataclasses.replace(
+        sweep.base, engine=dataclasses.replace(sweep.base.engine, runners=0, checkpoint_every_s=1e9)
+    )
+    game = config.run.games[0]
+    with tempfile.TemporaryDirectory(prefix="rlgns-calibration-") as scratch:
+        folder = RunFolder(Path(scratch) / "run")
+        folder.create(to_dict(config), {"game": game})
+        actions = num_actions(game, config.env.protocol)
+        trial = EngineTrial(game=game, num_actions=actions, folder=str(folder.path), cpus=cores)
+        algorithm = AtariPPOConfig.of(config, trial).build_algo()
+        algorithm.train()
+        began, observations = time.monotonic(), 0
+        while time.monotonic() - began < CALIBRATE_S:
+            observations += algorithm.train()["row"]["rollout_observations"]
+        seconds = time.monotonic() - began
+        algorithm.stop()
+    batch = numbers.count(config.batch_observations)
+    return Pace(
+        observations_per_s=observations / seconds,
+        source=f"calibrated: {seconds:.0f} s of {game} at batch {batch} with {cores} "
+        f"core{'s' * (cores > 1)}, one trial alone; trials side by side may be slower",
+    )
+
+
+def describe_plan(sweep: Sweep, plan: Plan, progress: Mapping[Trial, Progress], pace: Pace) -> str:
+    """Returns the plan as text: trials, what changes with the batch, the most observations and hours."""
+    trials = plan.trials(progress)
+    most, cores = at_once(sweep)
+    left = {
+        trial: plan.budget - progress.get(trial, Progress()).observations
+        for trial in trials
+        if plan.verdict(trial, progress) is Verdict.UNFINISHED
+    }
+    hours = sum(left.values()) / pace.observations_per_s / 3600
+    price = f", {hours * cores * sweep.settings.price:,.2f} in money" if sweep.settings.price else ""
+    widest = 2 * plan.rule.widenings
+    lines = [
+        f"games          {', '.join(plan.games)}",
+        *(f"goals          {game}: {', '.join(f'{goal:g}' for goal in plan.goals[game])}" for game in plan.games),
+        f"seeds          {', '.join(str(seed) for seed in plan.seeds)}",
+        f"budget         {plan.budget:,} observations per trial",
+        "",
+        *_batches(sweep, plan),
+        "",
+        f"trials         {len(trials)} so far, {len(trials) - len(left)} of them done; up to {widest} more for each game, "
+        "batch and seed where the best learning rate is on the edge",
+        f"at once        {most}, {cores} core{'s' * (cores > 1)} each",
+        f"pace           {pace.observations_per_s:,.0f} observations/s a trial ({pace.source})",
+        f"at most        {sum(left.values()):,} observations, {numbers.rounded(hours / most)} hours, "
+        f"{numbers.rounded(hours * cores)} core-hours{price}: trials that reach their last goal or cannot win any more end "
+        "earlier",
+    ]
+    return "\n".join(lines)
+
+
+def _batches(sweep: Sweep, plan: Plan) -> list[str]:
+    """A table of what each batch size means."""
+    lines = [f"{'batch':>8} {'envs':>6} {'steps':>6} {'rollout':>9} {'iterations':>10} {'groups':>6}  learning rates"]
+    for batch in sorted(plan.batches):
+        config = sweep.configs[batch]
+        rates = " ".join(f"{plan.rule.rate(batch, step):g}" for step in plan.rule.first)
+        lines.append(
+            f"{batch:>8,} {config.env.num_envs:>6,} {config.agent.rollout_steps:>6,} {config.rollout_observations:>9,} "
+            f"{config.iterations:>10,} {config.groups_per_batch:>6}  {rates}"
+        )
+    return lines
