@@ -91,6 +91,16 @@ examples:
   rlgns report runs/pong-20260101-120000 --json > numbers.json
 """
 
+_FIT_DESCRIPTION = """\
+Fits the trade-off S = S_min (1 + B_crit / B) between optimizer steps and batch size to a sweep's points, for every game
+and score goal. POINTS is a CSV file with the columns game, goal_score, batch_observations, optimizer_steps and
+observations, or the folder of a sweep.
+
+examples:
+  rlgns fit points.csv
+  rlgns fit runs/sweep-20260101-120000 --json > fits.json
+"""
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises UserError in place of printing its usage and leaving."""
@@ -149,6 +159,11 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     report.add_argument("folders", metavar="DIR", nargs="+", help="folders of runs")
     report.add_argument("--out", metavar="FILE.html", help="(default: report.html in DIR, or here for several)")
     report.add_argument("--json", action="store_true", help="print the numbers, write no file")
+
+    fit = commands.add_parser("fit", help="critical batch of a sweep's points", description=_FIT_DESCRIPTION)
+    fit.add_argument("points", metavar="POINTS", help="a CSV file of points, or a sweep's folder")
+    fit.add_argument("--level", metavar="P", default="0.95", help="confidence of the intervals (default: 0.95)")
+    fit.add_argument("--json", action="store_true", help="print every number, for programs")
 
     commands.add_parser("games", help="list games with goals and reference scores")
     doctor = commands.add_parser("doctor", help="say what is wrong with this machine")

@@ -29,6 +29,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         "evaluate": lambda: evaluate(options),
         "calibrate": lambda: calibrate(options),
         "report": lambda: report(options),
+        "fit": lambda: fit(options),
         "games": games,
         "doctor": lambda: doctor(options),
     }
@@ -154,6 +155,25 @@ def report(options: argparse.Namespace) -> int:
         # nothing was under way: here it is the file named that cannot be written
         raise UserError(str(fault)) from fault
     print(out)
+    return 0
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Fits the trade-off of every game and goal in a table of points, and prints it."""
+    from rlgns.config.convert import convert
+
+    level = convert("--level", options.level, float)
+    if not 0 < level < 1:
+        raise UserError(f"--level must lie between 0 and 1, got {level}")
+    from rlgns.critical.points import fit_points
+    from rlgns.fit import describe_fit, table
+    from rlgns.points import read_points
+
+    fits = fit_points(read_points(Path(options.points)), level=level)
+    if options.json:
+        print(json.dumps({"level": level, "fits": [describe_fit(goal) for goal in fits]}, indent=2, allow_nan=False))
+    else:
+        print(table(fits, level))
     return 0
 
 

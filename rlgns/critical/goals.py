@@ -1,0 +1,141 @@
+r"""When a run reached its score goals, and the average noise scale of the run up to there.
+
+**The score** is `score_mean`, the mean of the last 100 full games. Of many environments that start together, the first
+games to end are the short ones, and in most games a short one is a poor one (in Pong, a quick defeat). So nothing
+counts before WINDOW full games have ended, and not before as many have ended as there are environments. Fewer would
+also be noisier, and a first passage of a noisy mean comes too early. Between the row before and the row that reaches
+the goal all amounts are interpolated, linearly in the score: an iteration of a large batch is a large step.
+
+**The average noise scale** for a run at batch B weighs each optimizer step by w = 1 / (1 + N/B), N the noise scale then
+(McCandlish et al. 2018, arXiv:1812.06162, appendix D; `RunAverage`). With N = T/G, trace over squared gradient,
+
+    w = G / (G + T/B),   w N = T / (G + T/B),   average = (sum w N) / (sum w),
+
+and G + T/B = E|g_B|^2 is the mean squared norm of the batch's gradient. So the average is a ratio of sums of the *raw*
+moments, each divided by the squared size of gradients at batch B, with no smoothed scale and its lag in between. The
+size is taken from the rows before (`rlgns.noise.GradientSize` has the reason: a batch's own size would bias the ratio),
+and so the large gradients of the first iterations do not rule the sums. Fieller's interval as everywhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from rlgns.noise.blocks import BlockSums
+from rlgns.noise.interval import UNKNOWN, RatioInterval, ratio_interval
+
+WINDOW = 100
+"""Full games behind a settled `score_mean`."""
+
+SIZE_ROWS = 8
+"""Rows over which the squared size of the gradients is averaged."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GoalReached:
+    """What a run needed to reach one goal. The noise scale is None where not known."""
+
+    goal: float
+    observations: float
+    """Interpolated between rows, as are steps and seconds."""
+    optimizer_steps: float
+    seconds: float
+    noise_scale: float | None
+    """Average of the run up to the goal, observations; None until |G|^2 is positive."""
+    noise_scale_low: float | None
+    """Lower end of its interval; None where nothing is known."""
+    noise_scale_high: float | None
+    """Upper end; None where only the lower bound is known."""
+
+
+def reach_goals(
+    rows: Sequence[Mapping[str, Any]], goals: Sequence[float], *, environments: int = 1, level: float = 0.95
+) -> list[GoalReached | None]:
+    """Returns, for each goal, when the run's mean score first reached it; None where it never did.
+
+    Args:
+        rows: of metrics.jsonl, oldest first.
+        goals: raw scores, in any order.
+        environments: how many play at once; as many games must have ended before a score counts.
+        level: confidence of the noise scale's interval.
+    """
+    games = max(WINDOW, environments)
+    reached: dict[float, GoalReached] = {}
+    average = MomentAverage()
+    before: Mapping[str, Any] | None = None
+    for row in rows:
+        average.update(row)
+        score = row.get("score_mean")
+        if score is None or row["score_episodes"] < games:
+            continue
+        for goal in goals:
+            if goal not in reached and score >= goal:
+                reached[goal] = _reached(goal, before, row, average, level)
+        before = row
+    return [reached.get(goal) for goal in goals]
+
+
+@final
+class MomentAverage:
+    """Average noise scale of a run from its rows' raw moments, with the weights of the paper's appendix D."""
+
+    def __init__(self) -> None:
+        self._sums = BlockSums(None)
+        self._size: float | None = None
+        self._steps = 0.0
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        """Takes in one row; rows without moments are left out, the first with them only tells the gradients' size."""
+        steps, self._steps = row["optimizer_steps"] - self._steps, float(row["optimizer_steps"])
+        grad_sq, trace = row.get("noise/grad_sq"), row.get("noise/trace")
+        if grad_sq is None or trace is None or steps <= 0:
+            return
+        size = self._size
+        new = grad_sq + trace / row["batch_observations"]  # = |g_B|^2, of this row's batches
+        self._size = new if size is None or size <= 0 else size + (new - size) / SIZE_ROWS
+        if size is not None and size > 0:
+            self._sums.update(np.array([grad_sq, trace]) / size, steps)
+
+    def estimate(self, level: float = 0.95) -> tuple[float, RatioInterval]:
+        """Returns the average in observations, NaN until |G|^2 is positive, and its interval."""
+        mean = self._sums.mean()
+        if mean is None:
+            return math.nan, UNKNOWN
+        grad_sq, trace = float(mean[0]), float(mean[1])
+        steps, weights, means = self._sums.blocks()
+        interval = ratio_interval(
+            steps, weights, means[:, 1], means[:, 0], numerator=trace, denominator=grad_sq, level=level
+        )
+        return (trace / grad_sq if grad_sq > 0 else math.nan), interval
+
+
+def _reached(
+    goal: float, before: Mapping[str, Any] | None, row: Mapping[str, Any], average: MomentAverage, level: float
+) -> GoalReached:
+    share = 1.0
+    if before is not None and before["score_mean"] < goal:
+        share = (goal - before["score_mean"]) / (row["score_mean"] - before["score_mean"])
+
+    def at(key: str) -> float:
+        start = float(before[key]) if before is not None else 0.0
+        return start + share * (float(row[key]) - start)
+
+    scale, interval = average.estimate(level)
+    return GoalReached(
+        goal=goal,
+        observations=at("observations"),
+        optimizer_steps=at("optimizer_steps"),
+        seconds=at("seconds"),
+        noise_scale=_known(scale),
+        noise_scale_low=_known(interval.low),
+        noise_scale_high=_known(interval.high),
+    )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,103 @@
+"""What `rlgns fit` shows of a table of points: the trade-off of every game and goal, in words and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from rlgns.critical.points import GoalFit
+from rlgns.folder import plain
+from rlgns.numbers import NOTHING, interval, rounded, short, times
+
+_HEAD = ("goal", "critical batch (interval)", "S_min", "E_min", "rms", "points", "noise scale (interval)", "ratio")
+
+
+def table(fits: Iterable[GoalFit], level: float) -> str:
+    """Returns the fits for people: one block per game, one line per goal; noise scales only where there are any."""
+    games: dict[str, list[GoalFit]] = {}
+    for goal in fits:
+        games.setdefault(goal.game, []).append(goal)
+    return "\n\n".join([*(_block(game, goals) for game, goals in games.items()), _legend(level)])
+
+
+def describe_fit(goal: GoalFit) -> dict[str, Any]:
+    """Returns one goal's fit in the types of JSON; null where not known or unbounded."""
+    fit = goal.fit
+    described: dict[str, Any] = plain(
+        {
+            "game": goal.game,
+            "goal_score": goal.goal_score,
+            "critical_batch": fit.critical_batch,
+            "critical_batch_low": fit.critical_batch_low,
+            "critical_batch_high": fit.critical_batch_high,
+            "min_steps": fit.min_steps,
+            "min_steps_low": fit.min_steps_low,
+            "min_steps_high": fit.min_steps_high,
+            "min_observations": goal.min_observations,
+            "min_observations_low": fit.min_observations_low / goal.reuse,
+            "min_observations_high": fit.min_observations_high / goal.reuse,
+            "identified": fit.identified,
+            "reason": fit.reason,
+            "level": fit.level,
+            "rms": fit.rms,
+            "r_squared": fit.r_squared,
+            "points_used": fit.points_used,
+            "batch_sizes": fit.batch_sizes,
+            "failed_batches": [goal.points[place].batch_observations for place in fit.failed],
+            "outlier_batches": [goal.points[place].batch_observations for place in fit.outliers],
+            "observation_reuse": goal.reuse,
+            "noise_scale": goal.noise_scale,
+            "noise_scale_low": goal.noise_scale_low,
+            "noise_scale_high": goal.noise_scale_high,
+            "noise_over_critical": goal.noise_over_critical,
+        }
+    )
+    return described
+
+
+def _block(game: str, goals: list[GoalFit]) -> str:
+    measured = any(goal.noise_scale_low > 0 or goal.noise_scale > 0 for goal in goals)
+    rows: list[tuple[str, ...]] = [_HEAD if measured else _HEAD[:6]]
+    rows += [_cells(goal) if measured else _cells(goal)[:6] for goal in goals]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    notes = [note for goal in goals for note in _notes(goal)]
+    return "\n".join([game, *lines, *notes])
+
+
+def _cells(goal: GoalFit) -> tuple[str, ...]:
+    fit = goal.fit
+    mid = fit.critical_batch if fit.identified else None
+    known = fit.identified
+    return (
+        f"{goal.goal_score:g}",
+        interval(mid, fit.critical_batch_low, fit.critical_batch_high) if fit.points_used > 2 else NOTHING,
+        short(fit.min_steps) if known else NOTHING,
+        short(goal.min_observations) if known else NOTHING,
+        rounded(fit.rms),
+        f"{fit.points_used}" if fit.points_used == len(goal.points) else f"{fit.points_used} of {len(goal.points)}",
+        interval(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high).replace("measuring", NOTHING),
+        times(goal.noise_over_critical),
+    )
+
+
+def _notes(goal: GoalFit) -> list[str]:
+    """Lines below a block: why a goal is not identified, which runs were left out."""
+    head = f"  {goal.goal_score:g}:"
+    notes = [f"{head} {goal.fit.reason}"] if goal.fit.reason else []
+    for place in goal.fit.failed:
+        notes.append(f"{head} the run at batch {goal.points[place].batch_observations:,g} never reached it")
+    for place in goal.fit.outliers:
+        slower = times(math.exp(goal.fit.residuals[place]))
+        batch = f"{goal.points[place].batch_observations:,g}"
+        notes.append(f"{head} the run at batch {batch} took {slower} the steps that the others say; left out as failed")
+    return notes
+
+
+def _legend(level: float) -> str:
+    return (
+        f"critical batch in observations per optimizer step, {100 * level:g} % interval\n"
+        "S_min: fewest optimizer steps, E_min: fewest observations to the goal\n"
+        "rms: distance of ln steps from the law S = S_min (1 + critical batch / B)"
+    )

@@ -1,0 +1,56 @@
+"""Tables of points on disk: what a sweep writes, what `rlgns fit` reads, and the paper's own, which ship with rlgns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from rlgns.critical.points import Point, check_columns, parse_point
+from rlgns.errors import UserError
+from rlgns.folder import reason
+
+POINTS_FILE = "points.csv"
+"""Where a sweep's folder has its points."""
+
+
+def read_points(path: Path) -> list[Point]:
+    """Returns the points in a CSV file, or in the points.csv of a sweep's folder.
+
+    Raises:
+        UserError: The file is missing, unreadable, empty, lacks a column, or has a bad cell (with its line).
+    """
+    file = path / POINTS_FILE if path.is_dir() else path
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        hint = "; a sweep's folder has one" if file is not path else ""
+        raise UserError(f"cannot read {file}: {reason(error)}{hint}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not text in UTF-8") from error
+    try:
+        return _parse(text, file)
+    except csv.Error as error:
+        raise UserError(f"{file} is not a CSV file: {error}") from error
+
+
+def _parse(text: str, file: Path) -> list[Point]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    if not reader.fieldnames:
+        raise UserError(f"{file} is empty")
+    reader.fieldnames = [name.strip() for name in reader.fieldnames]
+    try:
+        check_columns(reader.fieldnames)
+    except ValueError as error:
+        raise UserError(f"{file}: {error}") from error
+    points = []
+    for row in reader:
+        if None in row:
+            raise UserError(f"{file}, line {reader.line_num}: more cells than the {len(reader.fieldnames)} columns")
+        try:
+            points.append(parse_point(row))
+        except ValueError as error:
+            raise UserError(f"{file}, line {reader.line_num}: {error}") from error
+    if not points:
+        raise UserError(f"{file} has no rows below its header")
+    return points
