@@ -109,7 +109,7 @@ class Share:
 
     @classmethod
     def of(cls, resources: Mapping[str, float], most: int) -> Share:
-        """Divides a cluster's CPUs and GPUs by `most`; 0: a GPU for each trial, or else a CPU. A trial has whole CPUs."""
+        """Divides a cluster's CPUs and GPUs by `most`; 0: a GPU for each trial, or else a CPU. CPUs stay whole."""
         cpus, gpus = max(1.0, resources.get("CPU", 1.0)), resources.get("GPU", 0.0)
         most = min(most or int(gpus or cpus), int(cpus))
         return cls(most=most, cpus=float(int(cpus / most)), gpus=gpus / most)

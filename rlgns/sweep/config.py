@@ -29,7 +29,7 @@ class SweepConfig:
     """Score goals by game, or one list for all games; left out: the paper's goals of each game."""
 
     learning_rate: float = 1e-3
-    """eps* of the rule eps*/(1 + B*/B)^alpha on which each batch's learning rates are centred: that of large batches."""
+    """eps* of the rule eps*/(1 + B*/B)^alpha on which a batch's learning rates are centred: that of large batches."""
 
     learning_rate_batch: float = 256.0
     """B* of the rule, observations: where the learning rate begins to level off."""
@@ -50,33 +50,35 @@ class SweepConfig:
     """Money per core and hour, in any currency; 0: cost is told in core-hours alone."""
 
     def __post_init__(self) -> None:
-        if not self.batches:
-            raise ValueError("sweep.batches must name at least one batch size")
         if self.axis not in AXES:
             raise ValueError(f"sweep.axis must be one of {', '.join(AXES)}; got {self.axis!r}")
-        if min(self.batches) <= 0:
-            raise ValueError(f"sweep.batches must all be positive, got {min(self.batches)}")
-        smallest = min(self.batches)
-        for batch in self.batches:
-            if batch not in (power := [smallest << k for k in range(batch.bit_length() + 1)]):
-                near = min(power, key=lambda size: abs(size - batch))
-                raise ValueError(
-                    f"sweep.batches must be the smallest ({smallest}) times powers of two, got {batch} (nearest: {near})"
-                )
         for name in ("batches", "seeds"):
-            if len(set(getattr(self, name))) < len(getattr(self, name)):
-                raise ValueError(f"sweep.{name} must name each once, got {', '.join(map(str, getattr(self, name)))}")
-        if not self.seeds:
-            raise ValueError("sweep.seeds must name at least one seed")
-        for seed in self.seeds:
-            if not 0 <= seed < 2**31:
-                raise ValueError(f"sweep.seeds must lie between 0 and {2**31 - 1}, got {seed}")
+            values = getattr(self, name)
+            if not values:
+                raise ValueError(f"sweep.{name} must name at least one")
+            if len(set(values)) < len(values):
+                raise ValueError(f"sweep.{name} must name each once, got {', '.join(map(str, values))}")
+        if not all(0 <= seed < 2**31 for seed in self.seeds):
+            raise ValueError(f"sweep.seeds must lie between 0 and {2**31 - 1}, got {', '.join(map(str, self.seeds))}")
         for name in ("learning_rate", "learning_rates"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"sweep.{name} must be positive, got {getattr(self, name)}")
         for name in ("learning_rate_batch", "learning_rate_exponent", "widenings", "parallel", "price"):
             if getattr(self, name) < 0:
                 raise ValueError(f"sweep.{name} must be zero or positive, got {getattr(self, name)}")
+        self._check_batches()
+
+    def _check_batches(self) -> None:
+        smallest = min(self.batches)
+        if smallest <= 0:
+            raise ValueError(f"sweep.batches must all be positive, got {smallest}")
+        powers = [smallest << k for k in range((max(self.batches) // smallest).bit_length() + 1)]
+        for batch in self.batches:
+            if batch not in powers:
+                near = min(powers, key=lambda size: abs(size - batch))
+                raise ValueError(
+                    f"sweep.batches must be the smallest ({smallest}) times powers of 2; got {batch} (nearest: {near})"
+                )
 
     @property
     def rule(self) -> RateRule:

@@ -31,7 +31,9 @@ PACE_OVER_S = 600.0
 class Standing:
     """How far a sweep is, what it has cost, and how long the rest takes at most."""
 
-    def __init__(self, session: Session, *, cores: float, price: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, session: Session, *, cores: float, price: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`cores`: of one trial; `price`: money per core and hour, or 0."""
         self._session, self._cores, self._price, self._clock = session, cores, price, clock
         self._played = 0
@@ -218,7 +220,8 @@ def ending(name: str, verdict: Verdict, row: Row | None) -> str:
     why = "stopped" if verdict is Verdict.UNFINISHED else verdict.value
     if row is None:
         return f"{name}: {why}"
-    return f"{name}: {why} after {numbers.count(row['observations'])} observations, score {numbers.score(row['score_mean'])}"
+    observations, score = numbers.count(row["observations"]), numbers.score(row["score_mean"])
+    return f"{name}: {why} after {observations} observations, score {score}"
 
 
 def cells(row: Row) -> list[str]:

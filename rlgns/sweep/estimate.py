@@ -101,13 +101,13 @@ def describe_plan(sweep: Sweep, plan: Plan, progress: Mapping[Trial, Progress], 
         "",
         *_batches(sweep, plan),
         "",
-        f"trials         {len(trials)} so far, {len(trials) - len(left)} of them done; up to {widest} more for each game, "
-        "batch and seed where the best learning rate is on the edge",
+        f"trials         {len(trials)} so far, {len(trials) - len(left)} of them done; up to {widest} more for each",
+        "               game, batch and seed where the best learning rate is on the edge",
         f"at once        {most}, {cores} core{'s' * (cores > 1)} each",
         f"pace           {pace.observations_per_s:,.0f} observations/s a trial ({pace.source})",
         f"at most        {sum(left.values()):,} observations, {numbers.rounded(hours / most)} hours, "
-        f"{numbers.rounded(hours * cores)} core-hours{price}: trials that reach their last goal or cannot win any more end "
-        "earlier",
+        f"{numbers.rounded(hours * cores)} core-hours{price}:",
+        "               trials that reach their last goal or cannot win any more end earlier",
     ]
     return "\n".join(lines)
 

@@ -22,8 +22,8 @@ from rlgns.config.load import (
 )
 from rlgns.config.schema import Config
 from rlgns.errors import UserError, nearest
+from rlgns.noise.config import NoiseConfig
 from rlgns.sweep.config import Sweep, SweepConfig
-from rlgns.sweep.rates import RateRule
 
 # Keys of single runs that a sweep sets itself, and where it takes them from.
 _TAKEN = {
@@ -94,24 +94,23 @@ def _config(tree: Mapping[str, Mapping[str, Any]], settings: SweepConfig, batch:
     agent: AgentConfig = build_section("agent", AgentConfig, tree.get("agent", {}))
     envs: EnvConfig = build_section("env", EnvConfig, tree.get("env", {}))
     if settings.axis == "envs":
-        unit, what = agent.rollout_steps, f"whole environments of agent.rollout_steps {agent.rollout_steps}"
+        unit, what = agent.rollout_steps, f"agent.rollout_steps {agent.rollout_steps}"
     else:
-        unit = envs.num_envs // agent.minibatches
-        what = f"whole steps of env.num_envs {envs.num_envs} / agent.minibatches {agent.minibatches} environments"
-    if not unit or batch % unit:
-        near = max(unit, round(batch / unit) * unit) if unit else "none"
-        raise UserError(f"sweep.batches: {batch} is no batch of {what} (nearest: {near})")
-    key, value = ("env.num_envs", batch // unit * agent.minibatches), batch // unit
-    chosen = {"env.num_envs": key[1]} if settings.axis == "envs" else {"agent.rollout_steps": value}
-    try:
-        return from_dict(overridden(tree, chosen, name=""))
-    except UserError as refusal:
-        if "at least 2 environments" not in str(refusal):
-            raise
+        unit = max(1, envs.num_envs // agent.minibatches)
+        what = f"the {unit} environments of a batch (env.num_envs {envs.num_envs} / agent.minibatches)"
+    if batch % unit:
+        near = max(1, round(batch / unit)) * unit
+        raise UserError(f"sweep.batches must be multiples of {what}, got {batch} (nearest: {near})")
+    envs_per_batch = batch // unit
+    if settings.axis == "steps":
+        return from_dict(overridden(tree, {"agent.rollout_steps": batch // unit}, name=""))
+    noise: NoiseConfig = build_section("noise", NoiseConfig, tree.get("noise", {}))
+    if envs_per_batch < 2 and noise.enabled:
         raise UserError(
-            f"sweep.batches: {batch} is one environment of agent.rollout_steps {agent.rollout_steps}, and the noise scale "
-            f"needs groups of at least 2: leave it out (smallest: {2 * unit}), or take fewer agent.rollout_steps"
-        ) from refusal
+            f"sweep.batches: {batch} is one environment of {what}, and groups need at least 2: start at {2 * unit}, "
+            "or take fewer agent.rollout_steps"
+        )
+    return from_dict(overridden(tree, {"env.num_envs": envs_per_batch * agent.minibatches}, name=""))
 
 
 def _goals(given: Any, games: tuple[str, ...]) -> dict[str, tuple[float, ...]]:

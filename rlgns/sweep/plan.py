@@ -128,7 +128,7 @@ class Plan:
         return None
 
     def best(self, cell: Cell, goal: float, progress: Mapping[Trial, Progress]) -> Trial | None:
-        """Returns the trial of a cell that reached a goal with the fewest observations; the lower rate of two equals."""
+        """Returns the trial of a cell that reached a goal with the fewest observations."""
         reached = [
             (entry.reached[goal], trial)
             for trial, entry in progress.items()

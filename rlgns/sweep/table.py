@@ -17,7 +17,7 @@ def summary(
     plan: Plan, progress: Mapping[Trial, Progress], reached: Mapping[Trial, Sequence[GoalReached]], folder: SweepFolder
 ) -> str:
     """Returns a line per goal and batch size with what the best learning rate needed, and where the rest is."""
-    lines = [_TITLES]
+    lines: list[tuple[str, ...]] = [_TITLES]
     for game in plan.games:
         for goal in plan.goals[game]:
             lines += [_line(plan, progress, reached, game, goal, batch) for batch in sorted(plan.batches)]
