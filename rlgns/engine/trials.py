@@ -89,6 +89,8 @@ def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failure
         share = Share.of(ray.cluster_resources(), most)
         searcher = SourceSearcher(source, share.settings, most=share.most)
         try:
+            # Tune would let one trial at a time wait for its actor; the searcher keeps count itself.
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.most)
             relay = _Relay(listener, outcome, source, searcher)
             stopper = _Stopper(interrupt, source, searcher)
             _tuner(searcher, relay, stopper, max_failures=max_failures, scratch=scratch).fit()
