@@ -14,6 +14,9 @@ from rlgns.monitor.listener import Row, RunStart
 class Source:
     """Hands out runs to train and hears how they fare; all in the driver's process."""
 
+    def shared(self, most: int, cpus: float) -> None:
+        """Hears, before the first run, how many run at once and how many CPUs each has."""
+
     def next(self) -> RunStart | None:
         """The run to start now, in a folder that exists, or None: nothing until one of those under way ends."""
         raise NotImplementedError

@@ -87,6 +87,7 @@ def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failure
     scratch = tempfile.mkdtemp(prefix="rlgns-tune-")
     with interrupt.caught(), _ray():
         share = Share.of(ray.cluster_resources(), most)
+        source.shared(share.most, share.cpus)
         searcher = SourceSearcher(source, share.settings, most=share.most)
         try:
             # Tune would let one trial at a time wait for its actor; the searcher keeps count itself.

@@ -31,11 +31,9 @@ PACE_OVER_S = 600.0
 class Standing:
     """How far a sweep is, what it has cost, and how long the rest takes at most."""
 
-    def __init__(
-        self, session: Session, *, cores: float, price: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """`cores`: of one trial; `price`: money per core and hour, or 0."""
-        self._session, self._cores, self._price, self._clock = session, cores, price, clock
+    def __init__(self, session: Session, *, price: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`price`: money per core and hour, or 0."""
+        self._session, self._price, self._clock = session, price, clock
         self._played = 0
         self._recent: deque[tuple[float, int]] = deque([(clock(), 0)])
         self.refresh()
@@ -74,8 +72,8 @@ class Standing:
 
     def cost(self) -> str:
         """Returns core-hours so far, of all sessions, and money where there is a price."""
-        hours = sum(self._session.seconds.values()) * self._cores / 3600
-        money = f", {hours * self._price:,.2f} in money" if self._price else ""
+        hours = sum(self._session.seconds.values()) * self._session.cores / 3600
+        money = f", {numbers.rounded(hours * self._price, 3)} in money" if self._price else ""
         return f"{numbers.rounded(hours)} core-hours{money}"
 
     def describe(self) -> str:

@@ -91,7 +91,7 @@ def describe_plan(sweep: Sweep, plan: Plan, progress: Mapping[Trial, Progress], 
         if plan.verdict(trial, progress) is Verdict.UNFINISHED
     }
     hours = sum(left.values()) / pace.observations_per_s / 3600
-    price = f", {hours * cores * sweep.settings.price:,.2f} in money" if sweep.settings.price else ""
+    price = f", {numbers.rounded(hours * cores * sweep.settings.price, 3)} in money" if sweep.settings.price else ""
     widest = 2 * plan.rule.widenings
     lines = [
         f"games          {', '.join(plan.games)}",

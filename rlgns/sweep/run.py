@@ -13,7 +13,7 @@ from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import write_report
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.display import Standing, make_display
-from rlgns.sweep.estimate import at_once, calibrate, describe_plan, of_trials
+from rlgns.sweep.estimate import calibrate, describe_plan, of_trials
 from rlgns.sweep.folder import SweepFolder
 from rlgns.sweep.plan import Trial, Verdict
 from rlgns.sweep.session import Session, make_plan
@@ -66,8 +66,7 @@ def dry_run(sweep: Sweep, out: Path | None) -> str:
 
 
 def _train(sweep: Sweep, session: Session) -> Outcome:
-    parallel, cores = at_once(sweep)
-    display = make_display(Standing(session, cores=cores, price=sweep.settings.price))
+    display = make_display(Standing(session, price=sweep.settings.price))
     wandb = WandbLogger(sweep.base.wandb, display.message)
 
     def began(trial: Trial, start: RunStart) -> None:
@@ -79,9 +78,6 @@ def _train(sweep: Sweep, session: Session) -> Outcome:
         wandb.finish(trial.name, "fault" if verdict is Verdict.FAILED else "done")
 
     session.began, session.stopped = began, stopped
-    display.message(
-        f"{len(session.trials())} trials so far, {parallel} at once with {cores} core{'s' * (cores > 1)} each"
-    )
     outcome = Outcome(faults={"": "ended by an error"})
     try:
         if any(session.verdict(trial) is Verdict.UNFINISHED for trial in session.trials()):

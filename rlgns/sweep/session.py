@@ -61,6 +61,8 @@ class Session(Source):
         """By trial's name, or `points.csv`: what went wrong, one line."""
         self._sweep, self._folder, self._about_of = sweep, folder, about_of
         self.began, self.stopped = began, stopped
+        self.cores = 1.0
+        """Of each trial."""
         self._reached: dict[Trial, Sequence[GoalReached]] = {}
         self._look_at: dict[Trial, float] = {}
         self._live: dict[str, Trial] = {}
@@ -84,6 +86,10 @@ class Session(Source):
     def verdict(self, trial: Trial) -> Verdict:
         """Returns where a trial stands."""
         return self.plan.verdict(trial, self.progress)
+
+    def shared(self, most: int, cpus: float) -> None:
+        """Notes the cores of each trial."""
+        self.cores = cpus
 
     def next(self) -> RunStart | None:
         """Returns the trial to start or go on with; its folder is made."""

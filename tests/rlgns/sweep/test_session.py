@@ -180,9 +180,10 @@ def test_a_folder_has_one_process_at_a_time(sweep: Sweep, tmp_path: Path) -> Non
 def test_plain_lines_say_where_the_sweep_stands(sweep: Sweep, tmp_path: Path) -> None:
     out, stream, now = tmp_path / "out", io.StringIO(), [0.0]
     session = session_of(sweep, out)
-    standing = Standing(session, cores=2, price=0.5, clock=lambda: now[0])
+    standing = Standing(session, price=0.5, clock=lambda: now[0])
     display = PlainDisplay(standing, stream, clock=lambda: now[0])
     session.began, session.stopped = display.began, display.stopped
+    session.shared(2, 2.0)
     start = session.next()
     assert start is not None
     play(session, out, start.key, [-20.0] * 10)
