@@ -79,8 +79,6 @@ def sweep(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
             Path(options.out) if options.out is not None else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         )
     resolved_sweep = resolve_sweep(source, settings)
-    for config in resolved_sweep.configs.values():
-        _check_device(config)
     from rlgns.sweep.run import dry_run, run_sweep
 
     if options.dry_run:

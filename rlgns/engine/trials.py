@@ -86,7 +86,7 @@ def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failure
     interrupt = Interrupt(listener)
     scratch = tempfile.mkdtemp(prefix="rlgns-tune-")
     with interrupt.caught(), _ray():
-        share = Share.of(ray.cluster_resources(), most)
+        share = Share.of(ray.cluster_resources(), most, largest_node=_largest_node())
         source.shared(share.most, share.cpus)
         searcher = SourceSearcher(source, share.settings, most=share.most)
         try:
@@ -109,13 +109,15 @@ class Share:
     """Trials at once."""
     cpus: float
     gpus: float
+    largest_node: float
+    """CPUs of the largest machine: a trial without remote runners is one process on one machine."""
 
     @classmethod
-    def of(cls, resources: Mapping[str, float], most: int) -> Share:
+    def of(cls, resources: Mapping[str, float], most: int, *, largest_node: float) -> Share:
         """Divides a cluster's CPUs and GPUs by `most`; 0: a GPU for each trial, or else a CPU. CPUs stay whole."""
         cpus, gpus = max(1.0, resources.get("CPU", 1.0)), resources.get("GPU", 0.0)
-        most = min(most or int(gpus or cpus), int(cpus))
-        return cls(most=most, cpus=float(int(cpus / most)), gpus=gpus / most)
+        most = max(1, min(most or int(gpus or cpus), int(cpus)))
+        return cls(most=most, cpus=float(int(cpus / most)), gpus=gpus / most, largest_node=largest_node)
 
     def settings(self, start: RunStart) -> dict[str, Any]:
         """Returns what the algorithm of a run is configured with."""
@@ -125,10 +127,14 @@ class Share:
             game=start.game,
             num_actions=num_actions(start.game, run.env.protocol),
             folder=str(start.folder.path.absolute()),
-            cpus=self.cpus,
-            gpus=self.gpus if choose_device(run.engine.device).type == "cuda" else 0,
+            cpus=self.cpus if run.engine.runners else min(self.cpus, self.largest_node),
+            gpus=min(1.0, self.gpus) if choose_device(run.engine.device).type == "cuda" else 0,
         )
         return {"run_config": run, "trial_config": trial}
+
+
+def _largest_node() -> float:
+    return max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0) or 1.0
 
 
 def _tuner(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
+from agents.network import ActorCritic
+from agents.precision import choose_device, choose_precision, prepare_process
+from agents.team import Team
+from agents.update import Updater
+from envs.vector import num_actions
 from rlgns import hardware, numbers
-from rlgns.config.load import to_dict
+from rlgns.engine.collect import Collectors
+from rlgns.engine.measure import RideAlong
 from rlgns.folder import RunFolder
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.plan import Plan, Progress, Trial, Verdict
@@ -51,32 +55,45 @@ def of_trials(runs: Iterable[RunFolder]) -> Pace | None:
 
 
 def calibrate(sweep: Sweep) -> Pace:
-    """Trains at the smallest batch for a few seconds, with the cores that a trial has, and returns the pace."""
-    from envs.vector import num_actions
-    from rlgns.engine.config import AtariPPOConfig
-    from rlgns.engine.config import Trial as EngineTrial
-
+    """Plays and learns at the smallest batch for a few seconds, with the cores that a trial has; returns the pace."""
     _, cores = at_once(sweep)
-    config = dataclasses.replace(
-        sweep.base, engine=dataclasses.replace(sweep.base.engine, runners=0, checkpoint_every_s=1e9)
+    config, game = sweep.base, sweep.base.run.games[0]
+    prepare_process(cores)
+    device = choose_device(config.engine.device)
+    network = ActorCritic(
+        config.network,
+        num_actions=num_actions(game, config.env.protocol),
+        frame_stack=config.env.frame_stack,
+        image_size=config.env.image_size,
+    ).to(device)
+    precision = choose_precision(config.engine.precision, device)
+    batch, minibatches = config.batch_observations, config.agent.minibatches
+    measure = RideAlong(config.noise, batch_observations=batch, minibatches=minibatches)
+    team = Team(cores)
+    updater = Updater(
+        network,
+        config.agent,
+        groups=config.groups_per_batch,
+        precision=precision,
+        on_groups=measure.on_groups if config.noise.enabled else None,
+        team=team if device.type == "cpu" else None,
     )
-    game = config.run.games[0]
-    with tempfile.TemporaryDirectory(prefix="rlgns-calibration-") as scratch:
-        folder = RunFolder(Path(scratch) / "run")
-        folder.create(to_dict(config), {"game": game})
-        actions = num_actions(game, config.env.protocol)
-        trial = EngineTrial(game=game, num_actions=actions, folder=str(folder.path), cpus=cores)
-        algorithm = AtariPPOConfig.of(config, trial).build_algo()
-        algorithm.train()
-        began, observations = time.monotonic(), 0
-        while time.monotonic() - began < CALIBRATE_S:
-            observations += algorithm.train()["row"]["rollout_observations"]
-        seconds = time.monotonic() - began
-        algorithm.stop()
-    batch = numbers.count(config.batch_observations)
+    local = dataclasses.replace(config, engine=dataclasses.replace(config.engine, runners=0))
+    collectors = Collectors(game, local, network, team=team, worker_index=0, iteration=0, precision=precision)
+    began = time.monotonic()
+    iteration = 0
+    while iteration < 2 or time.monotonic() - began < CALIBRATE_S:
+        played = collectors.play(iteration=iteration, weights_version=0)
+        updater.update(played.rollouts, learning_rate=config.agent.learning_rate, seed=(0, iteration))
+        if iteration == 0:  # starts the emulators and warms up
+            began = time.monotonic()
+        iteration += 1
+    seconds = time.monotonic() - began
+    collectors.close()
+    team.close()
     return Pace(
-        observations_per_s=observations / seconds,
-        source=f"calibrated: {seconds:.0f} s of {game} at batch {batch} with {cores} "
+        observations_per_s=(iteration - 1) * config.rollout_observations / seconds,
+        source=f"calibrated: {seconds:.0f} s of {game} at batch {numbers.count(batch)} with {cores} "
         f"core{'s' * (cores > 1)}, one trial alone; trials side by side may be slower",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, final
 
 from rlgns.config.load import from_dict, to_dict
@@ -57,8 +58,6 @@ class Session(Source):
         self.progress: dict[Trial, Progress] = {}
         self.seconds: dict[Trial, float] = {}
         """Of training, by trial."""
-        self.faults: dict[str, str] = {}
-        """By trial's name, or `points.csv`: what went wrong, one line."""
         self._sweep, self._folder, self._about_of = sweep, folder, about_of
         self.began, self.stopped = began, stopped
         self.cores = 1.0
@@ -122,16 +121,13 @@ class Session(Source):
         self._read(trial)
         if fault:
             self.progress[trial].failed = True
-            self.faults[key] = fault
             self._folder.note_fault(trial, fault)
         self._write_points()
         self.stopped(trial, self.verdict(trial))
 
     def _write_points(self) -> None:
-        try:
+        with suppress(FaultError):  # the runs have everything; where it stays so, the end of the sweep tells
             self._folder.write_points(self._reached)
-        except FaultError as fault:  # training may well go on: the runs have everything
-            self.faults["points.csv"] = str(fault)
 
     def _start(self, trial: Trial) -> RunStart:
         folder, cell = self._folder.run(trial), trial.cell
