@@ -36,7 +36,17 @@ from benchmarks.throughput_results import Turn, summarise, tables
 from envs.games import GAMES
 from rlgns import hardware
 
-DEFAULT = ("ours", "ours-no-noise", "ours-float32", "sb3-dummy", "sb3-subproc", "rllib-local", "rllib-2-runners")
+DEFAULT = (
+    "ours",
+    "ours-no-noise",
+    "ours-float32",
+    "sb3-dummy",
+    "sb3-subproc",
+    "rllib-local",
+    "rllib-2-runners",
+    "rllib-local-encoder",
+    "rllib-2-runners-encoder",
+)
 NOISE_PAIR = ("ours", "ours-no-noise")
 BEGAN = time.monotonic()
 PACKAGES = ("rlgns", "torch", "ray", "stable-baselines3", "gymnasium", "ale-py", "numpy")

@@ -94,6 +94,12 @@ def _rllib_local_encoder(settings: Settings) -> Contender:
     return StockRLlib(settings, encoder=True)
 
 
+def _rllib_2_runners_encoder(settings: Settings) -> Contender:
+    from benchmarks.peers.rllib import StockRLlib
+
+    return StockRLlib(settings, runners=2, encoder=True)
+
+
 BUILDERS: dict[str, Callable[[Settings], Contender]] = {
     "ours": _ours,
     "ours-no-noise": _ours_without_noise,
@@ -105,6 +111,7 @@ BUILDERS: dict[str, Callable[[Settings], Contender]] = {
     "rllib-local-connectors": _rllib_local_connectors,
     "rllib-2-runners-connectors": _rllib_2_runners_connectors,
     "rllib-local-encoder": _rllib_local_encoder,
+    "rllib-2-runners-encoder": _rllib_2_runners_encoder,
 }
 
 

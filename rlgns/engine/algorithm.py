@@ -54,6 +54,7 @@ class AtariPPO(Algorithm):
         self._optimizer_steps = 0
         self._seconds = 0.0
         self._scores: deque[float] = deque(maxlen=100)
+        self._episodes = 0
         self._row: dict[str, Any] = {}
         self._whole = True  # False while an iteration is under way: its state must not be saved
         self._saved_iteration = 0
@@ -83,6 +84,7 @@ class AtariPPO(Algorithm):
             defer_solve_refs_to_learner=True,
         )[0]
         self._scores.extend(episode.score for episode in outcome["episodes"])
+        self._episodes += len(outcome["episodes"])
         self._iterations_done += 1
         self._observations += self._run.rollout_observations
         self._optimizer_steps += outcome["row"]["optimizer_steps"]
@@ -100,6 +102,7 @@ class AtariPPO(Algorithm):
             learn_s=outcome["learn_s"],
             measure_s=outcome["measure_s"],
             scores=self._scores,
+            episodes=self._episodes,
             learner=outcome["row"],
         )
         self._whole = True
@@ -197,6 +200,7 @@ class AtariPPO(Algorithm):
             "optimizer_steps": self._optimizer_steps,
             "seconds": self._seconds,
             "scores": list(self._scores),
+            "episodes": self._episodes,
             "learner": self._learner.training_state(),
         }
 
@@ -206,6 +210,7 @@ class AtariPPO(Algorithm):
         self._optimizer_steps = state["optimizer_steps"]
         self._seconds = state["seconds"]
         self._scores.extend(state["scores"])
+        self._episodes = state["episodes"]
         self._learner.load_training_state(state["learner"])
         # Episode lengths, and with them every environment, start anew: the emulators cannot be saved.
         self._iteration = self._iterations_done

@@ -49,33 +49,34 @@ class Collector:
         rng = np.random.default_rng([seed, iteration, self._stream])
         episodes: list[Episode] = []
         recorder = self._recorder
-        for _ in range(self._steps):
-            recorder.observe(self._observations[:, -1])
-            logits, values = self._evaluate(self._observations)
-            actions, log_probs = draw_actions(logits, rng)
-            step = self._envs.step(actions)
-            ended = step.terminated | step.truncated
-            recorder.act(
-                actions=actions,
-                log_probs=log_probs,
-                values=values,
-                rewards=step.rewards,
-                terminal=step.terminated | step.life_lost,
-                truncated=step.truncated,
-                restarted=ended,
-                final_values=self._final_values(step.final_observations, step.truncated),
-            )
-            episodes += step.episodes
-            self._observations = step.observations
-        return recorder.finish(self._evaluate(self._observations)[1]), episodes
+        # One context for the whole rollout: autocast converts the weights once, not at every step.
+        with torch.no_grad(), autocast(self._device, self._precision):
+            for _ in range(self._steps):
+                recorder.observe(self._observations[:, -1])
+                logits, values = self._evaluate(self._observations)
+                actions, log_probs = draw_actions(logits, rng)
+                step = self._envs.step(actions)
+                ended = step.terminated | step.truncated
+                recorder.act(
+                    actions=actions,
+                    log_probs=log_probs,
+                    values=values,
+                    rewards=step.rewards,
+                    terminal=step.terminated | step.life_lost,
+                    truncated=step.truncated,
+                    restarted=ended,
+                    final_values=self._final_values(step.final_observations, step.truncated),
+                )
+                episodes += step.episodes
+                self._observations = step.observations
+            return recorder.finish(self._evaluate(self._observations)[1]), episodes
 
     def close(self) -> None:
         """Stops the emulators."""
         self._envs.close()
 
     def _evaluate(self, observations: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        with torch.no_grad(), autocast(self._device, self._precision):
-            logits, values = self._network(torch.from_numpy(observations).to(self._device, non_blocking=True))
+        logits, values = self._network(torch.from_numpy(observations).to(self._device, non_blocking=True))
         return logits.cpu().numpy(), values.cpu().numpy()
 
     def _final_values(

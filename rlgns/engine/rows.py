@@ -25,6 +25,7 @@ def make_row(
     learn_s: float,
     measure_s: float,
     scores: Sequence[float],
+    episodes: int,
     learner: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Joins what the loop counted, the clock said and the learner measured; keys and units in docs/metrics.md.
@@ -41,6 +42,7 @@ def make_row(
         learn_s: Learning.
         measure_s: The measurement's own arithmetic, within learning.
         scores: The last full games' scores, at most 100.
+        episodes: Full games ended so far.
         learner: The learner's entries.
     """
     score = sum(scores) / len(scores) if scores else math.nan
@@ -56,7 +58,7 @@ def make_row(
         "batch_observations": run.batch_observations,
         "rollout_observations": run.rollout_observations,
         "score_mean": score,
-        "score_episodes": len(scores),
+        "score_episodes": episodes,
         "human_normalised_score": human_normalised(game, score),
         "throughput/observations_per_s": run.rollout_observations / iteration_s,
         "throughput/sample_s": sample_s,

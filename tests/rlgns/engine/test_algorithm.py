@@ -44,14 +44,15 @@ def test_learning_rate_falls_to_zero_over_the_run(tmp_path: Path) -> None:
 
 def test_a_resumed_run_goes_on_with_everything(tmp_path: Path) -> None:
     first = build(tiny(), tmp_path)
+    first._episodes = 250  # more full games than the 100 whose scores are kept
     first.train()
-    first.train()
+    assert first.train()["row"]["score_episodes"] == 250
     before = first._state()
     first.stop()
     second = build(tiny(), tmp_path)
     after = second._state()
     assert after["iteration"] == 2
-    for name in ("observations", "optimizer_steps", "seconds", "scores"):
+    for name in ("observations", "optimizer_steps", "seconds", "scores", "episodes"):
         assert after[name] == before[name]
     assert after["learner"]["noise"] == before["learner"]["noise"]
     for name, value in before["learner"]["network"].items():
