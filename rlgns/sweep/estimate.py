@@ -15,7 +15,6 @@ from agents.update import Updater
 from envs.vector import num_actions
 from rlgns import hardware, numbers
 from rlgns.engine.collect import Collectors
-from rlgns.engine.measure import RideAlong
 from rlgns.folder import RunFolder
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.plan import Plan, Progress, Trial, Verdict
@@ -67,15 +66,13 @@ def calibrate(sweep: Sweep) -> Pace:
         image_size=config.env.image_size,
     ).to(device)
     precision = choose_precision(config.engine.precision, device)
-    batch, minibatches = config.batch_observations, config.agent.minibatches
-    measure = RideAlong(config.noise, batch_observations=batch, minibatches=minibatches)
     team = Team(cores)
     updater = Updater(
         network,
         config.agent,
         groups=config.groups_per_batch,
         precision=precision,
-        on_groups=measure.on_groups if config.noise.enabled else None,
+        on_groups=(lambda gradients, split: None) if config.noise.enabled else None,  # the groups are the cost
         team=team if device.type == "cpu" else None,
     )
     local = dataclasses.replace(config, engine=dataclasses.replace(config.engine, runners=0))
@@ -93,7 +90,7 @@ def calibrate(sweep: Sweep) -> Pace:
     team.close()
     return Pace(
         observations_per_s=(iteration - 1) * config.rollout_observations / seconds,
-        source=f"calibrated: {seconds:.0f} s of {game} at batch {numbers.count(batch)} with {cores} "
+        source=f"calibrated: {seconds:.0f} s of {game} at batch {config.batch_observations:,} with {cores} "
         f"core{'s' * (cores > 1)}, one trial alone; trials side by side may be slower",
     )
 

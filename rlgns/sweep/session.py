@@ -144,9 +144,10 @@ class Session(Source):
         return bool(missing) and row["score_mean"] is not None and row["score_mean"] >= min(missing)
 
     def _read(self, trial: Trial) -> None:
-        rows = self._folder.run(trial).rows()
-        goals = self.plan.goals.get(trial.cell.game, ())
-        reached = [goal for goal in reach_goals(rows, goals) if goal is not None]
+        folder = self._folder.run(trial)
+        rows, goals = folder.rows(), self.plan.goals.get(trial.cell.game, ())
+        environments = folder.config()["env"]["num_envs"]
+        reached = [goal for goal in reach_goals(rows, goals, environments=environments) if goal is not None]
         progress = self.progress.setdefault(trial, Progress())
         progress.observations = rows[-1]["observations"] if rows else 0
         progress.reached = {goal.goal: int(goal.observations) for goal in reached}
