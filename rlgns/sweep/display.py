@@ -86,8 +86,8 @@ class Standing:
             (Verdict.FAILED, "failed"),
         ):
             parts += [f"{self.count(verdict)} {word}"] if self.count(verdict) else []
-        left = numbers.duration(self.seconds_left())
-        return f"{', '.join(parts)}; {self.cost()}; at most {left} left"
+        left = f"; at most {numbers.duration(self.seconds_left())} left" if done < self.total else ""
+        return f"{', '.join(parts)}; {self.cost()}{left}"
 
     def _left(self) -> int:
         budget = self._session.plan.budget

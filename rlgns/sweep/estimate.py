@@ -20,7 +20,7 @@ from rlgns.sweep.config import Sweep
 from rlgns.sweep.plan import Plan, Progress, Trial, Verdict
 
 CALIBRATE_S = 10.0
-"""Seconds that a calibration trains for, after a first iteration that does not count."""
+"""Seconds that a calibration takes, after a first iteration that does not count."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +53,8 @@ def of_trials(runs: Iterable[RunFolder]) -> Pace | None:
     return Pace(observations_per_s=median(paces), source=f"measured in {trials} of this sweep")
 
 
-def calibrate(sweep: Sweep) -> Pace:
-    """Plays and learns at the smallest batch for a few seconds, with the cores that a trial has; returns the pace."""
+def calibrate(sweep: Sweep, *, seconds: float = CALIBRATE_S) -> Pace:
+    """Plays and learns at the smallest batch for so long, with the cores that a trial has; returns the pace."""
     _, cores = at_once(sweep)
     config, game = sweep.base, sweep.base.run.games[0]
     prepare_process(cores)
@@ -79,18 +79,18 @@ def calibrate(sweep: Sweep) -> Pace:
     collectors = Collectors(game, local, network, team=team, worker_index=0, iteration=0, precision=precision)
     began = time.monotonic()
     iteration = 0
-    while iteration < 2 or time.monotonic() - began < CALIBRATE_S:
+    while iteration < 2 or time.monotonic() - began < seconds:
         played = collectors.play(iteration=iteration, weights_version=0)
         updater.update(played.rollouts, learning_rate=config.agent.learning_rate, seed=(0, iteration))
         if iteration == 0:  # starts the emulators and warms up
             began = time.monotonic()
         iteration += 1
-    seconds = time.monotonic() - began
+    took_s = time.monotonic() - began
     collectors.close()
     team.close()
     return Pace(
-        observations_per_s=(iteration - 1) * config.rollout_observations / seconds,
-        source=f"calibrated: {seconds:.0f} s of {game} at batch {config.batch_observations:,} with {cores} "
+        observations_per_s=(iteration - 1) * config.rollout_observations / took_s,
+        source=f"calibrated: {took_s:.0f} s of {game} at batch {config.batch_observations:,} with {cores} "
         f"core{'s' * (cores > 1)}, one trial alone; trials side by side may be slower",
     )
 
