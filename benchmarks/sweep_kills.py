@@ -14,7 +14,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -49,6 +48,13 @@ def until(process: subprocess.Popen[str], *words: str) -> str | None:
     """Reads standard error up to the first line with one of the words; None: it ended before."""
     assert process.stderr is not None
     return next((line for line in process.stderr if any(word in line for word in words)), None)
+
+
+def wait_for_a_row(process: subprocess.Popen[str], out: Path) -> None:
+    """Waits until the sweep has written a row more than there were, or has ended."""
+    before = rows_of(out)[1]
+    while rows_of(out)[1] == before and process.poll() is None:
+        time.sleep(0.02)
 
 
 def kill_all(process: subprocess.Popen[str]) -> int:
@@ -103,9 +109,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--within-s", type=float, default=12.0, help="kill so long after the start of training, at most"
-    )
+    parser.add_argument("--within-s", type=float, default=12.0, help="kill so long after the first row, at most")
     parser.add_argument("--markdown", type=Path, help="write the transcript there")
     options = parser.parse_args()
     draw, lines = random.Random(options.seed), []
@@ -119,16 +123,17 @@ def main() -> int:
         config.write_text(yaml.safe_dump(SWEEP))
         for number in range(1, options.kills + 1):
             began, process = time.monotonic(), start(config, out)
-            # Every third kill may fall anywhere, the start of Ray included; the others fall while trials are under way.
+            # Every third kill may fall anywhere, the start of Ray included; the others fall while trials write rows.
             anywhere = number % 3 == 0
-            line = None if anywhere else until(process, ": begins", ": goes on")
+            if not anywhere:
+                wait_for_a_row(process, out)
             moment = draw.uniform(0, options.within_s)
-            threading.Event().wait(moment)
+            time.sleep(moment)
             ended = process.poll() is not None
             dead = kill_all(process)
             runs, rows = rows_of(out)
             what = "had ended" if ended else f"SIGKILL to {dead} processes"
-            since = "the start" if anywhere or line is None else "the first trial's start"
+            since = "the start" if anywhere else "its first row"
             say(
                 f"{number:>2}. {what}, {moment:.1f} s after {since} ({time.monotonic() - began:.0f} s in all): "
                 f"{runs} runs, {rows} rows"
