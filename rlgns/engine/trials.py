@@ -22,7 +22,7 @@ from envs.vector import num_actions
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.config import Trial
 from rlgns.engine.source import Source, SourceSearcher
-from rlgns.errors import UserError
+from rlgns.errors import FaultError, UserError
 from rlgns.hardware import usable_cores
 from rlgns.monitor.listener import Listener, RunStart
 
@@ -233,7 +233,12 @@ def _ray() -> Iterator[None]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({_one_line(error)})") from error
     else:
-        ray.init(num_cpus=usable_cores(), include_dashboard=False, **common)
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy machine needs more than Ray's 30 seconds
+        try:
+            ray.init(num_cpus=usable_cores(), include_dashboard=False, **common)
+        except Exception as error:  # of that very type
+            ray.shutdown()
+            raise FaultError(f"Ray does not start on this machine ({_one_line(error)})") from error
     for name in ("ray.rllib", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
