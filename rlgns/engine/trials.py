@@ -233,18 +233,25 @@ def _ray() -> Iterator[None]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({_one_line(error)})") from error
     else:
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy machine needs more than Ray's 30 seconds
-        try:
-            ray.init(num_cpus=usable_cores(), include_dashboard=False, **common)
-        except Exception as error:  # of that very type
-            ray.shutdown()
-            raise FaultError(f"Ray does not start on this machine ({_one_line(error)})") from error
+        _start_ray(common)
     for name in ("ray.rllib", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_ray(common: Mapping[str, Any], attempts: int = 3) -> None:
+    """Starts a Ray for this process; a machine that is very busy may need more than the 30 seconds that Ray grants."""
+    for attempt in range(1, attempts + 1):
+        try:
+            ray.init(num_cpus=usable_cores(), include_dashboard=False, **common)
+            return
+        except Exception as error:  # of that very type
+            ray.shutdown()
+            if attempt == attempts:
+                raise FaultError(f"Ray does not start on this machine ({_one_line(error)})") from error
 
 
 def _one_line(error: BaseException) -> str:
