@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from rlgns.critical.goals import GoalReached
 from rlgns.errors import UserError
 from rlgns.folder import RunFolder
 from rlgns.points import read_points
 from rlgns.sweep.config import Sweep
-from rlgns.sweep.display import PlainDisplay, Standing
+from rlgns.sweep.display import LiveDisplay, PlainDisplay, Standing
 from rlgns.sweep.folder import COLUMNS, SweepFolder
 from rlgns.sweep.load import resolve_sweep
 from rlgns.sweep.plan import Cell, Trial, Verdict
@@ -198,3 +199,26 @@ def test_plain_lines_say_where_the_sweep_stands(sweep: Sweep, tmp_path: Path) ->
     session.ended(start.key, "")
     assert "pong-b64-lr1-s0: reached its last goal after 1,280 observations" in stream.getvalue()
     assert "1 of 3 trials done" in stream.getvalue().splitlines()[-1]
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_the_live_display_shows_trials_under_way_within_its_width(sweep: Sweep, tmp_path: Path, width: int) -> None:
+    out = tmp_path / "out"
+    session = session_of(sweep, out)
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    display = LiveDisplay(Standing(session, price=0), console)
+    session.began, session.stopped = display.began, display.stopped
+    one, two = (session.next() for _ in range(2))
+    assert one is not None
+    assert two is not None
+    display.row(one.key, {**make_row(50, batch=64), "rollout_observations": 128})
+    shown = Console(file=io.StringIO(), width=width, color_system=None)
+    shown.print(display.render())
+    lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    assert "0 of 3 trials done" in " ".join(lines)
+    assert any(line.startswith(one.key) and not line.rstrip().endswith("starting") for line in lines)
+    assert any(line.startswith(two.key) and "starting" in line for line in lines)
+    session.ended(two.key, "")
+    display.end("interrupted")
+    assert f"{two.key}: stopped" in console.file.getvalue()  # type: ignore[attr-defined]
