@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.optimize import least_squares
+from scipy.stats import f, trim_mean
 
 from agents.config import AgentConfig
 from agents.rollout import Rollout
@@ -70,6 +72,52 @@ def slow_fieller(
         variance = covariance[0, 0] - 2 * ratio * covariance[0, 1] + ratio**2 * covariance[1, 1]
         accepted.append(difference**2 <= quantile**2 * variance)
     return np.array(accepted)
+
+
+# ---- critical: the fit by a general solver, its interval by trying every value, averages step by step ----------------
+
+
+def slow_pareto(batch: np.ndarray, steps: np.ndarray) -> tuple[float, float, float]:
+    """(B_crit, S_min, sum of squares) of least squares in log space: the best of many starts of a general solver."""
+
+    def residuals(p: np.ndarray) -> np.ndarray:
+        return np.log(steps) - p[0] - np.log1p(np.exp(p[1]) / batch)
+
+    starts = [(math.log(steps.min()), math.log(b)) for b in batch]
+    best = min((least_squares(residuals, start, xtol=1e-14, ftol=1e-14) for start in starts), key=lambda fit: fit.cost)
+    return float(np.exp(best.x[1])), float(np.exp(best.x[0])), 2 * float(best.cost)
+
+
+def slow_pareto_interval(
+    batch: np.ndarray, steps: np.ndarray, critical: np.ndarray, level: float
+) -> list[tuple[float, float]]:
+    """[(low, high)] of B_crit, S_min and E_min: the extremes over all pairs on a grid that F does not reject."""
+    least = slow_pareto(batch, steps)[2]
+    bound = least * (1 + f.ppf(level, 1, len(batch) - 2) / (len(batch) - 2))
+    accepted = []
+    for b in critical:
+        around = float(np.mean(np.log(steps) - np.log1p(b / batch)))
+        for log_min_steps in around + np.linspace(-0.4, 0.4, 161):
+            squares = np.sum((np.log(steps) - log_min_steps - np.log1p(b / batch)) ** 2)
+            if squares <= bound:
+                accepted.append((b, math.exp(log_min_steps), b * math.exp(log_min_steps)))
+    return [(float(min(column)), float(max(column))) for column in zip(*accepted, strict=True)]
+
+
+def slow_run_average(rows: list[dict[str, float]], batch: float) -> float:
+    """Sum w N / sum w over rows of known noise scale, w = steps / (1 + N / B), one row after the other."""
+    above = below = 0.0
+    for row in rows:
+        noise_scale = row["trace"] / row["grad_sq"]
+        weight = row["steps"] / (1 + noise_scale / batch)
+        above += weight * noise_scale
+        below += weight
+    return above / below
+
+
+def slow_iqm(scores: dict[str, list[float]]) -> float:
+    """Interquartile mean as the authors of rliable compute it: SciPy's trimmed mean of all runs."""
+    return float(trim_mean([score for runs in scores.values() for score in runs], 0.25))
 
 
 # ---- agents: stacks, advantages, loss and one whole iteration, observation by observation ---------------------------

@@ -57,6 +57,7 @@ def make_row(iteration: int, *, of: int = 200, game: str = "pong", batch: int = 
         "noise/scale_high": scale * math.exp(width) if resolved else None,
         "noise/resolved": resolved,
         "noise/updates": 4 * iteration,
+        "noise/skipped": 0,
         "noise/design_effect": 4.2 if measured else None,
         "noise/ladder": ladder,
         "critical_batch/predicted": scale if resolved else None,

@@ -180,9 +180,10 @@ def _without_outliers(log_batch: Array, log_steps: Array, reached: NDArray[np.bo
     for _ in range(int(reached.sum()) // MIN_RUNS_FOR_OUTLIERS):
         runs = np.flatnonzero(used)
         degrees = len(runs) - 3
-        least = Curve(log_batch[used], log_steps[used]).least
+        whole = Curve(log_batch[used], log_steps[used])
+        suspects = runs[whole.deletion_residuals() > math.log(OUTLIER_FACTOR) / 2]
         worst, smallest = None, OUTLIER_P
-        for run in runs:
+        for run in suspects:
             others = used.copy()
             others[run] = False
             if len(np.unique(log_batch[others])) < MIN_BATCH_SIZES:
@@ -192,7 +193,7 @@ def _without_outliers(log_batch: Array, log_steps: Array, reached: NDArray[np.bo
             if excess <= math.log(OUTLIER_FACTOR):
                 continue
             scatter = max(curve.least / degrees, np.finfo(np.float64).tiny)
-            p = len(runs) * stdtr(degrees, -math.sqrt(max(least - curve.least, 0.0) / scatter))
+            p = len(runs) * stdtr(degrees, -math.sqrt(max(whole.least - curve.least, 0.0) / scatter))
             if p < smallest:
                 worst, smallest = run, p
         if worst is None:

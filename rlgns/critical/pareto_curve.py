@@ -21,7 +21,7 @@ from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import brentq
 from scipy.special import fdtri
 
 Array = NDArray[np.float64]
@@ -66,8 +66,7 @@ class Curve:
         """Whether least squares has an answer between 0 and infinity."""
         self.log_critical = float(self.tried[lowest])
         if self.interior:
-            around = (self.tried[lowest - 1], self.tried[lowest + 1])
-            self.log_critical = float(minimize_scalar(self._at, bounds=around, options={"xatol": 1e-9}).x)
+            self.log_critical = self._lowest_around(self.log_critical)
         self.least = self._at(self.log_critical)
         """R, the least sum of squares."""
         self.log_min_steps = float(self._best_log_min_steps(np.array([self.log_critical]))[0])
@@ -75,6 +74,19 @@ class Curve:
     def predict(self, log_batch: Array) -> Array:
         """Returns ln S of the fit at these ln B."""
         return self.log_min_steps + np.logaddexp(0.0, self.log_critical - log_batch)
+
+    def deletion_residuals(self) -> Array:
+        """Returns, per run, about how far ln S lies above the fit to the others; infinite where nothing can be said.
+
+        The residual over 1 - leverage: exact if the law were linear in ln B_crit.
+        """
+        if not self.interior:
+            return np.full(self.count, np.inf)
+        slope = 1 / (1 + np.exp(self.log_batch - self.log_critical))
+        basis, _ = np.linalg.qr(np.column_stack([np.ones(self.count), slope]))
+        room = np.maximum(1 - np.sum(basis**2, axis=1), 1e-9)
+        residuals: Array = (self.log_steps - self.predict(self.log_batch)) / room
+        return residuals
 
     def region(self, quantile: float) -> Region:
         """Returns the set of values with F no larger than `quantile`."""
@@ -105,6 +117,15 @@ class Curve:
         first = int(accepted[0]) if len(accepted) else int(beyond.sum())
         inner = float(tried[first]) if len(accepted) else self.log_critical
         return float(brentq(lambda b: self._at(b) - bound, tried[first - 1], inner, xtol=1e-10))
+
+    def _lowest_around(self, log_critical: float) -> float:
+        """Zooms in on the lowest point by a factor of 20, to 2e-9 in ln B_crit: six looks at 41 values each."""
+        half = STEP
+        for _ in range(6):
+            near = log_critical + np.linspace(-half, half, 41)
+            log_critical = float(near[self._squares(near).argmin()])
+            half /= 20
+        return log_critical
 
     def _at(self, log_critical: float) -> float:
         return float(self._squares(np.array([log_critical]))[0])

@@ -123,6 +123,7 @@ class AtariPPO(Algorithm):
         result["fault"] = None
         done = self._observations >= self._run.run.observations
         try:
+            self._check_finite()
             if not result["replayed"]:
                 self._folder.append(self._row)
                 self._logged = self._iterations_done
@@ -133,6 +134,14 @@ class AtariPPO(Algorithm):
             self._whole = False  # cleanup must not try again what just failed
         result["done"] = done or result["fault"] is not None
         return result
+
+    def _check_finite(self) -> None:
+        """Raises FaultError where a gradient was NaN or infinite: the weights are lost, and must not be saved."""
+        if self._row["grad_norm"] is None:
+            raise FaultError(
+                f"iteration {self._iterations_done}: a gradient is not finite, so training has diverged and nothing of "
+                f"this iteration was kept; try a smaller agent.learning_rate than {self._run.agent.learning_rate:g}"
+            )
 
     def save_now(self) -> None:
         """Writes a checkpoint of this iteration, unless there is one. Raises FaultError."""

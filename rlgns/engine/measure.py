@@ -84,6 +84,7 @@ class RideAlong:
             "noise/scale_high": estimate.high,
             "noise/resolved": estimate.resolved,
             "noise/updates": estimate.updates,
+            "noise/skipped": estimate.skipped,
             "noise/design_effect": self.design_effect,
             "noise/ladder": [
                 {

@@ -63,6 +63,7 @@ KEYS: tuple[Key, ...] = (
     Key("noise/scale_high", float, "observations", nullable=True),
     Key("noise/resolved", bool, "yes or no"),
     Key("noise/updates", int, "measurements"),
+    Key("noise/skipped", int, "measurements"),
     Key("noise/design_effect", float, "ratio", nullable=True),
     Key("noise/ladder", list, "observations, squared norm"),
     Key("noise/shuffled_trace", float, "squared norm", nullable=True, optional=True),

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
+import torch.distributed as dist
 
 from rlgns.noise.moments import Moments, moments_from_sums
+from rlgns.noise.ranks import Ranks, Share
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
 
 ELEMENTS_PER_CHUNK = 1 << 20
@@ -26,7 +28,7 @@ class _Step:
     group: dict[torch.nn.Parameter, torch.Tensor] = field(default_factory=dict)
     total: dict[torch.nn.Parameter, torch.Tensor] = field(default_factory=dict)
     parts: int = 0
-    scale: float = 1.0
+    scaler: torch.amp.GradScaler | None = None
     group_observations: float = 0.0
     observations: list[float] = field(default_factory=list)
     # Per group, on the parameters' device so that no step waits for it: |sum|^2, and <sum, sums of the groups before>.
@@ -51,7 +53,10 @@ class NoiseScaleMonitor:
     would have left it; what was in it before is dropped. Memory: two more gradients, whatever the number of groups.
 
     With gradient accumulation every micro-batch is a part; `step(parts=32)` joins 32 of them into `groups` groups.
-    Under DistributedDataParallel a step sees this process's own gradient only inside `model.no_sync()`.
+
+    Under DistributedDataParallel give the wrapped model and write the same on every rank: each contributes the groups
+    and observations of its own batch, and after the block every rank holds the mean gradient over all of them and the
+    same estimate. Gradients are summed once per step, not during the backward pass (rlgns/noise/ranks.py).
     """
 
     def __init__(
@@ -60,19 +65,25 @@ class NoiseScaleMonitor:
         groups: int = 8,
         horizon_observations: float | None = None,
         level: float = 0.95,
+        process_group: dist.ProcessGroup | None = None,
     ) -> None:
         """Attaches to a model; nothing of it is changed.
 
         Args:
-            model: whose trainable parameters' gradients are measured.
-            groups: independent groups per step.
-            horizon_observations: observations after which a weight has fallen to 1/e; None: plain sums over everything.
+            model: whose trainable parameters' gradients are measured; under DistributedDataParallel the wrapped one.
+            groups: independent groups per step, of this process.
+            horizon_observations: observations after which a weight has fallen to 1/e, those of all ranks counted; None:
+                plain sums over everything.
             level: confidence of the interval.
+            process_group: ranks whose gradients are to be averaged where the model is not wrapped; then the monitor
+                does it, and nothing else may.
 
         Raises:
-            ValueError: fewer than two groups, a horizon that is not positive, a level outside (0, 1).
+            ValueError: fewer than two groups, a horizon that is not positive, a level outside (0, 1), a model wrapped
+                with a static graph.
         """
-        if groups < 2:
+        self._ranks = Ranks(model, process_group)
+        if groups < 1 or groups * self._ranks.count < 2:
             raise ValueError(f"the noise scale needs at least 2 groups, got {groups}")
         self._model = model
         self._groups = groups
@@ -86,8 +97,8 @@ class NoiseScaleMonitor:
         """Around the backward passes of one optimizer step.
 
         Args:
-            observations: in the whole step, the same in each part. Else give each `backward` its own; where neither is
-                given, a part counts as one observation, and the noise scale is in parts.
+            observations: in the whole step of this process, the same in each part. Else give each `backward` its own;
+                where neither is given, a part counts as one observation, and the noise scale is in parts.
             parts: backward passes in this step, a multiple of `groups`; None: as many as groups.
 
         Yields:
@@ -95,7 +106,7 @@ class NoiseScaleMonitor:
 
         Raises:
             ValueError: parts that cannot be joined into groups, or no observations.
-            RuntimeError: a step inside a step.
+            RuntimeError: a step inside a step, or ranks with different models or loss scales.
         """
         if self._step is not None:
             raise RuntimeError("monitor.step() was entered inside another step")
@@ -109,7 +120,8 @@ class NoiseScaleMonitor:
         for parameter in self._model.parameters():
             parameter.grad = None
         try:
-            yield
+            with self._ranks.apart():
+                yield
             self._finish(step)
         finally:
             self._step = None
@@ -139,7 +151,7 @@ class NoiseScaleMonitor:
             )
         weight = float(observations or step.observations_per_part or 1.0)
         (loss if scaler is None else scaler.scale(loss)).backward()
-        step.scale = 1.0 if scaler is None else float(scaler.get_scale())
+        step.scaler = scaler
         step.parts += 1
         step.group_observations += weight
         for parameter in self._model.parameters():
@@ -169,25 +181,50 @@ class NoiseScaleMonitor:
 
     def _finish(self, step: _Step) -> None:
         """Leaves the mean gradient in the model and takes in the moments."""
-        whole_groups = len(step.observations)
         complete = step.group_observations == 0
-        self.moments = None
-        if complete and whole_groups >= 2:
-            crosses = [float(cross) for cross in step.crosses]
-            self.moments = moments_from_sums(
-                observations=step.observations,
-                squared_norms=[
-                    float(square) / (n * step.scale) ** 2
-                    for square, n in zip(step.squares, step.observations, strict=True)
-                ],
-                off_diagonal=2 * math.fsum(crosses) / step.scale**2 if all(map(math.isfinite, crosses)) else math.nan,
-            )
-            self._tracker.update(self.moments)
         if not complete:
             _close_group(step)
-        observations = sum(step.observations)
-        for parameter, total in step.total.items():
-            parameter.grad = (total / observations).to(parameter.dtype)
+        parameters = list(self._model.parameters())
+        share = Share(
+            observations=step.observations,
+            squares=[float(square) for square in step.squares],
+            complete=complete,
+            scale=_scale(step),
+            has_gradient=[parameter in step.total for parameter in parameters],
+        )
+        shares = self._ranks.gather(share)
+        observations = [n for s in shares for n in s.observations]
+        squares = [square for s in shares for square in s.squares]
+        used = [p for p, *has in zip(parameters, *(s.has_gradient for s in shares), strict=True) if any(has)]
+        self._ranks.add_up(step.total, used)
+        self.moments = None
+        if len(observations) >= 2 and all(s.complete for s in shares):
+            scale = next(s.scale for s in shares if s.scale is not None)
+            cross = _cross(step, squares, alone=len(shares) == 1)
+            self.moments = moments_from_sums(
+                observations=observations,
+                squared_norms=[square / (n * scale) ** 2 for square, n in zip(squares, observations, strict=True)],
+                off_diagonal=cross / scale**2,
+            )
+            self._tracker.update(self.moments)
+        for parameter in used:
+            parameter.grad = (step.total[parameter] / sum(observations)).to(parameter.dtype)
+
+
+def _scale(step: _Step) -> float | None:
+    """The loss scale of this process's backward passes; None where there were none."""
+    if not step.parts:
+        return None
+    return 1.0 if step.scaler is None else float(step.scaler.get_scale())
+
+
+def _cross(step: _Step, squares: list[float], *, alone: bool) -> float:
+    """Sum over pairs of different groups of their sums' inner product; NaN where a gradient was not finite."""
+    if alone:  # group by group: no difference of two large numbers
+        terms = [2 * float(cross) for cross in step.crosses]
+    else:
+        terms = [float(_inner(total, total)) for total in step.total.values()] + [-square for square in squares]
+    return math.fsum(terms) if all(map(math.isfinite, terms)) else math.nan
 
 
 def _close_group(step: _Step) -> None:

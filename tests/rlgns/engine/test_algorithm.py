@@ -1,6 +1,7 @@
 """The algorithm on real Atari and real Ray: rows, checkpoints, remote runners and their death."""
 
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -63,6 +64,20 @@ def test_a_resumed_run_goes_on_with_everything(tmp_path: Path) -> None:
     assert second.train()["row"]["iteration"] == 3
     second.stop()
     assert [row["iteration"] for row in RunFolder(tmp_path).rows()] == [1, 2, 3]
+
+
+def test_a_gradient_that_is_not_finite_stops_training_and_saves_nothing_of_it(tmp_path: Path) -> None:
+    algorithm = build(tiny(), tmp_path)
+    assert algorithm.train()["fault"] is None
+    with torch.no_grad():
+        algorithm._learner.network.value_head.bias.fill_(math.nan)
+    result = algorithm.train()
+    assert result["done"]
+    assert "iteration 2: a gradient is not finite" in result["fault"]
+    assert "smaller agent.learning_rate than 0.00025" in result["fault"]
+    algorithm.stop()
+    assert [row["iteration"] for row in RunFolder(tmp_path).rows()] == [1]
+    assert [path.name for path in checkpoint.numbered(tmp_path / "checkpoints")] == ["00000001"]
 
 
 def test_iterations_that_a_kill_made_repeat_are_not_logged_twice(tmp_path: Path) -> None:

@@ -78,6 +78,44 @@ def test_one_observation_per_group_is_the_per_sample_variance(shape: tuple[int, 
 
 
 @settings(max_examples=50, deadline=None)
+@given(st.tuples(st.just(4), st.integers(1, 5), st.integers(1, 12), st.integers(0, 2**31)))
+def test_merging_groups_in_pairs_changes_nothing_on_average(shape: tuple[int, int, int, int]) -> None:
+    gradients = draw(*shape).mean(axis=1)
+    plain = group_moments(gradients, observations_per_group=shape[1])
+    merged = []
+    for pairs in (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))):
+        means = np.stack([gradients[list(pair)].mean(axis=0) for pair in pairs])
+        merged.append(group_moments(means, observations_per_group=2 * shape[1]))
+        # |g_mean|^2 = grad_sq + trace / n, however the batch is split
+        whole = merged[-1].grad_sq + merged[-1].trace / merged[-1].observations
+        assert whole == pytest.approx(plain.grad_sq + plain.trace / plain.observations, rel=1e-9, abs=1e-9)
+    assert np.mean([m.grad_sq for m in merged]) == pytest.approx(plain.grad_sq, rel=1e-9, abs=1e-9)
+    assert np.mean([m.trace for m in merged]) == pytest.approx(plain.trace, rel=1e-9, abs=1e-9)
+    assert plain.ladder[1].grad_sq_norm == pytest.approx(merged[0].ladder[0].grad_sq_norm, rel=1e-9, abs=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(SHAPES, st.floats(-8, 8))
+def test_the_laws_hold_for_groups_of_different_sizes(shape: tuple[int, int, int, int], c: float) -> None:
+    groups, b, parameters, seed = shape
+    sizes = np.random.default_rng(seed).integers(1, b + 1, size=groups)
+    means = draw(groups, 1, parameters, seed)[:, 0]
+
+    def moments(rows: np.ndarray, n: np.ndarray) -> Moments:
+        sums = n[:, None] * rows
+        cross = float(np.sum(sums.sum(axis=0) ** 2) - np.sum(sums**2))
+        return moments_from_sums(list(n), list(np.sum(rows**2, axis=1)), cross)
+
+    plain, scaled, doubled = moments(means, sizes), moments(c * means, sizes), moments(means, 2 * sizes)
+    assert scaled.grad_sq == pytest.approx(c**2 * plain.grad_sq, rel=1e-9, abs=1e-9)
+    assert scaled.trace == pytest.approx(c**2 * plain.trace, rel=1e-9, abs=1e-9)
+    assert doubled.grad_sq == pytest.approx(plain.grad_sq, rel=1e-9, abs=1e-9)
+    assert doubled.trace == pytest.approx(2 * plain.trace, rel=1e-9, abs=1e-9)
+    whole = float(np.sum((sizes @ means / sizes.sum()) ** 2))
+    assert plain.ladder[-1].grad_sq_norm == pytest.approx(whole, rel=1e-9, abs=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
 @given(SHAPES)
 def test_the_order_of_groups_does_not_matter(shape: tuple[int, int, int, int]) -> None:
     gradients = draw(*shape).mean(axis=1)
@@ -267,6 +305,35 @@ def test_a_gradient_that_is_not_finite_is_flagged(bad: float) -> None:
 def test_zero_gradients_give_zero_moments() -> None:
     moments = group_moments(torch.zeros(4, 10), observations_per_group=2)
     assert (moments.grad_sq, moments.trace, moments.is_finite) == (0.0, 0.0, True)
+    moments = moments_from_sums([2, 3], [0.0, 0.0], 0.0)
+    assert (moments.grad_sq, moments.trace, moments.is_finite) == (0.0, 0.0, True)
+
+
+def test_half_precision_is_widened_before_it_is_squared() -> None:
+    gradients = torch.full((3, 5), 60_000.0, dtype=torch.float16)  # 65,504 is the largest
+    moments = group_moments(gradients, observations_per_group=2)
+    assert moments.grad_sq == pytest.approx(5 * float(gradients[0, 0]) ** 2)
+    assert moments.trace == pytest.approx(0, abs=1e-6 * moments.grad_sq)
+    assert not group_moments(gradients * 2, observations_per_group=2).is_finite, "infinite before it came here"
+
+
+def test_squares_beyond_float32_are_flagged_and_not_wrong() -> None:
+    gradients = torch.full((3, 5), 1e25)
+    assert not group_moments(gradients, observations_per_group=2).is_finite
+    assert group_moments(gradients.double(), observations_per_group=2).grad_sq == pytest.approx(5e50)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_sums_that_are_not_finite_are_flagged(bad: float) -> None:
+    for moments in (moments_from_sums([2, 3], [1.0, bad], 1.0), moments_from_sums([2, 3], [1.0, 1.0], bad)):
+        assert math.isnan(moments.grad_sq) and math.isnan(moments.trace)
+        assert moments.ladder == ()
+
+
+@pytest.mark.parametrize(("sizes", "words"), [([4], "at least 2 groups, got 1"), ([2, 0], "needs observations")])
+def test_one_group_or_an_empty_one_is_no_batch(sizes: list[int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        moments_from_sums(sizes, [1.0] * len(sizes), 1.0)
 
 
 @pytest.mark.parametrize(

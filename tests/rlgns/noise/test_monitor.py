@@ -220,6 +220,43 @@ def test_half_precision_parameters_do_not_overflow_in_the_sum() -> None:
     assert torch.all(model.weight.grad == 100)
 
 
+def test_float16_autocast_without_overflow_is_measured_and_with_it_is_skipped() -> None:
+    model, batch = make_model(torch.float32), make_batch(32, dtype=torch.float32)
+    monitor, plain = NoiseScaleMonitor(model, groups=4), NoiseScaleMonitor(model, groups=4)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    for factor, skipped in ((1.0, 0), (1e4, 1)):  # 65,504 is the largest number of float16
+        for which in (monitor, plain):
+            with which.step(observations=32):
+                for part in parts_of(batch, 4):
+                    with torch.autocast("cpu", dtype=torch.float16, enabled=which is monitor):
+                        loss = factor * torch.nn.functional.cross_entropy(model(part[0]), part[1])
+                    which.backward(loss, scaler=scaler if which is monitor else None)
+            if which is monitor:
+                scaler.unscale_(optimizer := torch.optim.SGD(model.parameters(), lr=0.0))
+                scaler.step(optimizer)
+                scaler.update()
+        assert monitor.estimate().skipped == skipped
+        assert plain.estimate().skipped == 0
+        if not skipped:
+            assert monitor.moments is not None and plain.moments is not None
+            assert monitor.moments.grad_sq == pytest.approx(plain.moments.grad_sq, rel=0.02)
+            assert monitor.moments.trace == pytest.approx(plain.moments.trace, rel=0.02)
+    assert scaler.get_scale() == 2.0**9, "the scaler was told"
+
+
+def test_zero_gradients_are_measured_as_zero() -> None:
+    model = make_model()
+    monitor = NoiseScaleMonitor(model, groups=2)
+    with monitor.step(observations=8):
+        for part in parts_of(make_batch(8), 2):
+            monitor.backward(0 * loss_of(model, part))
+    assert monitor.moments is not None
+    assert (monitor.moments.grad_sq, monitor.moments.trace) == (0.0, 0.0)
+    assert all(torch.all(gradient == 0) for gradient in gradients_of(model))
+    assert math.isnan(monitor.estimate().noise_scale)
+    assert (monitor.estimate().updates, monitor.estimate().skipped) == (1, 0)
+
+
 def test_a_nan_loss_is_skipped() -> None:
     model = make_model()
     monitor = NoiseScaleMonitor(model, groups=2)
@@ -229,6 +266,7 @@ def test_a_nan_loss_is_skipped() -> None:
     assert monitor.estimate().skipped == 1
     assert monitor.moments is not None
     assert not monitor.moments.is_finite
+    assert all(gradient.isnan().all() for gradient in gradients_of(model)), "as one backward pass would have left it"
 
 
 def test_state_goes_through_json_and_a_step_that_failed_leaves_no_trace() -> None:

@@ -1,0 +1,98 @@
+"""The paper's own numbers, which ship with rlgns in configs/paper: points, critical batches, Table 1.
+
+McCandlish, Kaplan, Amodei et al. 2018, arXiv:1812.06162; configs/paper/README.md says how they were read.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlgns.critical.points import Point
+from rlgns.errors import UserError
+from rlgns.points import read_points
+
+UNRELIABLE_GOALS = frozenset(("Space Invaders", goal) for goal in (500.0, 800.0, 1500.0, 3500.0))
+"""(game, goal) of which the points cannot be told apart in the figure."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaperGoal:
+    """What the paper draws for one score goal, in observations."""
+
+    game: str
+    goal_score: float
+    critical_batch: float
+    noise_scale: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaperTask:
+    """A row of Table 1. Ranges are their geometric middle; NaN where the paper gives nothing."""
+
+    task: str
+    unit: str
+    critical_batch_start: float
+    critical_batch_end: float
+    noise_scale_start: float
+    noise_scale_average: float
+    bound: bool
+    """Whether `critical_batch_end` is a lower bound (Dota 5v5: the batch that was in use, never measured)."""
+
+
+def paper_points() -> list[Point]:
+    """Returns the points of figures 11 and 12, those of UNRELIABLE_GOALS too."""
+    return read_points(_folder() / "pareto_points.csv")
+
+
+def paper_goals() -> list[PaperGoal]:
+    """Returns the drawn critical batch and noise scale of every goal of `paper_points`."""
+    return [
+        PaperGoal(
+            game=row["game"],
+            goal_score=float(row["goal_score"]),
+            critical_batch=float(row["critical_batch_observations"]),
+            noise_scale=float(row["noise_scale_observations"]),
+        )
+        for row in _rows("critical_batch_by_goal.csv")
+    ]
+
+
+def paper_tasks() -> list[PaperTask]:
+    """Returns Table 1."""
+    names = ("critical_batch_start", "critical_batch_end", "noise_scale_start", "noise_scale_average")
+    return [
+        PaperTask(
+            task=row["task"],
+            unit=row["unit"],
+            bound=row["critical_batch_end"].startswith(">"),
+            **{name: _middle(row[name]) for name in names},
+        )
+        for row in _rows("table1.csv")
+    ]
+
+
+def _middle(text: str) -> float:
+    """A number, the geometric middle of a range '100-1000', the bound of '>8000000', NaN of nothing."""
+    if not text:
+        return math.nan
+    ends = [float(end) for end in text.lstrip(">").split("-")]
+    return ends[0] if len(ends) == 1 else math.sqrt(ends[0] * ends[1])
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (_folder() / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _folder() -> Path:
+    """`configs/paper` beside the packages, or where a wheel puts data files."""
+    beside = Path(__file__).resolve().parents[1] / "configs" / "paper"
+    installed = Path(sysconfig.get_path("data")) / "share" / "rlgns" / "configs" / "paper"
+    for folder in (beside, installed):
+        if folder.is_dir():
+            return folder
+    raise UserError(f"no paper data in {beside} or {installed}; install rlgns again")

@@ -1,0 +1,105 @@
+"""When a run reached its goals, and its average noise scale up to there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlgns.critical.goals import MomentAverage, reach_goals
+from tests.reference import slow_run_average
+
+
+def rows_of(
+    scores: list[float | None], *, batch: int = 256, grad_sq: float = 1e-3, trace: float = 0.4
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "observations": 1000 * (i + 1),
+            "optimizer_steps": 16 * (i + 1),
+            "seconds": 2.0 * (i + 1),
+            "batch_observations": batch,
+            "score_mean": score,
+            "score_episodes": 50 * (i + 1),
+            "noise/grad_sq": grad_sq,
+            "noise/trace": trace,
+        }
+        for i, score in enumerate(scores)
+    ]
+
+
+def test_the_first_row_that_reaches_a_goal_interpolated() -> None:
+    reached = reach_goals(rows_of([None, 1.0, 2.0, 4.0, 3.0, 9.0]), [3.0, 9.0, 10.0, 2.0])
+    three, nine, ten, two = reached
+    assert three is not None and nine is not None and two is not None and ten is None
+    assert (three.goal, three.observations, three.optimizer_steps, three.seconds) == (3, 3500, 56, 7)
+    assert (two.observations, nine.observations) == (3000, 6000)
+
+
+def test_a_score_counts_only_with_a_window_of_games_and_one_per_environment() -> None:
+    rows = rows_of([5.0] * 8)
+    first, later = reach_goals(rows, [3.0])[0], reach_goals(rows, [3.0], environments=301)[0]
+    assert first is not None and first.observations == 2000  # 100 games; nothing before to interpolate from
+    assert later is not None and later.observations == 7000  # 350 games
+    assert reach_goals(rows, [3.0], environments=401) == [None]
+
+
+def test_runs_without_rows_or_measurements() -> None:
+    assert reach_goals([], [1.0, 2.0]) == [None, None]
+    rows = [{**row, "noise/grad_sq": None, "noise/trace": None} for row in rows_of([1.0, 2.0, 3.0])]
+    reached = reach_goals(rows, [2.5])[0]
+    assert reached is not None
+    assert (reached.noise_scale, reached.noise_scale_low, reached.noise_scale_high) == (None, None, None)
+
+
+def course(count: int, noise: float = 0.0, seed: int = 0, batch: int = 256) -> list[dict[str, Any]]:
+    """A noise scale that grows from 100 to 2,000 while gradients shrink tenfold in square."""
+    rng = np.random.default_rng(seed)
+    progress = np.linspace(0, 1, count)
+    rows = rows_of([float(i) for i in range(count)], batch=batch)
+    for row, done in zip(rows, progress, strict=True):
+        grad_sq = 1e-2 * 10**-done
+        row["noise/trace"] = grad_sq * 100 * 20**done
+        row["noise/grad_sq"] = grad_sq + noise * grad_sq * rng.standard_normal()
+    return rows
+
+
+def test_the_average_is_that_of_appendix_d() -> None:
+    rows = course(2000)
+    average = MomentAverage()
+    for row in rows:
+        average.update(row)
+    plain = [{"trace": row["noise/trace"], "grad_sq": row["noise/grad_sq"], "steps": 16.0} for row in rows]
+    truth = slow_run_average(plain, 256)
+    value, interval = average.estimate()
+    assert value == pytest.approx(truth, rel=0.01)
+    # The twins that are far off: equal weights, and a ratio of plain sums.
+    assert abs(np.mean([row["trace"] / row["grad_sq"] for row in plain]) / truth - 1) > 0.2
+    assert abs(sum(r["trace"] for r in plain) / sum(r["grad_sq"] for r in plain) / truth - 1) > 0.08
+    assert interval.resolved
+
+
+def test_the_average_covers_at_noise_larger_than_the_signal() -> None:
+    """80 runs, |G|^2 measured with twice its size as error per row: negative every third row, and no bias."""
+    truth = slow_run_average(
+        [{"trace": r["noise/trace"], "grad_sq": r["noise/grad_sq"], "steps": 16.0} for r in course(300)], 256
+    )
+    covered = 0
+    for seed in range(80):
+        average = MomentAverage()
+        for row in course(300, noise=2.0, seed=seed):
+            average.update(row)
+        _, interval = average.estimate()
+        covered += interval.low <= truth <= interval.high
+    assert covered >= 68  # 76 expected; fewer than 68 once in several thousand
+
+
+def test_large_gradients_at_the_start_do_not_rule() -> None:
+    rows = rows_of([0.0] * 300, trace=0.4)
+    for row in rows[:5]:
+        row["noise/grad_sq"], row["noise/trace"] = 1.0, 10.0  # noise scale 10, gradients a thousand times as large
+    average = MomentAverage()
+    for row in rows:
+        average.update(row)
+    assert average.estimate()[0] == pytest.approx(400, rel=0.1)
