@@ -25,8 +25,14 @@ class Source:
         """Hears of a new row of the run `key`. Returns whether the run should stop; it saves first."""
         return False
 
-    def ended(self, key: str, fault: str) -> None:
-        """Hears that a run stopped for good; `fault` says in one line what stopped it early, or is empty."""
+    def ended(self, key: str, fault: str, detail: str = "") -> None:
+        """Hears that a run stopped for good.
+
+        Args:
+            key: Of the run.
+            fault: What stopped it early, in one line, or empty.
+            detail: The same with tracebacks, where there are any.
+        """
 
 
 @final

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any, final
 
@@ -184,10 +185,10 @@ class _Relay(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         key = self._searcher.end(trial.trial_id)
-        error = trial.get_error()
-        fault = self._outcome.faults.setdefault(key, _one_line(error) if error is not None else "failed")
+        detail = _error_text(trial)
+        fault = self._outcome.faults.setdefault(key, _one_line(detail))
         self._listener.message(f"{key}: failed for good")
-        self._source.ended(key, fault)
+        self._source.ended(key, fault, detail)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._listener.message(f"{self._searcher.key(trial.trial_id)}: failed; going on from its newest checkpoint")
@@ -217,6 +218,7 @@ def _ray() -> Iterator[None]:
     """A Ray to run on: the cluster that RAY_ADDRESS names, the one this process is connected to, or one just for us."""
     os.environ |= {
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a fault is told in one line; its traceback is the source's to keep
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a box even where it is told to be quiet
     }
@@ -234,8 +236,8 @@ def _ray() -> Iterator[None]:
             raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({_one_line(error)})") from error
     else:
         _start_ray(common)
-    for name in ("ray.rllib", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name, level in (("ray.rllib", logging.ERROR), ("ray.tune", logging.CRITICAL), ("ray.train", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)  # Tune's errors are the trials', which are told here
     try:
         yield
     finally:
@@ -254,6 +256,14 @@ def _start_ray(common: Mapping[str, Any], attempts: int = 3) -> None:
                 raise FaultError(f"Ray does not start on this machine ({_one_line(error)})") from error
 
 
-def _one_line(error: BaseException) -> str:
+def _error_text(trial: Any) -> str:
+    """What Tune noted of a trial's failures, with tracebacks. Its own `get_error` looks where the note is copied later."""
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8")
+    except (OSError, TypeError):  # there is none
+        return "failed"
+
+
+def _one_line(error: BaseException | str) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

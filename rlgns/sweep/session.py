@@ -115,13 +115,13 @@ class Session(Source):
             self._look_at[trial] = row["iteration"] * LOOK_AGAIN
         return self.verdict(trial) is not Verdict.UNFINISHED
 
-    def ended(self, key: str, fault: str) -> None:
+    def ended(self, key: str, fault: str, detail: str = "") -> None:
         """Takes the last look at a trial's rows; notes a fault in its folder."""
         trial = self._live.pop(key)
         self._read(trial)
         if fault:
             self.progress[trial].failed = True
-            self._folder.note_fault(trial, fault)
+            self._folder.note_fault(trial, detail or fault)
         self._write_points()
         self.stopped(trial, self.verdict(trial))
 
