@@ -257,7 +257,7 @@ def _start_ray(common: Mapping[str, Any], attempts: int = 3) -> None:
 
 
 def _error_text(trial: Any) -> str:
-    """What Tune noted of a trial's failures, with tracebacks. Its own `get_error` looks where the note is copied later."""
+    """What Tune noted of a trial's failures, with tracebacks. Its `get_error` looks where the note is copied later."""
     try:
         return Path(trial.error_file).read_text(encoding="utf-8")
     except (OSError, TypeError):  # there is none
