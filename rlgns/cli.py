@@ -42,6 +42,20 @@ examples:
 Every key can be set by --section.key VALUE; `rlgns config` prints them all with the values that a run would use.
 """
 
+_SWEEP_DESCRIPTION = """\
+Trains at many batch sizes, tunes the learning rate for each, and writes down what every score goal took: points.csv.
+Games x batch sizes x learning rates x seeds, each a run of its own; what is there already is never trained again.
+
+examples:
+  rlgns sweep --config breakout-quick --dry-run
+  rlgns sweep --config breakout-quick --out runs/breakout
+  rlgns sweep --config mine.yaml --sweep.batches 64,256,1024 --sweep.seeds 0,1 --sweep.goals 2,10
+  rlgns sweep --resume runs/breakout
+
+Shipped sweeps: breakout-quick, pong-quick (1 to 2 hours on 2 cores), paper-a2c (a cluster's work). docs/sweeps.md says
+what is decided how. Every key can be set by --section.key VALUE, those of the section `sweep` too.
+"""
+
 _CONFIG_DESCRIPTION = """\
 Prints the configuration that `rlgns train` with the same arguments would use, as YAML that --config reads again,
 and what follows from it: sizes of rollout, batch and groups, and the hardware.
@@ -131,6 +145,16 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     train.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/GAME-DATE-TIME)")
     train.add_argument("--resume", metavar="DIR", help="go on where the run in DIR stopped; takes no other argument")
 
+    sweep = commands.add_parser(
+        "sweep", help="batch sizes x learning rates to score goals", description=_SWEEP_DESCRIPTION
+    )
+    _add_settings(sweep, config="shipped sweep or YAML file with a section sweep", seed=False)
+    sweep.add_argument("--out", metavar="DIR", help="the sweep's folder; one that is there is gone on with")
+    sweep.add_argument("--resume", metavar="DIR", help="go on where the sweep in DIR stopped")
+    sweep.add_argument("--parallel", metavar="N", help="trials at once (default: one per core, or per GPU)")
+    sweep.add_argument("--price", metavar="P", help="money per core and hour, for the cost")
+    sweep.add_argument("--dry-run", action="store_true", help="print the plan with estimated hours, train nothing")
+
     config = commands.add_parser("config", help="print the resolved configuration", description=_CONFIG_DESCRIPTION)
     _add_settings(config)
 
@@ -191,14 +215,15 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     return parser, dict(commands.choices)
 
 
-def _add_settings(parser: Parser) -> None:
+def _add_settings(
+    parser: Parser, *, config: str = "preset (ppo, a2c-paper, quick) or YAML file (default: by GPU)", seed: bool = True
+) -> None:
     """The arguments that say what to train. Values stay text: the configuration converts them."""
-    parser.add_argument(
-        "--config", metavar="FILE", help="preset (ppo, a2c-paper, quick) or YAML file (default: by GPU)"
-    )
+    parser.add_argument("--config", metavar="FILE", help=config)
     parser.add_argument("--game", metavar="G", nargs="+", help="games to train (default: pong)")
     parser.add_argument("--observations", metavar="N", help="observations per game")
-    parser.add_argument("--seed", metavar="S", help="seed of everything random")
+    if seed:
+        parser.add_argument("--seed", metavar="S", help="seed of everything random")
     parser.add_argument("--runners", metavar="N", help="remote Ray actors that play (0: the learner's process plays)")
 
 
@@ -245,7 +270,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]
         parser.error("which command?")
     if unknown:
         parser.error(f"unknown argument {unknown[0]!r}{_nearest_option(unknown[0], commands[options.command])}")
-    if overrides and options.command not in ("train", "config"):
+    if overrides and options.command not in ("train", "sweep", "config"):
         raise UserError(f"rlgns {options.command} takes no settings such as --{next(iter(overrides))}")
     if remote is not None:
         options.remote = remote

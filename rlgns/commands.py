@@ -26,6 +26,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Runs the command of parsed `options` and returns its exit code. Raises UserError and FaultError."""
     commands: dict[str, Callable[[], int]] = {
         "train": lambda: train(options, overrides),
+        "sweep": lambda: sweep(options, overrides),
         "config": lambda: show_config(options, overrides),
         "evaluate": lambda: evaluate(options),
         "calibrate": lambda: calibrate(options),
@@ -57,6 +58,36 @@ def train(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         if not any(out.iterdir()):
             out.rmdir()
         raise
+
+
+def sweep(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
+    """Runs a sweep, goes on with one, or prints what one would do."""
+    from rlgns.sweep.folder import SweepFolder
+    from rlgns.sweep.load import resolve_sweep
+
+    settings = _settings(options, overrides, {**_SHORT, "parallel": "sweep.parallel", "price": "sweep.price"})
+    if options.resume is not None:
+        free = ("sweep.parallel", "sweep.price")
+        given = [f"--{name}" for name in ("config", "out") if getattr(options, name) is not None]
+        _refuse([*given, *(f"--{key}" for key in settings if key not in free)])
+        out, source = Path(options.resume), SweepFolder(options.resume).sweep_path
+        if not source.is_file():
+            raise UserError(f"no sweep found in {out}: it holds no {source.name}")
+    elif options.config is None:
+        raise UserError("which sweep? give --config FILE, or --resume DIR (`rlgns sweep --help` lists shipped sweeps)")
+    else:
+        source = options.config
+        name = Path(options.config).stem
+        out = (
+            Path(options.out) if options.out is not None else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        )
+    resolved_sweep = resolve_sweep(source, settings)
+    from rlgns.sweep.run import dry_run, run_sweep
+
+    if options.dry_run:
+        print(dry_run(resolved_sweep, out))
+        return 0
+    return run_sweep(resolved_sweep, out)
 
 
 def show_config(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
@@ -246,15 +277,21 @@ def resolved(options: argparse.Namespace, overrides: Mapping[str, str]) -> Confi
     """The configuration of `train` and `config`. Raises UserError."""
     from rlgns.config.load import resolve
 
-    settings: dict[str, object] = dict(overrides)
-    for option, key in _SHORT.items():
-        value = getattr(options, option)
+    settings = _settings(options, overrides, _SHORT)
+    return resolve([options.config] if options.config is not None else [], settings)
+
+
+def _settings(options: argparse.Namespace, overrides: Mapping[str, str], short: Mapping[str, str]) -> dict[str, str]:
+    """The overrides with those among them that have a short option. Raises UserError where a key is given twice."""
+    settings = dict(overrides)
+    for option, key in short.items():
+        value = getattr(options, option, None)
         if value is None:
             continue
         if key in settings:
             raise UserError(f"--{option} and --{key} are the same setting; give one of them")
         settings[key] = value
-    return resolve([options.config] if options.config is not None else [], settings)
+    return settings
 
 
 def default_out(config: Config) -> Path:
@@ -296,6 +333,10 @@ def _check_device(config: Config) -> None:
 
 def _refuse_beside_resume(options: argparse.Namespace, overrides: Mapping[str, str]) -> None:
     given = [f"--{name}" for name in ("config", "out", *_SHORT) if getattr(options, name) is not None]
-    given += [f"--{key}" for key in overrides]
+    _refuse([*given, *(f"--{key}" for key in overrides)])
+
+
+def _refuse(given: list[str]) -> None:
+    """Raises UserError where something is given beside --resume."""
     if given:
         raise UserError(f"--resume goes on with the run's own configuration; leave out {', '.join(given)}")

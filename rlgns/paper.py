@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import csv
 import math
-import sysconfig
 from dataclasses import dataclass
-from pathlib import Path
 
+from rlgns.config.load import shipped_folder
 from rlgns.critical.points import Point
-from rlgns.errors import UserError
 from rlgns.points import read_points
 
 UNRELIABLE_GOALS = frozenset(("Space Invaders", goal) for goal in (500.0, 800.0, 1500.0, 3500.0))
@@ -45,7 +43,7 @@ class PaperTask:
 
 def paper_points() -> list[Point]:
     """Returns the points of figures 11 and 12, those of UNRELIABLE_GOALS too."""
-    return read_points(_folder() / "pareto_points.csv")
+    return read_points(shipped_folder("paper") / "pareto_points.csv")
 
 
 def paper_goals() -> list[PaperGoal]:
@@ -84,15 +82,5 @@ def _middle(text: str) -> float:
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    with (_folder() / name).open(newline="", encoding="utf-8") as file:
+    with (shipped_folder("paper") / name).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def _folder() -> Path:
-    """`configs/paper` beside the packages, or where a wheel puts data files."""
-    beside = Path(__file__).resolve().parents[1] / "configs" / "paper"
-    installed = Path(sysconfig.get_path("data")) / "share" / "rlgns" / "configs" / "paper"
-    for folder in (beside, installed):
-        if folder.is_dir():
-            return folder
-    raise UserError(f"no paper data in {beside} or {installed}; install rlgns again")

@@ -17,6 +17,7 @@ from rlgns.config.load import from_dict, to_dict
 from rlgns.config.schema import Config
 from rlgns.doctor import OK, check_shared_memory
 from rlgns.engine import checkpoint
+from rlgns.engine.source import Listed
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.errors import UserError
 from rlgns.folder import RunFolder
@@ -124,7 +125,12 @@ def _session(starts: list[RunStart], out: Path) -> int:
     outcome = Outcome(faults={"": "ended by an error"})
     try:
         unfinished = [start for start in starts if not _finished(start)]
-        outcome = run_trials(unfinished, listener) if unfinished else Outcome()
+        if unfinished:
+            outcome = run_trials(
+                Listed(unfinished), listener, most=len(unfinished), max_failures=config.engine.max_failures
+            )
+        else:
+            outcome = Outcome()
         for start in unfinished:
             lost = _unsaved(start.folder)
             if lost and start.game not in outcome.faults:

@@ -31,14 +31,18 @@ the paper measured, McCandlish et al. 2018) and `quick` (small images and networ
 
 def page() -> str:
     """Returns the page in Markdown."""
-    parts = [_HEAD]
-    for section, kind in section_types().items():
-        meanings = attribute_docstrings(kind)
-        parts.append(f"\n## {section}\n\n{(kind.__doc__ or '').strip()}\n\n| key | type | default | meaning |\n")
-        parts.append("| --- | --- | --- | --- |\n")
-        for field in dataclasses.fields(kind):
-            row = (f"`{section}.{field.name}`", f"`{field.type}`", _text(field.default), meanings[field.name])
-            parts.append(f"| {' | '.join(row)} |\n")
+    return _HEAD + "".join(section_table(section, kind) for section, kind in section_types().items())
+
+
+def section_table(section: str, kind: type) -> str:
+    """Returns a section's heading, meaning and table of keys in Markdown."""
+    meanings = attribute_docstrings(kind)
+    parts = [f"\n## {section}\n\n{(kind.__doc__ or '').strip()}\n\n| key | type | default | meaning |\n"]
+    parts.append("| --- | --- | --- | --- |\n")
+    for field in dataclasses.fields(kind):
+        default = "by game" if field.default is dataclasses.MISSING else _text(field.default)
+        row = (f"`{section}.{field.name}`", f"`{field.type}`", default, meanings[field.name])
+        parts.append(f"| {' | '.join(row)} |\n")
     return "".join(parts)
 
 

@@ -39,13 +39,24 @@ def resolve(
     tree: dict[str, dict[str, Any]] = {}
     for name in files:
         _merge(tree, _read(name, seen=()))
-    for dotted, value in (overrides or {}).items():
+    return from_dict(overridden(tree, overrides or {}, name=Path(files[-1]).stem))
+
+
+def overridden(
+    tree: Mapping[str, Mapping[str, Any]], overrides: Mapping[str, Any], *, name: str
+) -> dict[str, dict[str, Any]]:
+    """Lays `section.key` to value over sections of plain data; `run.name` becomes `name` where nothing names it.
+
+    Raises:
+        UserError: Unknown section or key, with the nearest match.
+    """
+    above = {section: dict(values) for section, values in tree.items()}
+    for dotted, value in overrides.items():
         section, key = split_key(dotted)
-        tree.setdefault(section, {})[key] = value
-    run = tree.setdefault("run", {})
-    if not run.get("name"):
-        run["name"] = Path(files[-1]).stem
-    return from_dict(tree)
+        above.setdefault(section, {})[key] = value
+    run = above.setdefault("run", {})
+    run["name"] = run.get("name") or name
+    return above
 
 
 def from_dict(data: Mapping[str, Any]) -> Config:
@@ -56,12 +67,7 @@ def from_dict(data: Mapping[str, Any]) -> Config:
     """
     sections = {}
     for section, values in _checked_sections(data, "the configuration").items():
-        section_type = section_types()[section]
-        hints = get_type_hints(section_type)
-        typed = {key: convert(f"{section}.{key}", value, hints[key]) for key, value in values.items()}
-        if section == "run" and "games" in typed:
-            typed["games"] = tuple(rom_name(game) for game in typed["games"])
-        sections[section] = _build(section_type, typed)
+        sections[section] = build_section(section, section_types()[section], values)
     config: Config = _build(Config, sections)
     return config
 
@@ -96,18 +102,27 @@ def default_preset(has_gpu: bool | None = None) -> str:
 
 
 def presets() -> dict[str, Path]:
-    """Presets by name: `configs/presets` beside the packages, or where a wheel puts data files.
+    """Presets by name. Raises UserError where there are none: the installation is broken."""
+    return _shipped("presets")
 
-    Raises:
-        UserError: There is no preset in either place: the installation is broken.
-    """
-    beside = Path(__file__).resolve().parents[2] / "configs" / "presets"
-    installed = Path(sysconfig.get_path("data")) / "share" / "rlgns" / "configs" / "presets"
+
+def find_sweep(name: str | Path) -> Path:
+    """The file of a shipped sweep's name or of a path. Raises UserError with the nearest match."""
+    return _find(name, _shipped("sweeps"), "sweep")
+
+
+def shipped_folder(kind: str) -> Path:
+    """`configs/<kind>` beside the packages, or where a wheel puts data files. Raises UserError where there is none."""
+    beside = Path(__file__).resolve().parents[2] / "configs" / kind
+    installed = Path(sysconfig.get_path("data")) / "share" / "rlgns" / "configs" / kind
     for folder in (beside, installed):
-        found = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-        if found:
-            return found
-    raise UserError(f"no presets in {beside} or {installed}; install rlgns again")
+        if folder.is_dir():
+            return folder
+    raise UserError(f"no {kind} in {beside} or {installed}; install rlgns again")
+
+
+def _shipped(kind: str) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(shipped_folder(kind).glob("*.yaml"))}
 
 
 @cache
@@ -149,6 +164,19 @@ def rom_name(game: str) -> str:
         raise UserError(f"run.games: {refusal}") from refusal
 
 
+def build_section(section: str, kind: type, values: Mapping[str, Any]) -> Any:
+    """Builds one section, of type `kind`, from plain data; games become ROM names.
+
+    Raises:
+        UserError: A value of the wrong type, or one that the section refuses.
+    """
+    hints = get_type_hints(kind)
+    typed = {key: convert(f"{section}.{key}", value, hints[key]) for key, value in values.items()}
+    if section == "run" and "games" in typed:
+        typed["games"] = tuple(rom_name(game) for game in typed["games"])
+    return _build(kind, typed)
+
+
 def _build(kind: type, values: Mapping[str, Any]) -> Any:
     """Calls a dataclass; what it refuses is the user's mistake."""
     try:
@@ -159,10 +187,23 @@ def _build(kind: type, values: Mapping[str, Any]) -> Any:
 
 def _read(name: str | Path, seen: tuple[Path, ...]) -> dict[str, dict[str, Any]]:
     """Reads a preset or a file, with the bases it names below it. `seen` are the files that led here."""
-    path = _find(name)
+    path = _find(name, presets(), "preset")
     if path in seen:
         raise UserError(f"{path}: its `base` leads back to itself")
-    data = read_yaml(path)
+    return layers(read_yaml(path), path, seen)
+
+
+def layers(data: dict[str, Any], path: Path, seen: tuple[Path, ...] = ()) -> dict[str, dict[str, Any]]:
+    """Lays a file's sections over those of the base that it names.
+
+    Args:
+        data: The file's content.
+        path: The file.
+        seen: The files that led here.
+
+    Raises:
+        UserError: Unknown section, key or base; a base that leads back to itself.
+    """
     if isinstance(data.get("config"), dict):
         # a run's own config.yaml: what else it says about the run does not apply to a new one
         data = dict(data["config"])
@@ -177,17 +218,16 @@ def _read(name: str | Path, seen: tuple[Path, ...]) -> dict[str, dict[str, Any]]
     return tree
 
 
-def _find(name: str | Path) -> Path:
-    """The file of a preset's name or of a path."""
-    known = presets()
+def _find(name: str | Path, known: Mapping[str, Path], what: str) -> Path:
+    """The file of a shipped one's name or of a path. `what` is one of those that are shipped."""
     if str(name) in known:
         return known[str(name)].resolve()
     path = Path(name)
     if path.exists():
         return path.resolve()
     if path.suffix or len(path.parts) > 1:
-        raise UserError(f"no configuration file {name}; presets: {', '.join(known)}")
-    raise UserError(f"unknown preset {str(name)!r}{nearest(str(name), known)}; presets: {', '.join(known)}")
+        raise UserError(f"no configuration file {name}; {what}s: {', '.join(known)}")
+    raise UserError(f"unknown {what} {str(name)!r}{nearest(str(name), known)}; {what}s: {', '.join(known)}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ ENV = "rlgns"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """What sets one game's training apart from the others of a run."""
+    """What sets one training apart from the others of a session."""
 
     game: str
     """ROM name."""
@@ -28,12 +28,14 @@ class Trial:
     """CPUs for this game's learner and runners together."""
     gpus: float = 0
     """GPUs for this game's learner."""
+    name: str = ""
+    """Tells trials of a session apart; shows in Ray's lists."""
 
 
 class AtariPPOConfig(AlgorithmConfig):
-    """An AlgorithmConfig that is wholly derived from `run_config`, `trials` and `game`.
+    """An AlgorithmConfig that is wholly derived from `run_config` and `trial_config`.
 
-    Tune's `param_space` names these three; everything that RLlib itself reads follows from them.
+    A trial of Tune is given these two; everything that RLlib itself reads follows from them.
     """
 
     def __init__(self, algo_class: type | None = None) -> None:
@@ -42,20 +44,19 @@ class AtariPPOConfig(AlgorithmConfig):
 
         super().__init__(algo_class or AtariPPO)
         self.run_config: Config | None = None
-        self.trials: dict[str, Trial] = {}
-        self.game: str = ""
+        self.trial_config: Trial | None = None
         self.learner_threads: int = 1
         self.runner_threads: int = 1
 
     @classmethod
     def of(cls, run: Config, trial: Trial) -> AtariPPOConfig:
         """Makes the configuration of one game's training."""
-        return cls().update_from_dict({"run_config": run, "trials": {trial.game: trial}, "game": trial.game})
+        return cls().update_from_dict({"run_config": run, "trial_config": trial})
 
     def update_from_dict(self, config_dict: dict[str, Any]) -> AtariPPOConfig:
-        """Takes `run_config`, `trials` and `game` (among RLlib's own keys) and derives the rest."""
+        """Takes `run_config` and `trial_config` (among RLlib's own keys) and derives the rest."""
         super().update_from_dict(config_dict)
-        if self.run_config is not None and self.game:
+        if self.run_config is not None and self.trial_config is not None:
             self._derive(self.run, self.trial)
         return self
 
@@ -67,8 +68,9 @@ class AtariPPOConfig(AlgorithmConfig):
 
     @property
     def trial(self) -> Trial:
-        """The trial of this game."""
-        return self.trials[self.game]
+        """The trial."""
+        assert self.trial_config is not None
+        return self.trial_config
 
     def _derive(self, run: Config, trial: Trial) -> None:
         from rlgns.engine.runner import AtariRunner, observation_and_action_space

@@ -1,4 +1,4 @@
-"""Runs one Tune trial per game and passes on what they report."""
+"""Runs Tune trials and passes on what they report."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any, final
 
@@ -21,7 +22,8 @@ from agents.precision import choose_device
 from envs.vector import num_actions
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.config import Trial
-from rlgns.errors import UserError
+from rlgns.engine.source import Source, SourceSearcher
+from rlgns.errors import FaultError, UserError
 from rlgns.hardware import usable_cores
 from rlgns.monitor.listener import Listener, RunStart
 
@@ -32,7 +34,7 @@ class Outcome:
 
     interrupted: bool = False
     faults: dict[str, str] = field(default_factory=dict)
-    """By game: what stopped it early, one line."""
+    """By the run's key: what stopped it early, one line."""
 
 
 @final
@@ -66,15 +68,18 @@ class Interrupt:
         self._listener.message(f"stopping: {self._what} (Ctrl-C again: stop at once)")
 
 
-def run_trials(runs: Sequence[RunStart], listener: Listener) -> Outcome:
-    """Trains every run to its end, side by side, each a Tune trial.
+def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failures: int = 3) -> Outcome:
+    """Trains every run of a source, side by side, each a Tune trial.
 
     Tune places the trials, restarts one that died (it goes on from its folder's newest checkpoint) and stops them on an
     interrupt; files, checkpoints and display are ours, so Tune's own are off.
 
     Args:
-        runs: One per game; folders exist.
+        source: Of the runs; folders exist.
         listener: Hears every row.
+        most: How many run at once, never more than there are CPUs; 0: as many as there are CPUs (GPUs, where there are
+            any). They share all that is there.
+        max_failures: How often a trial that failed is restarted from its newest checkpoint.
 
     Returns:
         How it ended. Whatever happened, each trial saved its last whole iteration if it could.
@@ -83,47 +88,74 @@ def run_trials(runs: Sequence[RunStart], listener: Listener) -> Outcome:
     interrupt = Interrupt(listener)
     scratch = tempfile.mkdtemp(prefix="rlgns-tune-")
     with interrupt.caught(), _ray():
+        share = Share.of(ray.cluster_resources(), most, largest_node=_largest_node())
+        source.shared(share.most, share.cpus)
+        searcher = SourceSearcher(source, share.settings, most=share.most)
         try:
-            results = _tuner(runs, _Relay(listener, outcome), _StopOnInterrupt(interrupt), scratch).fit()
-            for index, run in enumerate(runs):
-                error = results[index].error
-                if error is not None and run.game not in outcome.faults:
-                    outcome.faults[run.game] = _one_line(error)
+            # Tune would let one trial at a time wait for its actor; the searcher keeps count itself.
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.most)
+            relay = _Relay(listener, outcome, source, searcher)
+            stopper = _Stopper(interrupt, source, searcher)
+            _tuner(searcher, relay, stopper, max_failures=max_failures, scratch=scratch).fit()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     outcome.interrupted = interrupt.asked.is_set()
     return outcome
 
 
-def _tuner(runs: Sequence[RunStart], relay: tune.Callback, stopper: tune.Stopper, scratch: str) -> tune.Tuner:
-    resources = ray.cluster_resources()
-    cpus, gpus = resources.get("CPU", 1.0) / len(runs), resources.get("GPU", 0.0) / len(runs)
-    if len(runs) > 1 and cpus >= 1:
-        cpus = float(int(cpus))
-    run = runs[0].config
-    trials = {
-        start.game: Trial(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What each of the trials that run at once may use."""
+
+    most: int
+    """Trials at once."""
+    cpus: float
+    gpus: float
+    largest_node: float
+    """CPUs of the largest machine: a trial without remote runners is one process on one machine."""
+
+    @classmethod
+    def of(cls, resources: Mapping[str, float], most: int, *, largest_node: float) -> Share:
+        """Divides a cluster's CPUs and GPUs by `most`; 0: a GPU for each trial, or else a CPU. CPUs stay whole."""
+        cpus, gpus = max(1.0, resources.get("CPU", 1.0)), resources.get("GPU", 0.0)
+        most = max(1, min(most or int(gpus or cpus), int(cpus)))
+        return cls(most=most, cpus=float(int(cpus / most)), gpus=gpus / most, largest_node=largest_node)
+
+    def settings(self, start: RunStart) -> dict[str, Any]:
+        """Returns what the algorithm of a run is configured with."""
+        run = start.config
+        trial = Trial(
+            name=start.key,
             game=start.game,
             num_actions=num_actions(start.game, run.env.protocol),
             folder=str(start.folder.path.absolute()),
-            cpus=max(1.0, cpus),
-            gpus=gpus if choose_device(run.engine.device).type == "cuda" else 0,
+            cpus=self.cpus if run.engine.runners else min(self.cpus, self.largest_node),
+            gpus=min(1.0, self.gpus) if choose_device(run.engine.device).type == "cuda" else 0,
         )
-        for start in runs
-    }
+        return {"run_config": run, "trial_config": trial}
+
+
+def _largest_node() -> float:
+    return max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0) or 1.0
+
+
+def _tuner(
+    searcher: SourceSearcher, relay: tune.Callback, stopper: tune.Stopper, *, max_failures: int, scratch: str
+) -> tune.Tuner:
     return tune.Tuner(
         AtariPPO,
-        param_space={"run_config": run, "trials": trials, "game": tune.grid_search(list(trials))},
         tune_config=tune.TuneConfig(
-            trial_name_creator=lambda trial: trial.config["game"],
-            trial_dirname_creator=lambda trial: trial.config["game"],
+            search_alg=searcher,
+            num_samples=-1,
+            trial_name_creator=lambda trial: trial.config["trial_config"].name,
+            trial_dirname_creator=lambda trial: trial.config["trial_config"].name,
         ),
         run_config=tune.RunConfig(
             name="trials",
-            storage_path=scratch,  # of Tune's own notes only; what matters is in the run's folder
+            storage_path=scratch,  # of Tune's own notes only; what matters is in the runs' folders
             stop=stopper,
             callbacks=[relay],
-            failure_config=tune.FailureConfig(max_failures=run.engine.max_failures),
+            failure_config=tune.FailureConfig(max_failures=max_failures),
             verbose=0,
         ),
     )
@@ -131,10 +163,10 @@ def _tuner(runs: Sequence[RunStart], relay: tune.Callback, stopper: tune.Stopper
 
 @final
 class _Relay(tune.Callback):
-    """Passes rows on to the listener, and remembers what could not be written."""
+    """Passes rows on to the listener and ends to the source, and remembers what could not be written."""
 
-    def __init__(self, listener: Listener, outcome: Outcome) -> None:
-        self._listener, self._outcome = listener, outcome
+    def __init__(self, listener: Listener, outcome: Outcome, source: Source, searcher: SourceSearcher) -> None:
+        self._listener, self._outcome, self._source, self._searcher = listener, outcome, source, searcher
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles itself for a resume of its own, which is never used
@@ -142,31 +174,41 @@ class _Relay(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        game = trial.config["game"]
+        key = self._searcher.key(trial.trial_id)
         if result["fault"] is not None:
-            self._outcome.faults[game] = result["fault"]
+            self._outcome.faults[key] = result["fault"]
         elif not result["replayed"]:
-            self._listener.row(game, result["row"])
+            self._listener.row(key, result["row"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        key = self._searcher.end(trial.trial_id)
+        self._source.ended(key, self._outcome.faults.get(key, ""))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._listener.message(f"{trial.config['game']}: failed for good")
+        key = self._searcher.end(trial.trial_id)
+        detail = _error_text(trial)
+        fault = self._outcome.faults.setdefault(key, _one_line(detail))
+        self._listener.message(f"{key}: failed for good")
+        self._source.ended(key, fault, detail)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._listener.message(f"{trial.config['game']}: failed; going on from its newest checkpoint")
+        self._listener.message(f"{self._searcher.key(trial.trial_id)}: failed; going on from its newest checkpoint")
 
 
 @final
-class _StopOnInterrupt(tune.Stopper):
-    """Ends every trial once the user asked; a trial that is stopped saves first."""
+class _Stopper(tune.Stopper):
+    """Ends a trial that has done enough, and every one once the user asked; a trial that is stopped saves first."""
 
-    def __init__(self, interrupt: Interrupt) -> None:
-        self._interrupt = interrupt
+    def __init__(self, interrupt: Interrupt, source: Source, searcher: SourceSearcher) -> None:
+        self._interrupt, self._source, self._searcher = interrupt, source, searcher
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as above
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self._interrupt.asked.is_set()
+        fresh = not result["replayed"] and result["fault"] is None
+        enough = fresh and self._source.enough(self._searcher.key(trial_id), result["row"])
+        return enough or self._interrupt.asked.is_set()
 
     def stop_all(self) -> bool:
         return self._interrupt.asked.is_set()
@@ -177,6 +219,7 @@ def _ray() -> Iterator[None]:
     """A Ray to run on: the cluster that RAY_ADDRESS names, the one this process is connected to, or one just for us."""
     os.environ |= {
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a fault is told in one line; its traceback is the source's to keep
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a box even where it is told to be quiet
     }
@@ -193,15 +236,35 @@ def _ray() -> Iterator[None]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({_one_line(error)})") from error
     else:
-        ray.init(num_cpus=usable_cores(), include_dashboard=False, **common)
-    for name in ("ray.rllib", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        _start_ray(common)
+    for name, level in (("ray.rllib", logging.ERROR), ("ray.tune", logging.CRITICAL), ("ray.train", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)  # Tune's errors are the trials', which are told here
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _one_line(error: BaseException) -> str:
+def _start_ray(common: Mapping[str, Any], attempts: int = 3) -> None:
+    """Starts a Ray for this process; a machine that is very busy may need more than the 30 seconds that Ray grants."""
+    for attempt in range(1, attempts + 1):
+        try:
+            ray.init(num_cpus=usable_cores(), include_dashboard=False, **common)
+            return
+        except Exception as error:  # of that very type
+            ray.shutdown()
+            if attempt == attempts:
+                raise FaultError(f"Ray does not start on this machine ({_one_line(error)})") from error
+
+
+def _error_text(trial: Any) -> str:
+    """What Tune noted of a trial's failures, with tracebacks. Its `get_error` looks where the note is copied later."""
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8")
+    except (OSError, TypeError):  # there is none
+        return "failed"
+
+
+def _one_line(error: BaseException | str) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -24,6 +24,13 @@ class RunStart:
     resumed: bool = False
     first_row: Row | None = None
     """Newest row that was logged before, or None in a fresh run."""
+    name: str = ""
+    """Tells runs of a session apart where the game does not."""
+
+    @property
+    def key(self) -> str:
+        """What listeners are told the run's rows under: its name, or else its game."""
+        return self.name or self.game
 
 
 class Listener:

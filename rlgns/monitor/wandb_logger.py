@@ -55,19 +55,19 @@ class WandbLogger(Listener):
         for start in runs:
             run, mode, why = self._init(start, mode, why)
             if run is None:
-                self._say(f"W&B is off for {start.game}: {why}; metrics.jsonl has everything")
+                self._say(f"W&B is off for {start.key}: {why}; metrics.jsonl has everything")
                 continue
             cursor = Cursor(start.folder)
             if mode == "online" and run.resumed:
                 # The server knows what it has, also where an upload was cut off.
                 cursor.iteration = run.starting_step - 1
-            self._runs[start.game], self._cursors[start.game] = run, cursor
+            self._runs[start.key], self._cursors[start.key] = run, cursor
             for row in start.folder.rows():
-                self.row(start.game, row)
+                self.row(start.key, row)
         if self._runs and mode == "online":
             self._say(f"W&B: {', '.join(run.url or run.id for run in self._runs.values())}")
         elif self._runs:
-            places = " ".join(f"{start.folder.wandb_path}/offline-run-*" for start in runs if start.game in self._runs)
+            places = " ".join(f"{start.folder.wandb_path}/offline-run-*" for start in runs if start.key in self._runs)
             self._say(f"W&B: offline ({why}); upload later with: wandb sync {places}")
 
     def row(self, game: str, row: Row) -> None:
@@ -77,6 +77,13 @@ class WandbLogger(Listener):
             return
         self._runs[game].log(flatten(row), step=row["iteration"])
         cursor.advance(row["iteration"])
+
+    def finish(self, key: str, outcome: str) -> None:
+        """Closes one W&B run, where a session goes on without it."""
+        run = self._runs.pop(key, None)
+        if run is not None:
+            run.finish(exit_code=0 if outcome == "done" else 1)
+            del self._cursors[key]
 
     def end(self, outcome: str) -> None:
         """Closes the W&B runs; waits for uploads, but not for long."""
@@ -115,7 +122,7 @@ class WandbLogger(Listener):
             id=start.wandb_id,
             resume="allow",
             reinit="create_new",
-            name=f"{start.game}__{experiment}__{config.run.seed}",
+            name=f"{start.key}__{experiment}__{config.run.seed}",
             group=experiment,
             job_type="train",
             tags=[tag[:64] for tag in tags if tag],

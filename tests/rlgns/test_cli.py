@@ -60,6 +60,19 @@ MISTAKES = [
     ("train --config ppo --out /proc/rlgns", "/proc/rlgns: cannot be written"),
     ("train --config ppo --out full", "rlgns train --resume full"),
     ("train --config ppo --out " + "x" * 300, "cannot be written: File name too long"),
+    ("sweep", "which sweep? give --config FILE"),
+    ("sweep --config breakot-quick", "unknown sweep 'breakot-quick' (did you mean breakout-quick?)"),
+    ("sweep --config quick", "unknown sweep 'quick'"),
+    ("sweep --config breakout-quick --sweep.batches 100", "must be multiples of agent.rollout_steps 16, got 100"),
+    ("sweep --config breakout-quick --seed 1", "unknown argument '--seed'"),
+    ("sweep --config breakout-quick --run.seed 1", "give --sweep.seeds"),
+    ("sweep --config breakout-quick --game pongg", "unknown game 'pongg' (did you mean pong?)"),
+    ("sweep --config breakout-quick --parallel 2 --sweep.parallel 2", "are the same setting"),
+    ("sweep --config breakout-quick --out full", "full is not empty and holds no sweep"),
+    ("sweep --config breakout-quick --out /proc/rlgns", "/proc/rlgns: cannot be written"),
+    ("sweep --config breakout-quick --out file", "file: cannot be written"),
+    ("sweep --resume none", "no sweep found in none"),
+    ("sweep --resume none --out here", "leave out --out"),
     ("config --out here", "unknown argument '--out'"),
     ("evaluate", "CHECKPOINT"),
     ("evaluate none --episodes 0", "--episodes must be positive, got 0"),
@@ -190,7 +203,7 @@ def test_overrides_may_stand_anywhere() -> None:
     assert overrides == {"agent.clip": "-1", "wandb.tags": "a=b,c"}
 
 
-@pytest.mark.parametrize("command", ["", "train", "config", "evaluate", "report", "fit", "games", "doctor"])
+@pytest.mark.parametrize("command", ["", "train", "sweep", "config", "evaluate", "report", "fit", "games", "doctor"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main([*command.split(), "--help"])

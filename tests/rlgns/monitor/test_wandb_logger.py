@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,24 @@ def test_offline_run_holds_everything(tmp_path: Path) -> None:
     metrics = [record.metric for record in records(path) if record.WhichOneof("record_type") == "metric"]
     assert "observations" in [metric.name for metric in metrics]
     assert [metric.step_metric for metric in metrics if metric.glob_name == "*"] == ["observations"]
+
+
+def test_a_sweeps_runs_begin_and_end_one_by_one_under_their_names(tmp_path: Path) -> None:
+    logger = WandbLogger(WandbConfig(mode="offline"), lambda text: None)
+    folders = {name: make_run(tmp_path / name, []) for name in ("pong-b64", "pong-b128")}
+    for name, folder in folders.items():
+        logger.start([dataclasses.replace(start_of(folder), name=name, wandb_id=f"id{name}")])
+        logger.row(name, make_row(1))
+    logger.finish("pong-b64", "done")
+    logger.finish("never-begun", "done")
+    logger.row("pong-b64", make_row(2))  # comes too late, and is no error
+    logger.row("pong-b128", make_row(2))
+    logger.end("done")
+    for name, steps in (("pong-b64", [1]), ("pong-b128", [1, 2])):
+        (path,) = files_of(folders[name])
+        assert [row["_step"] for row in history(path)] == steps
+        run = next(record.run for record in records(path) if record.WhichOneof("record_type") == "run")
+        assert (run.display_name, run.run_group) == (f"{name}__quick__7", "quick")
 
 
 def test_resume_goes_on_without_gap_or_overlap(tmp_path: Path) -> None:

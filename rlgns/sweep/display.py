@@ -1,0 +1,232 @@
+"""What a person sees of a sweep: a bar, counts and the trials under way; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO, final
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rlgns import numbers
+from rlgns.monitor.listener import Listener, Row, RunStart
+from rlgns.monitor.terminal import noise_scale_of
+from rlgns.sweep.plan import Trial, Verdict
+from rlgns.sweep.session import Session
+
+PLAIN_LINE_EVERY_S = 30.0
+"""Seconds between two plain lines about the whole sweep."""
+
+PACE_OVER_S = 600.0
+"""The time left is told at the pace of so many last seconds."""
+
+
+@final
+class Standing:
+    """How far a sweep is, what it has cost, and how long the rest takes at most."""
+
+    def __init__(self, session: Session, *, price: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`price`: money per core and hour, or 0."""
+        self._session, self._price, self._clock = session, price, clock
+        self._played = 0
+        self._recent: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes note of trials that began, ended or were added."""
+        self._trials = self._session.trials()
+        self.verdicts = {trial: self._session.verdict(trial) for trial in self._trials}
+
+    def row(self, row: Row) -> None:
+        """Takes note of an iteration."""
+        self._played += row["rollout_observations"]
+        now = self._clock()
+        self._recent.append((now, self._played))
+        while now - self._recent[0][0] > PACE_OVER_S and len(self._recent) > 2:
+            self._recent.popleft()
+
+    @property
+    def total(self) -> int:
+        """Trials that are decided so far."""
+        return len(self._trials)
+
+    def count(self, *verdicts: Verdict) -> int:
+        """Trials with one of these verdicts."""
+        return sum(verdict in verdicts for verdict in self.verdicts.values())
+
+    @property
+    def share(self) -> float:
+        """Observations that are played or need not be played any more, as a share of the most there could be."""
+        return 1 - self._left() / max(1, self._session.plan.budget * self.total)
+
+    def seconds_left(self) -> float | None:
+        """At most so long, at the present pace; None before there is one."""
+        (first_s, first), (last_s, last) = self._recent[0], self._recent[-1]
+        return self._left() * (last_s - first_s) / (last - first) if last > first and last_s > first_s else None
+
+    def cost(self) -> str:
+        """Returns core-hours so far, of all sessions, and money where there is a price."""
+        hours = sum(self._session.seconds.values()) * self._session.cores / 3600
+        money = f", {numbers.rounded(hours * self._price, 3)} in money" if self._price else ""
+        return f"{numbers.rounded(hours)} core-hours{money}"
+
+    def describe(self) -> str:
+        """Returns one line."""
+        done = self.total - self.count(Verdict.UNFINISHED)
+        parts = [f"{done} of {self.total} trials done"]
+        for verdict, word in (
+            (Verdict.LOST, "lost early"),
+            (Verdict.BUDGET, "out of budget"),
+            (Verdict.FAILED, "failed"),
+        ):
+            parts += [f"{self.count(verdict)} {word}"] if self.count(verdict) else []
+        left = f"; at most {numbers.duration(self.seconds_left())} left" if done < self.total else ""
+        return f"{', '.join(parts)}; {self.cost()}{left}"
+
+    def _left(self) -> int:
+        budget = self._session.plan.budget
+        seen = self._session.progress
+        return sum(
+            max(0, budget - (seen[trial].observations if trial in seen else 0))
+            for trial, verdict in self.verdicts.items()
+            if verdict is Verdict.UNFINISHED
+        )
+
+
+class Display(Listener):
+    """Hears of trials beside rows."""
+
+    def began(self, trial: Trial, start: RunStart) -> None:
+        """A trial begins, or goes on."""
+
+    def stopped(self, trial: Trial, verdict: Verdict) -> None:
+        """A trial ended, or was stopped by the user (UNFINISHED)."""
+
+
+def make_display(
+    standing: Standing, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
+) -> Display:
+    """Returns a live display for a terminal, plain lines for anything else."""
+    stream = sys.stderr if stream is None else stream
+    console = Console(file=stream, highlight=False)
+    if console.is_terminal and not console.is_dumb_terminal and stream.isatty():
+        return LiveDisplay(standing, console)
+    return PlainDisplay(standing, stream, clock=clock)
+
+
+@final
+class LiveDisplay(Display):
+    """A bar, a line of counts and cost, a table of the trials under way; what ended is printed above."""
+
+    def __init__(self, standing: Standing, console: Console) -> None:
+        self._standing, self._console = standing, console
+        self._rows: dict[str, Row | None] = {}
+        self._live = Live(console=console, get_renderable=self.render, refresh_per_second=1, redirect_stdout=False)
+        self._live.start(refresh=True)
+
+    def began(self, trial: Trial, start: RunStart) -> None:
+        """Adds the trial to the table."""
+        self._standing.refresh()
+        self._rows[trial.name] = None
+
+    def stopped(self, trial: Trial, verdict: Verdict) -> None:
+        """Takes the trial off the table."""
+        self._standing.refresh()
+        self.message(ending(trial.name, verdict, self._rows.pop(trial.name, None)))
+
+    def row(self, game: str, row: Row) -> None:
+        """Shows the row at the next redraw."""
+        self._standing.row(row)
+        if game in self._rows:
+            self._rows[game] = row
+
+    def message(self, text: str) -> None:
+        """Prints the line above the table."""
+        self._console.print(Text(text))
+
+    def end(self, outcome: str) -> None:
+        """Draws for the last time."""
+        self._live.stop()
+
+    def render(self) -> RenderableType:
+        """Returns what is on the screen now."""
+        bar = ProgressBar(total=1.0, completed=self._standing.share, width=max(8, min(48, self._console.width - 2)))
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+        table.add_column("trial", no_wrap=True, overflow="ellipsis")
+        for title in ("obs.", "score", "obs./s", "noise scale"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for name, row in self._rows.items():
+            table.add_row(name, *(cells(row) if row else ["starting", "", "", ""]))
+        return Group(bar, Text(self._standing.describe()), table)
+
+
+@final
+class PlainDisplay(Display):
+    """One line when a trial begins or ends, and one about the whole sweep every half minute."""
+
+    def __init__(self, standing: Standing, stream: TextIO, *, clock: Callable[[], float]) -> None:
+        self._standing, self._stream, self._clock = standing, stream, clock
+        self._rows: dict[str, Row] = {}
+        self._printed_s = clock()
+
+    def began(self, trial: Trial, start: RunStart) -> None:
+        """Prints a line."""
+        self._standing.refresh()
+        at = (
+            f"goes on after {numbers.count(start.first_row['observations'])} observations"
+            if start.first_row
+            else "begins"
+        )
+        self.message(f"{trial.name}: {at}")
+
+    def stopped(self, trial: Trial, verdict: Verdict) -> None:
+        """Prints a line about the trial and one about the whole sweep."""
+        self._standing.refresh()
+        self.message(ending(trial.name, verdict, self._rows.pop(trial.name, None)))
+        self._print_standing()
+
+    def row(self, game: str, row: Row) -> None:
+        """Prints a line about everything if the last one is old enough."""
+        self._standing.row(row)
+        self._rows[game] = row
+        if self._clock() - self._printed_s >= PLAIN_LINE_EVERY_S:
+            self._print_standing()
+
+    def message(self, text: str) -> None:
+        """Prints the line."""
+        self._stream.write(" ".join(text.split()) + "\n")
+        self._stream.flush()
+
+    def end(self, outcome: str) -> None:
+        """Prints where the sweep stands."""
+        self._standing.refresh()
+        self._print_standing()
+
+    def _print_standing(self) -> None:
+        self._printed_s = self._clock()
+        self.message(self._standing.describe())
+
+
+def ending(name: str, verdict: Verdict, row: Row | None) -> str:
+    """Returns a line about a trial that stopped."""
+    why = "stopped" if verdict is Verdict.UNFINISHED else verdict.value
+    if row is None:
+        return f"{name}: {why}"
+    observations, score = numbers.count(row["observations"]), numbers.score(row["score_mean"])
+    return f"{name}: {why} after {observations} observations, score {score}"
+
+
+def cells(row: Row) -> list[str]:
+    """Returns a trial's row of the table, without its name."""
+    return [
+        numbers.short(row["observations"]),
+        numbers.score(row["score_mean"]),
+        numbers.count(row["throughput/observations_per_s"]),
+        noise_scale_of(row),
+    ]

@@ -1,0 +1,139 @@
+"""The plan of a sweep with estimated hours: what `--dry-run` prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from agents.network import ActorCritic
+from agents.precision import choose_device, choose_precision, prepare_process
+from agents.team import Team
+from agents.update import Updater
+from envs.vector import num_actions
+from rlgns import hardware, numbers
+from rlgns.engine.collect import Collectors
+from rlgns.folder import RunFolder
+from rlgns.sweep.config import Sweep
+from rlgns.sweep.plan import Plan, Progress, Trial, Verdict
+
+CALIBRATE_S = 10.0
+"""Seconds that a calibration takes, after a first iteration that does not count."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How fast one trial is."""
+
+    observations_per_s: float
+    source: str
+    """Where the figure comes from, for people."""
+
+
+def at_once(sweep: Sweep) -> tuple[int, int]:
+    """Returns how many trials run at once on this machine, and the cores of each."""
+    cores = hardware.usable_cores()
+    gpus = hardware.detect().gpus if sweep.base.engine.device != "cpu" else 0
+    most = min(sweep.settings.parallel or gpus or cores, cores)
+    return most, cores // most
+
+
+def of_trials(runs: Iterable[RunFolder]) -> Pace | None:
+    """Returns the pace of trials that have run, or None where there are none: the median over them."""
+    paces = []
+    for run in runs:
+        rows = run.rows()
+        if len(rows) > 1:
+            paces.append(median(row["throughput/observations_per_s"] for row in rows[1:]))
+    if not paces:
+        return None
+    trials = f"{len(paces)} earlier trial{'s' * (len(paces) > 1)}"
+    return Pace(observations_per_s=median(paces), source=f"measured in {trials} of this sweep")
+
+
+def calibrate(sweep: Sweep, *, seconds: float = CALIBRATE_S) -> Pace:
+    """Plays and learns at the smallest batch for so long, with the cores that a trial has; returns the pace."""
+    _, cores = at_once(sweep)
+    config, game = sweep.base, sweep.base.run.games[0]
+    prepare_process(cores)
+    device = choose_device(config.engine.device)
+    network = ActorCritic(
+        config.network,
+        num_actions=num_actions(game, config.env.protocol),
+        frame_stack=config.env.frame_stack,
+        image_size=config.env.image_size,
+    ).to(device)
+    precision = choose_precision(config.engine.precision, device)
+    team = Team(cores)
+    updater = Updater(
+        network,
+        config.agent,
+        groups=config.groups_per_batch,
+        precision=precision,
+        on_groups=(lambda gradients, split: None) if config.noise.enabled else None,  # the groups are the cost
+        team=team if device.type == "cpu" else None,
+    )
+    local = dataclasses.replace(config, engine=dataclasses.replace(config.engine, runners=0))
+    collectors = Collectors(game, local, network, team=team, worker_index=0, iteration=0, precision=precision)
+    began = time.monotonic()
+    iteration = 0
+    while iteration < 2 or time.monotonic() - began < seconds:
+        played = collectors.play(iteration=iteration, weights_version=0)
+        updater.update(played.rollouts, learning_rate=config.agent.learning_rate, seed=(0, iteration))
+        if iteration == 0:  # starts the emulators and warms up
+            began = time.monotonic()
+        iteration += 1
+    took_s = time.monotonic() - began
+    collectors.close()
+    team.close()
+    return Pace(
+        observations_per_s=(iteration - 1) * config.rollout_observations / took_s,
+        source=f"calibrated: {took_s:.0f} s of {game} at batch {config.batch_observations:,} with {cores} "
+        f"core{'s' * (cores > 1)}, one trial alone; trials side by side may be slower",
+    )
+
+
+def describe_plan(sweep: Sweep, plan: Plan, progress: Mapping[Trial, Progress], pace: Pace) -> str:
+    """Returns the plan as text: trials, what changes with the batch, the most observations and hours."""
+    trials = plan.trials(progress)
+    most, cores = at_once(sweep)
+    left = {
+        trial: plan.budget - progress.get(trial, Progress()).observations
+        for trial in trials
+        if plan.verdict(trial, progress) is Verdict.UNFINISHED
+    }
+    hours = sum(left.values()) / pace.observations_per_s / 3600
+    price = f", {numbers.rounded(hours * cores * sweep.settings.price, 3)} in money" if sweep.settings.price else ""
+    widest = 2 * plan.rule.widenings
+    lines = [
+        f"games          {', '.join(plan.games)}",
+        *(f"goals          {game}: {', '.join(f'{goal:g}' for goal in plan.goals[game])}" for game in plan.games),
+        f"seeds          {', '.join(str(seed) for seed in plan.seeds)}",
+        f"budget         {plan.budget:,} observations per trial",
+        "",
+        *_batches(sweep, plan),
+        "",
+        f"trials         {len(trials)} so far, {len(trials) - len(left)} of them done; up to {widest} more for each",
+        "               game, batch and seed where the best learning rate is on the edge",
+        f"at once        {most}, {cores} core{'s' * (cores > 1)} each",
+        f"pace           {pace.observations_per_s:,.0f} observations/s a trial ({pace.source})",
+        f"at most        {sum(left.values()):,} observations, {numbers.rounded(hours / most)} hours, "
+        f"{numbers.rounded(hours * cores)} core-hours{price}:",
+        "               trials that reach their last goal or cannot win any more end earlier",
+    ]
+    return "\n".join(lines)
+
+
+def _batches(sweep: Sweep, plan: Plan) -> list[str]:
+    """A table of what each batch size means."""
+    lines = [f"{'batch':>8} {'envs':>6} {'steps':>6} {'rollout':>9} {'iterations':>10} {'groups':>6}  learning rates"]
+    for batch in sorted(plan.batches):
+        config = sweep.configs[batch]
+        rates = " ".join(f"{plan.rule.rate(batch, step):g}" for step in plan.rule.first)
+        lines.append(
+            f"{batch:>8,} {config.env.num_envs:>6,} {config.agent.rollout_steps:>6,} {config.rollout_observations:>9,} "
+            f"{config.iterations:>10,} {config.groups_per_batch:>6}  {rates}"
+        )
+    return lines

@@ -1,0 +1,134 @@
+"""From a sweep's file and the command line to a `Sweep` with everything resolved and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agents.config import AgentConfig
+from envs.config import EnvConfig
+from envs.games import GAMES
+from rlgns.config.convert import convert
+from rlgns.config.load import (
+    build_section,
+    find_sweep,
+    from_dict,
+    layers,
+    overridden,
+    read_yaml,
+    rom_name,
+)
+from rlgns.config.schema import Config
+from rlgns.errors import UserError, nearest
+from rlgns.noise.config import NoiseConfig
+from rlgns.sweep.config import Sweep, SweepConfig
+
+# Keys of single runs that a sweep sets itself, and where it takes them from.
+_TAKEN = {
+    "run.seed": "sweep.seeds",
+    "agent.learning_rate": "sweep.learning_rate",
+    "env.num_envs": "sweep.batches",
+    "agent.rollout_steps": "sweep.batches",
+}
+
+
+def resolve_sweep(name: str | Path, overrides: Mapping[str, str]) -> Sweep:
+    """Reads a sweep.
+
+    Args:
+        name: A shipped sweep's name, or the path of a YAML file: a configuration with a section `sweep`. A sweep's own
+            sweep.yaml is one.
+        overrides: `section.key` to text; they win over the file.
+
+    Raises:
+        UserError: Unknown file, section, key or game (with the nearest match); a value of the wrong type; a batch size
+            that cannot be made or whose groups cannot be formed; a game without goals.
+    """
+    path = find_sweep(name)
+    data = read_yaml(path)
+    section = data.pop("sweep", None)
+    if not isinstance(section, Mapping):
+        raise UserError(f"{path} has no section sweep; `rlgns train --config` takes configurations of single runs")
+    tree = layers(data, path)
+    tree.setdefault("wandb", {}).setdefault("mode", "disabled")  # hundreds of trials: only where asked for
+    above = {key: value for key, value in overrides.items() if not key.startswith("sweep.")}
+    own = {key.removeprefix("sweep."): value for key, value in overrides.items() if key.startswith("sweep.")}
+    settings = _settings({**section, **own}, where=str(path))
+    _refuse_taken(above, settings)
+    tree = overridden(tree, above, name=path.stem)
+    configs = {batch: _config(tree, settings, batch) for batch in settings.batches}
+    games = configs[settings.batches[0]].run.games
+    goals = _goals(section.get("goals") if "goals" not in own else own["goals"], games)
+    return Sweep(settings=dataclasses.replace(settings, goals=goals), configs=configs)
+
+
+def to_dict(settings: SweepConfig) -> dict[str, Any]:
+    """Plain data that `resolve_sweep` reads again as the section `sweep`."""
+    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    values["goals"] = {game: list(goals) for game, goals in settings.goals.items()}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _settings(values: Mapping[str, Any], *, where: str) -> SweepConfig:
+    known = [field.name for field in dataclasses.fields(SweepConfig)]
+    for key in values:
+        if key not in known:
+            raise UserError(f"{where}: sweep.{key}: unknown key{nearest(str(key), known)}")
+    settings: SweepConfig = build_section(
+        "sweep", SweepConfig, {key: value for key, value in values.items() if key != "goals"}
+    )
+    return settings
+
+
+def _refuse_taken(overrides: Mapping[str, str], settings: SweepConfig) -> None:
+    free = "agent.rollout_steps" if settings.axis == "envs" else "env.num_envs"
+    for key in overrides:
+        if key in _TAKEN and key != free:
+            raise UserError(f"--{key}: a sweep sets it for each trial, from {_TAKEN[key]}; give --{_TAKEN[key]}")
+
+
+def _config(tree: Mapping[str, Mapping[str, Any]], settings: SweepConfig, batch: int) -> Config:
+    """The configuration whose batch has so many observations."""
+    agent: AgentConfig = build_section("agent", AgentConfig, tree.get("agent", {}))
+    envs: EnvConfig = build_section("env", EnvConfig, tree.get("env", {}))
+    if settings.axis == "envs":
+        unit, what = agent.rollout_steps, f"agent.rollout_steps {agent.rollout_steps}"
+    else:
+        unit = max(1, envs.num_envs // agent.minibatches)
+        what = f"the {unit} environments of a batch (env.num_envs {envs.num_envs} / agent.minibatches)"
+    if batch % unit:
+        near = max(1, round(batch / unit)) * unit
+        raise UserError(f"sweep.batches must be multiples of {what}, got {batch} (nearest: {near})")
+    envs_per_batch = batch // unit
+    if settings.axis == "steps":
+        return from_dict(overridden(tree, {"agent.rollout_steps": batch // unit}, name=""))
+    noise: NoiseConfig = build_section("noise", NoiseConfig, tree.get("noise", {}))
+    if envs_per_batch < 2 and noise.enabled:
+        raise UserError(
+            f"sweep.batches: {batch} is one environment of {what}, and groups need at least 2: start at {2 * unit}, "
+            "or take fewer agent.rollout_steps"
+        )
+    return from_dict(overridden(tree, {"env.num_envs": envs_per_batch * agent.minibatches}, name=""))
+
+
+def _goals(given: Any, games: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    """The goals of each game, ascending: those given for it, those given for all, or the paper's."""
+    by_game: dict[str, Any] = {}
+    if isinstance(given, Mapping):
+        by_game = {rom_name(str(game)): goals for game, goals in given.items()}
+    elif given is not None:
+        by_game = dict.fromkeys(games, given)
+    found: dict[str, tuple[float, ...]] = {}
+    for game in games:
+        goals = convert("sweep.goals", by_game.get(game, GAMES[game].score_goals), tuple[float, ...])
+        if not goals:
+            raise UserError(
+                f"sweep.goals: no score goals for {game}, and the paper has none: give --sweep.goals "
+                f"(random play scores {GAMES[game].random_score:g}, a person {GAMES[game].human_score:g})"
+            )
+        if len(set(goals)) < len(goals):
+            raise UserError(f"sweep.goals: {game} has a goal twice: {', '.join(f'{goal:g}' for goal in goals)}")
+        found[game] = tuple(sorted(goals))
+    return found

@@ -1,0 +1,57 @@
+"""What a sweep came to, as plain text for standard output. Pure but for the names of files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from rlgns import numbers
+from rlgns.critical.goals import GoalReached
+from rlgns.sweep.folder import SweepFolder
+from rlgns.sweep.plan import Cell, Plan, Progress, Trial
+
+_TITLES = ("game", "goal", "batch", "best learning rate", "optimizer steps", "observations", "seeds")
+
+
+def summary(
+    plan: Plan, progress: Mapping[Trial, Progress], reached: Mapping[Trial, Sequence[GoalReached]], folder: SweepFolder
+) -> str:
+    """Returns a line per goal and batch size with what the best learning rate needed, and where the rest is."""
+    lines: list[tuple[str, ...]] = [_TITLES]
+    for game in plan.games:
+        for goal in plan.goals[game]:
+            lines += [_line(plan, progress, reached, game, goal, batch) for batch in sorted(plan.batches)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_TITLES))]
+    text = ["  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines]
+    text.append(f"points: {folder.points_path}")
+    text += [f"report: {folder.report_path}"] if folder.report_path.exists() else []
+    return "\n".join(text)
+
+
+def _line(
+    plan: Plan,
+    progress: Mapping[Trial, Progress],
+    reached: Mapping[Trial, Sequence[GoalReached]],
+    game: str,
+    goal: float,
+    batch: int,
+) -> tuple[str, ...]:
+    """Means over the seeds whose best learning rate reached the goal."""
+    best = [plan.best(Cell(seed, game, batch), goal, progress) for seed in plan.seeds]
+    found = [next(entry for entry in reached[trial] if entry.goal == goal) for trial in best if trial is not None]
+    seeds = f"{len(found)} of {len(plan.seeds)}"
+    if not found:
+        return game, f"{goal:g}", numbers.count(batch), "not reached", numbers.NOTHING, numbers.NOTHING, seeds
+    rates = sorted({f"{trial.rate:g}" for trial in best if trial is not None})
+    steps, observations = (
+        fmean(getattr(entry, name) for entry in found) for name in ("optimizer_steps", "observations")
+    )
+    return (
+        game,
+        f"{goal:g}",
+        numbers.count(batch),
+        " ".join(rates),
+        numbers.count(steps),
+        numbers.count(observations),
+        seeds,
+    )

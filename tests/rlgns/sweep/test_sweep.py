@@ -1,0 +1,41 @@
+"""`rlgns sweep` as a user runs it: killed, interrupted, gone on with; real Ray, Tune and Atari."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import yaml
+
+from benchmarks import sweep_kills
+from rlgns.sweep.folder import SweepFolder
+
+
+def test_a_sweep_that_is_killed_and_interrupted_ends_as_planned(tmp_path: Path) -> None:
+    config, out = tmp_path / "small.yaml", tmp_path / "sweep"
+    small = {**sweep_kills.SWEEP, "sweep": {"batches": [32], "goals": [2, 3], "learning_rates": 3}}
+    config.write_text(yaml.safe_dump(small))
+
+    process = sweep_kills.start(config, out)
+    assert sweep_kills.until(process, ": used up its observations") is not None
+    assert sweep_kills.kill_all(process) > 3
+    runs, rows = sweep_kills.rows_of(out)
+    assert runs >= 1
+    assert rows >= 8
+
+    process = sweep_kills.start(config, out)
+    assert sweep_kills.until(process, ": goes on", ": begins") is not None
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert f"saved; go on with: rlgns sweep --resume {out}" in stderr
+    assert f"points: {out / 'points.csv'}" in stdout
+
+    process = sweep_kills.start(config, out, resume=True)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    assert sweep_kills.problems(config, out) == []
+    assert "3 of 3 trials done, 3 out of budget" in stderr
+    assert "not reached" in stdout
+    assert SweepFolder(out).report_path.is_file()
