@@ -53,7 +53,7 @@ def calibrate(checkpoint: Path, *, observations: int = 200_000, precision: float
     policy = load_policy(checkpoint)
     run = policy.config
     if run.env.num_envs < 2 or run.groups_per_batch < 2:
-        raise UserError(f"{checkpoint}: a batch of this run has one environment; a noise scale needs at least 2")
+        raise UserError(f"{checkpoint}: a batch of this run makes fewer than 2 groups of environments")
     team = ready(policy)
     truth = BruteForce(
         sets=SETS,

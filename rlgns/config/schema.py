@@ -130,6 +130,14 @@ class Config:
                 f"(env.num_envs {envs} / agent.minibatches {parts}); use more environments, fewer minibatches or "
                 "--noise.enabled false"
             )
+        if self.noise.enabled and self.groups_per_batch < 2:
+            per_batch = envs // parts  # odd, so that its neighbours can be halved
+            divisor = next(m for m in range(2, per_batch + 1) if per_batch % m == 0)
+            raise ValueError(
+                f"noise.groups: the {per_batch} environments of a batch (env.num_envs {envs} / agent.minibatches "
+                f"{parts}) cannot be split into 2 to {self.noise.groups} equal groups; nearest env.num_envs that can: "
+                f"{parts * (per_batch - 1)} or {parts * (per_batch + 1)}, nearest noise.groups: {divisor}"
+            )
         size = self.env.image_size
         for kernel, stride in zip(self.network.kernels, self.network.strides, strict=True):
             size = (size - kernel) // stride + 1 if size >= kernel else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -87,6 +88,7 @@ def test_a_runs_own_file_starts_a_run_with_the_same_settings(tmp_path: Path) -> 
         ({"agent.minibatches": 5}, ("agent.minibatches must divide env.num_envs", "got 5 and 8", "nearest", "4")),
         ({"agent.minibatches": 8}, ("noise.groups", "at least 2 environments", "--noise.enabled false")),
         ({"noise.groups": 1}, ("noise.groups must be at least 2",)),
+        ({"env.num_envs": 68, "noise.groups": 4}, ("noise.groups", "17 environments", "into 2 to 4 equal groups")),
         ({"engine.runners": 3}, ("engine.runners must divide env.num_envs", "got 3 and 8")),
         ({"agent.learning_rate": "nan"}, ("agent.learning_rate: 'nan' is not a finite number",)),
         ({"agent.learning_rate": "1e999"}, ("agent.learning_rate: '1e999' is not a finite number",)),
@@ -112,6 +114,23 @@ def test_a_mistake_is_one_line_naming_key_and_value(overrides: dict[str, Any], w
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(("envs", "groups"), [(11, 8), (17, 4), (25, 4), (49, 6), (3, 2)])
+def test_where_a_batch_makes_no_equal_groups_the_numbers_that_are_named_do(envs: int, groups: int) -> None:
+    given = {"env.num_envs": 4 * envs, "noise.groups": groups}
+    with pytest.raises(UserError) as caught:
+        load.resolve(["ppo"], given)
+    fewer, more, enough = re.findall(r"\d+", str(caught.value).partition("nearest")[2])
+    for advice in ({"env.num_envs": fewer}, {"env.num_envs": more}, {"noise.groups": enough}):
+        assert load.resolve(["ppo"], given | advice).groups_per_batch >= 2
+    assert load.resolve(["ppo"], given | {"noise.enabled": False}).groups_per_batch == 1
+
+
+@pytest.mark.parametrize(("envs", "groups", "expected"), [(2, 8, 2), (7, 8, 7), (9, 8, 3), (32, 8, 8), (35, 6, 5)])
+def test_groups_are_as_many_as_divide_a_batch(envs: int, groups: int, expected: int) -> None:
+    config = load.resolve(["ppo"], {"env.num_envs": 4 * envs, "noise.groups": groups})
+    assert config.groups_per_batch == expected
 
 
 @pytest.mark.parametrize(
