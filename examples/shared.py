@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.optimize import curve_fit
 from torch import Tensor, nn
 
+from rlgns.critical import fit_pareto
 from rlgns.critical.run_average import RunAverage
 from rlgns.noise import NoiseScaleEstimate, NoiseScaleMonitor
 
@@ -115,15 +114,7 @@ def critical_batch(points: Sequence[tuple[int, float, int]]) -> float:
     """B_crit in observations of the law through the points, least squares in log steps; NaN with fewer than three."""
     if len(points) < 3:
         return math.nan
-    batches = np.array([batch for batch, *_ in points], dtype=float)
-    steps = np.array([count for *_, count in points], dtype=float)
-
-    def law(log_batch: np.ndarray, log_min_steps: float, log_critical_batch: float) -> np.ndarray:
-        return log_min_steps + np.log1p(np.exp(log_critical_batch - log_batch))
-
-    start = (np.log(steps.min()), np.log(batches).mean())
-    (_, log_critical_batch), _ = curve_fit(law, np.log(batches), np.log(steps), p0=start)
-    return float(np.exp(log_critical_batch))
+    return fit_pareto([batch for batch, *_ in points], [steps for *_, steps in points]).critical_batch
 
 
 def options(description: str, arguments: Sequence[str] | None, defaults: dict[str, Any]) -> argparse.Namespace:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import final
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rlgns.calibration import Calibration
@@ -17,15 +15,14 @@ from rlgns.engine.trials import Interrupt
 from rlgns.errors import UserError
 from rlgns.frozen import MAX_SEEDS, play_rounds, ready
 from rlgns.monitor.listener import Listener
+from rlgns.monitor.parts import LINE_EVERY_S
+from rlgns.monitor.stream import can_draw, console_of, write_line
 from rlgns.noise.brute_force import BruteForce, BruteForceResult
 from rlgns.numbers import duration, percent, short
 from rlgns.rivals import Rivals
 
 SETS = 8
 """Independent sets of environments, each as large as the run's."""
-
-LINE_EVERY_S = 10.0
-"""Seconds between lines where standard error is not a terminal."""
 
 
 def calibrate(checkpoint: Path, *, observations: int = 200_000, precision: float = 0.05, seed: int = 0) -> Calibration:
@@ -103,9 +100,9 @@ class _Progress(Listener):
         self._done, self._known = 0, ""
         self._began = self._said = time.monotonic()
         self._first = 0  # the first rollout waits for the emulators to start, and says nothing of the others' pace
-        console = Console(file=sys.stderr, highlight=False)
+        console = console_of()
         self._bar = Progress(TextColumn("calibrate"), BarColumn(), TextColumn("{task.fields[text]}"), console=console)
-        self._live = console.is_terminal and not console.is_dumb_terminal
+        self._live = can_draw(console)
         self._task: TaskID | None = None
 
     def __enter__(self) -> _Progress:
@@ -145,5 +142,4 @@ class _Progress(Listener):
         if self._live:
             self._bar.console.print(text)
         else:
-            sys.stderr.write(f"calibrate: {text}\n")
-            sys.stderr.flush()
+            write_line(f"calibrate: {text}")

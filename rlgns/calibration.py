@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rlgns import rivals as r
 from rlgns.engine.checkpoint import Policy
+from rlgns.folder import plain
 from rlgns.noise import NoiseScaleEstimate, design_effect, shuffled_noise_scale
 from rlgns.noise.brute_force import BruteForceResult, jackknife_error
 from rlgns.noise.comparison import Quality, Ratio, spread_ratio
@@ -156,7 +157,7 @@ class Calibration:
             ],
             "seconds": self.seconds,
         }
-        cleaned: dict[str, Any] = _finite(found)
+        cleaned: dict[str, Any] = plain(found)
         return cleaned
 
     def microseconds(self, name: str) -> float:
@@ -173,13 +174,3 @@ def contains(estimate: NoiseScaleEstimate, truth: BruteForceResult) -> bool:
     """Whether an interval holds the truth; a truth whose |G|^2 is not positive is an infinite noise scale."""
     value = truth.noise_scale if truth.noise_scale > 0 else math.inf
     return bool(estimate.low <= value <= estimate.high)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from rlgns.calibration import SPREAD_OBSERVATIONS, Calibration
+from rlgns.columns import aligned
 from rlgns.noise.comparison import Ratio
 from rlgns.numbers import NOTHING, duration, interval, percent, rounded
 from rlgns.rivals import EXTRA_PASSES
@@ -68,19 +68,9 @@ def _estimators(found: Calibration) -> list[str]:
         cost = (str(EXTRA_PASSES.get(name, 0)), rounded(found.microseconds(name)))
         table.append((name, *ratios, rounded(quality.log_sd), *cost))
     return [
-        *_aligned(table),
+        *aligned(table, left=1),
         f"spread: standard deviation of the log noise scale from {SPREAD_OBSERVATIONS:,} observations",
         "passes: gradients beyond those of training, per observation measured; us/obs: microseconds each, measured",
-    ]
-
-
-def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as their widest cell, the first to the left, the others to the right."""
-    first, *others = ([len(cell) for cell in column] for column in zip(*table, strict=True))
-    return [
-        row[0].ljust(max(first))
-        + "".join("  " + cell.rjust(max(widths)) for cell, widths in zip(row[1:], others, strict=True))
-        for row in table
     ]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +21,7 @@ from envs.vector import AtariEnvs, Episode
 from rlgns.engine.checkpoint import Policy, load_policy
 from rlgns.errors import FaultError, UserError
 from rlgns.hardware import usable_cores
+from rlgns.monitor.parts import PartsProgress
 
 MAX_ENVS = 10
 """Games played side by side."""
@@ -30,7 +29,6 @@ MAX_ENVS = 10
 EVALUATION_WORKER = 1_000_000
 """Worker index of the evaluation's random streams: no training run has as many, so no game is one of training."""
 
-PROGRESS_EVERY_S = 5.0
 VIDEO_SCALE = 3
 
 Actor = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.int64]]
@@ -141,19 +139,17 @@ def _play(policy: Policy, act: Actor, episodes: int, seed: int) -> list[Episode]
         threads=usable_cores(),
     )
     played: list[Episode] = []
-    said = time.monotonic()
     try:
         observations = envs.reset()
-        while games_left.any():
-            step = envs.step(act(observations))
-            observations = step.observations
-            for episode in step.episodes:
-                if games_left[episode.env]:
-                    games_left[episode.env] -= 1
-                    played.append(episode)
-            if time.monotonic() - said >= PROGRESS_EVERY_S:
-                said = time.monotonic()
-                sys.stderr.write(f"evaluate: {len(played)} of {episodes} games\n")
+        with PartsProgress() as progress:
+            while games_left.any():
+                step = envs.step(act(observations))
+                observations = step.observations
+                for episode in step.episodes:
+                    if games_left[episode.env]:
+                        games_left[episode.env] -= 1
+                        played.append(episode)
+                        progress("games", episodes)
     finally:
         envs.close()
     return played

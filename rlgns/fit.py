@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from rlgns.columns import aligned
 from rlgns.critical.points import GoalFit
 from rlgns.folder import plain
-from rlgns.numbers import NOTHING, interval, rounded, short, times
+from rlgns.numbers import MEASURING, NOTHING, interval, rounded, short, times
 
 _HEAD = ("goal", "critical batch (interval)", "S_min", "E_min", "rms", "points", "noise scale (interval)", "ratio")
 
@@ -60,8 +61,7 @@ def _block(game: str, goals: list[GoalFit]) -> str:
     measured = any(goal.noise_scale_low > 0 or goal.noise_scale > 0 for goal in goals)
     rows: list[tuple[str, ...]] = [_HEAD if measured else _HEAD[:6]]
     rows += [_cells(goal) if measured else _cells(goal)[:6] for goal in goals]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines = [f"  {line}" for line in aligned(rows)]
     notes = [note for goal in goals for note in _notes(goal)]
     return "\n".join([game, *lines, *notes])
 
@@ -77,7 +77,7 @@ def _cells(goal: GoalFit) -> tuple[str, ...]:
         short(goal.min_observations) if known else NOTHING,
         rounded(fit.rms),
         f"{fit.points_used}" if fit.points_used == len(goal.points) else f"{fit.points_used} of {len(goal.points)}",
-        interval(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high).replace("measuring", NOTHING),
+        interval(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high).replace(MEASURING, NOTHING),
         times(goal.noise_over_critical),
     )
 

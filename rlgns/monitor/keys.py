@@ -69,7 +69,6 @@ KEYS: tuple[Key, ...] = (
     Key("noise/skipped", int, "measurements"),
     Key("noise/design_effect", float, "ratio", nullable=True),
     Key("noise/ladder", list, "observations, squared norm"),
-    Key("noise/shuffled_trace", float, "squared norm", nullable=True, optional=True),
     Key("noise/probe_every_iterations", int, "iterations", nullable=True, optional=True),
     Key("noise/probe_s", float, "seconds", optional=True),
     Key("noise/probes", int, "probes", optional=True),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import final
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from rlgns.monitor.stream import can_draw, console_of, write_line
 
 LINE_EVERY_S = 10.0
 """Seconds between lines where standard error is not a terminal."""
@@ -18,10 +18,10 @@ class PartsProgress:
     """Shows on standard error how far each part is; used as a context, then called once for each step of a part."""
 
     def __init__(self) -> None:
-        console = Console(file=sys.stderr, highlight=False)
+        console = console_of()
         columns = (TextColumn("{task.description:<12}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console)
-        self._live = console.is_terminal and not console.is_dumb_terminal
+        self._live = can_draw(console)
         self._done: dict[str, int] = {}
         self._tasks: dict[str, TaskID] = {}
         self._said = time.monotonic()
@@ -44,5 +44,4 @@ class PartsProgress:
             self._bar.advance(self._tasks[part])
         elif self._done[part] == total or time.monotonic() - self._said >= LINE_EVERY_S:
             self._said = time.monotonic()
-            sys.stderr.write(f"{part}: {self._done[part]} of {total}\n")
-            sys.stderr.flush()
+            write_line(f"{part}: {self._done[part]} of {total}")

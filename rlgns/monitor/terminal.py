@@ -18,6 +18,7 @@ from rlgns import numbers
 from rlgns.config.schema import Config
 from rlgns.critical.advice import Advice, twice_envs, twice_steps
 from rlgns.monitor.listener import Listener, Row, RunStart
+from rlgns.monitor.stream import can_draw, console_of, write_line
 
 PLAIN_LINE_EVERY_S = 5.0
 """Seconds between two plain lines of the same game."""
@@ -37,8 +38,8 @@ def make_terminal(
         clock: Seconds that only go forward.
     """
     stream = sys.stderr if stream is None else stream
-    console = Console(file=stream, highlight=False)
-    if console.is_terminal and not console.is_dumb_terminal and stream.isatty():
+    console = console_of(stream)
+    if can_draw(console):
         return LiveTerminal(config, console, clock=clock)
     return PlainTerminal(config, stream, clock=clock)
 
@@ -216,8 +217,7 @@ class PlainTerminal(Listener):
 
     def message(self, text: str) -> None:
         """Prints the line."""
-        self._stream.write(" ".join(text.split()) + "\n")
-        self._stream.flush()
+        write_line(text, self._stream)
 
     def end(self, outcome: str) -> None:
         """Prints the newest rows that were held back."""

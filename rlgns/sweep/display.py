@@ -16,6 +16,7 @@ from rich.text import Text
 
 from rlgns import numbers
 from rlgns.monitor.listener import Listener, Row, RunStart
+from rlgns.monitor.stream import can_draw, console_of, write_line
 from rlgns.monitor.terminal import noise_scale_of
 from rlgns.sweep.plan import Trial, Verdict
 from rlgns.sweep.session import Session
@@ -114,10 +115,8 @@ def make_display(
 ) -> Display:
     """Returns a live display for a terminal, plain lines for anything else."""
     stream = sys.stderr if stream is None else stream
-    console = Console(file=stream, highlight=False)
-    if console.is_terminal and not console.is_dumb_terminal and stream.isatty():
-        return LiveDisplay(standing, console)
-    return PlainDisplay(standing, stream, clock=clock)
+    console = console_of(stream)
+    return LiveDisplay(standing, console) if can_draw(console) else PlainDisplay(standing, stream, clock=clock)
 
 
 @final
@@ -200,8 +199,7 @@ class PlainDisplay(Display):
 
     def message(self, text: str) -> None:
         """Prints the line."""
-        self._stream.write(" ".join(text.split()) + "\n")
-        self._stream.flush()
+        write_line(text, self._stream)
 
     def end(self, outcome: str) -> None:
         """Prints where the sweep stands."""

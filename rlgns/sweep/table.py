@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from rlgns import numbers
+from rlgns.columns import aligned
 from rlgns.critical.goals import GoalReached
 from rlgns.sweep.folder import SweepFolder
 from rlgns.sweep.plan import Cell, Plan, Progress, Trial
@@ -21,9 +22,7 @@ def summary(
     for game in plan.games:
         for goal in plan.goals[game]:
             lines += [_line(plan, progress, reached, game, goal, batch) for batch in sorted(plan.batches)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_TITLES))]
-    text = ["  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines]
-    text.append(f"points: {folder.points_path}")
+    text = [*aligned(lines), f"points: {folder.points_path}"]
     text += [f"report: {folder.report_path}"] if folder.report_path.exists() else []
     return "\n".join(text)
 
