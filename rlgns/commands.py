@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 # Options that are short for a key.
 _SHORT = {"game": "run.games", "observations": "run.observations", "seed": "run.seed", "runners": "engine.runners"}
+_SHORT_OF_SWEEP = {**_SHORT, "parallel": "sweep.parallel", "price": "sweep.price"}
+
+# Settings that a sweep may be gone on with: they change no trial.
+_FREE = ("sweep.parallel", "sweep.price")
 
 
 def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
@@ -65,22 +69,15 @@ def sweep(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     from rlgns.sweep.folder import SweepFolder
     from rlgns.sweep.load import resolve_sweep
 
-    settings = _settings(options, overrides, {**_SHORT, "parallel": "sweep.parallel", "price": "sweep.price"})
+    settings = _settings(options, overrides, _SHORT_OF_SWEEP)
     if options.resume is not None:
-        free = ("sweep.parallel", "sweep.price")
-        given = [f"--{name}" for name in ("config", "out") if getattr(options, name) is not None]
-        _refuse([*given, *(f"--{key}" for key in settings if key not in free)])
+        _refuse_beside_resume(options, overrides)
         out, source = Path(options.resume), SweepFolder(options.resume).sweep_path
         if not source.is_file():
             raise UserError(f"no sweep found in {out}: it holds no {source.name}")
-    elif options.config is None:
-        raise UserError("which sweep? give --config FILE, or --resume DIR (`rlgns sweep --help` lists shipped sweeps)")
     else:
-        source = options.config
-        name = Path(options.config).stem
-        out = (
-            Path(options.out) if options.out is not None else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        )
+        source = _sweep_file(options)
+        out = Path(options.out) if options.out is not None else new_folder(Path(source).stem)
     resolved_sweep = resolve_sweep(source, settings)
     from rlgns.sweep.run import dry_run, run_sweep
 
@@ -231,10 +228,14 @@ def _config_of_job(command: list[str]) -> Config:
             f"rlgns submit runs train or sweep, got {command[0]!r}{nearest(command[0], ('train', 'sweep'))}"
         )
     options, overrides = parse(command)
-    if getattr(options, "resume", None) is not None:
+    if options.resume is not None:
         _refuse_beside_resume(options, overrides)
-        options.config = "ppo"  # the run's own lies on the cluster
-    elif getattr(options, "config", None) is None:
+        options.config, overrides = "ppo", {}  # the run's own lies on the cluster
+    elif options.command == "sweep":
+        from rlgns.sweep.load import resolve_sweep
+
+        return resolve_sweep(_sweep_file(options), _settings(options, overrides, _SHORT_OF_SWEEP)).base
+    elif options.config is None:
         options.config = "ppo"  # which preset it will be depends on the cluster's hardware; their keys are the same
     return resolved(options, overrides)
 
@@ -297,10 +298,12 @@ def _settings(options: argparse.Namespace, overrides: Mapping[str, str], short: 
 def default_out(config: Config) -> Path:
     """A new folder below runs/: the game, or the experiment's name where there are several games, and the time."""
     games = config.run.games
-    return (
-        Path(os.environ.get("RLGNS_RUNS", "runs"))
-        / f"{games[0] if len(games) == 1 else config.run.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    )
+    return new_folder(games[0] if len(games) == 1 else config.run.name)
+
+
+def new_folder(name: str) -> Path:
+    """A folder that is named by what runs in it and the time, below $RLGNS_RUNS or runs/."""
+    return Path(os.environ.get("RLGNS_RUNS", "runs")) / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def claim_folder(out: Path) -> None:
@@ -331,12 +334,18 @@ def _check_device(config: Config) -> None:
         raise UserError(str(refusal)) from refusal
 
 
+def _sweep_file(options: argparse.Namespace) -> str:
+    """The sweep that --config names."""
+    if options.config is None:
+        raise UserError("which sweep? give --config FILE, or --resume DIR (`rlgns sweep --help` lists shipped sweeps)")
+    return str(options.config)
+
+
 def _refuse_beside_resume(options: argparse.Namespace, overrides: Mapping[str, str]) -> None:
-    given = [f"--{name}" for name in ("config", "out", *_SHORT) if getattr(options, name) is not None]
-    _refuse([*given, *(f"--{key}" for key in overrides)])
-
-
-def _refuse(given: list[str]) -> None:
-    """Raises UserError where something is given beside --resume."""
+    """Raises UserError where something is given beside --resume that would change what is trained."""
+    free = _FREE if options.command == "sweep" else ()
+    given = [name for name in ("config", "out", *_SHORT) if getattr(options, name, None) is not None]
+    given += [key for key in overrides if key not in free]
     if given:
-        raise UserError(f"--resume goes on with the run's own configuration; leave out {', '.join(given)}")
+        names = ", ".join(f"--{name}" for name in given)
+        raise UserError(f"--resume goes on with the run's own configuration; leave out {names}")

@@ -106,9 +106,14 @@ def presets() -> dict[str, Path]:
     return _shipped("presets")
 
 
+def sweeps() -> dict[str, Path]:
+    """Shipped sweeps by name. Raises UserError as `presets`."""
+    return _shipped("sweeps")
+
+
 def find_sweep(name: str | Path) -> Path:
     """The file of a shipped sweep's name or of a path. Raises UserError with the nearest match."""
-    return _find(name, _shipped("sweeps"), "sweep")
+    return _find(name, sweeps(), "sweep")
 
 
 def shipped_folder(kind: str) -> Path:

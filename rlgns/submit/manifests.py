@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from rlgns.config.load import presets
+from rlgns.config.load import presets, sweeps
 from rlgns.config.schema import Config
 from rlgns.errors import UserError, nearest
 from rlgns.folder import reason, write_atomically
@@ -134,10 +134,11 @@ def ray_job(command: Sequence[str], config: Config, image: str) -> str:
         UserError: The configuration is a file, which the image does not hold.
     """
     file = option_value(command, "--config")
-    if file is not None and file not in presets():
+    what, shipped = ("shipped sweep", sweeps()) if command[0] == "sweep" else ("preset", presets())
+    if file is not None and file not in shipped:
         raise UserError(
-            f"rayjob.yaml: --config {file} is a file of this machine, which the image lacks; name a preset "
-            f"({', '.join(presets())}) and give the rest as --section.key VALUE"
+            f"rayjob.yaml: --config {file} is a file of this machine, which the image lacks; name a {what} "
+            f"({', '.join(shipped)}) and give the rest as --section.key VALUE"
         )
     nodes, cpus = workers(config)
     gpu = config.engine.device == "cuda"

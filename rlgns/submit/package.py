@@ -13,9 +13,10 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from rlgns.config.load import presets, resolve, to_yaml
+from rlgns.config.load import presets, resolve, sweeps, to_yaml
 from rlgns.errors import UserError
 from rlgns.guard import OUR_PACKAGES
+from rlgns.sweep.load import standalone
 
 CONFIG_FILE = "submitted"
 """Folder, in what travels, of the configuration file that the command names."""
@@ -70,19 +71,23 @@ def pack(command: Sequence[str], folder: Path) -> list[str]:
     inside = folder / f"rlgns-{about.version}.dist-info"  # by which Python knows version and requirements of rlgns
     inside.mkdir()
     (inside / "METADATA").write_text(about.read_text("METADATA") or about.read_text("PKG-INFO") or "")
-    return [_packed_config(argument, before, folder) for before, argument in zip(["", *command], command, strict=False)]
+    of_sweep = command[0] == "sweep"
+    return [
+        _packed_config(argument, before, folder, of_sweep=of_sweep)
+        for before, argument in zip(["", *command], command, strict=False)
+    ]
 
 
-def _packed_config(argument: str, before: str, folder: Path) -> str:
+def _packed_config(argument: str, before: str, folder: Path, *, of_sweep: bool) -> str:
     """The argument, or where it names a file after `--config`, that file's new place."""
     prefix, name = "", argument
     if argument.startswith("--config="):
         prefix, name = "--config=", argument.removeprefix("--config=")
     elif before != "--config":
         return argument
-    if name in presets():
+    if name in (sweeps() if of_sweep else presets()):
         return argument
-    text = to_yaml(resolve([name]))  # with all its bases, which stay behind
+    text = standalone(name) if of_sweep else to_yaml(resolve([name]))  # with all its bases, which stay behind
     target = folder / CONFIG_FILE / f"{Path(name).stem}.yaml"
     target.parent.mkdir(exist_ok=True)
     target.write_text(text)

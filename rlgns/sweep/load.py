@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from agents.config import AgentConfig
 from envs.config import EnvConfig
 from envs.games import GAMES
@@ -47,11 +49,7 @@ def resolve_sweep(name: str | Path, overrides: Mapping[str, str]) -> Sweep:
             that cannot be made or whose groups cannot be formed; a game without goals.
     """
     path = find_sweep(name)
-    data = read_yaml(path)
-    section = data.pop("sweep", None)
-    if not isinstance(section, Mapping):
-        raise UserError(f"{path} has no section sweep; `rlgns train --config` takes configurations of single runs")
-    tree = layers(data, path)
+    section, tree = _read(path)
     tree.setdefault("wandb", {}).setdefault("mode", "disabled")  # hundreds of trials: only where asked for
     above = {key: value for key, value in overrides.items() if not key.startswith("sweep.")}
     own = {key.removeprefix("sweep."): value for key, value in overrides.items() if key.startswith("sweep.")}
@@ -64,11 +62,26 @@ def resolve_sweep(name: str | Path, overrides: Mapping[str, str]) -> Sweep:
     return Sweep(settings=dataclasses.replace(settings, goals=goals), configs=configs)
 
 
+def standalone(name: str | Path) -> str:
+    """Returns a sweep's file as YAML that needs none of its bases. Raises UserError as `resolve_sweep`."""
+    section, tree = _read(find_sweep(name))
+    return yaml.safe_dump({**tree, "sweep": dict(section)}, sort_keys=False)
+
+
 def to_dict(settings: SweepConfig) -> dict[str, Any]:
     """Plain data that `resolve_sweep` reads again as the section `sweep`."""
     values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     values["goals"] = {game: list(goals) for game, goals in settings.goals.items()}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, dict[str, Any]]]:
+    """The section `sweep` of a file, and its other sections over those of its bases."""
+    data = read_yaml(path)
+    section = data.pop("sweep", None)
+    if not isinstance(section, Mapping):
+        raise UserError(f"{path} has no section sweep; `rlgns train --config` takes configurations of single runs")
+    return section, layers(data, path)
 
 
 def _settings(values: Mapping[str, Any], *, where: str) -> SweepConfig:

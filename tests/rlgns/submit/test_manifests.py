@@ -91,6 +91,9 @@ def test_files_are_written_or_refused_whole(tmp_path: Path, capsys: pytest.Captu
     assert "exists already" in capsys.readouterr().err
     assert cli.main(["submit", "--write", str(tmp_path / "rayjbo.yaml"), "--", "train"]) == 2
     assert "did you mean rayjob.yaml?" in capsys.readouterr().err
+    swept = tmp_path / "swept-rayjob.yaml"
+    assert cli.main(["submit", "--write", str(swept), "--", "sweep", "--config", "breakout-quick"]) == 0
+    assert "rlgns sweep --config breakout-quick --out" in yaml.safe_load(swept.read_text())["spec"]["entrypoint"]
     (tmp_path / "mine.yaml").write_text("base: quick\n")
     other = tmp_path / "rayjob.yaml"
     assert cli.main(["submit", "--write", str(other), "--", "train", "--config", str(tmp_path / "mine.yaml")]) == 2

@@ -11,6 +11,7 @@ import pytest
 from rlgns.errors import UserError
 from rlgns.submit import package
 from rlgns.submit.client import jobs_url
+from rlgns.sweep.load import resolve_sweep
 
 
 def test_what_is_packed_runs_by_itself(tmp_path: Path) -> None:
@@ -38,6 +39,18 @@ def test_presets_and_equals_signs_are_understood(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     packed = package.pack(["train", f"--config={tmp_path / 'mine.yaml'}"], tmp_path / "other")
     assert packed == ["train", "--config=submitted/mine.yaml"]
+
+
+def test_a_sweeps_file_travels_with_its_bases(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("base: quick\nagent: {rollout_steps: 16}\nsweep: {batches: [32, 64], goals: [1]}\n")
+    (tmp_path / "job").mkdir()
+    packed = package.pack(["sweep", "--config", str(mine), "--parallel", "2"], tmp_path / "job")
+    assert packed == ["sweep", "--config", "submitted/mine.yaml", "--parallel", "2"]
+    assert resolve_sweep(tmp_path / "job" / packed[2], {}) == resolve_sweep(mine, {})
+    assert "base:" not in (tmp_path / "job" / packed[2]).read_text()
+    (tmp_path / "other").mkdir()
+    assert package.pack(["sweep", "--config", "breakout-quick"], tmp_path / "other")[-1] == "breakout-quick"
 
 
 def test_the_line_is_quoted_and_names_a_folder() -> None:
