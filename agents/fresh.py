@@ -59,13 +59,10 @@ class FreshObservations:
         """Returns job(item) of each item, shared between the update's threads."""
         return self._team.map(job, items)
 
-    def loss(self, indices: Indices, *, precision: str | None = None) -> LossParts:
-        """Evaluates the mean loss of some observations, `step * num_envs + env`, in the update's precision or another.
-
-        The result can be differentiated, in float32 also twice.
-        """
+    def loss(self, indices: Indices) -> LossParts:
+        """Evaluates the mean loss of some observations, `step * num_envs + env`; it can be differentiated."""
         where = torch.from_numpy(indices).to(self.device)
-        with autocast(self.device, precision or self._precision):
+        with autocast(self.device, self._precision):
             logits, values = self.network(self._stacks.gather(where))
         return actor_critic_loss(logits, values, Minibatch(*(column[where] for column in self._data)), self._config)
 

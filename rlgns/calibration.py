@@ -17,7 +17,8 @@ from rlgns.engine.checkpoint import Policy
 from rlgns.folder import plain
 from rlgns.noise import NoiseScaleEstimate, design_effect, shuffled_noise_scale
 from rlgns.noise.brute_force import BruteForceResult, jackknife_error
-from rlgns.noise.comparison import Quality, Ratio, spread_ratio
+from rlgns.noise.comparison import Quality, spread_ratio
+from rlgns.noise.interval import Ratio
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import math
 
 from rlgns.calibration import SPREAD_OBSERVATIONS, Calibration
 from rlgns.columns import aligned
-from rlgns.noise.comparison import Ratio
+from rlgns.noise.interval import Ratio
 from rlgns.numbers import NOTHING, duration, interval, percent, rounded
 from rlgns.rivals import EXTRA_PASSES
 

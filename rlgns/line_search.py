@@ -17,7 +17,8 @@ from rlgns.errors import UserError
 from rlgns.frozen import play_rounds, ready
 from rlgns.noise import NoiseScaleEstimate, NoiseScaleTracker, group_moments
 from rlgns.noise.hessian import hessian_moments, hessian_noise_scale
-from rlgns.noise.step_size import Ratio, StepSizeFit, fit_step_sizes, slope_and_curvature
+from rlgns.noise.interval import Ratio
+from rlgns.noise.step_size import StepSizeFit, fit_step_sizes, slope_and_curvature
 from rlgns.numbers import MEASURING, interval, rounded
 from rlgns.surrogate import Surrogate
 

@@ -74,8 +74,6 @@ class Probe:
         drawn = self._shuffled(fresh, rng, len(groups))
         self._gradients(fresh, drawn, 1)
         shuffled = self._products(fresh, scale, len(drawn[0]))
-        # A Hessian-weighted noise scale belongs here: `self._rows` are group gradients, and `fresh.loss` of other
-        # groups' observations in float32 can be differentiated twice.
         probe = ProbeProducts(
             by_env=by_env,
             shuffled=shuffled,

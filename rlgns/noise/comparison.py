@@ -23,17 +23,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from rlgns.noise.brute_force import BruteForceResult, jackknife_error
+from rlgns.noise.interval import Ratio
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ratio:
-    """A ratio with its 95 % interval; NaN where undefined."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,6 +43,15 @@ class RatioInterval:
     """Whether the denominator is distinguishable from zero."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ratio:
+    """A ratio with the ends of its interval; NaN where nothing is known, `high` infinite where only a bound is."""
+
+    value: float
+    low: float
+    high: float
+
+
 UNKNOWN = RatioInterval(low=math.nan, high=math.inf, resolved=False)
 
 

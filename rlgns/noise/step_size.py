@@ -18,19 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlgns.noise.hessian import hessian_noise_scale
+from rlgns.noise.interval import Ratio
 from rlgns.noise.moments import Moments
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ratio:
-    """A ratio of two means with its interval; NaN and infinite where the denominator is not resolved."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

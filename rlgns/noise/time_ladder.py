@@ -81,8 +81,7 @@ def time_ladder(
 
     Args:
         products: [groups * segments, groups * segments], Gram matrix of mean gradients, segments of a group together
-        and in
-            time order.
+            and in time order.
         groups: independent groups of whole environments.
         segments: segments of each group's steps, a power of two.
         steps: steps per environment, T; a multiple of `segments`.
@@ -93,7 +92,7 @@ def time_ladder(
 
     Raises:
         ValueError: fewer than two groups, segments that are not a power of two or do not divide the steps, a wrong
-        shape.
+            shape.
     """
     if groups < 2:
         raise ValueError(f"the noise scale needs at least 2 groups, got {groups}")
