@@ -72,6 +72,7 @@ first (twice: leaves it), and returns the command's exit code. The run goes belo
 
 examples:
   rlgns submit --address http://HEAD:8265 -- train --game pong --runners 8
+  rlgns submit --address http://HEAD:8265 -- sweep --config breakout-quick
   rlgns submit --job rlgns-pong-20260101-120000-ab12      go on following
   rlgns submit --write ray-cluster.yaml rayjob.yaml -- train --game pong --runners 8
 
@@ -86,6 +87,7 @@ bias, spread and cost. Ctrl-C prints what is known so far.
 examples:
   rlgns calibrate runs/pong-20260101-120000
   rlgns calibrate runs/pong-20260101-120000/checkpoints/00000400 --observations 500000 --precision 0.02 --json
+  rlgns calibrate runs/pong-20260101-120000 --line-search
 """
 
 _EVALUATE_DESCRIPTION = """\
@@ -103,7 +105,7 @@ run's folder, a folder of runs, a sweep's folder, or a CSV file with a sweep's p
 examples:
   rlgns report runs/pong-20260101-120000
   rlgns report runs/pong-* --out pong.html
-  rlgns report sweeps/breakout --figures sweeps/breakout/figures
+  rlgns report runs/breakout --figures runs/breakout/figures
   rlgns report points.csv --out points.html
   rlgns report runs/pong-20260101-120000 --json > numbers.json
 """
@@ -115,7 +117,7 @@ observations, or the folder of a sweep.
 
 examples:
   rlgns fit points.csv
-  rlgns fit runs/sweep-20260101-120000 --json > fits.json
+  rlgns fit runs/breakout-quick-20260101-120000 --json > fits.json
 """
 
 
@@ -149,7 +151,11 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
         "sweep", help="batch sizes x learning rates to score goals", description=_SWEEP_DESCRIPTION
     )
     _add_settings(sweep, config="shipped sweep or YAML file with a section sweep", seed=False)
-    sweep.add_argument("--out", metavar="DIR", help="the sweep's folder; one that is there is gone on with")
+    sweep.add_argument(
+        "--out",
+        metavar="DIR",
+        help="the sweep's folder (default: runs/CONFIG-DATE-TIME); one that is there is gone on with",
+    )
     sweep.add_argument("--resume", metavar="DIR", help="go on where the sweep in DIR stopped")
     sweep.add_argument("--parallel", metavar="N", help="trials at once (default: one per core, or per GPU)")
     sweep.add_argument("--price", metavar="P", help="money per core and hour, for the cost")
