@@ -77,7 +77,7 @@ def sweep(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
             raise UserError(f"no sweep found in {out}: it holds no {source.name}")
     else:
         source = _sweep_file(options)
-        out = Path(options.out) if options.out is not None else new_folder(Path(source).stem)
+        out = Path(options.out) if options.out is not None else new_folder(source.stem)
     resolved_sweep = resolve_sweep(source, settings)
     from rlgns.sweep.run import dry_run, run_sweep
 
@@ -334,11 +334,11 @@ def _check_device(config: Config) -> None:
         raise UserError(str(refusal)) from refusal
 
 
-def _sweep_file(options: argparse.Namespace) -> str:
+def _sweep_file(options: argparse.Namespace) -> Path:
     """The sweep that --config names."""
     if options.config is None:
         raise UserError("which sweep? give --config FILE, or --resume DIR (`rlgns sweep --help` lists shipped sweeps)")
-    return str(options.config)
+    return Path(options.config)
 
 
 def _refuse_beside_resume(options: argparse.Namespace, overrides: Mapping[str, str]) -> None:

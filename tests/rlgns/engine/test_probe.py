@@ -31,7 +31,7 @@ def config(*, envs: int = ENVS, budget: float = 0.3) -> Config:
         env=EnvConfig(num_envs=envs),  # its image size is not that of the made-up games
         agent=AgentConfig(rollout_steps=STEPS, minibatches=1, epochs=1, entropy_coefficient=0.3),
         network=NETWORK,
-        noise=NoiseConfig(overhead_budget=budget),
+        noise=NoiseConfig(groups=11, overhead_budget=budget),  # of a batch; the probe has its own limit
     )
 
 
