@@ -7,19 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from rlgns.config.load import read_yaml
 from rlgns.critical.points import fit_points
-from rlgns.errors import UserError
-from rlgns.folder import RunFolder, reason
+from rlgns.folder import RunFolder
 from rlgns.paper import paper_goals
-from rlgns.points import POINTS_FILE, read_points
+from rlgns.points import read_points
 from rlgns.report.data import RunData
 from rlgns.report.sweep_data import SweepData, make_games
-
-PLAN_FILE = "sweep.yaml"
+from rlgns.sweep.folder import SweepFolder
 
 Source = RunFolder | str | os.PathLike[str]
 """A run; or a path: a run's folder, a folder of runs, a sweep's folder, a CSV file of points."""
@@ -42,8 +38,8 @@ def read(sources: Sequence[Source]) -> Content:
             folders.append(source)
         elif Path(source).is_file():
             sweeps.append(_table(Path(source)))
-        elif any((Path(source) / name).is_file() for name in (PLAN_FILE, POINTS_FILE)):
-            sweeps.append(_sweep(Path(source)))
+        elif (folder := SweepFolder(source)).sweep_path.is_file() or folder.points_path.is_file():
+            sweeps.append(_sweep(folder))
         else:
             folders += RunFolder.find(source)
     return Content(runs=tuple(read_runs(folders)), sweeps=tuple(sweeps))
@@ -68,16 +64,17 @@ def _table(path: Path) -> SweepData:
     return SweepData(label=path.stem.replace("_", " "), games=make_games(goals, {}, paper_goals()))
 
 
-def _sweep(folder: Path) -> SweepData:
+def _sweep(folder: SweepFolder) -> SweepData:
     runs = {}
-    if (folder / "runs").is_dir():
-        for path in sorted((folder / "runs").iterdir()):
+    if folder.runs_path.is_dir():
+        for path in sorted(folder.runs_path.iterdir()):
             if (path / "config.yaml").is_file():
                 runs[path.name] = _run(RunFolder(path), path.name)
     # Before the first goal is reached there is a header at most.
-    points = read_points(folder) if _has_rows(folder / POINTS_FILE) else []
+    points = read_points(folder.points_path) if _has_rows(folder.points_path) else []
     games = make_games(fit_points(points), runs, paper_goals())
-    return SweepData(label=folder.name, games=games, plan=_plan(folder), runs=tuple(runs.values()))
+    plan = read_yaml(folder.sweep_path) if folder.sweep_path.exists() else {}
+    return SweepData(label=folder.path.name, games=games, plan=plan, runs=tuple(runs.values()))
 
 
 def _has_rows(file: Path) -> bool:
@@ -85,16 +82,3 @@ def _has_rows(file: Path) -> bool:
         return len(file.read_bytes().splitlines()) > 1
     except OSError:
         return False
-
-
-def _plan(folder: Path) -> dict[str, Any]:
-    path = folder / PLAN_FILE
-    try:
-        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {reason(error)}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
-    return plan if isinstance(plan, dict) else {}

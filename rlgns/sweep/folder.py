@@ -18,6 +18,7 @@ from rlgns.config.load import from_dict, read_yaml, to_dict
 from rlgns.critical.goals import GoalReached
 from rlgns.errors import FaultError, UserError
 from rlgns.folder import RunFolder, plain, reason, write_atomically
+from rlgns.points import POINTS_FILE
 from rlgns.sweep import load
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.plan import Cell, Trial
@@ -53,7 +54,7 @@ class SweepFolder:
         self.path = Path(path)
         self.sweep_path = self.path / "sweep.yaml"
         self.runs_path = self.path / "runs"
-        self.points_path = self.path / "points.csv"
+        self.points_path = self.path / POINTS_FILE
         self.report_path = self.path / "report.html"
 
     def run(self, trial: Trial) -> RunFolder:
