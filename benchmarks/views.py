@@ -26,12 +26,11 @@ from rlgns.engine.collect import Collectors
 from rlgns.engine.measure import RideAlong
 from rlgns.engine.probe import Probe
 from rlgns.hardware import usable_cores
+from rlgns.monitor.keys import VIEWS
 from rlgns.numbers import NOTHING, interval, rounded
 
 WORKER = 4_000_000
 """Worker index of the random streams: neither training's nor calibration's."""
-
-VIEWS = ("joint", "policy", "value", "entropy", "preconditioned", "trunk", "heads")
 
 
 def measure(policy: Policy, rollouts: int, epochs: int) -> tuple[Probe, RideAlong, dict[str, float]]:

@@ -21,17 +21,21 @@ class Key:
     """Whether a row may be without it: measured on some iterations only."""
 
 
-def _part(part: str) -> tuple[Key, ...]:
+VIEWS = ("joint", "policy", "value", "entropy", "preconditioned", "trunk", "heads")
+"""What the probe measures the noise scale of; each has the same keys, which the page lists once."""
+
+
+def _of_view(view: str) -> tuple[Key, ...]:
     return (
-        Key(f"noise/{part}/grad_sq", float, "squared norm", nullable=True, optional=True),
-        Key(f"noise/{part}/trace", float, "squared norm", nullable=True, optional=True),
-        Key(f"noise/{part}/scale", float, "observations", nullable=True, optional=True),
-        Key(f"noise/{part}/scale_low", float, "observations", nullable=True, optional=True),
-        Key(f"noise/{part}/scale_high", float, "observations", nullable=True, optional=True),
-        Key(f"noise/{part}/resolved", bool, "yes or no", optional=True),
-        Key(f"noise/{part}/dimension", float, "directions", nullable=True, optional=True),
-        Key(f"noise/{part}/design_effect", float, "ratio", nullable=True, optional=True),
-        Key(f"noise/{part}/updates_to_resolve", float, "optimizer steps", nullable=True, optional=True),
+        Key(f"noise/{view}/grad_sq", float, "squared norm", nullable=True, optional=True),
+        Key(f"noise/{view}/trace", float, "squared norm", nullable=True, optional=True),
+        Key(f"noise/{view}/scale", float, "observations", nullable=True, optional=True),
+        Key(f"noise/{view}/scale_low", float, "observations", nullable=True, optional=True),
+        Key(f"noise/{view}/scale_high", float, "observations", nullable=True, optional=True),
+        Key(f"noise/{view}/resolved", bool, "yes or no", optional=True),
+        Key(f"noise/{view}/dimension", float, "directions", nullable=True, optional=True),
+        Key(f"noise/{view}/design_effect", float, "ratio", nullable=True, optional=True),
+        Key(f"noise/{view}/updates_to_resolve", float, "optimizer steps", nullable=True, optional=True),
     )
 
 
@@ -77,13 +81,7 @@ KEYS: tuple[Key, ...] = (
     Key("noise/twice_steps_noise", float, "ratio", nullable=True, optional=True),
     Key("noise/twice_steps_noise_low", float, "ratio", nullable=True, optional=True),
     Key("noise/twice_steps_noise_high", float, "ratio", nullable=True, optional=True),
-    *_part("joint"),
-    *_part("policy"),
-    *_part("value"),
-    *_part("entropy"),
-    *_part("preconditioned"),
-    *_part("trunk"),
-    *_part("heads"),
+    *(key for view in VIEWS for key in _of_view(view)),
     Key("noise/resolves_first", str, "name of a view", nullable=True, optional=True),
     Key("noise/cross_terms", list, "squared norm", optional=True),
     Key("noise/layers", list, "squared norm, observations", optional=True),

@@ -7,16 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from rlgns.monitor.keys import BY_NAME, KEYS, check_row
+from rlgns.monitor.keys import BY_NAME, KEYS, VIEWS, check_row
 from tests.rows import make_null_row, make_row
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
 def page_rows() -> list[list[str]]:
-    """The cells of every table row of the page that starts with a key."""
+    """The cells of every table row of the page that starts with a key; those of a view once for each view."""
     lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    first, *others = (line for line in lines if "`noise/<view>/" in line)
+    place = lines.index(first)
+    of_views = [line.replace("<view>", view) for view in VIEWS for line in (first, *others)]
+    lines = [*lines[:place], *of_views, *(line for line in lines[place:] if line not in (first, *others))]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def test_the_page_has_every_view_once_in_order() -> None:
+    names = re.findall(r"^\| (\w+) \|", PAGE.read_text().partition("| view |")[2], flags=re.MULTILINE)
+    assert [name for name in names if name != "key"] == list(VIEWS)
 
 
 def test_the_page_has_every_key_once_in_order() -> None:
