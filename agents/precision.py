@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 
 import torch
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+"""Names of options in glibc's malloc.h."""
+
+MOST_MMAP_THRESHOLD = 2**25
+"""Bytes: the most that glibc takes; larger blocks still come from the system one by one."""
 
 
 def prepare_process(threads: int) -> None:
     """Sets torch up for this process; call before the first operation, since later threads inherit the mode.
 
     Flushes denormal numbers to zero: the squared gradients of units that hardly fire are denormal, and arithmetic on
-    those is so slow on x86 that single iterations took several times as long.
+    those is so slow on x86 that single iterations took several times as long. Keeps freed memory, see `keep_memory`.
     """
     torch.set_flush_denormal(True)
+    keep_memory()
     torch.set_num_threads(threads)
+
+
+def keep_memory() -> None:
+    """Lets glibc keep freed memory for the next step instead of handing it back to the system; elsewhere nothing.
+
+    Every pass allocates activations of several megabytes and frees them. By default each comes as new, zeroed pages of
+    the system: 120 page faults per observation, a tenth of the time. The process stays as large as it was at its peak.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(M_MMAP_THRESHOLD, MOST_MMAP_THRESHOLD)
+        set_option(M_TRIM_THRESHOLD, 2**31 - 1)
+        set_option(M_TOP_PAD, 2**26)
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,4 +1,9 @@
-"""Choice of device and arithmetic."""
+"""Choice of device and arithmetic, and what a process is set to."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +11,7 @@ import torch
 from agents.precision import autocast, choose_device, choose_precision, has_bfloat16, prepare_process
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_named_precision_is_taken_as_it_is() -> None:
@@ -53,3 +59,30 @@ def test_a_prepared_process_flushes_denormals() -> None:
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
+
+
+FAULTS = """
+import resource, sys, torch
+from agents.precision import keep_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "keep":
+    keep_memory()
+def work():
+    blocks = [torch.ones(2_000_000), torch.ones(2_000_000)]
+    del blocks
+for _ in range(10):
+    work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
+def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
+    def faults(mode: str) -> int:
+        command = [sys.executable, "-c", FAULTS, mode]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
+
+    assert faults("keep") < 1000 < 100_000 < faults("default")
