@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import secrets
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from rlgns.doctor import FAIL, OK, SMALL_SHM_GIB, WARN, Finding, pinned_versions
 
 NODE_S = 60.0
 """Seconds that a node has to answer."""
+
+KNOCK_S = 5.0
+"""Seconds that a head has to take a connection."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +52,7 @@ def check_cluster(address: str, out: Path) -> Iterator[Finding]:
 
     if not ray.is_initialized():
         try:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             text = f"no Ray cluster answers at {address!r} from here ({_one_line(error)})"
@@ -169,6 +174,13 @@ def _make_look() -> Callable[[list[str], str, str], dict[str, Any]]:
         return {"versions": versions, "shm_gib": shm, "sees_mark": os.path.exists(mark), "write_error": error}
 
     return look
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nothing listens at HOST:PORT: Ray would try for minutes. Other forms are left to it."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
 
 
 def _versions(names: Sequence[str]) -> dict[str, str]:
