@@ -129,23 +129,29 @@ def _examine(alive: Sequence[dict[str, Any]], folder: Path) -> tuple[list[Node],
         mark.touch()
     names = list(pinned_versions())
     look = ray.remote(_make_look())
-    asked = {
-        f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})": (
-            node["Resources"].get("GPU", 0.0),
-            look.options(
-                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(names, str(folder), str(mark)),
+    asked = [
+        look.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+            names, str(folder), str(mark)
         )
         for node in alive
-    }
+    ]
     nodes, silent = [], []
-    for name, (gpus, answer) in asked.items():
+    for node, name, answer in zip(alive, _names(alive), asked, strict=True):
         try:
-            nodes.append(Node(name=name, gpus=gpus, **ray.get(answer, timeout=NODE_S)))
+            nodes.append(Node(name=name, gpus=node["Resources"].get("GPU", 0.0), **ray.get(answer, timeout=NODE_S)))
         except Exception as error:
             silent.append(f"{name}: {_one_line(error)}")
     mark.unlink(missing_ok=True)
     return nodes, silent
+
+
+def _names(alive: Sequence[dict[str, Any]]) -> list[str]:
+    """Host and address of each node; its id too where several share them."""
+    names = [f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})" for node in alive]
+    return [
+        name if names.count(name) == 1 else f"{name} node {node['NodeID'][:8]}"
+        for name, node in zip(names, alive, strict=True)
+    ]
 
 
 def _make_look() -> Callable[[list[str], str, str], dict[str, Any]]:
