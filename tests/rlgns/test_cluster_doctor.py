@@ -26,13 +26,14 @@ def changed(**fields: object) -> list[Node]:
     return [GOOD, dataclasses.replace(GOOD, name="b (10.0.0.2)", **fields)]  # type: ignore[arg-type]
 
 
-def test_an_address_where_nothing_answers_is_told_at_once(tmp_path: Path) -> None:
+def test_an_address_where_nothing_answers_is_told_at_once() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # taken, but nobody listens
-        address = f"127.0.0.1:{unused.getsockname()[1]}"
-        (finding,) = cluster_doctor.check_cluster(address, tmp_path)
-    assert finding.status == FAIL
-    assert f"no Ray cluster answers at '{address}'" in finding.text and "refused" in finding.text
+        with pytest.raises(OSError, match="refused"):
+            cluster_doctor._knock(f"127.0.0.1:{unused.getsockname()[1]}")
+        unused.listen()
+        cluster_doctor._knock(f"ray://127.0.0.1:{unused.getsockname()[1]}")
+    cluster_doctor._knock("auto")
 
 
 def test_another_version_on_one_node_is_named() -> None:
