@@ -224,7 +224,7 @@ class AtariPPO(Algorithm):
         self._optimizer_steps = state["optimizer_steps"]
         self._seconds = state["seconds"]
         self._scores.extend(state["scores"])
-        self._episodes = state["episodes"]
+        self._episodes = state.get("episodes", len(state["scores"]))  # older checkpoints did not count them
         self._learner.load_training_state(state["learner"])
         # Episode lengths, and with them every environment, start anew: the emulators cannot be saved.
         self._iteration = self._iterations_done

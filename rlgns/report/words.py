@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rlgns import numbers
 from rlgns.critical.points import GoalFit
 
@@ -11,11 +9,6 @@ from rlgns.critical.points import GoalFit
 def plural(count: int, one: str, many: str | None = None) -> str:
     """Returns '1 goal', '3 goals'; `many` where it is not `one` with an s."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Returns 'a', 'a and b', 'a, b and c'."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
 
 
 def growth(first: float, last: float) -> str:

@@ -66,6 +66,20 @@ def test_a_resumed_run_goes_on_with_everything(tmp_path: Path) -> None:
     assert [row["iteration"] for row in RunFolder(tmp_path).rows()] == [1, 2, 3]
 
 
+def test_a_checkpoint_of_before_games_were_counted_and_views_probed_is_gone_on_with(tmp_path: Path) -> None:
+    first = build(tiny(), tmp_path)
+    first.train()
+    state = first._state()
+    first.stop()
+    del state["episodes"], state["learner"]["probe"]
+    state["learner"]["noise"]["run_average"] = {"min_steps": 1.0, "min_observations": 2.0}
+    checkpoint.save(tmp_path / "checkpoints", 1, state, kept=1)
+    second = build(tiny(), tmp_path)
+    row = second.train()["row"]
+    second.stop()
+    assert (row["iteration"], row["score_episodes"]) == (2, len(state["scores"]))
+
+
 def test_a_gradient_that_is_not_finite_stops_training_and_saves_nothing_of_it(tmp_path: Path) -> None:
     algorithm = build(tiny(), tmp_path)
     assert algorithm.train()["fault"] is None
