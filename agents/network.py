@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from agents.config import NetworkConfig
+from agents.rollout import WORDS
 
 
 class ActorCritic(nn.Module):
@@ -34,6 +35,8 @@ class ActorCritic(nn.Module):
             channels, size = width, (size - kernel) // stride + 1
         layers += [nn.Flatten(), nn.Linear(channels * size * size, config.hidden), nn.ReLU(inplace=True)]
         self.body = nn.Sequential(*layers)
+        self.block = block_of(config.kernels[0], config.strides[0], image_size)
+        """Side of the blocks of pixels in which the first layer reads images fastest; 1: as they are."""
         self.policy_head = nn.Linear(config.hidden, num_actions)
         self.value_head = nn.Linear(config.hidden, 1)
         for layer in self.body:
@@ -53,7 +56,8 @@ class ActorCritic(nn.Module):
         """Evaluates the policy and the value.
 
         Args:
-            observations: uint8 [batch, frame_stack, height, width].
+            observations: uint8 [batch, frame_stack, height, width], or the same in blocks of `block` x `block` pixels,
+                [batch, frame_stack * block^2, height / block, width / block] (`FrameStacks.gather`).
 
         Returns:
             Logits float32 [batch, actions] and values float32 [batch]. Under autocast the body runs in its precision;
@@ -64,12 +68,34 @@ class ActorCritic(nn.Module):
         first, *rest = self.body
         assert isinstance(first, nn.Conv2d)
         # Pixels are whole numbers, exact in bfloat16; the first weights are divided by 255 in their place: a pass less.
-        hidden = functional.conv2d(observations.to(dtype), first.weight / 255, first.bias, first.stride)
+        weight = first.weight / 255
+        if observations.shape[1] == self.frame_stack:
+            hidden = functional.conv2d(observations.to(dtype), weight, first.bias, first.stride)
+        else:
+            hidden = functional.conv2d(observations.to(dtype), in_blocks(weight, self.block), first.bias)
         for layer in rest:
             hidden = layer(hidden)
         with torch.autocast(device, enabled=False):
             hidden = hidden.to(self.policy_head.weight.dtype)
             return self.policy_head(hidden), self.value_head(hidden).squeeze(-1)
+
+
+def block_of(kernel: int, stride: int, image_size: int) -> int:
+    """The stride, where a layer can read blocks of stride x stride pixels as one of many channels, else 1.
+
+    A convolution of stride s is one of stride 1 over s x s blocks (space to depth), with kernel / s blocks a side: few
+    wide pixels instead of many narrow ones. It needs whole blocks, and blocks whose bytes move as one word.
+    """
+    whole = kernel % stride == 0 and image_size % stride == 0
+    return stride if whole and stride**2 in WORDS else 1
+
+
+def in_blocks(weight: Tensor, block: int) -> Tensor:
+    """Weights [out, in, k, k] of a convolution of stride `block` as [out, in * block^2, k / block, k / block]."""
+    out, channels, kernel, _ = weight.shape
+    side = kernel // block
+    split = weight.view(out, channels, side, block, side, block).permute(0, 1, 3, 5, 2, 4)
+    return split.reshape(out, channels * block**2, side, side).contiguous(memory_format=torch.channels_last)
 
 
 def _orthogonal(layer: nn.Conv2d | nn.Linear, gain: float) -> None:

@@ -11,6 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+WORDS = {4: torch.int32, 16: torch.complex128}
+"""Types that move so many bytes at once: copies of whole blocks of pixels are ten times as fast as copies of bytes."""
+
 
 @dataclass(slots=True, eq=False)
 class Rollout:
@@ -96,7 +99,6 @@ class RolloutRecorder:
         self,
         *,
         actions: npt.NDArray[np.int64],
-        log_probs: npt.NDArray[np.float32],
         values: npt.NDArray[np.float32],
         rewards: npt.NDArray[np.float32],
         terminal: npt.NDArray[np.bool_],
@@ -106,17 +108,23 @@ class RolloutRecorder:
     ) -> None:
         """Stores what was done at this step and what came of it, all [N]; `restarted`: a new game is seen next."""
         rollout, t = self._rollout, self._step
-        rollout.actions[t], rollout.log_probs[t], rollout.values[t] = actions, log_probs, values
+        rollout.actions[t], rollout.values[t] = actions, values
         rollout.rewards[t], rollout.terminal[t], rollout.truncated[t] = rewards, terminal, truncated
         if final_values is not None:
             rollout.final_values[t] = final_values
         self._age = np.where(restarted, 1, np.minimum(self._age + 1, self._stack)).astype(np.uint8)
         self._step += 1
 
-    def finish(self, next_values: npt.NDArray[np.float32]) -> Rollout:
-        """Returns the full rollout, given the values [N] of the observations that follow it, and begins the next."""
+    def finish(self, next_values: npt.NDArray[np.float32], log_probs: npt.NDArray[np.float32]) -> Rollout:
+        """Returns the full rollout and begins the next.
+
+        Args:
+            next_values: Of the observations that follow it, [N].
+            log_probs: Log-probability of every action when it was taken, [T, N].
+        """
         assert self._step == self._num_steps, f"{self._step} of {self._num_steps} steps were recorded"
         rollout = self._rollout
+        rollout.log_probs[:] = log_probs
         rollout.values[-1] = next_values
         self._tail = rollout.frames[self._num_steps :].copy()
         self.begin()
@@ -126,10 +134,19 @@ class RolloutRecorder:
 class FrameStacks:
     """The frames of one iteration's rollouts on the learner's device, with stacks rebuilt on demand."""
 
-    def __init__(self, rollouts: Sequence[Rollout], device: torch.device) -> None:
-        """Puts the rollouts' environments side by side; with one rollout on the CPU nothing is copied."""
-        self.num_steps, self.stack = rollouts[0].num_steps, rollouts[0].frame_stack
+    def __init__(self, rollouts: Sequence[Rollout], device: torch.device, block: int = 1) -> None:
+        """Puts the rollouts' environments side by side; with one rollout on the CPU nothing is copied.
+
+        Args:
+            rollouts: Of equal length.
+            device: Where the stacks are wanted.
+            block: Side of the blocks of pixels in which they are wanted, a divisor of height and width.
+        """
+        self.num_steps, self.stack, self._block = rollouts[0].num_steps, rollouts[0].frame_stack, block
+        self._height, self._width = rollouts[0].frames.shape[2:]
         self._frames = side_by_side([rollout.frames for rollout in rollouts], device)
+        if block > 1:
+            self._frames = _in_blocks(self._frames, block)
         missing = self.stack - side_by_side([rollout.ages for rollout in rollouts], device).long()
         self._missing = missing.reshape(-1)
         self.num_envs = self._frames.shape[1]
@@ -142,22 +159,35 @@ class FrameStacks:
             indices: int64 [batch], `step * num_envs + env`.
 
         Returns:
-            uint8 [batch, stack, height, width].
+            uint8 [batch, stack, height, width]; in blocks of b x b pixels [batch, stack * b^2, height / b, width / b],
+            channels last in memory, channel (frame * b + row in the block) * b + column in the block.
         """
         rows = (indices[:, None] + self._offsets).reshape(-1)
-        height, width = self._frames.shape[2:]
-        stacks = self._frames.reshape(-1, height * width).index_select(0, rows)
-        stacks = stacks.reshape(len(indices), self.stack, height, width)
+        pixels = self._height * self._width
+        stacks = self._frames.reshape(-1, pixels).index_select(0, rows).reshape(len(indices), self.stack, pixels)
         missing = self._missing[indices]
         for depth in range(1, self.stack):  # frames of the game before are blanked; on a CPU only where there are any
             rows_short = missing >= depth
             if stacks.is_cuda:
-                stacks[:, depth - 1].mul_(~rows_short[:, None, None])
+                stacks[:, depth - 1].mul_(~rows_short[:, None])
             elif rows_short.any():
                 stacks[rows_short, depth - 1] = 0
             else:
                 break
-        return stacks
+        block = self._block
+        if block == 1:
+            return stacks.view(len(indices), self.stack, self._height, self._width)
+        words = stacks.view(WORDS[block**2])  # a block each
+        merged = words.transpose(1, 2).reshape(-1).view(torch.uint8)
+        tall, wide = self._height // block, self._width // block
+        return merged.view(len(indices), tall, wide, self.stack * block**2).permute(0, 3, 1, 2)
+
+
+def _in_blocks(frames: Tensor, block: int) -> Tensor:
+    """Reorders frames uint8 [time, env, height, width] so that the pixels of each block follow one another."""
+    time, envs, height, width = frames.shape
+    split = frames.view(time, envs, height // block, block, width // block, block)
+    return split.transpose(3, 4).contiguous().view(frames.shape)
 
 
 def side_by_side(arrays: Sequence[npt.NDArray[np.generic]], device: torch.device) -> Tensor:

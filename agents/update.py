@@ -107,7 +107,7 @@ class Updater:
         config = self._config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        stacks = FrameStacks(rollouts, self._device)
+        stacks = FrameStacks(rollouts, self._device, self._network.block)
         data, explained_variance = self._prepare(rollouts)
         if on_fresh is not None:
             on_fresh(
@@ -163,7 +163,7 @@ class Updater:
         Yields:
             Per split the gradients of its parts' mean losses [parts, parameters], overwritten by the next.
         """
-        stacks = FrameStacks(rollouts, self._device)
+        stacks = FrameStacks(rollouts, self._device, self._network.block)
         data, _ = self._prepare(rollouts)
         for parts in splits:
             self._part_gradients(parts, stacks, data)

@@ -45,7 +45,7 @@ class Surrogate:
         self.parameters = list(network.parameters())
         self._network, self._config = network, config
         self._device = self.parameters[0].device
-        self._stacks = FrameStacks(rollouts, self._device)
+        self._stacks = FrameStacks(rollouts, self._device, network.block)
         steps = np.arange(self._stacks.num_steps, dtype=np.int64)[:, None] * self._stacks.num_envs
         self._groups: list[Indices] = [(steps + np.array(group)).reshape(-1) for group in environments_by_group]
         self.observations_per_group = len(self._groups[0])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from agents.flat import equal_parts
+from agents.inference import Policy, policy_of
 from agents.network import ActorCritic
 from agents.precision import autocast
 from agents.rollout import Rollout, RolloutRecorder
@@ -47,45 +48,50 @@ class Collector:
     def collect(self, *, seed: int, iteration: int) -> tuple[Rollout, list[Episode]]:
         """Plays one rollout; its random numbers depend on (seed, iteration, stream) alone."""
         rng = np.random.default_rng([seed, iteration, self._stream])
+        policy = policy_of(self._network, self._precision, self._envs.num_envs)
+        shape = (self._steps, self._envs.num_envs, self._envs.num_actions)
+        noise, logits, actions = rng.gumbel(size=shape), np.empty(shape, np.float32), np.empty(shape[:2], np.int64)
         episodes: list[Episode] = []
         recorder = self._recorder
-        # One context for the whole rollout: autocast converts the weights once, not at every step.
+        # One context for the whole rollout: autocast, where it is used, converts the weights once, not at every step.
         with torch.no_grad(), autocast(self._device, self._precision):
-            for _ in range(self._steps):
+            for t in range(self._steps):
                 recorder.observe(self._observations[:, -1])
-                logits, values = self._evaluate(self._observations)
-                actions, log_probs = draw_actions(logits, rng)
-                step = self._envs.step(actions)
+                logits[t], values = self._evaluate(policy, self._observations)
+                actions[t] = draw_actions(logits[t], noise[t])
+                step = self._envs.step(actions[t])
                 ended = step.terminated | step.truncated
                 recorder.act(
-                    actions=actions,
-                    log_probs=log_probs,
+                    actions=actions[t],
                     values=values,
                     rewards=step.rewards,
                     terminal=step.terminated | step.life_lost,
                     truncated=step.truncated,
                     restarted=ended,
-                    final_values=self._final_values(step.final_observations, step.truncated),
+                    final_values=self._final_values(policy, step.final_observations, step.truncated),
                 )
                 episodes += step.episodes
                 self._observations = step.observations
-            return recorder.finish(self._evaluate(self._observations)[1]), episodes
+            next_values = self._evaluate(policy, self._observations)[1]
+        return recorder.finish(next_values, log_probabilities(logits, actions)), episodes
 
     def close(self) -> None:
         """Stops the emulators."""
         self._envs.close()
 
-    def _evaluate(self, observations: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        logits, values = self._network(torch.from_numpy(observations).to(self._device, non_blocking=True))
+    def _evaluate(
+        self, policy: Policy, observations: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        logits, values = policy(torch.from_numpy(observations).to(self._device, non_blocking=True))
         return logits.cpu().numpy(), values.cpu().numpy()
 
     def _final_values(
-        self, final_observations: npt.NDArray[np.uint8] | None, truncated: npt.NDArray[np.bool_]
+        self, policy: Policy, final_observations: npt.NDArray[np.uint8] | None, truncated: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.float32] | None:
         if final_observations is None or not truncated.any():
             return None
         values = np.zeros(len(truncated), np.float32)
-        values[truncated] = self._evaluate(final_observations[truncated])[1]
+        values[truncated] = self._evaluate(policy, final_observations[truncated])[1]
         return values
 
 
@@ -158,18 +164,18 @@ class Collectors:
             collector.close()
 
 
-def draw_actions(
-    logits: npt.NDArray[np.float32], rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Draws from softmax(logits), float32 [N, actions], by the Gumbel maximum.
+def draw_actions(logits: npt.NDArray[np.float32], noise: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Draws from softmax(logits) by the Gumbel maximum; both [..., actions], the noise of the Gumbel distribution."""
+    actions: npt.NDArray[np.int64] = np.argmax(logits + noise, axis=-1)
+    return actions
 
-    Returns:
-        Actions int64 [N] and their log-probabilities float32 [N].
-    """
-    actions = np.argmax(logits + rng.gumbel(size=logits.shape), axis=-1)
+
+def log_probabilities(logits: npt.NDArray[np.float32], actions: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Log of softmax(logits), [..., actions], at the actions taken, [...]."""
     shifted = logits - logits.max(-1, keepdims=True)
-    chosen = np.take_along_axis(shifted, actions[:, None], -1)[:, 0]
-    return actions, chosen - np.log(np.exp(shifted).sum(-1))
+    chosen = np.take_along_axis(shifted, actions[..., None], -1)[..., 0]
+    taken: npt.NDArray[np.float32] = chosen - np.log(np.exp(shifted).sum(-1))
+    return taken
 
 
 def ages(observations: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

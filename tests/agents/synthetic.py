@@ -66,12 +66,13 @@ def random_rollouts(
     stacks, ages = slow_stacks(frames, begins, stack), naive_ages(begins, stack)
     recorder = RolloutRecorder(steps, stacks[before], ages[before])
     values = rng.normal(0, 1, (length, envs)).astype(np.float32)
-    recorded = []
+    recorded, log_probs = [], []
     for t in range(before, length - 1):
         recorder.observe(frames[t])
+        drawn = rng.integers(0, actions, envs)
+        log_probs.append(np.log(rng.uniform(0.1, 0.6, envs)).astype(np.float32))
         recorder.act(
-            actions=rng.integers(0, actions, envs),
-            log_probs=np.log(rng.uniform(0.1, 0.6, envs)).astype(np.float32),
+            actions=drawn,
             values=values[t],
             rewards=rng.choice(np.array([-7.0, -0.5, 0.0, 0.0, 1.0, 40.0], np.float32), envs),
             terminal=terminated[t] | life_lost[t],
@@ -80,7 +81,7 @@ def random_rollouts(
             final_values=rng.normal(0, 1, envs).astype(np.float32) * truncated[t] if truncated[t].any() else None,
         )
         if (t - before + 1) % steps == 0:
-            recorded.append(recorder.finish(values[t + 1]))
+            recorded.append(recorder.finish(values[t + 1], np.stack(log_probs[-steps:])))
     seen = [stacks[before + k * steps : before + (k + 1) * steps] for k in range(rollouts)]
     return recorded, seen
 

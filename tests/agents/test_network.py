@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from agents.config import NetworkConfig
-from agents.network import ActorCritic
+from agents.network import ActorCritic, block_of
 from agents.precision import autocast
 from tests.agents.synthetic import ACTIONS, SIZE, STACK, small_network
 
@@ -80,6 +80,32 @@ def test_heads_are_float32_under_autocast() -> None:
     exact = network(batch)[0]
     assert not torch.equal(exact, logits)
     assert (exact - logits).abs().max() < 0.05 * exact.abs().max()
+
+
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(8, 4, 84), (4, 2, 20), (4, 4, 16)])
+def test_images_in_blocks_give_the_same_outputs_and_gradients(kernel: int, stride: int, size: int) -> None:
+    torch.manual_seed(0)
+    shape = NetworkConfig(channels=(8, 6), kernels=(kernel, 2), strides=(stride, 1), hidden=9)
+    network = ActorCritic(shape, num_actions=5, frame_stack=3, image_size=size).double()
+    assert network.block == stride
+    batch = observations(4, 3, size)
+    split = batch.view(4, 3, size // stride, stride, size // stride, stride).permute(0, 1, 3, 5, 2, 4)
+    in_blocks = split.reshape(4, 3 * stride**2, size // stride, size // stride)
+    found = []
+    for images in (batch, in_blocks):
+        network.zero_grad()
+        logits, values = network(images)
+        (logits.square().sum() + values.sum()).backward()
+        found.append([logits, values, *(parameter.grad for parameter in network.parameters())])
+    for plain, blocked in zip(*found, strict=True):
+        torch.testing.assert_close(blocked, plain, rtol=1e-10, atol=1e-10)
+
+
+def test_blocks_are_for_whole_ones_that_move_as_one_word() -> None:
+    assert block_of(8, 4, 84) == 4  # the Nature network
+    assert block_of(6, 3, 63) == 1  # 9 bytes are no word
+    assert block_of(8, 4, 82) == block_of(6, 4, 84) == 1  # a rest would be left over
+    assert block_of(3, 1, 84) == 1
 
 
 def test_an_image_too_small_for_the_convolutions_is_refused() -> None:

@@ -42,6 +42,34 @@ def test_stacks_are_those_of_a_naive_look_up(
         np.testing.assert_array_equal(stacks.gather(torch.from_numpy(indices)).numpy(), expected[indices])
 
 
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    envs=st.lists(st.integers(1, 3), min_size=1, max_size=2),
+    stack=st.integers(1, 4),
+    block=st.sampled_from([2, 4]),
+)
+@settings(max_examples=20, deadline=None)
+def test_stacks_in_blocks_are_the_same_pixels_in_another_order(
+    seed: int, envs: list[int], stack: int, block: int
+) -> None:
+    size, steps = 2 * block, 3
+    rollouts = [
+        random_rollouts(seed + i, steps=steps, envs=n, stack=stack, size=size, end_probability=0.3)[0][0]
+        for i, n in enumerate(envs)
+    ]
+    indices = torch.from_numpy(np.random.default_rng(seed).permutation(steps * sum(envs)))
+    plain = FrameStacks(rollouts, CPU).gather(indices)
+    blocked = FrameStacks(rollouts, CPU, block).gather(indices)
+    assert blocked.shape == (len(indices), stack * block**2, 2, 2)
+    assert blocked.is_contiguous(memory_format=torch.channels_last)
+    for row in range(size):
+        for column in range(size):
+            for frame in range(stack):
+                channel = (frame * block + row % block) * block + column % block
+                found = blocked[:, channel, row // block, column // block]
+                assert torch.equal(found, plain[:, frame, row, column])
+
+
 def test_storage_is_the_newest_frame_of_each_observation() -> None:
     (rollout,), (seen,) = random_rollouts(0, steps=6, envs=3, stack=4, end_probability=0)
     assert rollout.frames.shape == (6 + 3, 3, 7, 7)

@@ -17,7 +17,7 @@ from agents.team import Team
 from envs.config import EnvConfig
 from envs.protocols import PROTOCOLS
 from envs.vector import AtariEnvs, Episode
-from rlgns.engine.collect import Collector, Collectors, ages, draw_actions
+from rlgns.engine.collect import Collector, Collectors, ages, draw_actions, log_probabilities
 from tests.rlgns.engine.tiny import tiny
 
 CPU = torch.device("cpu")
@@ -147,7 +147,7 @@ def test_actions_are_distributed_as_the_policy_says() -> None:
 
 def test_draws_pass_a_chi_square_test() -> None:
     draws, logits = 40_000, np.array([2.0, -1.0, 0.5, 0.0, -3.0], np.float32)
-    actions, _ = draw_actions(np.tile(logits, (draws, 1)), np.random.default_rng(0))
+    actions = draw_actions(np.tile(logits, (draws, 1)), np.random.default_rng(0).gumbel(size=(draws, 5)))
     policy = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum()
     counts = np.bincount(actions, minlength=5)
     assert stats.chisquare(counts, draws * policy).pvalue > 1e-3
@@ -156,7 +156,7 @@ def test_draws_pass_a_chi_square_test() -> None:
 
 
 def test_draws_of_different_rows_are_independent() -> None:
-    actions, _ = draw_actions(np.zeros((20_000, 2), np.float32), np.random.default_rng(1))
+    actions = draw_actions(np.zeros((20_000, 2), np.float32), np.random.default_rng(1).gumbel(size=(20_000, 2)))
     table = np.bincount(2 * actions[::2] + actions[1::2], minlength=4)
     assert stats.chisquare(table).pvalue > 1e-3
 
@@ -165,7 +165,8 @@ def test_log_probabilities_are_those_of_the_actions_drawn() -> None:
     rng = np.random.default_rng(2)
     logits = (30 * rng.normal(size=(500, 7))).astype(np.float32)
     logits[0] = [1e4, 0, 0, 0, 0, 0, -1e4]  # far beyond what exp can hold
-    actions, log_probs = draw_actions(logits, rng)
+    actions = draw_actions(logits, rng.gumbel(size=logits.shape))
+    log_probs = log_probabilities(logits, actions)
     assert actions.dtype == np.int64 and log_probs.dtype == np.float32
     expected = torch.log_softmax(torch.from_numpy(logits).double(), -1).numpy()[np.arange(500), actions]
     np.testing.assert_allclose(log_probs, expected, rtol=1e-5, atol=1e-5)

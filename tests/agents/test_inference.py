@@ -1,0 +1,60 @@
+"""The packed forward pass against the module's own."""
+
+import pytest
+import torch
+
+from agents.config import NetworkConfig
+from agents.inference import can_pack, policy_of
+from agents.network import ActorCritic
+from agents.precision import autocast
+from tests.agents.test_network import observations
+
+CPU = torch.device("cpu")
+
+
+def make(size: int = 36) -> ActorCritic:
+    torch.manual_seed(0)
+    shape = NetworkConfig(channels=(8, 16), kernels=(8, 4), strides=(4, 2), hidden=32)
+    network = ActorCritic(shape, num_actions=6, frame_stack=4, image_size=size)
+    with torch.no_grad():  # a policy with preferences, and biases that count
+        network.policy_head.weight.mul_(100)
+        for parameter in network.parameters():
+            if parameter.dim() == 1:
+                parameter.normal_(0, 0.3)
+    return network
+
+
+def test_this_torch_has_the_operations() -> None:
+    assert can_pack()  # else the tests below compare the module with itself
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.02)])
+@pytest.mark.parametrize("batch", [1, 3, 8, 40])
+def test_a_policy_is_the_network(precision: str, tolerance: float, batch: int) -> None:
+    network, images = make(), observations(batch, 4, 36)
+    policy = policy_of(network, precision, batch=8)  # other batches than the one that was packed for work too
+    with torch.no_grad(), autocast(CPU, precision):
+        logits, values = network(images)
+    found_logits, found_values = policy(images)
+    assert found_logits.dtype == found_values.dtype == torch.float32
+    assert not found_logits.requires_grad
+    scale = float(logits.abs().max())
+    torch.testing.assert_close(found_logits, logits, rtol=0, atol=tolerance * scale)
+    torch.testing.assert_close(found_values, values, rtol=0, atol=tolerance * scale)
+    without_biases = make()
+    with torch.no_grad():
+        for parameter in without_biases.parameters():
+            if parameter.dim() == 1:
+                parameter.zero_()
+    wrong, _ = policy_of(without_biases, precision, batch=8)(images)
+    assert (wrong - logits).abs().max() > 5 * tolerance * scale  # the tolerance would see a missing bias
+
+
+def test_without_the_operations_the_module_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, images = make(), observations(3, 4, 36)
+    monkeypatch.setattr("agents.inference.can_pack", lambda: False)
+    logits, values = policy_of(network, "bfloat16", batch=3)(images)
+    with torch.no_grad(), autocast(CPU, "bfloat16"):
+        expected = network(images)
+    assert torch.equal(logits, expected[0])
+    assert torch.equal(values, expected[1])
