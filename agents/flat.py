@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.network import ActorCritic
+from agents.team import Team
 
 
 @final
@@ -35,13 +36,9 @@ class FlatGradients:
         self._assign(row, replica)
         return self.replicas[replica]
 
-    def mean_of(self, count: int) -> Tensor:
+    def mean_of(self, count: int, team: Team) -> Tensor:
         """Replaces row 0 by the mean of the first `count` rows and makes it the network's gradient. Returns it."""
-        if count > 1:
-            first = self.rows[0]
-            for row in self.rows[1:count]:
-                first.add_(row)
-            first.mul_(1 / count)
+        mean_rows_(self.rows[:count], team)
         self._assign(0, 0)
         return self.rows[0]
 
@@ -50,9 +47,23 @@ class FlatGradients:
             parameter.grad = view
 
 
-def clip_(gradient: Tensor, max_norm: float) -> Tensor:
+def mean_rows_(rows: Tensor, team: Team) -> Tensor:
+    """Replaces the first row by the mean of all, [rows, parameters], summed in order. Returns it."""
+
+    def work(part: Tensor) -> None:
+        first = part[0]
+        for row in part[1:]:
+            first.add_(row)
+        first.mul_(1 / len(part))
+
+    if len(rows) > 1:
+        team.map(work, rows.tensor_split(team.size, dim=1))
+    return rows[0]
+
+
+def clip_(gradient: Tensor, max_norm: float, team: Team) -> Tensor:
     """Scales a flat gradient in place to at most `max_norm` without waiting for the device. Returns its norm before."""
-    norm = torch.linalg.vector_norm(gradient)
+    norm = torch.linalg.vector_norm(torch.stack(team.map(torch.linalg.vector_norm, gradient.tensor_split(team.size))))
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     if gradient.is_cuda or scale < 1:  # asking is free on a processor only
         gradient.mul_(scale)

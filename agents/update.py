@@ -19,6 +19,7 @@ from agents.network import ActorCritic
 from agents.precision import autocast
 from agents.rollout import FrameStacks, Rollout, side_by_side
 from agents.team import Team
+from agents.team_adam import TeamAdam
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +78,7 @@ class Updater:
         parameters = list(network.parameters())
         self._device = parameters[0].device
         self._gradients = FlatGradients(network, rows=max(groups, self._team.size), replicas=self._team.size)
-        self.optimizer = make_optimizer(parameters, config)
+        self.optimizer = make_optimizer(parameters, config, self._team)
 
     def update(
         self,
@@ -136,8 +137,8 @@ class Updater:
                 if measured and self._on_groups is not None:
                     split = GroupSplit(observations_per_group=len(parts[0]), shuffled=shuffled)
                     self._on_groups(self._gradients.rows[: len(parts)], split)
-                gradient = self._gradients.mean_of(len(parts))
-                norm = clip_(gradient, config.max_grad_norm)
+                gradient = self._gradients.mean_of(len(parts), self._team)
+                norm = clip_(gradient, config.max_grad_norm, self._team)
                 self.optimizer.step()
                 totals += torch.stack([*losses, norm])
                 steps += 1
@@ -233,10 +234,10 @@ def prepare(rollouts: Sequence[Rollout], config: AgentConfig, device: torch.devi
     return data, explained
 
 
-def make_optimizer(parameters: list[torch.nn.Parameter], config: AgentConfig) -> torch.optim.Optimizer:
+def make_optimizer(parameters: list[torch.nn.Parameter], config: AgentConfig, team: Team) -> torch.optim.Optimizer:
     """Adam (fused: one pass over memory, and its step count stays on the device) or RMSProp with smoothing 0.99."""
     if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=config.learning_rate, eps=config.optimizer_epsilon, fused=True)
+        return TeamAdam(parameters, team=team, learning_rate=config.learning_rate, epsilon=config.optimizer_epsilon)
     return torch.optim.RMSprop(parameters, lr=config.learning_rate, alpha=0.99, eps=config.optimizer_epsilon)
 
 

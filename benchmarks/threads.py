@@ -51,7 +51,7 @@ def contenders(preset: str, cores: int, precision: str) -> dict[str, Callable[[]
 
     def threads() -> None:
         team.map(lambda row: passes(gradients.select(row, row), shares[row], precision), range(cores))
-        gradients.mean_of(cores)
+        gradients.mean_of(cores, team)
 
     return {"one batch, operations on all cores": operations, "a share of the batch per thread": threads}
 

@@ -1,14 +1,18 @@
 """Rows of flat gradients, replicas that share weights, clipping."""
 
+from collections.abc import Iterator
+from contextlib import closing
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from agents.flat import FlatGradients, clip_, equal_parts
 from agents.network import ActorCritic
+from agents.team import Team
 from tests.agents.synthetic import ACTIONS, SIZE, STACK, small_network
 
 
@@ -50,15 +54,21 @@ def test_each_replica_accumulates_into_its_own_row() -> None:
         torch.testing.assert_close(flat.rows[row], times * torch.cat([g.flatten() for g in expected]))
 
 
+@pytest.fixture(params=[1, 3])
+def team(request: pytest.FixtureRequest) -> Iterator[Team]:
+    with closing(Team(request.param)) as team:
+        yield team
+
+
 @pytest.mark.parametrize("parts", [1, 2, 4])
-def test_mean_of_rows_is_the_gradient_of_the_whole_batch(parts: int) -> None:
+def test_mean_of_rows_is_the_gradient_of_the_whole_batch(parts: int, team: Team) -> None:
     network = small_network().double()
     flat = FlatGradients(network, rows=5, replicas=2)
     flat.rows.fill_(float("nan"))  # rows beyond the parts must not matter
     batch = observations(3, 8)
     for row, part in enumerate(batch.chunk(parts)):
         loss(flat.select(row, row % 2), part).backward()
-    mean = flat.mean_of(parts)
+    mean = flat.mean_of(parts, team)
     expected = torch.autograd.grad(loss(network, batch), list(network.parameters()))
     torch.testing.assert_close(mean, torch.cat([g.flatten() for g in expected]), rtol=1e-12, atol=1e-12)
     mean.mul_(0.5)  # the network's own gradients are views: what clips the vector clips them
@@ -68,21 +78,21 @@ def test_mean_of_rows_is_the_gradient_of_the_whole_batch(parts: int) -> None:
 
 
 @given(scale=st.floats(1e-3, 1e3), max_norm=st.floats(1e-3, 1e3), seed=st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
-def test_clipping_is_that_of_torch(scale: float, max_norm: float, seed: int) -> None:
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_clipping_is_that_of_torch(team: Team, scale: float, max_norm: float, seed: int) -> None:
     vector = scale * torch.randn(37, generator=torch.Generator().manual_seed(seed))
     parameters = [torch.nn.Parameter(torch.zeros(20)), torch.nn.Parameter(torch.zeros(17))]
     for parameter, part in zip(parameters, vector.clone().split([20, 17]), strict=True):
         parameter.grad = part
     expected = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
-    norm = clip_(vector, max_norm)
+    norm = clip_(vector, max_norm, team)
     torch.testing.assert_close(norm, expected)
     torch.testing.assert_close(vector, torch.cat([p.grad for p in parameters if p.grad is not None]))
 
 
-def test_clipping_leaves_a_zero_gradient_alone() -> None:
-    vector = torch.zeros(4)
-    assert clip_(vector, 0.5).item() == 0
+def test_clipping_leaves_a_zero_gradient_alone(team: Team) -> None:
+    vector = torch.zeros(2)  # fewer than threads
+    assert clip_(vector, 0.5, team).item() == 0
     assert (vector == 0).all()
 
 

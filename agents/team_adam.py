@@ -1,0 +1,74 @@
+"""Adam whose step is shared between a team's threads, each taking a slice of every parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+from agents.team import Team
+
+_STATE = ("exp_avg", "exp_avg_sq")
+
+
+@final
+class TeamAdam(torch.optim.Adam):
+    """`torch.optim.Adam`, fused, with the same state and the same result; one step is one pass over memory by all.
+
+    A step moves four vectors as long as the network through memory, while every other thread waits for it. Parameters
+    and gradients must be contiguous.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], *, team: Team, learning_rate: float, epsilon: float) -> None:
+        """Takes what is trained, and who shares the work."""
+        super().__init__(parameters, lr=learning_rate, eps=epsilon, fused=True)
+        self._team = team
+
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Takes a step, as torch's does."""
+        shares = self._team.size
+        (group,) = self.param_groups
+        parameters = group["params"]
+        on_cpu = all(parameter.device.type == "cpu" for parameter in parameters)
+        # torch makes the state in the first step
+        if closure is not None or shares == 1 or not on_cpu or any(not self.state[p] for p in parameters):
+            return super().step(closure)
+
+        def work(share: int) -> None:
+            vectors: list[list[Tensor]] = [[] for _ in range(2 + len(_STATE))]
+            for parameter in parameters:
+                state = self.state[parameter]
+                whole = (parameter.data, parameter.grad, *(state[name] for name in _STATE))
+                for slices, tensor in zip(vectors, whole, strict=True):
+                    slices.append(_slice(tensor, share, shares))
+            values, gradients, first, second = vectors
+            adam(
+                values,
+                gradients,
+                first,
+                second,
+                [],
+                [self.state[parameter]["step"].clone() for parameter in parameters],  # each thread counts for itself
+                fused=True,
+                amsgrad=False,
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                lr=group["lr"],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                maximize=False,
+            )
+
+        with torch.no_grad():
+            self._team.map(work, range(shares))
+            torch._foreach_add_([self.state[parameter]["step"] for parameter in parameters], 1)
+        return None
+
+
+def _slice(tensor: Tensor, share: int, shares: int) -> Tensor:
+    """One of equal parts of a tensor's elements, flat."""
+    flat = tensor.view(-1)
+    return flat[len(flat) * share // shares : len(flat) * (share + 1) // shares]
