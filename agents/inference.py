@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,28 +15,27 @@ Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps observations uint8 [batch, stack, height, width] to logits [batch, actions] and values [batch], float32."""
 
 
-def policy_of(network: ActorCritic, precision: str, batch: int) -> Policy:
-    """Returns the fastest way to evaluate the network's present weights.
+@contextlib.contextmanager
+def playing(network: ActorCritic, precision: str, batch: int) -> Iterator[Policy]:
+    """Gives the fastest way to evaluate the network's present weights, for one rollout.
 
     On a processor small batches spend more time in preparing operations than in them: at 4 observations the module
     takes twice as long as oneDNN's own operations on packed weights, which torch's compiler uses and which are used
-    here. Elsewhere, or where torch was built without them, the module itself under autocast.
+    here. Elsewhere, or where torch was built without them, it is the module itself under one autocast, which converts
+    the weights once.
 
     Args:
-        network: Is not changed; if it is trained later, the policy keeps the weights of now or takes the new ones.
+        network: Must not be trained meanwhile.
         precision: `float32` or `bfloat16`.
         batch: Observations at a time that the weights are packed for; others work too.
     """
     device = next(network.parameters()).device
-    if device.type == "cpu" and can_pack():
-        return _packed(network, torch.bfloat16 if precision == "bfloat16" else torch.float32, batch)
-
-    def evaluate(observations: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad(), autocast(device, precision):
-            logits, values = network(observations)
-        return logits, values
-
-    return evaluate
+    with torch.no_grad():
+        if device.type == "cpu" and can_pack():
+            yield _packed(network, torch.bfloat16 if precision == "bfloat16" else torch.float32, batch)
+        else:
+            with autocast(device, precision):
+                yield lambda observations: network(observations)
 
 
 def can_pack() -> bool:
@@ -44,7 +44,6 @@ def can_pack() -> bool:
     return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
-@torch.no_grad()
 def _packed(network: ActorCritic, dtype: torch.dtype, batch: int) -> Policy:
     operations = torch.ops.mkldnn
     convolutions: list[tuple[Tensor, Tensor, list[int]]] = []
@@ -67,7 +66,6 @@ def _packed(network: ActorCritic, dtype: torch.dtype, batch: int) -> Policy:
     heads = torch.cat([network.policy_head.weight, network.value_head.weight]).T.contiguous()
     heads_bias = torch.cat([network.policy_head.bias, network.value_head.bias])
 
-    @torch.no_grad()
     def evaluate(observations: Tensor) -> tuple[Tensor, Tensor]:
         x = observations.to(dtype)
         for weight, bias, stride in convolutions:

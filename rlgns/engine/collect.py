@@ -10,9 +10,8 @@ import numpy.typing as npt
 import torch
 
 from agents.flat import equal_parts
-from agents.inference import Policy, policy_of
+from agents.inference import Policy, playing
 from agents.network import ActorCritic
-from agents.precision import autocast
 from agents.rollout import Rollout, RolloutRecorder
 from agents.team import Team
 from envs.vector import AtariEnvs, Episode
@@ -48,13 +47,11 @@ class Collector:
     def collect(self, *, seed: int, iteration: int) -> tuple[Rollout, list[Episode]]:
         """Plays one rollout; its random numbers depend on (seed, iteration, stream) alone."""
         rng = np.random.default_rng([seed, iteration, self._stream])
-        policy = policy_of(self._network, self._precision, self._envs.num_envs)
         shape = (self._steps, self._envs.num_envs, self._envs.num_actions)
         noise, logits, actions = rng.gumbel(size=shape), np.empty(shape, np.float32), np.empty(shape[:2], np.int64)
         episodes: list[Episode] = []
         recorder = self._recorder
-        # One context for the whole rollout: autocast, where it is used, converts the weights once, not at every step.
-        with torch.no_grad(), autocast(self._device, self._precision):
+        with playing(self._network, self._precision, self._envs.num_envs) as policy:
             for t in range(self._steps):
                 recorder.observe(self._observations[:, -1])
                 logits[t], values = self._evaluate(policy, self._observations)

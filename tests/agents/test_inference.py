@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from agents.config import NetworkConfig
-from agents.inference import can_pack, policy_of
+from agents.inference import can_pack, playing
 from agents.network import ActorCritic
 from agents.precision import autocast
 from tests.agents.test_network import observations
@@ -32,10 +32,10 @@ def test_this_torch_has_the_operations() -> None:
 @pytest.mark.parametrize("batch", [1, 3, 8, 40])
 def test_a_policy_is_the_network(precision: str, tolerance: float, batch: int) -> None:
     network, images = make(), observations(batch, 4, 36)
-    policy = policy_of(network, precision, batch=8)  # other batches than the one that was packed for work too
     with torch.no_grad(), autocast(CPU, precision):
         logits, values = network(images)
-    found_logits, found_values = policy(images)
+    with playing(network, precision, batch=8) as policy:  # other batches than the one that was packed for work too
+        found_logits, found_values = policy(images)
     assert found_logits.dtype == found_values.dtype == torch.float32
     assert not found_logits.requires_grad
     scale = float(logits.abs().max())
@@ -46,14 +46,16 @@ def test_a_policy_is_the_network(precision: str, tolerance: float, batch: int) -
         for parameter in without_biases.parameters():
             if parameter.dim() == 1:
                 parameter.zero_()
-    wrong, _ = policy_of(without_biases, precision, batch=8)(images)
+    with playing(without_biases, precision, batch=8) as policy:
+        wrong, _ = policy(images)
     assert (wrong - logits).abs().max() > 5 * tolerance * scale  # the tolerance would see a missing bias
 
 
 def test_without_the_operations_the_module_plays(monkeypatch: pytest.MonkeyPatch) -> None:
     network, images = make(), observations(3, 4, 36)
     monkeypatch.setattr("agents.inference.can_pack", lambda: False)
-    logits, values = policy_of(network, "bfloat16", batch=3)(images)
+    with playing(network, "bfloat16", batch=3) as policy:
+        logits, values = policy(images)
     with torch.no_grad(), autocast(CPU, "bfloat16"):
         expected = network(images)
     assert torch.equal(logits, expected[0])

@@ -12,6 +12,7 @@ from scipy import stats
 
 from agents.config import NetworkConfig
 from agents.network import ActorCritic
+from agents.precision import autocast
 from agents.rollout import FrameStacks, Rollout
 from agents.team import Team
 from envs.config import EnvConfig
@@ -47,10 +48,10 @@ def make_network(num_actions: int, *, seed: int = 0) -> ActorCritic:
 
 
 @contextmanager
-def collecting(game: str, *, stream: int = 0) -> Iterator[tuple[Collector, ActorCritic]]:
+def collecting(game: str, *, stream: int = 0, precision: str = "float32") -> Iterator[tuple[Collector, ActorCritic]]:
     envs = make_envs(game)
     network = make_network(envs.num_actions)
-    with closing(Collector(envs, network, rollout_steps=STEPS, precision="float32", stream=stream)) as collector:
+    with closing(Collector(envs, network, rollout_steps=STEPS, precision=precision, stream=stream)) as collector:
         yield collector, network
 
 
@@ -117,6 +118,17 @@ def test_the_same_seed_plays_the_same_rollouts() -> None:
     with collecting("pong") as (collector, _):
         for iteration in range(2):
             assert same(pong()[iteration][0], collector.collect(seed=1, iteration=iteration)[0])
+
+
+def test_bfloat16_plays_with_heads_in_float32() -> None:
+    with collecting("pong", precision="bfloat16") as (collector, network):
+        rollout = collector.collect(seed=1, iteration=0)[0]
+    seen = FrameStacks([rollout], CPU).gather(torch.arange(STEPS * ENVS)).numpy()
+    with torch.no_grad(), autocast(CPU, "bfloat16"):
+        values = network(torch.from_numpy(seen))[1].numpy()
+    found = rollout.values[:-1].reshape(-1)
+    np.testing.assert_allclose(found, values, rtol=0.02, atol=0.02 * np.abs(values).max())
+    assert (torch.from_numpy(found).bfloat16().float().numpy() != found).mean() > 0.5  # not rounded to it
 
 
 @pytest.mark.parametrize("other", [{"stream": 1}, {"seed": 2}, {"iteration": 1}], ids=["stream", "seed", "iteration"])
