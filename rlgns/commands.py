@@ -37,6 +37,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         "report": lambda: report(options),
         "fit": lambda: fit(options),
         "submit": lambda: submit(options),
+        "workspace": lambda: workspace(options),
         "games": games,
         "doctor": lambda: doctor(options),
     }
@@ -238,6 +239,18 @@ def _config_of_job(command: list[str]) -> Config:
     elif options.config is None:
         options.config = "ppo"  # which preset it will be depends on the cluster's hardware; their keys are the same
     return resolved(options, overrides)
+
+
+def workspace(options: argparse.Namespace) -> int:
+    """Installs the panels in a W&B project, or writes their JSON; prints where they are."""
+    from rlgns.monitor import workspace_view
+
+    if options.write is None:
+        print(workspace_view.install(options.entity, options.project))
+        return 0
+    workspace_view.write(options.write)
+    print(options.write)
+    return 0
 
 
 def games() -> int:
