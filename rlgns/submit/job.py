@@ -104,7 +104,7 @@ def _missing(client: JobsClient) -> list[str]:
         raise UserError(f"{client.url}: the cluster has ray {found.get('ray')} where rlgns needs {wanted}")
     if tuple(int(part) for part in python.split(".")) < (3, 11):
         raise UserError(f"{client.url}: the cluster has Python {python} where rlgns needs 3.11 or newer")
-    return [lacking for lacking in package.missing(found) if not lacking.startswith("ray")]
+    return package.missing(found)  # Ray itself is there, as just found
 
 
 def _say(text: str) -> None:

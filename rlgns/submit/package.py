@@ -133,15 +133,30 @@ def missing(found: Mapping[str, str], requirements: Sequence[str] | None = None)
         requirements: As in METADATA; None: those of rlgns.
     """
     have = {canonicalize_name(name): version.partition("+")[0] for name, version in found.items()}
-    lacking = []
-    for text in importlib.metadata.requires("rlgns") or [] if requirements is None else requirements:
-        requirement = Requirement(text)
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
+    texts = importlib.metadata.requires("rlgns") or [] if requirements is None else requirements
+    own = [requirement for requirement in map(Requirement, texts) if _applies(requirement)]
+    lacking: dict[str, str] = {}
+    for requirement in (*own, *(part for whole in own for part in _of_extras(whole))):
         version = have.get(canonicalize_name(requirement.name))
         if version is None or not requirement.specifier.contains(version, prereleases=True):
-            lacking.append(f"{requirement.name}{_extras(requirement)}{requirement.specifier}")
-    return lacking
+            text = f"{requirement.name}{_extras(requirement)}{requirement.specifier}"
+            lacking.setdefault(canonicalize_name(requirement.name), text)
+    return list(lacking.values())
+
+
+def _applies(requirement: Requirement, extra: str = "") -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def _of_extras(requirement: Requirement) -> list[Requirement]:
+    """What a distribution needs for the extras that are asked for: one that is there may be there without them."""
+    try:
+        parts = [Requirement(text) for text in importlib.metadata.requires(requirement.name) or []]
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [
+        part for part in parts for extra in sorted(requirement.extras) if not _applies(part) and _applies(part, extra)
+    ]
 
 
 def _extras(requirement: Requirement) -> str:

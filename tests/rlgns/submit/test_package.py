@@ -67,7 +67,7 @@ def test_the_line_is_quoted_and_names_a_folder() -> None:
 def test_what_a_cluster_lacks() -> None:
     requirements = [
         "torch==2.13.0",
-        "ray[default,rllib]==2.60.0",
+        "ray==2.60.0",
         "numpy>=2.0,<3",
         "ruff==1; extra == 'dev'",
         "Py_Yaml>6",
@@ -75,6 +75,15 @@ def test_what_a_cluster_lacks() -> None:
     found = {"torch": "2.13.0+cpu", "ray": "2.60.0", "numpy": "1.26.0"}
     assert package.missing(found, requirements) == ["numpy<3,>=2.0", "Py_Yaml>6"]
     assert package.missing({"numpy": "2.1"}, ["a-b[x]==1"]) == ["a-b[x]==1"]
+
+
+def test_a_ray_without_the_extras_of_ours_lacks_what_they_need() -> None:
+    bare = {"ray": "2.60.0", "requests": "2.32", "pydantic": "2.10", "PyYAML": "6.0"}
+    lacking = package.missing(bare, ["ray[default,rllib]==2.60.0", "gymnasium==1.2.2"])
+    assert lacking[0] == "gymnasium==1.2.2"
+    assert {"lz4", "dm_tree", "scipy", "aiohttp_cors"} <= set(lacking)
+    assert not {"ray", "requests", "pydantic", "pyyaml"} & {name.lower().split("[")[0] for name in lacking}
+    assert len(lacking) == len(set(lacking))
 
 
 def test_a_probe_is_read_among_other_lines() -> None:
