@@ -135,13 +135,18 @@ def missing(found: Mapping[str, str], requirements: Sequence[str] | None = None)
     have = {canonicalize_name(name): version.partition("+")[0] for name, version in found.items()}
     texts = importlib.metadata.requires("rlgns") or [] if requirements is None else requirements
     own = [requirement for requirement in map(Requirement, texts) if _applies(requirement)]
-    lacking: dict[str, str] = {}
-    for requirement in (*own, *(part for whole in own for part in _of_extras(whole))):
-        version = have.get(canonicalize_name(requirement.name))
-        if version is None or not requirement.specifier.contains(version, prereleases=True):
-            text = f"{requirement.name}{_extras(requirement)}{requirement.specifier}"
-            lacking.setdefault(canonicalize_name(requirement.name), text)
-    return list(lacking.values())
+    lacking = [requirement for requirement in own if not _met(requirement, have)]
+    parts = [part for whole in own if whole not in lacking for part in _of_extras(whole)]
+    lacking += [part for part in parts if not _met(part, have)]
+    named: dict[str, Requirement] = {}
+    for one in lacking:  # one that is ours and an extra's too: as we ask for it
+        named.setdefault(canonicalize_name(one.name), one)
+    return [f"{one.name}{_extras(one)}{one.specifier}" for one in named.values()]
+
+
+def _met(requirement: Requirement, have: Mapping[str, str]) -> bool:
+    version = have.get(canonicalize_name(requirement.name))
+    return version is not None and requirement.specifier.contains(version, prereleases=True)
 
 
 def _applies(requirement: Requirement, extra: str = "") -> bool:
