@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlgns.monitor.keys import KEYS, VIEWS
+from rlgns.monitor.keys import BY_NAME, VIEWS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,9 +25,17 @@ def band(title: str, key: str, *others: str, low: str = "", high: str = "") -> P
 
 
 def _adaptive() -> tuple[Panel, ...]:
-    """A panel for each number of the adaptive batch, where rows have any."""
-    names = [key.name for key in KEYS if key.name.startswith("batch/") and key.kind in (int, float)]
-    return tuple(Panel(title=name.removeprefix("batch/").replace("_", " "), keys=(name,)) for name in names)
+    """Panels of an adaptive batch, as far as rows have its numbers."""
+    panels = (
+        Panel(
+            title="Batch in use against the batch aimed at, observations",
+            keys=("batch_observations", "target_batch_observations"),
+            log=True,
+        ),
+        Panel(title="Environments in use", keys=("num_envs",)),
+        Panel(title="What an adaptive batch is predicted to save (gamma)", keys=("critical_batch/adaptive_gamma",)),
+    )
+    return tuple(panel for panel in panels if set(panel.keys) <= set(BY_NAME))
 
 
 def _of_views(key: str) -> tuple[str, ...]:

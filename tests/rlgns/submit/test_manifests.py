@@ -26,8 +26,15 @@ def size(**settings: object) -> Size:
     return size_of(resolve(["ppo"], {"env.num_envs": 64, **settings}))
 
 
-def size_of_sweep(name: str, **settings: str) -> Size:
-    return size_of(resolve_sweep(name, settings))
+def size_of_sweep(tmp_path: Path, *, learning_rates: int = 3, largest: int = 1024, **settings: str) -> Size:
+    """Of a sweep of six batches; the largest has four times `largest` / 16 environments."""
+    file = tmp_path / "sweep.yaml"
+    batches = [largest >> power for power in range(6)]
+    file.write_text(
+        "base: quick\nrun: {games: [pong]}\nagent: {rollout_steps: 16, minibatches: 4, anneal: false}\n"
+        f"sweep: {{batches: {batches}, learning_rates: {learning_rates}}}\n"
+    )
+    return size_of(resolve_sweep(file, settings))
 
 
 def strict(schema: Any) -> Any:
@@ -54,7 +61,7 @@ def test_ray_up_file_is_valid_by_rays_own_schema() -> None:
 
 
 @pytest.mark.skipif("KUBERAY_CRD" not in os.environ, reason="KUBERAY_CRD names no ray.io_rayjobs.yaml of KubeRay")
-def test_rayjob_is_valid_by_kuberays_schema() -> None:
+def test_rayjob_is_valid_by_kuberays_schema(tmp_path: Path) -> None:
     crd = yaml.safe_load(Path(os.environ["KUBERAY_CRD"]).read_text())
     schema = strict(next(v for v in crd["spec"]["versions"] if v["name"] == "v1")["schema"]["openAPIV3Schema"])
     schema["properties"]["metadata"] = {"type": "object"}
@@ -62,7 +69,7 @@ def test_rayjob_is_valid_by_kuberays_schema() -> None:
         manifests.ray_job(COMMAND, size(**{"engine.runners": 16, "engine.device": "cuda"}), "rlgns:cuda")
     )
     jsonschema.validate(job, schema)
-    fits = size_of_sweep("breakout-quick", **{"engine.device": "cuda"})
+    fits = size_of_sweep(tmp_path, **{"engine.device": "cuda"})
     swept = yaml.safe_load(manifests.ray_job(["sweep", "--config", "breakout-quick"], fits, "rlgns:cuda"))
     jsonschema.validate(swept, schema)
     job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["replica"] = 1
@@ -87,8 +94,8 @@ def test_rayjob_has_room_for_every_runner() -> None:
 
 
 @pytest.mark.parametrize(("parallel", "trials"), [("0", 18), ("12", 12), ("5", 5), ("999", 18)])
-def test_a_sweeps_cluster_has_a_core_for_every_trial_at_once(parallel: str, trials: int) -> None:
-    fits = size_of_sweep("breakout-quick", **{"sweep.parallel": parallel})  # 6 batches x 3 learning rates
+def test_a_sweeps_cluster_has_a_core_for_every_trial_at_once(tmp_path: Path, parallel: str, trials: int) -> None:
+    fits = size_of_sweep(tmp_path, **{"sweep.parallel": parallel})  # 6 batches x 3 learning rates
     command = ["sweep", "--config", "breakout-quick"]
     cluster = yaml.safe_load(manifests.ray_job(command, fits, "x"))["spec"]["rayClusterSpec"]
     (group,) = cluster["workerGroupSpecs"]
@@ -101,12 +108,11 @@ def test_a_sweeps_cluster_has_a_core_for_every_trial_at_once(parallel: str, tria
     assert f"--num-cpus={cpus} " in up["worker_start_ray_commands"][1]
 
 
-def test_a_sweeps_memory_follows_its_environments_and_its_gpus_its_trials() -> None:
-    paper, quick = size_of_sweep("paper-a2c"), size_of_sweep("breakout-quick")
-    assert paper.nodes * paper.cpus >= 7 * 10 * 5 and paper.cpus == 8
-    assert quick.gib == math.ceil(2 + 6 * (1.5 + 256 / 1024))  # six trials of 256 environments
-    assert paper.gib == 2 + 8 * (1.5 + 4)  # eight of 4,096
-    fits = size_of_sweep("breakout-quick", **{"sweep.parallel": "4", "engine.device": "cuda"})
+def test_a_sweeps_memory_follows_its_environments_and_its_gpus_its_trials(tmp_path: Path) -> None:
+    small, large = size_of_sweep(tmp_path), size_of_sweep(tmp_path, learning_rates=4, largest=16384)
+    assert (small.nodes, small.cpus, small.gib) == (3, 6, math.ceil(2 + 6 * (1.5 + 256 / 1024)))  # 256 environments
+    assert (large.nodes, large.cpus, large.gib) == (3, 8, 2 + 8 * (1.5 + 4))  # 4,096 environments
+    fits = size_of_sweep(tmp_path, **{"sweep.parallel": "4", "engine.device": "cuda"})
     job = yaml.safe_load(manifests.ray_job(["sweep", "--config", "breakout-quick"], fits, "x"))
     (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     pod = group["template"]["spec"]
@@ -131,7 +137,7 @@ def test_files_are_written_or_refused_whole(tmp_path: Path, capsys: pytest.Captu
     assert "did you mean rayjob.yaml?" in capsys.readouterr().err
     swept = tmp_path / "swept-rayjob.yaml"
     assert cli.main(["submit", "--write", str(swept), "--", "sweep", "--config", "breakout-quick"]) == 0
-    assert "# Sized for 18 of 18 trials at once" in swept.read_text()
+    assert "trials at once (--parallel N: another number)" in swept.read_text()
     assert "rlgns sweep --config breakout-quick --out" in yaml.safe_load(swept.read_text())["spec"]["entrypoint"]
     assert cli.main(["submit", "--write", str(tmp_path / "r-rayjob.yaml"), "--", "sweep", "--resume", "/x"]) == 2
     assert "--write sizes a cluster by a configuration" in capsys.readouterr().err
