@@ -132,7 +132,7 @@ def missing(found: Mapping[str, str], requirements: Sequence[str] | None = None)
         found: Versions by distribution, on the cluster.
         requirements: As in METADATA; None: those of rlgns.
     """
-    have = {canonicalize_name(name): version.partition("+")[0] for name, version in found.items()}
+    have: dict[str, str] = {canonicalize_name(name): version.partition("+")[0] for name, version in found.items()}
     texts = importlib.metadata.requires("rlgns") or [] if requirements is None else requirements
     own = [requirement for requirement in map(Requirement, texts) if _applies(requirement)]
     lacking = [requirement for requirement in own if not _met(requirement, have)]

@@ -100,7 +100,8 @@ def test_a_sweep_outlives_its_follower_and_is_attached_to_again(head: Head, tmp_
             break
     following.kill()
     said += "".join(following.communicate(timeout=60))
-    job = next(word for word in said.split() if word.startswith("rlgns-pong-"))
+    job = next((word for word in said.split() if word.startswith("rlgns-pong-")), "")
+    assert job, said
 
     shown, messages = start(head, tmp_path, "--job", job).communicate(timeout=300)
     details = requests.get(f"{head.url}/api/jobs/{job}", timeout=20).text
