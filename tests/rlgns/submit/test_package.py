@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,38 @@ def test_where_jobs_are_taken(address: str | None, environment: dict[str, str], 
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(UserError, match=r"--address: .* is not an address"):
         jobs_url(address, {})
+
+
+class Dropping(BaseHTTPRequestHandler):
+    """A head that says its version and then breaks every connection."""
+
+    def do_GET(self) -> None:
+        if self.path != "/api/version":
+            return  # without an answer
+        body = b'{"version": "4", "ray_version": "2.60.0", "ray_commit": ""}'
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--job", "x"], 3), (["--", "train"], 2)])
+def test_a_connection_that_breaks_at_the_start_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
+    from rlgns import cli
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dropping) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert cli.main(["submit", "--address", f"http://127.0.0.1:{server.server_port}", *arguments]) == code
+        server.shutdown()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning:" not in line]
+    assert ("the connection was lost" if code == 3 else "did not take the job") in line
 
 
 def test_a_wrong_address_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
