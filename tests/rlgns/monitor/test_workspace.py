@@ -35,7 +35,7 @@ def test_a_panel_names_numbers_that_are_logged_in_one_unit(panel: Panel) -> None
     assert not panel.pattern or any(re.fullmatch(panel.pattern, key) for key in logged)
 
 
-def test_the_issues_panels_are_there() -> None:
+def test_the_panels_asked_for_are_there() -> None:
     named = {key for panel in PANELS for key in panel.keys}
     assert {"score_mean", "reference/human_score", "reference/random_score"} <= named
     assert {"noise/scale", "noise/scale_low", "noise/scale_high"} <= named
