@@ -121,6 +121,18 @@ examples:
 """
 
 
+_WORKSPACE_DESCRIPTION = """\
+Installs ready-made panels in a W&B project, as a saved view named rlgns: score against the reference scores, critical
+batch against the batch in use, noise scale with its interval, ladder, views of the probe, throughput. A second time
+brings that view up to date.
+
+examples:
+  rlgns workspace
+  rlgns workspace --entity my-team --project atari
+  rlgns workspace --write workspace.json           its JSON, without a login
+"""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises UserError in place of printing its usage and leaving."""
 
@@ -209,6 +221,13 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     )
     submit.add_argument("--image", metavar="NAME", default="rlgns:latest", help="image named in what --write writes")
     submit.set_defaults(remote=None)
+
+    workspace = commands.add_parser(
+        "workspace", help="ready-made panels for a W&B project", description=_WORKSPACE_DESCRIPTION
+    )
+    workspace.add_argument("--entity", metavar="E", default="", help="W&B user or team (default: the login's own)")
+    workspace.add_argument("--project", metavar="P", default="rlgns", help="W&B project of the runs (default: rlgns)")
+    workspace.add_argument("--write", metavar="FILE.json", help="install nothing; write the workspace's JSON")
 
     commands.add_parser("games", help="list games with goals and reference scores")
     doctor = commands.add_parser("doctor", help="say what is wrong with this machine or cluster")

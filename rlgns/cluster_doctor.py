@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgns.doctor import FAIL, OK, SMALL_SHM_GIB, WARN, Finding, pinned_versions
+from rlgns.numbers import plural
 
 NODE_S = 60.0
 """Seconds that a node has to answer."""
@@ -60,7 +61,8 @@ def check_cluster(address: str, out: Path) -> Iterator[Finding]:
             yield Finding(name="cluster", status=FAIL, text=text, remedy=remedy)
             return
     resources, alive = ray.cluster_resources(), [node for node in ray.nodes() if node["Alive"]]
-    text = f"{len(alive)} nodes, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    counts = {"node": len(alive), "CPU": int(resources.get("CPU", 0)), "GPU": int(resources.get("GPU", 0))}
+    text = ", ".join(plural(number, noun) for noun, number in counts.items())
     yield Finding(name="cluster", status=OK, text=f"{text}, object store {_gib(resources)} GiB")
     folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     nodes, silent = _examine(alive, folder)
@@ -86,7 +88,9 @@ def check_versions_equal(nodes: Sequence[Node]) -> Finding:
     if wrong:
         remedy = "start all nodes from the same image"
         return Finding(name="equal", status=FAIL, text="; ".join(wrong), remedy=remedy)
-    return Finding(name="equal", status=OK, text=f"Python and pinned versions are the same on {len(nodes)} nodes")
+    return Finding(
+        name="equal", status=OK, text=f"Python and pinned versions are the same on {plural(len(nodes), 'node')}"
+    )
 
 
 def check_shared_memory(nodes: Sequence[Node]) -> Finding:
@@ -106,7 +110,8 @@ def check_shared_folder(nodes: Sequence[Node], folder: Path) -> Finding:
     if wrong:
         remedy = "mount one folder on all nodes and name it with --out or RLGNS_RUNS"
         return Finding(name="shared", status=FAIL, text=f"{folder}: {'; '.join(wrong)}", remedy=remedy)
-    return Finding(name="shared", status=OK, text=f"{folder} is the same, and can be written, on {len(nodes)} nodes")
+    text = f"{folder} is the same, and can be written, on {plural(len(nodes), 'node')}"
+    return Finding(name="shared", status=OK, text=text)
 
 
 def check_gpus(nodes: Sequence[Node]) -> Finding:
@@ -116,7 +121,8 @@ def check_gpus(nodes: Sequence[Node]) -> Finding:
         text = f"a GPU, but torch built for the CPU: {', '.join(wrong)}"
         return Finding(name="gpus", status=WARN, text=text, remedy="use the image's variant cuda")
     having = sum(1 for node in nodes if node.gpus)
-    return Finding(name="gpus", status=OK, text=f"{having} nodes with a GPU" if having else "none: the CPUs learn")
+    text = f"{plural(having, 'node')} with a GPU" if having else "none: the CPUs learn"
+    return Finding(name="gpus", status=OK, text=text)
 
 
 def _examine(alive: Sequence[dict[str, Any]], folder: Path) -> tuple[list[Node], list[str]]:

@@ -17,6 +17,7 @@ from rlgns.errors import FaultError, UserError, nearest
 
 if TYPE_CHECKING:
     from rlgns.config.schema import Config
+    from rlgns.sweep.config import Sweep
 
 # Options that are short for a key.
 _SHORT = {"game": "run.games", "observations": "run.observations", "seed": "run.seed", "runners": "engine.runners"}
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         "report": lambda: report(options),
         "fit": lambda: fit(options),
         "submit": lambda: submit(options),
+        "workspace": lambda: workspace(options),
         "games": games,
         "doctor": lambda: doctor(options),
     }
@@ -208,18 +210,23 @@ def submit(options: argparse.Namespace) -> int:
         return attach(options.job, address=options.address)
     if not options.remote:
         raise UserError("rlgns submit needs a command behind --, for example: rlgns submit -- train --game pong")
-    config = _config_of_job(options.remote)
+    if options.write is not None and "--resume" in options.remote:
+        raise UserError("--write sizes a cluster by a configuration, which --resume leaves to the run; give --config")
+    work = _work_of_job(options.remote)
+    from rlgns.submit.size import size_of
+
+    size = size_of(work)
     if options.write is not None:
         from rlgns.submit.manifests import write
 
-        write(options.write, options.remote, config, image=options.image)
+        write(options.write, options.remote, size, image=options.image)
         return 0
     from rlgns.submit.job import submit as submit_job
 
-    return submit_job(options.remote, address=options.address, games=config.run.games, wait=not options.no_wait)
+    return submit_job(options.remote, address=options.address, games=size.games, wait=not options.no_wait)
 
 
-def _config_of_job(command: list[str]) -> Config:
+def _work_of_job(command: list[str]) -> Config | Sweep:
     """Checks here, before anything is sent, what a job would run. Raises UserError."""
     from rlgns.cli import parse
 
@@ -234,10 +241,22 @@ def _config_of_job(command: list[str]) -> Config:
     elif options.command == "sweep":
         from rlgns.sweep.load import resolve_sweep
 
-        return resolve_sweep(_sweep_file(options), _settings(options, overrides, _SHORT_OF_SWEEP)).base
+        return resolve_sweep(_sweep_file(options), _settings(options, overrides, _SHORT_OF_SWEEP))
     elif options.config is None:
         options.config = "ppo"  # which preset it will be depends on the cluster's hardware; their keys are the same
     return resolved(options, overrides)
+
+
+def workspace(options: argparse.Namespace) -> int:
+    """Installs the panels in a W&B project, or writes their JSON; prints where they are."""
+    from rlgns.monitor import workspace_view
+
+    if options.write is None:
+        print(workspace_view.install(options.entity, options.project))
+        return 0
+    workspace_view.write(options.write)
+    print(options.write)
+    return 0
 
 
 def games() -> int:

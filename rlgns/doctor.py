@@ -249,7 +249,7 @@ def check_torch() -> Finding:
 
 def check_wandb() -> Finding:
     """Whether runs go to W&B at once or are kept for `wandb sync`."""
-    from rlgns.monitor.wandb_logger import logged_in
+    from rlgns.monitor.wandb_login import logged_in
 
     if logged_in():
         return Finding(name="wandb", status=OK, text="logged in: runs are online")

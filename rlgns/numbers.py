@@ -64,6 +64,11 @@ def times(value: float | None) -> str:
     return f"{rounded(value, 3 if 1 < abs(value) < 1.095 else 2)}x"
 
 
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Returns '1 goal', '3 goals'; `many` where it is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def duration(seconds: float | None) -> str:
     """Returns a stretch of time: '45 s', '2 min 15 s', '12 min', '3 h 05 min', '2 d 4 h'."""
     if seconds is None or not math.isfinite(seconds):

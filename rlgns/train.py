@@ -21,6 +21,7 @@ from rlgns.engine.source import Listed
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.errors import UserError
 from rlgns.folder import RunFolder
+from rlgns.monitor.batch_alert import BatchAlert
 from rlgns.monitor.listener import Listener, Listeners, RunStart
 from rlgns.monitor.probe_notice import ProbeNotice
 from rlgns.monitor.terminal import make_terminal
@@ -116,13 +117,15 @@ def _session(starts: list[RunStart], out: Path) -> int:
     config = starts[0].config
     terminal = make_terminal(config)
     notice = ProbeNotice(config, terminal.message)
-    listener = Listeners([terminal, notice, WandbLogger(config.wandb, terminal.message)])
+    wandb = WandbLogger(config.wandb, terminal.message)
+    alert = BatchAlert(config, [lambda key, title, text: terminal.message(text), wandb.alert])
+    listener = Listeners([terminal, notice, wandb, alert])
     listener.message(f"{PROTOCOLS[config.env.protocol].describe()}")
     memory = check_shared_memory()
     if memory.status != OK:
         listener.message(f"{memory.text}; {memory.remedy}")
     listener.start(starts)
-    outcome = Outcome(faults={"": "ended by an error"})
+    outcome, folders = Outcome(faults={"": "ended by an error"}), [start.folder for start in starts]
     try:
         unfinished = [start for start in starts if not _finished(start)]
         if unfinished:
@@ -135,10 +138,9 @@ def _session(starts: list[RunStart], out: Path) -> int:
             lost = _unsaved(start.folder)
             if lost and start.game not in outcome.faults:
                 outcome.faults[start.game] = lost
+        _write_reports(folders, out, listener)  # before the end, so that W&B can take them along
     finally:
         listener.end("interrupted" if outcome.interrupted else "fault" if outcome.faults else "done")
-    folders = [start.folder for start in starts]
-    _write_reports(folders, out, listener)
     print(summary(folders))  # noqa: T201  (results go to standard output)
     return _conclude(outcome, out, terminal)
 

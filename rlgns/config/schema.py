@@ -94,11 +94,21 @@ class WandbConfig:
     tags: tuple[str, ...] = ()
     """Tags beside game, protocol and preset."""
 
+    artifacts: str = "none"
+    """What goes to W&B as files: `none`, `report` (at the end), or `all` (checkpoints too: hourly and at the end)."""
+
+    alert_factor: float = 8.0
+    """Alert, here and in W&B, when the batch is so many times off the predicted critical batch's interval; 0: never."""
+
     def __post_init__(self) -> None:
         if self.mode not in ("auto", "online", "offline", "disabled"):
             raise ValueError(f"wandb.mode must be one of auto, online, offline, disabled; got {self.mode!r}")
         if not self.project:
             raise ValueError("wandb.project must not be empty")
+        if self.artifacts not in ("none", "report", "all"):
+            raise ValueError(f"wandb.artifacts must be one of none, report, all; got {self.artifacts!r}")
+        if self.alert_factor != 0 and not self.alert_factor >= 1:
+            raise ValueError(f"wandb.alert_factor must be at least 1, or 0 for never, got {self.alert_factor}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -99,6 +99,13 @@ KEYS: tuple[Key, ...] = (
 )
 """Every key, in the order in which the page lists them."""
 
+WANDB_KEYS: tuple[Key, ...] = (
+    Key("reference/random_score", float, "points of the game"),
+    Key("reference/human_score", float, "points of the game"),
+    Key("reference/cleanrl_score", float, "points of the game", optional=True),
+)
+"""What W&B gets beside the keys of a row: constant lines to compare with."""
+
 BY_NAME: dict[str, Key] = {key.name: key for key in KEYS}
 
 REQUIRED: tuple[str, ...] = tuple(key.name for key in KEYS if not key.optional)

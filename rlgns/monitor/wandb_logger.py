@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 from envs.games import GAMES
 from rlgns.config.schema import WandbConfig
 from rlgns.folder import RunFolder
 from rlgns.monitor.listener import Listener, Row, RunStart
-
-Mode = Literal["online", "offline", "disabled"]
-
-REACH_TIMEOUT_S = 10.0
-"""Seconds that the server has to answer at all."""
+from rlgns.monitor.wandb_artifacts import Artifacts, Note
+from rlgns.monitor.wandb_login import Mode, choose_mode, quiet_wandb
 
 INIT_TIMEOUT_S = 30.0
 """Seconds to wait for the server before the run goes on offline."""
@@ -34,7 +25,7 @@ class WandbLogger(Listener):
 
     A small file beside W&B's own remembers the newest iteration that was logged. A resumed run first logs what
     metrics.jsonl has beyond it, and skips iterations that training repeats after a crash: history has no gap, overlap
-    or second version.
+    or second version. Where `wandb.artifacts` asks for it, report and checkpoints go along.
 
     Args:
         config: The section `wandb`.
@@ -46,6 +37,7 @@ class WandbLogger(Listener):
         self._say = say
         self._runs: dict[str, Any] = {}
         self._cursors: dict[str, Cursor] = {}
+        self._artifacts: dict[str, Artifacts] = {}
 
     def start(self, runs: list[RunStart]) -> None:
         """Starts the W&B runs and logs what they lack of metrics.jsonl; says in one line where they are."""
@@ -62,6 +54,7 @@ class WandbLogger(Listener):
                 # The server knows what it has, also where an upload was cut off.
                 cursor.iteration = run.starting_step - 1
             self._runs[start.key], self._cursors[start.key] = run, cursor
+            self._artifacts[start.key] = Artifacts(self._config.artifacts, run, start, self._say)
             for row in start.folder.rows():
                 self.row(start.key, row)
         if self._runs and mode == "online":
@@ -75,25 +68,33 @@ class WandbLogger(Listener):
         cursor = self._cursors.get(game)
         if cursor is None or row["iteration"] <= cursor.iteration:
             return
-        self._runs[game].log(flatten(row), step=row["iteration"])
+        self._runs[game].log(flatten(row) | reference_scores(row["game"]), step=row["iteration"])
         cursor.advance(row["iteration"])
+        self._artifacts[game].row(row)
+
+    def alert(self, key: str, title: str, text: str) -> None:
+        """Sends an alert of one run, which W&B hands on as its user wants (mail, Slack); without that run nothing."""
+        run = self._runs.get(key)
+        if run is not None:
+            run.alert(title, text, level="WARN")
 
     def finish(self, key: str, outcome: str) -> None:
         """Closes one W&B run, where a session goes on without it."""
         run = self._runs.pop(key, None)
         if run is not None:
+            self._artifacts.pop(key).end()
             run.finish(exit_code=0 if outcome == "done" else 1)
             del self._cursors[key]
 
     def end(self, outcome: str) -> None:
         """Closes the W&B runs; waits for uploads, but not for long."""
-        for run in self._runs.values():
-            run.finish(exit_code=0 if outcome == "done" else 1)
-        if self._runs:
+        began = bool(self._runs)
+        for key in list(self._runs):
+            self.finish(key, outcome)
+        if began:
             import wandb
 
             wandb.teardown()  # An offline run's last rows reach the disk only when W&B's own process ends.
-        self._runs, self._cursors = {}, {}
 
     def _init(self, start: RunStart, mode: Mode, why: str) -> tuple[Any, Mode, str]:
         """Starts W&B for one game, offline where online fails. Returns the run or None, the mode, and why that mode."""
@@ -110,7 +111,7 @@ class WandbLogger(Listener):
         return self._init(start, "offline", f"online failed, {why}")
 
     def _init_mode(self, start: RunStart, mode: Mode) -> Any:
-        wandb = _quiet_wandb()
+        wandb = quiet_wandb()
         config, about = start.config, start.folder.about()
         preset = str(about.get("preset") or config.run.name)
         experiment = config.run.name or preset or "rlgns"
@@ -124,7 +125,7 @@ class WandbLogger(Listener):
             reinit="create_new",
             name=f"{start.key}__{experiment}__{config.run.seed}",
             group=experiment,
-            job_type="train",
+            job_type="sweep" if start.name else "train",
             tags=[tag[:64] for tag in tags if tag],
             config={
                 "exp_name": experiment,
@@ -147,89 +148,13 @@ class Cursor:
     """The newest iteration that was handed to W&B, in DIR/wandb/logged.json."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self._path = folder.wandb_path / "logged.json"
-        try:
-            self.iteration = int(json.loads(self._path.read_text())["iteration"])
-        except (OSError, ValueError, KeyError, TypeError):
-            self.iteration = 0
+        self._note = Note(folder, "logged.json")
+        self.iteration = self._note.read("iteration")
 
     def advance(self, iteration: int) -> None:
         """Notes that `iteration` was logged."""
         self.iteration = iteration
-        self._path.parent.mkdir(exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"iteration": iteration}))
-        temporary.replace(self._path)
-
-
-def choose_mode(wanted: str) -> tuple[Mode, str]:
-    """Returns the mode for `wandb.mode`, and why.
-
-    `auto` follows the variable WANDB_MODE where it is set. Online needs a login and a server that answers: without
-    either it becomes offline.
-    """
-    for source, value in (("wandb.mode", wanted), ("WANDB_MODE", os.environ.get("WANDB_MODE", ""))):
-        if value == "offline":
-            return "offline", f"{source} is offline"
-        if value == "disabled":
-            return "disabled", f"{source} is disabled"
-        if value == "online":
-            break
-    return _online_or_offline()
-
-
-def logged_in() -> bool:
-    """Returns whether the client finds credentials (environment, netrc, settings), without asking for them."""
-    from wandb.sdk.lib import wbauth
-
-    try:
-        server = _quiet_wandb().setup().settings.base_url
-        found = wbauth.authenticate_session(host=server, source="rlgns", prompt=False, update_session=False)
-    except Exception:  # A malformed key or settings file is no login.
-        return False
-    return found is not None
-
-
-def _quiet_wandb() -> Any:
-    """The client, told to print nothing: a package named `agents` makes it recommend a product for language models."""
-    _take_key_from_file()
-    import wandb
-
-    wandb.setup(settings=wandb.Settings(silent=True))
-    return wandb
-
-
-def _take_key_from_file() -> None:
-    """Takes the key from the file that WANDB_API_KEY_FILE names (a container's secret), which W&B itself does not know.
-
-    Only this process and its children then hold it; Ray hands a driver's environment on to no one.
-    """
-    path = os.environ.get("WANDB_API_KEY_FILE")
-    if not path or os.environ.get("WANDB_API_KEY"):
-        return
-    try:
-        key = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return  # no login, which the run says
-    if key:
-        os.environ["WANDB_API_KEY"] = key
-
-
-def _online_or_offline() -> tuple[Mode, str]:
-    if not logged_in():
-        return "offline", "not logged in, see `wandb login`"
-    server = _quiet_wandb().setup().settings.base_url
-    try:
-        with urllib.request.urlopen(server, timeout=REACH_TIMEOUT_S):
-            pass
-    except urllib.error.HTTPError:
-        pass  # It answers.
-    except OSError as error:
-        if not isinstance(
-            getattr(error, "reason", error), ssl.SSLError
-        ):  # W&B's own client may trust other certificates.
-            return "offline", f"{server} cannot be reached"
-    return "online", "logged in"
+        self._note.write({"iteration": iteration})
 
 
 def env_id(game: str, protocol: str) -> str:
@@ -257,3 +182,10 @@ def _flatten_entry(key: str, entry: Mapping[str, Any]) -> dict[str, float]:
         label, *names = entry  # the first field says which of the list's entries it is
         values = {f"{key}/{entry[label]}/{name}": entry[name] for name in names}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def reference_scores(game: str) -> dict[str, float]:
+    """Returns the scores that a game's own score is compared with, as lines over the x-axis; unknown ones left out."""
+    about = GAMES[game]
+    scores = {"random": about.random_score, "human": about.human_score, "cleanrl": about.cleanrl_score}
+    return {f"reference/{name}_score": score for name, score in scores.items() if score is not None}

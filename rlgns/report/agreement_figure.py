@@ -8,10 +8,10 @@ from typing import Any
 
 from rlgns import numbers
 from rlgns.critical.agreement import MIN_TASKS, Agreement, agreement
+from rlgns.numbers import plural
 from rlgns.paper import paper_goals, paper_tasks
 from rlgns.report.figure import BLUE, GREY, ORANGE, PURPLE, THREE_DIGITS, Figure, axes, line, log_axis
 from rlgns.report.sweep_data import SweepData, known
-from rlgns.report.words import plural
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from rlgns import numbers
 from rlgns.critical.points import GoalFit
+from rlgns.numbers import plural
 from rlgns.report.figure import (
     BLUE,
     ORANGE,
@@ -20,7 +21,7 @@ from rlgns.report.figure import (
     positive,
 )
 from rlgns.report.sweep_data import GameData, known
-from rlgns.report.words import critical_batch, growth, plural
+from rlgns.report.words import critical_batch, growth
 
 
 def against_score(game: GameData) -> Figure:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from rlgns import numbers
+from rlgns.numbers import plural
 from rlgns.report.data import RunData
 from rlgns.report.elements import figure_html
 from rlgns.report.figure import Figure
@@ -15,7 +16,6 @@ from rlgns.report.run_section import PROXY, first_upper, overview, run_blocks
 from rlgns.report.score_figures import score_figures, scores_by_game
 from rlgns.report.sources import Content
 from rlgns.report.sweep_section import SWEEP_RUNS_IN_FULL, sweep_figures, sweep_lede, sweep_sections
-from rlgns.report.words import plural
 
 POINTS_PER_PAGE = 2_000
 """Points per line, shared by all runs of a page, so that many games still make a file below 5 MB."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlgns import numbers
+from rlgns.numbers import plural
 from rlgns.report.data import column, thinned
 from rlgns.report.figure import (
     BLUE,
@@ -20,7 +21,7 @@ from rlgns.report.figure import (
     shades,
 )
 from rlgns.report.sweep_data import GameData, known
-from rlgns.report.words import critical_batch, growth, plural
+from rlgns.report.words import critical_batch, growth
 
 MAX_CHANCE = 0.05
 """Largest p-value of a rank correlation that is called an order."""

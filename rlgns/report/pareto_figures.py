@@ -8,6 +8,7 @@ from typing import Any
 from rlgns import numbers
 from rlgns.critical.advice import step_ratio
 from rlgns.critical.points import GoalFit
+from rlgns.numbers import plural
 from rlgns.report.figure import (
     BLUE,
     GREY,
@@ -22,7 +23,7 @@ from rlgns.report.figure import (
     shades,
 )
 from rlgns.report.sweep_data import GameData, known
-from rlgns.report.words import critical_batch, goal_name, plural
+from rlgns.report.words import critical_batch, goal_name
 
 
 def pareto(game: GameData) -> Figure:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from rlgns import numbers
 from rlgns.critical.scores import iqm, performance_profile
+from rlgns.numbers import plural
 from rlgns.report.data import RunData
 from rlgns.report.figure import BLUE, Figure, axes, band, line
-from rlgns.report.words import plural
 
 
 def scores_by_game(runs: Sequence[RunData], *, best_of_seed: bool = False) -> dict[str, list[float]]:

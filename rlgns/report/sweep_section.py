@@ -8,6 +8,7 @@ from html import escape
 
 from rlgns import numbers
 from rlgns.critical.points import GoalFit
+from rlgns.numbers import plural
 from rlgns.report.agreement_figure import agreement_figure
 from rlgns.report.critical_figures import against_score
 from rlgns.report.data import RunData
@@ -20,7 +21,7 @@ from rlgns.report.pareto_figures import pareto, speed_up
 from rlgns.report.run_section import final_figures, run_blocks
 from rlgns.report.score_figures import score_figures, scores_by_game
 from rlgns.report.sweep_data import GameData, SweepData
-from rlgns.report.words import critical_batch, goal_name, noise_scale, plural
+from rlgns.report.words import critical_batch, goal_name, noise_scale
 
 SWEEP_RUNS_IN_FULL = 24
 """Runs of a sweep that have figures of their own; the table has all of them."""

@@ -1,14 +1,9 @@
-"""Words for what the report says: one or many, growth, an interval in observations."""
+"""Words for what the report says: growth, an interval in observations."""
 
 from __future__ import annotations
 
 from rlgns import numbers
 from rlgns.critical.points import GoalFit
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """Returns '1 goal', '3 goals'; `many` where it is not `one` with an s."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def growth(first: float, last: float) -> str:

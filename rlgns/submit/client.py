@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from ray.job_submission import JobSubmissionClient
 
-from rlgns.errors import UserError
+from rlgns.errors import FaultError, UserError
 
 PORT = 8265
 """Where Ray's dashboard, and with it the Jobs API, listens."""
@@ -119,6 +119,15 @@ def _probe(url: str) -> None:
         answer.json()["ray_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{url}: what answers there is not Ray's dashboard; {hint}") from error
+
+
+@contextmanager
+def told_in_a_line(url: str) -> Iterator[None]:
+    """Turns a connection that breaks in the block into a FaultError."""
+    try:
+        yield
+    except requests.RequestException as error:
+        raise FaultError(f"{url}: the connection was lost: {_one_line(error)[:300]}") from error
 
 
 @contextmanager

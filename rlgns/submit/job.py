@@ -16,7 +16,7 @@ from typing import Any
 from rlgns.errors import FaultError, UserError
 from rlgns.source import source_commit
 from rlgns.submit import package
-from rlgns.submit.client import JobsClient, jobs_url
+from rlgns.submit.client import JobsClient, jobs_url, told_in_a_line
 from rlgns.submit.follow import DONE, Follower
 
 PROBE_S = 120.0
@@ -46,7 +46,8 @@ def submit(command: Sequence[str], *, address: str | None, games: Sequence[str],
         folder = Path(scratch)
         line = package.entrypoint(package.pack(command, folder), name)
         package.refuse_secrets(line, folder)
-        lacking = _missing(client)
+        with told_in_a_line(client.url):
+            lacking = _missing(client)
         if lacking:
             _say(f"the cluster lacks {', '.join(lacking)}: pip installs that for this job first, which takes a while")
             runtime_env["pip"] = lacking
@@ -67,12 +68,13 @@ def attach(job: str, *, address: str | None) -> int:
     """Follows a job that was submitted before. Returns and raises as `submit`."""
     client = _connect(address)
     follower = Follower(client, job, _say)
-    try:
-        client.get_job_info(job)
-    except RuntimeError as error:
-        known = ", ".join(sorted(str(details.submission_id) for details in client.list_jobs())[-5:])
-        raise UserError(f"there is no job {job!r} at {client.url}; its jobs: {known or 'none'}") from error
-    return follower.follow(attach=True)
+    with told_in_a_line(client.url):
+        try:
+            client.get_job_info(job)
+        except RuntimeError as error:
+            known = ", ".join(sorted(str(details.submission_id) for details in client.list_jobs())[-5:])
+            raise UserError(f"there is no job {job!r} at {client.url}; its jobs: {known or 'none'}") from error
+        return follower.follow(attach=True)
 
 
 def _connect(address: str | None) -> JobsClient:
@@ -104,7 +106,7 @@ def _missing(client: JobsClient) -> list[str]:
         raise UserError(f"{client.url}: the cluster has ray {found.get('ray')} where rlgns needs {wanted}")
     if tuple(int(part) for part in python.split(".")) < (3, 11):
         raise UserError(f"{client.url}: the cluster has Python {python} where rlgns needs 3.11 or newer")
-    return [lacking for lacking in package.missing(found) if not lacking.startswith("ray")]
+    return package.missing(found)  # Ray itself is there, as just found
 
 
 def _say(text: str) -> None:

@@ -1,8 +1,7 @@
-"""Files of a cluster made from a run's configuration: `ray up`'s and KubeRay's."""
+"""Files of a cluster made for a run or a sweep: `ray up`'s and KubeRay's."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -11,19 +10,10 @@ from typing import Any
 import yaml
 
 from rlgns.config.load import presets, sweeps
-from rlgns.config.schema import Config
 from rlgns.errors import UserError, nearest
 from rlgns.folder import reason, write_atomically
 from rlgns.submit.package import entrypoint, environment_of_job, option_value
-
-CPUS_OF_WORKER = 8
-"""CPUs of one worker node: eight runners of one core each."""
-
-GIB_OF_HEAD = 8
-"""Driver 0.7 GiB, learner 1, Ray's daemons 0.5, W&B 0.2, and the object store."""
-
-GIB_OF_RUNNER = 0.75
-GIB_OF_NODE = 2
+from rlgns.submit.size import Size
 
 SHARED = "/home/rlgns/runs"
 """Where every node sees the same folder for runs."""
@@ -32,13 +22,13 @@ SECRET = "wandb-api-key"
 """Kubernetes secret with the key `api-key`, which need not exist."""
 
 
-def write(files: Sequence[str], command: Sequence[str], config: Config, *, image: str) -> None:
+def write(files: Sequence[str], command: Sequence[str], size: Size, *, image: str) -> None:
     """Writes cluster files, each by its name's ending, and prints their paths.
 
     Args:
         files: For example `ray-cluster.yaml` and `rayjob.yaml`; existing files are not overwritten.
         command: What the job runs.
-        config: Its configuration, from which sizes follow.
+        size: Of the cluster.
         image: Image of rlgns that the nodes can pull.
 
     Raises:
@@ -52,7 +42,7 @@ def write(files: Sequence[str], command: Sequence[str], config: Config, *, image
             )
         if Path(name).exists():
             raise UserError(f"--write {name}: exists already")
-    texts = {name: _KINDS[_kind(name) or ""](command, config, image) for name in files}
+    texts = {name: _KINDS[_kind(name) or ""](command, size, image) for name in files}
     for name, text in texts.items():
         try:
             write_atomically(Path(name), text.encode())
@@ -61,58 +51,38 @@ def write(files: Sequence[str], command: Sequence[str], config: Config, *, image
         print(name)  # noqa: T201
 
 
-def workers(config: Config) -> tuple[int, int]:
-    """Returns how many worker nodes the runners of one game fill, and the CPUs of each."""
-    runners = config.engine.runners * len(config.run.games)
-    if runners == 0:
-        return 0, 1
-    nodes = math.ceil(runners / CPUS_OF_WORKER)
-    return nodes, math.ceil(runners / nodes)
-
-
-def head_cpus(config: Config) -> int:
-    """Returns the CPUs of the head, where driver and learners run."""
-    return (config.engine.threads or 4) * len(config.run.games)
-
-
-def worker_gib(cpus: int) -> int:
-    """Returns the memory of a worker with a runner on every CPU, GiB."""
-    return math.ceil(GIB_OF_NODE + GIB_OF_RUNNER * cpus)
-
-
-def ray_cluster(command: Sequence[str], config: Config, image: str) -> str:
+def ray_cluster(command: Sequence[str], size: Size, image: str) -> str:
     """Returns a file for `ray up`, for machines of one's own (provider `local`)."""
-    nodes, cpus = workers(config)
-    shm = max(1, worker_gib(cpus) // 3)
     cluster: dict[str, Any] = {
         "cluster_name": "rlgns",
         "provider": {
             "type": "local",
             "head_ip": "HEAD_HOST",
-            "worker_ips": [f"WORKER_HOST_{number}" for number in range(1, nodes + 1)],
+            "worker_ips": [f"WORKER_HOST_{number}" for number in range(1, size.nodes + 1)],
         },
         "auth": {"ssh_user": "USER"},
-        "max_workers": nodes,
+        "max_workers": size.nodes,
         "docker": {
             "image": image,
             "container_name": "rlgns",
             "pull_before_run": True,
-            "run_options": [f"--shm-size={shm}g", f"--volume=/shared/runs:{SHARED}", "--entrypoint="],
+            "run_options": [f"--shm-size={size.shm_gib}g", f"--volume=/shared/runs:{SHARED}", "--entrypoint="],
         },
         "file_mounts": {"~/.ray/auth_token": "~/.ray/auth_token"},
         "head_start_ray_commands": [
             "ray stop",
-            f"RAY_AUTH_MODE=token ray start --head --port=6379 --num-cpus={head_cpus(config)} "
+            f"RAY_AUTH_MODE=token ray start --head --port=6379 --num-cpus={size.head_ray_cpus} "
             "--dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml --disable-usage-stats",
         ],
         "worker_start_ray_commands": [
             "ray stop",
-            f"RAY_AUTH_MODE=token ray start --address=$RAY_HEAD_IP:6379 --num-cpus={cpus} --disable-usage-stats",
+            f"RAY_AUTH_MODE=token ray start --address=$RAY_HEAD_IP:6379 --num-cpus={size.cpus} --disable-usage-stats",
         ],
     }
     return _with_head(
         f"""\
 # Made by `rlgns submit --write` for: rlgns {" ".join(command)}
+# Sized for {size.why}.
 #
 # Put in the hosts and the user, share /shared/runs between them (NFS), then
 #
@@ -127,7 +97,7 @@ def ray_cluster(command: Sequence[str], config: Config, image: str) -> str:
     )
 
 
-def ray_job(command: Sequence[str], config: Config, image: str) -> str:
+def ray_job(command: Sequence[str], size: Size, image: str) -> str:
     """Returns a RayJob of KubeRay: a cluster that lives as long as the run.
 
     Raises:
@@ -140,13 +110,8 @@ def ray_job(command: Sequence[str], config: Config, image: str) -> str:
             f"rayjob.yaml: --config {file} is a file of this machine, which the image lacks; name a {what} "
             f"({', '.join(shipped)}) and give the rest as --section.key VALUE"
         )
-    nodes, cpus = workers(config)
-    gpu = config.engine.device == "cuda"
-    groups = [_group("workers", nodes, cpus, worker_gib(cpus), image)] if nodes else []
-    head = _pod("ray-head", head_cpus(config), GIB_OF_HEAD * len(config.run.games), image)
-    if gpu:
-        head["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = len(config.run.games)
-        head["spec"]["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    groups = [_workers(size, image)] if size.nodes else []
+    head = _pod("ray-head", size.head_cpus, size.head_gib, size.head_gpus, image)
     head["spec"]["containers"][0]["ports"] = [
         {"containerPort": 6379, "name": "gcs-server"},
         {"containerPort": 8265, "name": "dashboard"},
@@ -156,7 +121,7 @@ def ray_job(command: Sequence[str], config: Config, image: str) -> str:
         "kind": "RayJob",
         "metadata": {"name": "rlgns"},
         "spec": {
-            "entrypoint": entrypoint(command, "-".join(config.run.games[:3])),
+            "entrypoint": entrypoint(command, "-".join(size.games[:3])),
             "runtimeEnvYAML": yaml.safe_dump({"env_vars": environment_of_job("")}),
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 300,
@@ -165,7 +130,7 @@ def ray_job(command: Sequence[str], config: Config, image: str) -> str:
                 "rayVersion": metadata.version("ray"),
                 "headGroupSpec": {
                     "serviceType": "ClusterIP",
-                    "rayStartParams": {"dashboard-host": "0.0.0.0"},
+                    "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": str(size.head_ray_cpus)},
                     "template": head,
                 },
                 "workerGroupSpecs": groups,
@@ -175,6 +140,7 @@ def ray_job(command: Sequence[str], config: Config, image: str) -> str:
     return _with_head(
         f"""\
 # Made by `rlgns submit --write` for: rlgns {" ".join(command)}
+# Sized for {size.why}.
 #
 #   kubectl create secret generic {SECRET} --from-file=api-key=FILE       if runs shall go to W&B at once
 #   kubectl apply -f rayjob.yaml
@@ -187,19 +153,21 @@ def ray_job(command: Sequence[str], config: Config, image: str) -> str:
     )
 
 
-def _group(name: str, replicas: int, cpus: int, gib: int, image: str) -> dict[str, Any]:
+def _workers(size: Size, image: str) -> dict[str, Any]:
     return {
-        "groupName": name,
-        "replicas": replicas,
-        "minReplicas": replicas,
-        "maxReplicas": replicas,
+        "groupName": "workers",
+        "replicas": size.nodes,
+        "minReplicas": size.nodes,
+        "maxReplicas": size.nodes,
         "rayStartParams": {},
-        "template": _pod("ray-worker", cpus, gib, image),
+        "template": _pod("ray-worker", size.cpus, size.gib, size.gpus, image),
     }
 
 
-def _pod(name: str, cpus: int, gib: int, image: str) -> dict[str, Any]:
+def _pod(name: str, cpus: int, gib: int, gpus: int, image: str) -> dict[str, Any]:
     size = {"cpu": str(cpus), "memory": f"{gib}Gi"}
+    gpu = {"nvidia.com/gpu": gpus} if gpus else {}
+    tolerations = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}] if gpus else []
     return {
         "spec": {
             "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000},
@@ -211,7 +179,7 @@ def _pod(name: str, cpus: int, gib: int, image: str) -> dict[str, Any]:
                         {"name": "RLGNS_RUNS", "value": SHARED},
                         {"name": "WANDB_API_KEY_FILE", "value": "/secrets/wandb/api-key"},
                     ],
-                    "resources": {"requests": dict(size), "limits": dict(size)},
+                    "resources": {"requests": dict(size), "limits": size | gpu},
                     "volumeMounts": [
                         {"name": "shm", "mountPath": "/dev/shm"},
                         {"name": "runs", "mountPath": SHARED},
@@ -224,6 +192,7 @@ def _pod(name: str, cpus: int, gib: int, image: str) -> dict[str, Any]:
                 {"name": "runs", "persistentVolumeClaim": {"claimName": "rlgns-runs"}},
                 {"name": "wandb", "secret": {"secretName": SECRET, "optional": True}},
             ],
+            **({"tolerations": tolerations} if tolerations else {}),
         }
     }
 
@@ -236,7 +205,7 @@ def _kind(name: str) -> str | None:
     return next((kind for kind in _KINDS if Path(name).name.endswith(kind)), None)
 
 
-_KINDS: dict[str, Callable[[Sequence[str], Config, str], str]] = {
+_KINDS: dict[str, Callable[[Sequence[str], Size, str], str]] = {
     "ray-cluster.yaml": ray_cluster,
     "rayjob.yaml": ray_job,
 }

@@ -132,16 +132,36 @@ def missing(found: Mapping[str, str], requirements: Sequence[str] | None = None)
         found: Versions by distribution, on the cluster.
         requirements: As in METADATA; None: those of rlgns.
     """
-    have = {canonicalize_name(name): version.partition("+")[0] for name, version in found.items()}
-    lacking = []
-    for text in importlib.metadata.requires("rlgns") or [] if requirements is None else requirements:
-        requirement = Requirement(text)
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        version = have.get(canonicalize_name(requirement.name))
-        if version is None or not requirement.specifier.contains(version, prereleases=True):
-            lacking.append(f"{requirement.name}{_extras(requirement)}{requirement.specifier}")
-    return lacking
+    have: dict[str, str] = {canonicalize_name(name): version.partition("+")[0] for name, version in found.items()}
+    texts = importlib.metadata.requires("rlgns") or [] if requirements is None else requirements
+    own = [requirement for requirement in map(Requirement, texts) if _applies(requirement)]
+    lacking = [requirement for requirement in own if not _met(requirement, have)]
+    parts = [part for whole in own if whole not in lacking for part in _of_extras(whole)]
+    lacking += [part for part in parts if not _met(part, have)]
+    named: dict[str, Requirement] = {}
+    for one in lacking:  # one that is ours and an extra's too: as we ask for it
+        named.setdefault(canonicalize_name(one.name), one)
+    return [f"{one.name}{_extras(one)}{one.specifier}" for one in named.values()]
+
+
+def _met(requirement: Requirement, have: Mapping[str, str]) -> bool:
+    version = have.get(canonicalize_name(requirement.name))
+    return version is not None and requirement.specifier.contains(version, prereleases=True)
+
+
+def _applies(requirement: Requirement, extra: str = "") -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def _of_extras(requirement: Requirement) -> list[Requirement]:
+    """What a distribution needs for the extras that are asked for: one that is there may be there without them."""
+    try:
+        parts = [Requirement(text) for text in importlib.metadata.requires(requirement.name) or []]
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [
+        part for part in parts for extra in sorted(requirement.extras) if not _applies(part) and _applies(part, extra)
+    ]
 
 
 def _extras(requirement: Requirement) -> str:

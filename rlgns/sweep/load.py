@@ -123,6 +123,11 @@ def _config(tree: Mapping[str, Mapping[str, Any]], settings: SweepConfig, batch:
             f"sweep.batches: {batch} is one environment of {what}, and groups need at least 2: start at {2 * unit}, "
             "or take fewer agent.rollout_steps"
         )
+    if noise.enabled and not any(envs_per_batch % groups == 0 for groups in range(2, noise.groups + 1)):
+        raise UserError(
+            f"sweep.batches: {batch} is {envs_per_batch} environments of {what}, which cannot be split into 2 to "
+            f"{noise.groups} equal groups (noise.groups); nearest that can: {batch - unit} or {batch + unit}"
+        )
     return from_dict(overridden(tree, {"env.num_envs": envs_per_batch * agent.minibatches}, name=""))
 
 

@@ -208,7 +208,9 @@ def test_overrides_may_stand_anywhere() -> None:
     assert overrides == {"agent.clip": "-1", "wandb.tags": "a=b,c"}
 
 
-@pytest.mark.parametrize("command", ["", "train", "sweep", "config", "evaluate", "report", "fit", "games", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["", "train", "sweep", "config", "evaluate", "report", "fit", "workspace", "games", "doctor"]
+)
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main([*command.split(), "--help"])

@@ -67,7 +67,7 @@ def test_a_gpu_without_its_torch_is_named() -> None:
 def test_real_nodes_are_examined(local_ray: None, tmp_path: Path) -> None:
     findings = list(cluster_doctor.check_cluster("auto", tmp_path / "runs"))
     assert [finding.name for finding in findings] == ["cluster", "equal", "node shm", "shared", "gpus"]
-    assert findings[0].text.startswith("1 nodes, 2 CPUs")
+    assert findings[0].text.startswith("1 node, 2 CPUs, 0 GPUs")
     assert {finding.status for finding in findings if finding.name in ("cluster", "equal", "shared")} == {OK}
     assert list(tmp_path.iterdir()) == []
 

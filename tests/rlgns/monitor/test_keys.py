@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rlgns.monitor.keys import BY_NAME, KEYS, VIEWS, check_row
+from rlgns.monitor.keys import KEYS, VIEWS, WANDB_KEYS, check_row
 from tests.rows import make_null_row, make_row
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -29,12 +29,13 @@ def test_the_page_has_every_view_once_in_order() -> None:
 
 
 def test_the_page_has_every_key_once_in_order() -> None:
-    assert [row[0].strip("`") for row in page_rows()] == [key.name for key in KEYS]
+    assert [row[0].strip("`") for row in page_rows()] == [key.name for key in (*KEYS, *WANDB_KEYS)]
 
 
 def test_the_page_tells_units_and_nulls_as_the_list_does() -> None:
+    keys = {key.name: key for key in (*KEYS, *WANDB_KEYS)}
     for name, meaning, unit, _, null in page_rows():
-        key = BY_NAME[name.strip("`")]
+        key = keys[name.strip("`")]
         assert meaning, name
         assert unit == key.unit, name
         assert null.startswith("never") == (not key.nullable), name

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 
 from rlgns.config.schema import Config, RunConfig, WandbConfig
 from rlgns.folder import RunFolder
 from rlgns.monitor.listener import RunStart
-from rlgns.monitor.wandb_logger import WandbLogger, choose_mode, env_id, flatten, logged_in
+from rlgns.monitor.wandb_logger import WandbLogger, env_id, flatten
+from rlgns.monitor.wandb_login import choose_mode, logged_in
 from tests.rows import make_row, make_run
 from tests.wandb_files import history, records
 
-
-@pytest.fixture(autouse=True)
-def _no_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    wandb.teardown()
-    yield
-    wandb.teardown()
+pytestmark = pytest.mark.usefixtures("no_login")
 
 
 def start_of(folder: RunFolder, *, game: str = "pong", resumed: bool = False) -> RunStart:
@@ -61,6 +51,7 @@ def test_offline_run_holds_everything(tmp_path: Path) -> None:
     assert [row["_step"] for row in rows] == [1, 2, 3, 4, 5]
     assert [row["observations"] for row in rows] == [row["observations"] for row in folder.rows()]
     assert rows[4]["noise/ladder/256"] == folder.rows()[4]["noise/ladder"][-1]["grad_sq_norm"]
+    assert (rows[0]["reference/random_score"], rows[0]["reference/human_score"]) == (-20.7, 14.6)
     assert "score_mean" not in rows[0]
     assert "score_mean" in rows[4]
 
@@ -90,7 +81,7 @@ def test_a_sweeps_runs_begin_and_end_one_by_one_under_their_names(tmp_path: Path
         (path,) = files_of(folders[name])
         assert [row["_step"] for row in history(path)] == steps
         run = next(record.run for record in records(path) if record.WhichOneof("record_type") == "run")
-        assert (run.display_name, run.run_group) == (f"{name}__quick__7", "quick")
+        assert (run.display_name, run.run_group, run.job_type) == (f"{name}__quick__7", "quick", "sweep")
 
 
 def test_resume_goes_on_without_gap_or_overlap(tmp_path: Path) -> None:

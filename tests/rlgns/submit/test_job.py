@@ -78,12 +78,47 @@ def test_a_job_is_submitted_attached_to_stopped_and_saved_without_a_key_in_sight
 
     details = requests.get(f"{head.url}/api/jobs/{job}", timeout=20).text
     assert '"STOPPED"' in details
-    for key in (ENVIRONMENT_KEY, NETRC_KEY, NODE_KEY):
-        assert key not in details + out + err + shown + rest + messages
-        hidden = {head.folder / "key"} if key == NODE_KEY else set()
-        assert set(files_with(head.folder, key)) == hidden  # logs, packages and session of Ray, the run, its W&B files
+    check_no_key_in_sight(head, details + out + err + shown + rest + messages)
     assert "logged in" not in shown  # the node's key was found ...
     assert "cannot be reached" in (shown + rest) or "offline" in (shown + rest)  # ... and its server not
+
+
+def test_a_sweep_outlives_its_follower_and_is_attached_to_again(head: Head, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        "base: quick\nrun: {games: [pong], observations: 64}\nenv: {stagger_steps: 0}\n"
+        "agent: {rollout_steps: 8, minibatches: 2, epochs: 1, anneal: false}\nwandb: {mode: auto}\n"
+        "sweep: {batches: [16, 32], goals: [-1000], learning_rates: 1, widenings: 0}\n"
+    )
+    out = head.folder / "swept"
+    following = start(head, tmp_path, "--", "sweep", "--config", str(config), "--out", str(out), "--parallel", "2")
+    assert following.stderr is not None
+    said = ""
+    for line in following.stderr:
+        said += line
+        if "attach to it again with" in line:
+            break
+    following.kill()
+    said += "".join(following.communicate(timeout=60))
+    job = next((word for word in said.split() if word.startswith("rlgns-pong-")), "")
+    assert job, said
+
+    shown, messages = start(head, tmp_path, "--job", job).communicate(timeout=300)
+    details = requests.get(f"{head.url}/api/jobs/{job}", timeout=20).text
+    assert '"SUCCEEDED"' in details, shown + messages
+    folders = RunFolder.find(out / "runs")
+    assert [folder.path.name.split("-lr")[0] for folder in folders] == ["pong-b16", "pong-b32"]
+    assert all(folder.last_row()["observations"] >= 64 for folder in folders)  # type: ignore[index]
+    assert (out / "points.csv").is_file() and (out / "report.html").is_file()
+    assert all(list(folder.wandb_path.glob("offline-run-*")) for folder in folders)
+    check_no_key_in_sight(head, details + said + shown + messages)
+
+
+def check_no_key_in_sight(head: Head, told: str) -> None:
+    """Neither in what was told nor in any file: logs, packages and session of Ray, the runs, their W&B files."""
+    for key in (ENVIRONMENT_KEY, NETRC_KEY, NODE_KEY):
+        assert key not in told
+        assert set(files_with(head.folder, key)) == ({head.folder / "key"} if key == NODE_KEY else set())
 
 
 def test_the_exit_status_of_the_command_comes_back(head: Head, tmp_path: Path) -> None:
@@ -100,6 +135,8 @@ def test_what_no_cluster_can_run_is_refused_before_it_is_sent(
 
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", head.url)
     monkeypatch.setenv("SOME_API_KEY", "sesame-open")
+    leaking = tmp_path / "leaking.yaml"
+    leaking.write_text("base: quick\nrun: {name: sesame-open}\nsweep: {batches: [256], goals: [1]}\n")
     before = len(requests.get(f"{head.url}/api/jobs/", timeout=20).json())
     for arguments, text in {
         ("--", "train", "--game", "pongg"): "did you mean pong?",
@@ -107,6 +144,8 @@ def test_what_no_cluster_can_run_is_refused_before_it_is_sent(
         ("--", "train", "--out", "runs/x"): "is relative",
         ("--", "train", "--resume", "runs/x"): "is relative",
         ("--", "train", "--out", "/shared/sesame-open"): "holds the value of SOME_API_KEY",
+        ("--", "sweep", "--config", str(leaking)): "leaking.yaml holds the value of SOME_API_KEY",
+        ("--", "sweep", "--config", "breakout-quick", "--resume", "/x"): "leave out --config",
         ("train",): "unknown argument",
         (): "needs a command behind --",
         ("--job", "rlgns-none"): "there is no job 'rlgns-none'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,25 @@ import yaml
 from rlgns import cli
 from rlgns.config.load import resolve
 from rlgns.submit import manifests
+from rlgns.submit.size import Size, size_of
+from rlgns.sweep.load import resolve_sweep
 
 COMMAND = ["train", "--game", "pong", "--runners", "16"]
 
 
-def config(**settings: object) -> Any:
-    return resolve(["ppo"], {"env.num_envs": 64, **settings})
+def size(**settings: object) -> Size:
+    return size_of(resolve(["ppo"], {"env.num_envs": 64, **settings}))
+
+
+def size_of_sweep(tmp_path: Path, *, learning_rates: int = 3, largest: int = 1024, **settings: str) -> Size:
+    """Of a sweep of six batches; the largest has four times `largest` / 16 environments."""
+    file = tmp_path / "sweep.yaml"
+    batches = [largest >> power for power in range(6)]
+    file.write_text(
+        "base: quick\nrun: {games: [pong]}\nagent: {rollout_steps: 16, minibatches: 4, anneal: false}\n"
+        f"sweep: {{batches: {batches}, learning_rates: {learning_rates}}}\n"
+    )
+    return size_of(resolve_sweep(file, settings))
 
 
 def strict(schema: Any) -> Any:
@@ -37,7 +51,7 @@ def strict(schema: Any) -> Any:
 
 def test_ray_up_file_is_valid_by_rays_own_schema() -> None:
     schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
-    cluster = yaml.safe_load(manifests.ray_cluster(COMMAND, config(**{"engine.runners": 16}), "rlgns:latest"))
+    cluster = yaml.safe_load(manifests.ray_cluster(COMMAND, size(**{"engine.runners": 16}), "rlgns:latest"))
     jsonschema.validate(cluster, schema)
     assert len(cluster["provider"]["worker_ips"]) == cluster["max_workers"] == 2
     assert "--dashboard-host=127.0.0.1" in cluster["head_start_ray_commands"][1]
@@ -47,21 +61,24 @@ def test_ray_up_file_is_valid_by_rays_own_schema() -> None:
 
 
 @pytest.mark.skipif("KUBERAY_CRD" not in os.environ, reason="KUBERAY_CRD names no ray.io_rayjobs.yaml of KubeRay")
-def test_rayjob_is_valid_by_kuberays_schema() -> None:
+def test_rayjob_is_valid_by_kuberays_schema(tmp_path: Path) -> None:
     crd = yaml.safe_load(Path(os.environ["KUBERAY_CRD"]).read_text())
     schema = strict(next(v for v in crd["spec"]["versions"] if v["name"] == "v1")["schema"]["openAPIV3Schema"])
     schema["properties"]["metadata"] = {"type": "object"}
     job = yaml.safe_load(
-        manifests.ray_job(COMMAND, config(**{"engine.runners": 16, "engine.device": "cuda"}), "rlgns:cuda")
+        manifests.ray_job(COMMAND, size(**{"engine.runners": 16, "engine.device": "cuda"}), "rlgns:cuda")
     )
     jsonschema.validate(job, schema)
+    fits = size_of_sweep(tmp_path, **{"engine.device": "cuda"})
+    swept = yaml.safe_load(manifests.ray_job(["sweep", "--config", "breakout-quick"], fits, "rlgns:cuda"))
+    jsonschema.validate(swept, schema)
     job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["replica"] = 1
     with pytest.raises(jsonschema.ValidationError, match="replica"):
         jsonschema.validate(job, schema)
 
 
 def test_rayjob_has_room_for_every_runner() -> None:
-    job = yaml.safe_load(manifests.ray_job(COMMAND, config(**{"engine.runners": 16}), "rlgns:latest"))
+    job = yaml.safe_load(manifests.ray_job(COMMAND, size(**{"engine.runners": 16}), "rlgns:latest"))
     assert job["apiVersion"] == "ray.io/v1" and job["kind"] == "RayJob"
     cluster = job["spec"]["rayClusterSpec"]
     assert cluster["rayVersion"] == ray.__version__
@@ -76,11 +93,38 @@ def test_rayjob_has_room_for_every_runner() -> None:
     assert job["spec"]["entrypoint"].endswith('--runners 16 --out "${RLGNS_RUNS:-$HOME/runs}/pong"')
 
 
+@pytest.mark.parametrize(("parallel", "trials"), [("0", 18), ("12", 12), ("5", 5), ("999", 18)])
+def test_a_sweeps_cluster_has_a_core_for_every_trial_at_once(tmp_path: Path, parallel: str, trials: int) -> None:
+    fits = size_of_sweep(tmp_path, **{"sweep.parallel": parallel})  # 6 batches x 3 learning rates
+    command = ["sweep", "--config", "breakout-quick"]
+    cluster = yaml.safe_load(manifests.ray_job(command, fits, "x"))["spec"]["rayClusterSpec"]
+    (group,) = cluster["workerGroupSpecs"]
+    cpus = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+    assert 0 <= group["replicas"] * cpus - trials < cpus and cpus <= 8
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"  # it steers: no trial lands there
+    up = yaml.safe_load(manifests.ray_cluster(command, fits, "x"))
+    assert up["max_workers"] == group["replicas"] == len(up["provider"]["worker_ips"])
+    assert "--num-cpus=0 " in up["head_start_ray_commands"][1]
+    assert f"--num-cpus={cpus} " in up["worker_start_ray_commands"][1]
+
+
+def test_a_sweeps_memory_follows_its_environments_and_its_gpus_its_trials(tmp_path: Path) -> None:
+    small, large = size_of_sweep(tmp_path), size_of_sweep(tmp_path, learning_rates=4, largest=16384)
+    assert (small.nodes, small.cpus, small.gib) == (3, 6, math.ceil(2 + 6 * (1.5 + 256 / 1024)))  # 256 environments
+    assert (large.nodes, large.cpus, large.gib) == (3, 8, 2 + 8 * (1.5 + 4))  # 4,096 environments
+    fits = size_of_sweep(tmp_path, **{"sweep.parallel": "4", "engine.device": "cuda"})
+    job = yaml.safe_load(manifests.ray_job(["sweep", "--config", "breakout-quick"], fits, "x"))
+    (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    pod = group["template"]["spec"]
+    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 4
+    assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
+    head = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    assert "nvidia.com/gpu" not in head["containers"][0]["resources"]["limits"] and "tolerations" not in head
+
+
 def test_without_runners_there_are_no_workers() -> None:
-    assert (
-        yaml.safe_load(manifests.ray_job(["train"], config(), "x"))["spec"]["rayClusterSpec"]["workerGroupSpecs"] == []
-    )
-    assert yaml.safe_load(manifests.ray_cluster(["train"], config(), "x"))["max_workers"] == 0
+    assert yaml.safe_load(manifests.ray_job(["train"], size(), "x"))["spec"]["rayClusterSpec"]["workerGroupSpecs"] == []
+    assert yaml.safe_load(manifests.ray_cluster(["train"], size(), "x"))["max_workers"] == 0
 
 
 def test_files_are_written_or_refused_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +137,10 @@ def test_files_are_written_or_refused_whole(tmp_path: Path, capsys: pytest.Captu
     assert "did you mean rayjob.yaml?" in capsys.readouterr().err
     swept = tmp_path / "swept-rayjob.yaml"
     assert cli.main(["submit", "--write", str(swept), "--", "sweep", "--config", "breakout-quick"]) == 0
+    assert "trials at once (--parallel N: another number)" in swept.read_text()
     assert "rlgns sweep --config breakout-quick --out" in yaml.safe_load(swept.read_text())["spec"]["entrypoint"]
+    assert cli.main(["submit", "--write", str(tmp_path / "r-rayjob.yaml"), "--", "sweep", "--resume", "/x"]) == 2
+    assert "--write sizes a cluster by a configuration" in capsys.readouterr().err
     (tmp_path / "mine.yaml").write_text("base: quick\n")
     other = tmp_path / "rayjob.yaml"
     assert cli.main(["submit", "--write", str(other), "--", "train", "--config", str(tmp_path / "mine.yaml")]) == 2

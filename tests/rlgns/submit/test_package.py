@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -67,7 +69,7 @@ def test_the_line_is_quoted_and_names_a_folder() -> None:
 def test_what_a_cluster_lacks() -> None:
     requirements = [
         "torch==2.13.0",
-        "ray[default,rllib]==2.60.0",
+        "ray==2.60.0",
         "numpy>=2.0,<3",
         "ruff==1; extra == 'dev'",
         "Py_Yaml>6",
@@ -75,6 +77,15 @@ def test_what_a_cluster_lacks() -> None:
     found = {"torch": "2.13.0+cpu", "ray": "2.60.0", "numpy": "1.26.0"}
     assert package.missing(found, requirements) == ["numpy<3,>=2.0", "Py_Yaml>6"]
     assert package.missing({"numpy": "2.1"}, ["a-b[x]==1"]) == ["a-b[x]==1"]
+
+
+def test_a_ray_without_the_extras_of_ours_lacks_what_they_need() -> None:
+    bare = {"ray": "2.60.0", "requests": "2.32", "pydantic": "2.10", "PyYAML": "6.0"}
+    lacking = package.missing(bare, ["ray[default,rllib]==2.60.0", "gymnasium==1.2.2"])
+    assert lacking[0] == "gymnasium==1.2.2"
+    assert {"lz4", "dm_tree", "scipy", "aiohttp_cors"} <= set(lacking)
+    assert not {"ray", "requests", "pydantic", "pyyaml"} & {name.lower().split("[")[0] for name in lacking}
+    assert len(lacking) == len(set(lacking))
 
 
 def test_a_probe_is_read_among_other_lines() -> None:
@@ -117,6 +128,38 @@ def test_where_jobs_are_taken(address: str | None, environment: dict[str, str], 
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(UserError, match=r"--address: .* is not an address"):
         jobs_url(address, {})
+
+
+class Dropping(BaseHTTPRequestHandler):
+    """A head that says its version and then breaks every connection."""
+
+    def do_GET(self) -> None:
+        if self.path != "/api/version":
+            return  # without an answer
+        body = b'{"version": "4", "ray_version": "2.60.0", "ray_commit": ""}'
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--job", "x"], 3), (["--", "train"], 2)])
+def test_a_connection_that_breaks_at_the_start_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
+    from rlgns import cli
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dropping) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert cli.main(["submit", "--address", f"http://127.0.0.1:{server.server_port}", *arguments]) == code
+        server.shutdown()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning:" not in line]
+    assert ("the connection was lost" if code == 3 else "did not take the job") in line
 
 
 def test_a_wrong_address_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

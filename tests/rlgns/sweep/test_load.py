@@ -80,6 +80,11 @@ def test_shipped_sweeps(name: str) -> None:
         ({"sweep.batches": "32,65"}, "times powers of 2; got 65 (nearest: 64)"),
         ({"sweep.batches": "40"}, "must be multiples of agent.rollout_steps 16, got 40 (nearest: 32)"),
         ({"sweep.batches": "16"}, "groups need at least 2: start at 32"),
+        (
+            {"sweep.batches": "176"},
+            "sweep.batches: 176 is 11 environments of agent.rollout_steps 16, which cannot be split into 2 to 8 equal "
+            "groups (noise.groups); nearest that can: 160 or 192",
+        ),
         ({"sweep.batches": "32,32"}, "must name each once"),
         ({"sweep.batches": "0"}, "must all be positive, got 0"),
         ({"sweep.batches": "-32"}, "must all be positive, got -32"),

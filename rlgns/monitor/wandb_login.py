@@ -1,0 +1,86 @@
+"""Whether runs go to Weights & Biases at once: login, server, and the client told to be quiet."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, Literal
+
+Mode = Literal["online", "offline", "disabled"]
+
+REACH_TIMEOUT_S = 10.0
+"""Seconds that the server has to answer at all."""
+
+
+def choose_mode(wanted: str) -> tuple[Mode, str]:
+    """Returns the mode for `wandb.mode`, and why.
+
+    `auto` follows the variable WANDB_MODE where it is set. Online needs a login and a server that answers: without
+    either it becomes offline.
+    """
+    for source, value in (("wandb.mode", wanted), ("WANDB_MODE", os.environ.get("WANDB_MODE", ""))):
+        if value == "offline":
+            return "offline", f"{source} is offline"
+        if value == "disabled":
+            return "disabled", f"{source} is disabled"
+        if value == "online":
+            break
+    return online_or_offline()
+
+
+def logged_in() -> bool:
+    """Returns whether the client finds credentials (environment, netrc, settings), without asking for them."""
+    from wandb.sdk.lib import wbauth
+
+    try:
+        server = quiet_wandb().setup().settings.base_url
+        found = wbauth.authenticate_session(host=server, source="rlgns", prompt=False, update_session=False)
+    except Exception:  # A malformed key or settings file is no login.
+        return False
+    return found is not None
+
+
+def quiet_wandb() -> Any:
+    """The client, told to print nothing: a package named `agents` makes it recommend a product for language models."""
+    _take_key_from_file()
+    import wandb
+
+    wandb.setup(settings=wandb.Settings(silent=True))
+    return wandb
+
+
+def _take_key_from_file() -> None:
+    """Takes the key from the file that WANDB_API_KEY_FILE names (a container's secret), which W&B itself does not know.
+
+    Only this process and its children then hold it; Ray hands a driver's environment on to no one.
+    """
+    path = os.environ.get("WANDB_API_KEY_FILE")
+    if not path or os.environ.get("WANDB_API_KEY"):
+        return
+    try:
+        key = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return  # no login, which the run says
+    if key:
+        os.environ["WANDB_API_KEY"] = key
+
+
+def online_or_offline() -> tuple[Mode, str]:
+    """Returns the mode that login and server allow, and why."""
+    if not logged_in():
+        return "offline", "not logged in, see `wandb login`"
+    server = quiet_wandb().setup().settings.base_url
+    try:
+        with urllib.request.urlopen(server, timeout=REACH_TIMEOUT_S):
+            pass
+    except urllib.error.HTTPError:
+        pass  # It answers.
+    except OSError as error:
+        if not isinstance(
+            getattr(error, "reason", error), ssl.SSLError
+        ):  # W&B's own client may trust other certificates.
+            return "offline", f"{server} cannot be reached"
+    return "online", "logged in"

@@ -1,0 +1,114 @@
+"""A W&B workspace as code: which panels there are, of which of the keys that a run logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlgns.monitor.keys import BY_NAME, VIEWS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """Lines over observations, all of one unit."""
+
+    title: str
+    keys: tuple[str, ...] = ()
+    pattern: str = ""
+    """Regular expression for keys that the run's sizes name, in place of `keys`."""
+    log: bool = False
+    """Whether the vertical axis is logarithmic."""
+
+
+def band(title: str, key: str, *others: str, low: str = "", high: str = "") -> Panel:
+    """An estimate between the ends of its interval: W&B fills no area between two keys, so these are three lines."""
+    return Panel(title=title, keys=(key, low or f"{key}_low", high or f"{key}_high", *others), log=True)
+
+
+def _adaptive() -> tuple[Panel, ...]:
+    """Panels of an adaptive batch, as far as rows have its numbers."""
+    panels = (
+        Panel(
+            title="Batch in use against the batch aimed at, observations",
+            keys=("batch_observations", "target_batch_observations"),
+            log=True,
+        ),
+        Panel(title="Environments in use", keys=("num_envs",)),
+        Panel(title="What an adaptive batch is predicted to save (gamma)", keys=("critical_batch/adaptive_gamma",)),
+    )
+    return tuple(panel for panel in panels if set(panel.keys) <= set(BY_NAME))
+
+
+def _of_views(key: str) -> tuple[str, ...]:
+    return tuple(f"noise/{view}/{key}" for view in VIEWS)
+
+
+SECTIONS: dict[str, tuple[Panel, ...]] = {
+    "Score": (
+        Panel(
+            title="Score against random play, a human tester and CleanRL's PPO",
+            keys=("score_mean", "reference/random_score", "reference/human_score", "reference/cleanrl_score"),
+        ),
+        Panel(title="Human-normalised score (random 0, human 1)", keys=("human_normalised_score",)),
+        Panel(title="Full games", keys=("score_episodes",)),
+    ),
+    "Critical batch": (
+        band(
+            "Critical batch against the batch in use, observations",
+            "critical_batch/predicted",
+            "batch_observations",
+            low="critical_batch/low",
+            high="critical_batch/high",
+        ),
+        band("Critical batch of the run so far, observations", "critical_batch/run_average", "batch_observations"),
+        Panel(
+            title="Twice the environments: steps and observations relative to now",
+            keys=("advice/twice_envs_step_ratio", "advice/twice_envs_observation_ratio"),
+        ),
+        Panel(
+            title="Twice the rollout steps: steps and observations relative to now",
+            keys=("advice/twice_steps_step_ratio", "advice/twice_steps_observation_ratio"),
+        ),
+    ),
+    "Noise scale": (
+        band("Noise scale with its interval, observations", "noise/scale"),
+        Panel(title="|G|^2 and tr(Sigma) of an iteration", keys=("noise/grad_sq", "noise/trace")),
+        Panel(title="Design effect", keys=("noise/design_effect",)),
+        Panel(title="Resolved (|G|^2 differs from 0)", keys=("noise/resolved",)),
+    ),
+    "Ladder": (
+        Panel(title="|g|^2 of the mean of so many observations", pattern=r"noise/ladder/[0-9]+", log=True),
+        Panel(title="tr(Sigma) were so many steps one unit", pattern=r"noise/time_ladder/[0-9]+/trace", log=True),
+        band("Noise left by twice the rollout steps", "noise/twice_steps_noise"),
+    ),
+    "Views of the probe": (
+        Panel(title="Noise scale by loss and part, observations", keys=_of_views("scale"), log=True),
+        Panel(title="Noise dimension", keys=_of_views("dimension"), log=True),
+        Panel(title="Batches until |G|^2 differs from 0", keys=_of_views("updates_to_resolve"), log=True),
+        Panel(title="Noise scale by layer, observations", pattern=r"noise/layers/[^/]+/scale", log=True),
+    ),
+    "Adaptive batch": _adaptive(),
+    "Throughput and cost": (
+        Panel(title="Observations per second", keys=("throughput/observations_per_s",)),
+        Panel(
+            title="Seconds of an iteration: play, learn, probe",
+            keys=("throughput/sample_s", "throughput/learn_s", "noise/probe_s"),
+        ),
+        Panel(title="Share of the time for measuring", keys=("noise/overhead_fraction",)),
+        Panel(title="Seconds of training", keys=("seconds",)),
+        Panel(title="Optimizer steps", keys=("optimizer_steps",)),
+    ),
+    "Learning": (
+        Panel(title="Losses", keys=("loss/policy", "loss/value")),
+        Panel(title="Entropy and KL divergence, nats", keys=("entropy", "approx_kl")),
+        Panel(title="Clipped share, explained variance", keys=("clip_fraction", "explained_variance")),
+        Panel(title="Gradient norm", keys=("grad_norm",), log=True),
+        Panel(title="Learning rate", keys=("learning_rate",)),
+    ),
+}
+"""Panels by section, in order."""
+
+OPEN = ("Score", "Critical batch", "Noise scale", "Ladder")
+"""Sections that are unfolded at first."""
+
+PINNED = ("score_mean", "human_normalised_score", "observations", "batch_observations", "critical_batch/predicted")
+"""Columns of the table of runs."""
