@@ -1,0 +1,192 @@
+"""Whether the fast path learns as the plain one does: score curves of both, seed by seed, without Ray.
+
+    python -m benchmarks.equal_learning --games breakout pong --seeds 3 --markdown docs/results/equal-learning.md
+
+`fast` is what training uses: bfloat16 where the hardware has it, the first layer in blocks of pixels, packed weights
+for playing, Adam shared by threads. `plain` is float32 with the module as torch runs it, on one thread. Same
+environments, seeds, batches and settings. Each training has about one core.
+Exit codes: 0 done, 1 a training failed, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+import agents.inference
+import agents.network
+from agents.network import ActorCritic
+from agents.precision import choose_precision, prepare_process
+from agents.team import Team
+from agents.update import Updater
+from envs.vector import num_actions
+from rlgns import hardware
+from rlgns.config.load import resolve
+from rlgns.config.schema import Config
+from rlgns.engine.collect import Collectors
+from rlgns.source import source_commit
+
+VARIANTS = ("fast", "plain")
+OBSERVATIONS = {"breakout": 250_000, "pong": 500_000}
+"""Per training, by game: until the curve has left the score of random play well behind."""
+
+WINDOW = 100
+"""Games whose mean is the score."""
+
+LAST = 4
+"""The last 1 / LAST of a training is what is compared."""
+
+
+def settings(game: str, seed: int) -> Config:
+    """`quick`, with a first layer whose stride allows blocks and a learning rate that is not annealed."""
+    return resolve(
+        ["quick"],
+        {
+            "run.games": [game],
+            "run.seed": seed,
+            "network.kernels": [8, 4, 3],
+            "network.strides": [4, 2, 1],
+            "agent.rollout_steps": 32,
+            "agent.minibatches": 8,
+            "agent.anneal": False,
+            "agent.learning_rate": 1e-3,
+        },
+    )
+
+
+def train(variant: str, game: str, seed: int, observations: int) -> list[dict[str, float]]:
+    """Trains once. Returns the mean score of the last games after every iteration, with the observations so far."""
+    prepare_process(1)
+    if variant == "plain":
+        agents.inference.can_pack = lambda: False
+        agents.network.block_of = lambda *_: 1
+    run = settings(game, seed)
+    device = torch.device("cpu")
+    precision = "float32" if variant == "plain" else choose_precision("auto", device)
+    torch.manual_seed(seed)
+    actions = num_actions(game, run.env.protocol)
+    network = ActorCritic(
+        run.network, num_actions=actions, frame_stack=run.env.frame_stack, image_size=run.env.image_size
+    )
+    # Two threads play the same games in either variant; torch's own are one each.
+    collectors = Collectors(game, run, network, team=Team(2), worker_index=0, iteration=0, precision=precision)
+    updater = Updater(network, run.agent, groups=1, precision=precision, team=Team(1 if variant == "plain" else 2))
+    scores: deque[float] = deque(maxlen=WINDOW)
+    rows = []
+    for iteration in range(observations // run.rollout_observations):
+        played = collectors.play(iteration=iteration, weights_version=iteration)
+        updater.update(played.rollouts, learning_rate=run.agent.learning_rate, seed=(seed, iteration))
+        scores.extend(episode.score for episode in played.episodes)
+        if scores:
+            rows.append({"observations": (iteration + 1) * run.rollout_observations, "score": fmean(scores)})
+    return rows
+
+
+def last_score(rows: list[dict[str, float]]) -> float:
+    """Mean score over the last part of a training."""
+    start = rows[-1]["observations"] * (1 - 1 / LAST)
+    return fmean(row["score"] for row in rows if row["observations"] > start)
+
+
+def table(found: dict[tuple[str, str, int], list[dict[str, float]]], games: list[str], seeds: int) -> list[str]:
+    """Returns a Markdown table: each variant's scores, and the difference with Welch's 95 % interval."""
+    lines = [
+        "| game | observations | fast, by seed | plain, by seed | difference (95 %) |",
+        "| --- | ---: | --- | --- | --- |",
+    ]
+    for game in games:
+        by_variant = {v: [last_score(found[v, game, seed]) for seed in range(seeds)] for v in VARIANTS}
+        fast, plain = (by_variant[variant] for variant in VARIANTS)
+        interval = stats.ttest_ind(fast, plain, equal_var=False).confidence_interval(0.95)
+        texts = [
+            f"{fmean(values):.2f} +- {stdev(values):.2f} ({', '.join(f'{value:.2f}' for value in values)})"
+            for values in (fast, plain)
+        ]
+        difference = f"{fmean(fast) - fmean(plain):+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
+        observations = f"{found['fast', game, 0][-1]['observations']:,.0f}"
+        lines.append(f"| {game} | {observations} | {texts[0]} | {texts[1]} | {difference} |")
+    return lines
+
+
+def curves(found: dict[tuple[str, str, int], list[dict[str, float]]], games: list[str], seeds: int) -> list[str]:
+    """Returns the score curves as a table: mean over the seeds at ten places."""
+    lines = []
+    for game in games:
+        places = np.linspace(0.1, 1, 10) * found["fast", game, 0][-1]["observations"]
+        lines += ["", f"Mean score of the last {WINDOW} games in {game} over the seeds, by observations:", ""]
+        lines += ["| | " + " | ".join(f"{place:,.0f}" for place in places) + " |", "| --- " + "| ---: " * 10 + "|"]
+        for variant in VARIANTS:
+            at = [
+                np.interp(places, [row["observations"] for row in rows], [row["score"] for row in rows])
+                for rows in (found[variant, game, seed] for seed in range(seeds))
+            ]
+            lines.append(f"| {variant} | " + " | ".join(f"{value:.2f}" for value in np.mean(at, axis=0)) + " |")
+    return lines
+
+
+def main() -> int:
+    """Runs all trainings, two at a time, and prints the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--games", nargs="+", choices=list(OBSERVATIONS), default=list(OBSERVATIONS))
+    parser.add_argument("--seeds", type=int, default=3, help="of each (%(default)s)")
+    parser.add_argument("--observations", type=int, help="per training (by game: %(default)s)")
+    parser.add_argument("--parallel", type=int, default=hardware.usable_cores(), help="trainings at once")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page")
+    parser.add_argument("--worker", nargs=3, metavar=("VARIANT", "GAME", "SEED"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error(f"--seeds must be at least 2, got {options.seeds}")
+    if options.worker:
+        variant, game, seed = options.worker
+        print(json.dumps(train(variant, game, int(seed), options.observations or OBSERVATIONS[game])))
+        return 0
+
+    def work(job: tuple[str, str, int]) -> list[dict[str, float]]:
+        words = [sys.executable, "-m", "benchmarks.equal_learning", "--worker", *map(str, job)]
+        words += ["--observations", str(options.observations)] if options.observations else []
+        rows: list[dict[str, float]] = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+        print(f"{job[1]}, {job[0]}, seed {job[2]}: {last_score(rows):.2f}", file=sys.stderr, flush=True)
+        return rows
+
+    jobs = [(variant, game, seed) for game in options.games for seed in range(options.seeds) for variant in VARIANTS]
+    with ThreadPoolExecutor(options.parallel) as pool:
+        try:
+            found: dict[tuple[str, str, int], list[dict[str, float]]] = dict(
+                zip(jobs, pool.map(work, jobs), strict=True)
+            )
+        except subprocess.CalledProcessError as failure:
+            print(failure.stderr.decode(errors="replace"), file=sys.stderr)
+            return 1
+    commit: Any = source_commit()
+    page = [
+        "# Equal learning: the fast path against the plain one",
+        "",
+        f"- Command: `python -m benchmarks.equal_learning {shlex.join(sys.argv[1:])}`, commit {commit}",
+        f"- Machine: {hardware.detect().describe()}",
+        f"- Scores: mean of the last {WINDOW} games, averaged over the last quarter of a training; mean +- standard "
+        "deviation over seeds; difference with Welch's interval",
+        "",
+        *table(found, options.games, options.seeds),
+        *curves(found, options.games, options.seeds),
+        "",
+    ]
+    print("\n".join(page))
+    if options.markdown:
+        options.markdown.write_text("\n".join(page), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
