@@ -1,6 +1,6 @@
 """Cost against size: observations/s, the noise scale's overhead and memory by environments, batch and groups.
 
-    python benchmarks/sizes.py [--all] [--seconds 15] [--only SWEEP ...] [--csv FILE] [--figure FILE.svg]
+    python benchmarks/sizes.py [--all] [--seconds 15] [--only SWEEP ...] [--csv FILE] [--figure FILE] [--markdown FILE]
 
 Without RLlib: the training's own collectors, updater and ride-along in one process, a fresh one for every size. Each
 rollout is learned from twice in alternating order, with the noise scale and without, so what the machine does
@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import datetime
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -32,6 +34,7 @@ from benchmarks.sizes_worker import Size
 from benchmarks.throughput_processes import ROOT
 from envs.games import GAMES
 from rlgns import hardware
+from rlgns.source import source_commit
 
 FEW: dict[str, tuple[int, ...]] = {
     "environments": (8, 32, 128, 512),
@@ -178,6 +181,28 @@ def figure(points: Sequence[Point], path: Path) -> None:
     plt.close()
 
 
+def page(points: Sequence[Point], options: argparse.Namespace, words: Sequence[str]) -> str:
+    """Returns the results as a Markdown page; its figure and table are named where they were asked for."""
+    lines = [
+        f"# Cost against size, {datetime.date.today().isoformat()}",
+        "",
+        f"- Command: `{shlex.join(['python', 'benchmarks/sizes.py', *words])}`, commit {source_commit() or 'unknown'}",
+        f"- Machine: {hardware.detect().describe()}",
+        f"- Training: {options.game}, preset `ppo`, 4 epochs; no RLlib around it, no probe. Every rollout is learned "
+        "from twice, with the noise scale and without, in alternating order; rates are from medians, overheads are "
+        "paired. Peak memory is that of one process with two optimizers.",
+        "- Environments: rollouts of 2,048 observations, 4 batches of 512. Batch: 64 environments, one batch per "
+        "epoch. Groups: 128 environments x 8 steps, one batch of 1,024.",
+        "",
+    ]
+    if options.figure:
+        lines += [f"![rate, overhead and memory against size]({options.figure.name})", ""]
+    lines += [*table(points), ""]
+    if options.csv:
+        lines += [f"The points: [{options.csv.name}]({options.csv.name}).", ""]
+    return "\n".join(lines)
+
+
 def measure(size: Size, seconds: float, game: str) -> Point:
     """Measures one size in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.sizes_worker", json.dumps(asdict(size)), str(seconds), game]
@@ -187,7 +212,8 @@ def measure(size: Size, seconds: float, game: str) -> Point:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures every size and prints a table; writes the files that were asked for."""
+    """Measures every size and prints a page; writes the files that were asked for."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(
         prog="benchmarks/sizes.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -198,14 +224,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--game", choices=list(GAMES), default="pong", metavar="GAME", help="ROM name (%(default)s)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the points")
     parser.add_argument("--figure", type=Path, metavar="FILE.svg", help="draw the curves; needs matplotlib")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page")
+    options = parser.parse_args(words)
     axes = ALL if options.all else FEW
     chosen = {sweep: [value for value in axes[sweep] if value <= options.most] for sweep in options.only}
     points = []
     for size in sizes(chosen):
         points.append(measure(size, options.seconds, options.game))
         print(f"{size.sweep} {points[-1].at:,}: {points[-1].rounds} rounds", file=sys.stderr, flush=True)
-    print(f"{hardware.detect().describe()}; {options.game}\n", *table(points), sep="\n")
+    print(page(points, options, words))
+    if options.markdown:
+        options.markdown.write_text(page(points, options, words), encoding="utf-8")
     if options.csv:
         write_csv(points, options.csv)
     if options.figure:

@@ -75,7 +75,7 @@ def goal_rows(
             summary.get("overhead_percent"),
             at_most=OVERHEAD_GOAL,
         ),
-        _memory_row(memory, held),
+        _memory_row(memory, summary["settings"], held),
         _growth_row(growth),
     ]
     rows += [
@@ -95,7 +95,7 @@ def ratio_row(
         what=what,
         goal=goal,
         measured=f"{found.median:.2f}",
-        spread=f"{_interval(found)}, {found.count} pairs",
+        spread=f"{_interval(found)}, {found.count} values",
         verdict=judge(found.median, found.median_low, found.median_high, at_least=at_least, at_most=at_most),
     )
 
@@ -148,12 +148,12 @@ def _noise_row(summary: Mapping[str, Any]) -> Row:
     )
 
 
-def _memory_row(memory: Mapping[str, Memory], held: int) -> Row:
+def _memory_row(memory: Mapping[str, Memory], settings: Mapping[str, str], held: int) -> Row:
     what = "memory, all processes"
     goal = f"stated; rollout, network and what training must hold are {held / MB:,.0f} MB"
     if "ours" not in memory:
         return Row(what=what, goal=goal)
-    others = ", ".join(f"{name} {held.all / MB:,.0f}" for name, held in memory.items() if not _is_ours(name))
+    others = ", ".join(f"{name} {memory[name].all / MB:,.0f}" for name in settings.values() if name in memory)
     return Row(
         what=what,
         goal=goal,
@@ -161,10 +161,6 @@ def _memory_row(memory: Mapping[str, Memory], held: int) -> Row:
         spread=f"peers: {others} MB" if others else "",
         verdict="stated",
     )
-
-
-def _is_ours(name: str) -> bool:
-    return name.startswith(("ours", "limit"))
 
 
 def _growth_row(found: Growth | None) -> Row:

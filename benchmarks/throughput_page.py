@@ -6,15 +6,14 @@ import argparse
 import datetime
 import platform
 import shlex
-import subprocess
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
 from benchmarks.peers.settings import Settings
-from benchmarks.throughput_processes import ROOT
 from benchmarks.throughput_results import FEWEST_FOR_INTERVAL, Spread
 from rlgns import hardware
+from rlgns.source import source_commit
 
 PACKAGES = ("rlgns", "torch", "ray", "stable-baselines3", "gymnasium", "ale-py", "numpy")
 DESCRIPTIONS = {
@@ -38,15 +37,10 @@ DESCRIPTIONS = {
 def describe(options: argparse.Namespace, sizes: Settings, words: Sequence[str]) -> dict[str, Any]:
     """Returns what a reader needs to repeat the run."""
     machine = hardware.detect()
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--abbrev=12"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = "unknown"
     return {
         "date": datetime.date.today().isoformat(),
         "command": shlex.join(["python", "benchmarks/throughput.py", *words]),
-        "commit": commit,
+        "commit": source_commit() or "unknown",
         "machine": f"{machine.describe()}, Python {platform.python_version()}",
         "gpu": machine.gpu,
         "versions": {name: _version(name) for name in PACKAGES},

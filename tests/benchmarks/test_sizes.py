@@ -1,6 +1,7 @@
 """Cost against size: what each size is, what is made of its times, and one real size."""
 
 import csv
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,25 @@ def test_a_real_size(tmp_path: Path) -> None:
     assert (row["sweep"], row["groups"], row["rounds"]) == ("groups", "2", "2")
     assert float(row["peak_mb"]) == pytest.approx(point.peak_mb, rel=1e-3)
     assert f"| groups | 4 | 4 | 16 | 2 | {point.observations_per_s_off:,.0f} |" in sizes.table([point])[-1]
+
+
+def test_the_page_says_what_was_run_and_links_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"start_s": 1.0, "peak_bytes": 1e9, "play_s": [1.0], "on_s": [3.0], "off_s": [3.0]}
+    monkeypatch.setattr(sizes, "measure", lambda size, seconds, game: Point.of({**asdict(size), **times}))
+    words = ["--only", "batch", "groups", "--most", "300", "--seconds", "1"]
+    files = ["--csv", str(tmp_path / "points.csv"), "--markdown", str(tmp_path / "page.md")]
+    sizes.main([*words, *files])
+    made = (tmp_path / "page.md").read_text()
+    assert "benchmarks/sizes.py --only batch groups --most 300" in made
+    assert "[points.csv](points.csv)" in made
+    assert "![" not in made  # no figure was asked for
+    rows = list(csv.DictReader((tmp_path / "points.csv").open()))
+    assert [(row["sweep"], row["batch_observations"], row["groups"]) for row in rows] == [
+        ("batch", "256", "8"),
+        ("groups", "1024", "2"),
+        ("groups", "1024", "8"),
+        ("groups", "1024", "64"),
+    ]
 
 
 def test_the_figure_has_a_column_for_each_axis(tmp_path: Path) -> None:
