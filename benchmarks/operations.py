@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agents.config import NetworkConfig
+from agents.flat import equal_parts
+from agents.fresh import LOSSES
 from rlgns.config.schema import Config
+from rlgns.engine.probe import MOST_GROUPS, SEGMENTS
 
 FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT = "forward", "weight gradient", "input gradient"
 KINDS = (FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT)
@@ -167,10 +170,15 @@ def bytes_held(run: Config, network: Sequence[Layer], *, threads: int, value_byt
     # A stack as bytes and as numbers, and every layer's output; its gradient is as large, one layer's at a time.
     widest = max(layer.input_values for layer in network if not layer.is_first)
     observation = frame * run.env.frame_stack * (1 + value_bytes) + value_bytes * (outputs + widest)
-    return {
+    found = {
         "rollout": run.rollout_observations * (frame + SCALARS_BYTES) + history,
         "network": weights,
         "gradients, a row per group or thread": weights * max(groups, threads),
         "Adam's moments": 2 * weights if run.agent.optimizer == "adam" else weights,
         "activations of one batch": observation * run.batch_observations,
     }
+    if run.noise.enabled and run.noise.overhead_budget:
+        # Rows of all groups, by loss; and each thread's segments of its group, their losses' gradients and the sum.
+        kept = len(LOSSES) * equal_parts(run.env.num_envs, MOST_GROUPS)
+        found["the probe's gradients"] = weights * (kept + threads * (SEGMENTS + 2 * len(LOSSES)))
+    return found

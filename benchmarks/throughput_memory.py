@@ -91,7 +91,7 @@ def explanation(resident: Mapping[str, int], held: Mapping[str, int]) -> list[st
     return [
         f"- Our learning process, MB by stage: {'; '.join(parts)}.",
         f"- Counted from the configuration, MB: {counted}; together {sum(held.values()) / MB:,.0f}. The rest: "
-        "libraries, emulators (in the first iteration), the probe's rows, what is freed and kept for the next pass.",
+        "libraries, emulators (in the first iteration), what is freed and kept for the next pass.",
     ]
 
 

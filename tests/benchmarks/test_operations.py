@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from agents.flat import FlatGradients
+from agents.fresh import LOSSES
 from agents.network import ActorCritic
 from agents.rollout import RolloutRecorder
 from agents.update import make_optimizer
@@ -26,6 +27,7 @@ from benchmarks.operations import (
 )
 from rlgns.config.load import resolve
 from rlgns.config.schema import Config
+from rlgns.engine.probe import SEGMENTS
 
 ACTIONS = 6
 
@@ -94,6 +96,10 @@ def test_held_bytes_are_those_of_the_real_arrays() -> None:
     optimizer.step()
     moments = sum(value.nbytes for state in optimizer.state.values() for name, value in state.items() if name != "step")
     assert held["Adam's moments"] == moments
+    rows, own = len(LOSSES) * 8, threads * (SEGMENTS + 2 * len(LOSSES))
+    assert held["the probe's gradients"] == (rows + own) * held["network"]
+    without = dataclasses.replace(run, noise=dataclasses.replace(run.noise, overhead_budget=0.0))
+    assert "the probe's gradients" not in bytes_held(without, layers, threads=threads, value_bytes=2)
 
 
 def test_moved_bytes_are_those_of_a_loop_over_operands() -> None:
