@@ -74,6 +74,7 @@ class Point:
     def of(cls, found: Mapping[str, Any]) -> Point:
         """Reads what a worker printed."""
         size = Size(**{field.name: found[field.name] for field in fields(Size)})
+        run = size.run("pong")  # the sizes are the same of any game
         rounds = list(zip(found["play_s"], found["on_s"], found["off_s"], strict=True))
         overhead = sorted(100 * (on - off) / (play + off) for play, on, off in rounds)
         seconds = {name: statistics.median(found[name]) for name in ("play_s", "on_s", "off_s")}
@@ -81,10 +82,10 @@ class Point:
             sweep=size.sweep,
             num_envs=size.num_envs,
             rollout_steps=size.rollout_steps,
-            batch_observations=size.batch_observations,
-            groups=size.run("pong").groups_per_batch,
-            observations_per_s_off=size.rollout_observations / (seconds["play_s"] + seconds["off_s"]),
-            observations_per_s_on=size.rollout_observations / (seconds["play_s"] + seconds["on_s"]),
+            batch_observations=run.batch_observations,
+            groups=run.groups_per_batch,
+            observations_per_s_off=run.rollout_observations / (seconds["play_s"] + seconds["off_s"]),
+            observations_per_s_on=run.rollout_observations / (seconds["play_s"] + seconds["on_s"]),
             overhead_percent=statistics.median(overhead),
             overhead_low=overhead[0],
             overhead_high=overhead[-1],

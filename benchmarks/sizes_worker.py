@@ -39,16 +39,6 @@ class Size:
     groups: int
     """At most, per batch."""
 
-    @property
-    def rollout_observations(self) -> int:
-        """Observations per iteration."""
-        return self.num_envs * self.rollout_steps
-
-    @property
-    def batch_observations(self) -> int:
-        """Observations per optimizer step."""
-        return self.rollout_observations // self.minibatches
-
     def run(self, game: str) -> Config:
         """Returns the preset `ppo` with this size; all environments start together, for their start takes long."""
         return resolve(

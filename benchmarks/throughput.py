@@ -38,7 +38,7 @@ from benchmarks.peers.settings import Settings
 from benchmarks.peers.worker import BUILDERS
 from benchmarks.throughput_goals import goal_rows, goal_table
 from benchmarks.throughput_memory import MB, Growth, explanation, growth, growth_line, memory_table
-from benchmarks.throughput_page import describe, head, tables
+from benchmarks.throughput_page import NOTES, describe, head, tables
 from benchmarks.throughput_processes import ContenderError, Memory, Process, environment_of
 from benchmarks.throughput_results import Start, Turn, summarise
 from envs.games import GAMES
@@ -192,13 +192,13 @@ def report(about: dict[str, Any], results: Results, options: argparse.Namespace)
     held = held_bytes(settings)
     lines = [*tables(summary)]
     if results.memory:
-        lines += ["", *memory_table(results.memory), ""]
+        lines += ["", "## Memory", "", *memory_table(results.memory), ""]
     if results.resident:
         lines += explanation(results.resident, held)
     if results.growth:
         lines.append(growth_line(results.growth))
     rows = goal_rows(summary, gpu=about["gpu"], memory=results.memory, held=sum(held.values()), growth=results.growth)
-    page = "\n".join([*head(about), "", *lines, "", *goal_table(rows), ""])
+    page = "\n".join([*head(about), "", *lines, "", NOTES, "", "## Goals", "", *goal_table(rows), ""])
     print(page)
     if options.markdown:
         options.markdown.write_text(page, encoding="utf-8")

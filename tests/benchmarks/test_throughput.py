@@ -174,7 +174,7 @@ def test_a_tiny_run_of_real_contenders(tmp_path: Path, capsys: pytest.CaptureFix
     numbers = {"rounds": 1, "pairs": 1, "observations": 33, "envs": 4, "steps": 8, "epochs": 1, "minibatches": 2}
     sizes = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
     files = ["--markdown", str(page), "--json", str(raw), "--starts", "0", "--memory-minutes", "0"]
-    assert throughput.main([*sizes, "--only", "ours", "ours-learner", peer, *files]) == 0
+    assert throughput.main([*sizes, "--only", "ours", peer, "ours-learner", *files]) == 0
     said = capsys.readouterr()
     assert page.read_text() == said.out.removesuffix("\n")
     assert f"built      {peer}" in said.err
