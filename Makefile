@@ -42,7 +42,7 @@ format: $(STAMP) ## format, and repair what the linter can
 bench: $(BENCH_STAMP) ## speed, starts and memory against Stable-Baselines3, stock RLlib and the machine's limit; about 14 minutes
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 
-bench-sizes: $(BENCH_STAMP) ## cost against size: environments, batch, groups; about 11 minutes
+bench-sizes: $(BENCH_STAMP) ## cost against size: environments, batch, groups; about 10 minutes
 	$(BIN)/python benchmarks/sizes.py $(ARGS)
 
 clean: ## remove .venv and caches, never runs/

@@ -10,7 +10,7 @@ meanwhile falls on both. The probe is not in it: it keeps to a budget of time wh
     batch          256 to 32,768; 64 environments, one batch per epoch: the rollout is the batch; 8 groups
     groups         2 to 64; 128 environments x 8 steps, one batch of 1,024 per epoch
 
-4 epochs throughout, preset `ppo` otherwise. By default a few sizes of each axis, about 11 minutes on 2 cores; `--all`
+4 epochs throughout, preset `ppo` otherwise. By default a few sizes of each axis, about 10 minutes on 2 cores; `--all`
 takes every power of two.
 """
 
@@ -182,7 +182,7 @@ def figure(points: Sequence[Point], path: Path) -> None:
     plt.close()
 
 
-def page(points: Sequence[Point], options: argparse.Namespace, words: Sequence[str]) -> str:
+def page(points: Sequence[Point], failed: Sequence[str], options: argparse.Namespace, words: Sequence[str]) -> str:
     """Returns the results as a Markdown page; its figure and table are named where they were asked for."""
     lines = [
         f"# Cost against size, {datetime.date.today().isoformat()}",
@@ -199,6 +199,7 @@ def page(points: Sequence[Point], options: argparse.Namespace, words: Sequence[s
     if options.figure:
         lines += [f"![rate, overhead and memory against size]({options.figure.name})", ""]
     lines += [*table(points), ""]
+    lines += [f"- Not measured: {what}." for what in failed]
     if options.csv:
         lines += [f"The points: [{options.csv.name}]({options.csv.name}).", ""]
     return "\n".join(lines)
@@ -212,8 +213,8 @@ def measure(size: Size, seconds: float, game: str) -> Point:
     return Point.of(json.loads(answer.stdout))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures every size and prints a page; writes the files that were asked for."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures every size and prints a page; writes the files that were asked for. Returns 1 where a size failed."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(
         prog="benchmarks/sizes.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -229,18 +230,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(words)
     axes = ALL if options.all else FEW
     chosen = {sweep: [value for value in axes[sweep] if value <= options.most] for sweep in options.only}
-    points = []
+    points, failed = [], []
     for size in sizes(chosen):
-        points.append(measure(size, options.seconds, options.game))
-        print(f"{size.sweep} {points[-1].at:,}: {points[-1].rounds} rounds", file=sys.stderr, flush=True)
-    print(page(points, options, words))
+        try:
+            points.append(measure(size, options.seconds, options.game))
+            print(f"{size.sweep} {points[-1].at:,}: {points[-1].rounds} rounds", file=sys.stderr, flush=True)
+        except subprocess.CalledProcessError as failure:  # for want of memory, for example: the others still count
+            failed.append(f"{json.dumps(asdict(size))} ended with code {failure.returncode}")
+            print(failed[-1], file=sys.stderr, flush=True)
+    made = page(points, failed, options, words)
+    print(made)
     if options.markdown:
-        options.markdown.write_text(page(points, options, words), encoding="utf-8")
+        options.markdown.write_text(made, encoding="utf-8")
     if options.csv:
         write_csv(points, options.csv)
     if options.figure:
         figure(points, options.figure)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

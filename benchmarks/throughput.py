@@ -120,8 +120,7 @@ def starts(settings: Settings, options: argparse.Namespace) -> Iterator[Start]:
                 built_s, seconds = process.first_turn(settings.rollout_observations)
                 yield Start(round=number, contender=name, built_s=built_s, seconds=seconds)
             finally:
-                process.ask_to_end()
-                process.end()
+                _end([process])
 
 
 def play(processes: dict[str, Process], options: argparse.Namespace) -> Iterator[Turn]:
@@ -163,18 +162,16 @@ def started(names: Sequence[str], settings: Settings, options: argparse.Namespac
                 _say(f"built      {name}")
         yield processes
     finally:
-        for process in processes.values():
-            process.ask_to_end()
-        for process in processes.values():
-            process.end()
+        _end(list(processes.values()))
 
 
 def hold(processes: dict[str, Process], results: Results, options: argparse.Namespace) -> None:
-    """Reads everybody's memory, then lets ours alone train on and watches its."""
+    """Reads everybody's memory, ends all but ours, and lets ours train on and watches its."""
     results.memory = {name: process.memory() for name, process in processes.items()}
     ours = processes.get("ours")
     if ours is None:
         return
+    _end([process for process in processes.values() if process is not ours])
     began, at, held = time.monotonic(), [], []
     while time.monotonic() - began < 60 * options.memory_minutes or not results.resident:
         results.resident = ours.turn(options.observations)["resident"]
@@ -213,6 +210,14 @@ def held_bytes(settings: Settings) -> dict[str, int]:
     width = 2 if choose_precision("auto", device) == "bfloat16" else FLOAT32_BYTES
     network = layers_of(run, num_actions(settings.game, run.env.protocol))
     return bytes_held(run, network, threads=settings.threads if device.type == "cpu" else 1, value_bytes=width)
+
+
+def _end(processes: Sequence[Process]) -> None:
+    """Ends processes, those that have ended already too."""
+    for process in processes:
+        process.ask_to_end()
+    for process in processes:
+        process.end()
 
 
 def _process(name: str, folder_name: str, settings: Settings, options: argparse.Namespace) -> Process:

@@ -151,8 +151,9 @@ def summarise(turns: Sequence[Turn], starts: Sequence[Start] = ()) -> dict[str, 
         setting, Spread of ours/peer from rounds in which both ran; comparisons: Spread by name of COMPARISONS;
         noise_cost_percent: Spread of paired time on/off - 1; noise_cost_total_percent: the same of all time together
         with its 95 % interval; overhead_ms, overhead_percent: Spread over iterations of ours; details: Spread of what
-        the limit is made of; env_share: Spread of ours against the environments alone; start_s: Spread by contender;
-        start_ratio: by peer, Spread of ours/peer within rounds; foreign_cores: Spread over turns.
+        the limit is made of; env_share, peak_share: Spread of ours against the environments alone and against the
+        limit at the machine's peak; start_s, built_s: Spread by contender; start_ratio: by peer, Spread of ours/peer
+        within rounds; foreign_cores: Spread over turns.
     """
     rates = {name: Spread.of([turn.rate for turn in turns if turn.contender == name]) for name in _names(turns)}
     summary: dict[str, Any] = {"rates": rates, "settings": {}, "ratios": {}, "comparisons": {}}

@@ -1,6 +1,7 @@
 """Cost against size: what each size is, what is made of its times, and one real size."""
 
 import csv
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
@@ -54,20 +55,26 @@ def test_a_real_size(tmp_path: Path) -> None:
 
 def test_the_page_says_what_was_run_and_links_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times = {"start_s": 1.0, "peak_bytes": 1e9, "play_s": [1.0], "on_s": [3.0], "off_s": [3.0]}
-    monkeypatch.setattr(sizes, "measure", lambda size, seconds, game: Point.of({**asdict(size), **times}))
+
+    def measure(size: Size, seconds: float, game: str) -> Point:
+        if size.groups == 64:
+            raise subprocess.CalledProcessError(-9, "worker")
+        return Point.of({**asdict(size), **times})
+
+    monkeypatch.setattr(sizes, "measure", measure)
     words = ["--only", "batch", "groups", "--most", "300", "--seconds", "1"]
     files = ["--csv", str(tmp_path / "points.csv"), "--markdown", str(tmp_path / "page.md")]
-    sizes.main([*words, *files])
+    assert sizes.main([*words, *files]) == 1
     made = (tmp_path / "page.md").read_text()
     assert "benchmarks/sizes.py --only batch groups --most 300" in made
     assert "[points.csv](points.csv)" in made
+    assert '"groups": 64} ended with code -9' in made  # and the others are there
     assert "![" not in made  # no figure was asked for
     rows = list(csv.DictReader((tmp_path / "points.csv").open()))
     assert [(row["sweep"], row["batch_observations"], row["groups"]) for row in rows] == [
         ("batch", "256", "8"),
         ("groups", "1024", "2"),
         ("groups", "1024", "8"),
-        ("groups", "1024", "64"),
     ]
 
 
