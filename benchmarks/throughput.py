@@ -13,7 +13,7 @@ All train the same game with the same network (Nature CNN, 84x84, stack of 4), 8
 3. Memory: what every contender holds, and whether ours grows while it alone trains on.
 
 The table at the end holds all that against the goals. On a machine with a GPU the same command fills its rows.
-Exit codes: 0 done, 1 a contender failed, 2 usage, 130 interrupted.
+Exit codes: 0 done, 1 a contender failed, 2 usage, 130 interrupted. A watch over memory that ends early is reported.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(words)
     about = describe(options, _settings(options, ""), words)
-    results = Results()
+    results, code = Results(), 0
     try:
         with tempfile.TemporaryDirectory(prefix="rlgns-throughput-") as scratch:
             settings = _settings(options, scratch)
@@ -100,13 +100,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 hold(processes, results, options)
     except ContenderError as failure:
         print(f"throughput: {failure}", file=sys.stderr)
-        return 1
+        code = 1
     except KeyboardInterrupt:
         print("throughput: interrupted", file=sys.stderr)
-        return 130
-    about["minutes"] = round((time.monotonic() - BEGAN) / 60, 1)
-    report(about, results, options)
-    return 0
+        code = 130
+    if results.memory:  # all turns were taken; a long watch over memory that ends early must not lose them
+        about["minutes"] = round((time.monotonic() - BEGAN) / 60, 1)
+        report(about, results, options)
+    return code
 
 
 def starts(settings: Settings, options: argparse.Namespace) -> Iterator[Start]:
@@ -173,13 +174,15 @@ def hold(processes: dict[str, Process], results: Results, options: argparse.Name
         return
     _end([process for process in processes.values() if process is not ours])
     began, at, held = time.monotonic(), [], []
-    while time.monotonic() - began < 60 * options.memory_minutes or not results.resident:
-        results.resident = ours.turn(options.observations)["resident"]
-        at.append(time.monotonic() - began)
-        held.append(float(ours.memory().all))
-        if len(at) % 100 == 0:
-            _say(f"memory     {at[-1] / 60:.1f} minutes, {held[-1] / MB:,.0f} MB")
-    results.growth = growth(at, held)
+    try:
+        while time.monotonic() - began < 60 * options.memory_minutes or not results.resident:
+            results.resident = ours.turn(options.observations)["resident"]
+            held.append(float(ours.memory().all))
+            at.append(time.monotonic() - began)
+            if len(at) % 100 == 0:
+                _say(f"memory     {at[-1] / 60:.1f} minutes, {held[-1] / MB:,.0f} MB")
+    finally:
+        results.growth = growth(at, held[: len(at)])
 
 
 def report(about: dict[str, Any], results: Results, options: argparse.Namespace) -> None:
