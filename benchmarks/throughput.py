@@ -79,6 +79,8 @@ class Results:
     memory: dict[str, Memory] = field(default_factory=dict)
     resident: dict[str, int] = field(default_factory=dict)
     growth: Growth | None = None
+    main_growth: Growth | None = None
+    """Of the learning process alone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,16 +175,18 @@ def hold(processes: dict[str, Process], results: Results, options: argparse.Name
     if ours is None:
         return
     _end([process for process in processes.values() if process is not ours])
-    began, at, held = time.monotonic(), [], []
+    began, at, held, main = time.monotonic(), [], [], []
     try:
         while time.monotonic() - began < 60 * options.memory_minutes or not results.resident:
             results.resident = ours.turn(options.observations)["resident"]
-            held.append(float(ours.memory().all))
+            memory = ours.memory()
+            held.append(memory.all)
+            main.append(memory.main)
             at.append(time.monotonic() - began)
             if len(at) % 100 == 0:
                 _say(f"memory     {at[-1] / 60:.1f} minutes, {held[-1] / MB:,.0f} MB")
     finally:
-        results.growth = growth(at, held[: len(at)])
+        results.growth, results.main_growth = (growth(at, values[: len(at)]) for values in (held, main))
 
 
 def report(about: dict[str, Any], results: Results, options: argparse.Namespace) -> None:
@@ -195,8 +199,8 @@ def report(about: dict[str, Any], results: Results, options: argparse.Namespace)
         lines += ["", "## Memory", "", *memory_table(results.memory), ""]
     if results.resident:
         lines += explanation(results.resident, held)
-    if results.growth:
-        lines.append(growth_line(results.growth))
+    for what, found in (("all our processes", results.growth), ("the learning process", results.main_growth)):
+        lines += [growth_line(what, found)] if found else []
     rows = goal_rows(summary, gpu=about["gpu"], memory=results.memory, held=sum(held.values()), growth=results.growth)
     page = "\n".join([*head(about), "", *lines, "", NOTES, "", "## Goals", "", *goal_table(rows), ""])
     print(page)

@@ -95,10 +95,10 @@ def explanation(resident: Mapping[str, int], held: Mapping[str, int]) -> list[st
     ]
 
 
-def growth_line(found: Growth) -> str:
+def growth_line(what: str, found: Growth) -> str:
     """Returns the slope in words."""
     return (
-        f"- Memory of all our processes over {found.minutes:.1f} minutes of training: {found.first / MB:,.1f} MB in "
+        f"- Memory of {what} over {found.minutes:.1f} minutes of training: {found.first / MB:,.1f} MB in "
         f"the first of {BLOCKS} blocks, {found.last / MB:,.1f} in the last; slope {found.bytes_per_hour / MB:+,.1f} MB "
         f"an hour (95 % interval {found.low / MB:+,.1f} to {found.high / MB:+,.1f}, {found.samples} samples)."
     )

@@ -88,7 +88,7 @@ def test_growth_is_open_until_it_was_watched_for_long_enough() -> None:
     long = dataclasses.replace(short, minutes=121)
     assert rows("", long)[what].verdict == "met"
     assert rows("", dataclasses.replace(long, low=1e6))[what].verdict == "not met"
-    assert "slope +5.0 MB an hour (95 % interval -1.0 to +11.0, 100 samples)" in growth_line(short)
+    assert "slope +5.0 MB an hour (95 % interval -1.0 to +11.0, 100 samples)" in growth_line("ours", short)
     assert growth([0.0, 1.0], [5.0, 6.0]) is None
 
 
