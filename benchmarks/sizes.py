@@ -171,11 +171,13 @@ def figure(points: Sequence[Point], path: Path) -> None:
         memory.plot(at, [point.peak_mb for point in mine], "o-", ms=3, lw=1.2)
         memory.set_xlabel({"batch": "batch, observations"}.get(sweep, sweep))
         memory.set_xscale("log", base=2)
+        memory.set_xticks(at, [f"{value:,}" for value in at], rotation=45)
         for axes in (rate, overhead, memory):
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
     for axes, label in zip(grid[:, 0], ("observations/s", "noise scale's overhead, %", "peak memory, MB"), strict=True):
         axes.set_ylabel(label)
+        axes.margins(y=0.1)
         axes.set_ylim(bottom=0 if label != "noise scale's overhead, %" else None)
     grid[0, 0].legend(frameon=False)
     plt.savefig(path, metadata={"Date": None})
