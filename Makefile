@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 # OpenMP threads that spin while they wait turn 3 s into 40 s on a busy machine
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help train test test-cluster test-docker check format bench clean
+.PHONY: help train test test-cluster test-docker check format bench bench-sizes clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -39,8 +39,11 @@ format: $(STAMP) ## format, and repair what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(BENCH_STAMP) ## throughput against peers: Stable-Baselines3 and stock RLlib; about 10 minutes
+bench: $(BENCH_STAMP) ## speed, starts and memory against Stable-Baselines3, stock RLlib and the machine's limit; about 14 minutes
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+bench-sizes: $(BENCH_STAMP) ## cost against size: environments, batch, groups; about 10 minutes
+	$(BIN)/python benchmarks/sizes.py $(ARGS)
 
 clean: ## remove .venv and caches, never runs/
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

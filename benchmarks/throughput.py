@@ -1,13 +1,19 @@
 """Throughput of rlgns against Stable-Baselines3's PPO and RLlib's own PPO, measured alternately in one run.
 
     make bench
-    python benchmarks/throughput.py --rounds 5 --pairs 25 --markdown docs/results/throughput.md --json throughput.json
+    python benchmarks/throughput.py --markdown docs/results/throughput.md --json throughput.json
 
 All train the same game with the same network (Nature CNN, 84x84, stack of 4), 8 environments x 128 steps, 4 epochs of
-4 batches of 256 and the same step size. Every contender has a process of its own. After one warm-up turn each, every
-round gives each contender one turn, in random order, and everything else stands still; ratios are taken within rounds.
-Rounds of only `ours` and `ours-no-noise` follow, since that difference is small.
-Exit codes: 0 done, 1 a contender failed, 2 usage, 130 interrupted.
+4 batches of 256 and the same step size. Every contender has a process of its own.
+
+1. Starts: contenders one after the other in fresh processes, until the end of their first iteration.
+2. Turns: after one warm-up turn each, every round gives each contender one turn, in random order, and everything else
+   stands still; ratios are taken within rounds. Rounds of only `ours` and `ours-no-noise` follow, since that
+   difference is small; in every fifth, what else is compared with a small margin plays too.
+3. Memory: what every contender holds, and whether ours grows while it alone trains on.
+
+The table at the end holds all that against the goals. On a machine with a GPU the same command fills its rows.
+Exit codes: 0 done, 1 a contender failed, 2 usage, 130 interrupted. A watch over memory that ends early is reported.
 """
 
 from __future__ import annotations
@@ -15,31 +21,37 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import datetime
 import json
-import platform
 import random
-import shlex
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from importlib import metadata
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents.precision import choose_device, choose_precision
+from benchmarks.operations import FLOAT32_BYTES, bytes_held, layers_of
+from benchmarks.peers.ours import run_of
 from benchmarks.peers.settings import Settings
 from benchmarks.peers.worker import BUILDERS
-from benchmarks.throughput_processes import ROOT, ContenderError, Process, environment_of
-from benchmarks.throughput_results import Turn, summarise, tables
+from benchmarks.throughput_goals import goal_rows, goal_table
+from benchmarks.throughput_memory import MB, Growth, explanation, growth, growth_line, memory_table
+from benchmarks.throughput_page import NOTES, describe, head, tables
+from benchmarks.throughput_processes import ContenderError, Memory, Process, environment_of
+from benchmarks.throughput_results import Start, Turn, summarise
 from envs.games import GAMES
+from envs.vector import num_actions
 from rlgns import hardware
 
 DEFAULT = (
     "ours",
     "ours-no-noise",
     "ours-float32",
+    "ours-2-runners",
+    "ours-learner",
+    "limit",
     "sb3-dummy",
     "sb3-subproc",
     "rllib-local",
@@ -48,32 +60,70 @@ DEFAULT = (
     "rllib-2-runners-encoder",
 )
 NOISE_PAIR = ("ours", "ours-no-noise")
+SOMETIMES = ("ours-2-runners", "limit")
+"""Join every so many of the pair's rounds."""
+
+SOMETIMES_EVERY = 5
+STARTED = ("ours", "rllib-local", "rllib-local-encoder")
+"""Whose start is timed."""
+
 BEGAN = time.monotonic()
-PACKAGES = ("rlgns", "torch", "ray", "stable-baselines3", "gymnasium", "ale-py", "numpy")
+
+
+@dataclass(slots=True)
+class Results:
+    """Everything that was measured."""
+
+    starts: list[Start] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    memory: dict[str, Memory] = field(default_factory=dict)
+    resident: dict[str, int] = field(default_factory=dict)
+    growth: Growth | None = None
+    main_growth: Growth | None = None
+    """Of the learning process alone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark; returns the exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(words)
-    about = describe(options, words)
-    turns: list[Turn] = []
+    about = describe(options, _settings(options, ""), words)
+    results, code = Results(), 0
     try:
         with tempfile.TemporaryDirectory(prefix="rlgns-throughput-") as scratch:
             settings = _settings(options, scratch)
+            for start in starts(settings, options):
+                results.starts.append(start)
+                _say(f"start {start.round:>4}  {start.contender:<28}{start.seconds:8.1f} s")
             with started(options.only, settings, options) as processes:
                 for turn in play(processes, options):
-                    turns.append(turn)
+                    results.turns.append(turn)
                     _say(f"round {turn.round:>3}  {turn.contender:<28}{turn.rate:8.0f} observations/s")
+                hold(processes, results, options)
     except ContenderError as failure:
         print(f"throughput: {failure}", file=sys.stderr)
-        return 1
+        code = 1
     except KeyboardInterrupt:
         print("throughput: interrupted", file=sys.stderr)
-        return 130
-    about["minutes"] = round((time.monotonic() - BEGAN) / 60, 1)
-    report(about, turns, options)
-    return 0
+        code = 130
+    if results.memory:  # all turns were taken; a long watch over memory that ends early must not lose them
+        about["minutes"] = round((time.monotonic() - BEGAN) / 60, 1)
+        report(about, results, options)
+    return code
+
+
+def starts(settings: Settings, options: argparse.Namespace) -> Iterator[Start]:
+    """Starts contenders one after the other, each in a fresh process, and ends each after its first iteration."""
+    order, names = random.Random(options.seed), [name for name in STARTED if name in options.only]
+    for number in range(1, options.starts + 1):
+        order.shuffle(names)
+        for name in names:
+            process = _process(name, f"start-{number}-{name}", settings, options)
+            try:
+                built_s, seconds = process.first_turn(settings.rollout_observations)
+                yield Start(round=number, contender=name, built_s=built_s, seconds=seconds)
+            finally:
+                _end([process])
 
 
 def play(processes: dict[str, Process], options: argparse.Namespace) -> Iterator[Turn]:
@@ -88,11 +138,13 @@ def play(processes: dict[str, Process], options: argparse.Namespace) -> Iterator
 
 
 def schedule(names: Sequence[str], *, rounds: int, pairs: int, seed: int) -> list[list[str]]:
-    """Returns who plays in each round, in random order: rounds of all, then rounds of the noise scale's pair alone."""
+    """Returns who plays in each round, in random order: rounds of all, then of the noise pair and few others."""
     order = random.Random(seed)
     drawn = [list(names) for _ in range(rounds)]
     if set(NOISE_PAIR) <= set(names):
-        drawn += [list(NOISE_PAIR) for _ in range(pairs - rounds)]
+        others = [name for name in SOMETIMES if name in names]
+        for number in range(1, pairs - rounds + 1):
+            drawn.append([*NOISE_PAIR, *(others if number % SOMETIMES_EVERY == 0 else [])])
     for members in drawn:
         order.shuffle(members)
     return drawn
@@ -106,75 +158,80 @@ def started(names: Sequence[str], settings: Settings, options: argparse.Namespac
         for first in range(0, len(names), 2):
             starting = names[first : first + 2]
             for name in starting:
-                folder = Path(settings.scratch) / name
-                folder.mkdir()
-                own = dataclasses.replace(settings, scratch=str(folder))
-                environment = environment_of(name, options.peers_omp)
-                processes[name] = Process(name, own, environment=environment, timeout_s=options.timeout)
+                processes[name] = _process(name, name, settings, options)
             for name in starting:
                 processes[name].wait_until_ready()
                 processes[name].pause()
                 _say(f"built      {name}")
         yield processes
     finally:
-        for process in processes.values():
-            process.ask_to_end()
-        for process in processes.values():
-            process.end()
+        _end(list(processes.values()))
 
 
-def report(about: dict[str, Any], turns: Sequence[Turn], options: argparse.Namespace) -> None:
+def hold(processes: dict[str, Process], results: Results, options: argparse.Namespace) -> None:
+    """Reads everybody's memory, ends all but ours, and lets ours train on and watches its."""
+    results.memory = {name: process.memory() for name, process in processes.items()}
+    ours = processes.get("ours")
+    if ours is None:
+        return
+    _end([process for process in processes.values() if process is not ours])
+    began, at, held, main = time.monotonic(), [], [], []
+    try:
+        while time.monotonic() - began < 60 * options.memory_minutes or not results.resident:
+            results.resident = ours.turn(options.observations)["resident"]
+            memory = ours.memory()
+            held.append(memory.all)
+            main.append(memory.main)
+            at.append(time.monotonic() - began)
+            if len(at) % 100 == 0:
+                _say(f"memory     {at[-1] / 60:.1f} minutes, {held[-1] / MB:,.0f} MB")
+    finally:
+        results.growth, results.main_growth = (growth(at, values[: len(at)]) for values in (held, main))
+
+
+def report(about: dict[str, Any], results: Results, options: argparse.Namespace) -> None:
     """Prints the results and writes the files that were asked for."""
-    summary = summarise(turns)
-    page = "\n".join([*_head(about), "", *tables(summary), ""])
+    summary = summarise(results.turns, results.starts)
+    settings = _settings(options, "")
+    held = held_bytes(settings)
+    lines = [*tables(summary)]
+    if results.memory:
+        lines += ["", "## Memory", "", *memory_table(results.memory), ""]
+    if results.resident:
+        lines += explanation(results.resident, held)
+    for what, found in (("all our processes", results.growth), ("the learning process", results.main_growth)):
+        lines += [growth_line(what, found)] if found else []
+    rows = goal_rows(summary, gpu=about["gpu"], memory=results.memory, held=sum(held.values()), growth=results.growth)
+    page = "\n".join([*head(about), "", *lines, "", NOTES, "", "## Goals", "", *goal_table(rows), ""])
     print(page)
     if options.markdown:
         options.markdown.write_text(page, encoding="utf-8")
     if options.json:
-        content = {"about": about, "summary": summary, "turns": [dataclasses.asdict(turn) for turn in turns]}
+        content = {"about": about, "summary": summary, "goals": rows, **dataclasses.asdict(results)}
         options.json.write_text(json.dumps(content, default=dataclasses.asdict, indent=1) + "\n", encoding="utf-8")
 
 
-def describe(options: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
-    """Returns what a reader needs to repeat the run."""
-    machine = hardware.detect()
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--abbrev=12"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = "unknown"
-    sizes = _settings(options, "")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "command": shlex.join(["python", "benchmarks/throughput.py", *words]),
-        "commit": commit,
-        "machine": f"{machine.describe()}, Python {platform.python_version()}",
-        "versions": {name: _version(name) for name in PACKAGES},
-        "training": (
-            f"{options.game}, Nature CNN, 84x84, stack of 4; {sizes.num_envs} environments x {sizes.rollout_steps} "
-            f"steps, {sizes.epochs} epochs x {sizes.minibatches} batches of {sizes.batch_observations}, "
-            f"learning rate {sizes.learning_rate:g}; {sizes.threads} torch threads"
-        ),
-        "method": (
-            f"{options.rounds} rounds of all, {max(options.pairs, options.rounds)} of the noise scale's pair; turns of "
-            f"at least {options.observations} observations in random order after one warm-up turn each; no "
-            f"checkpoints, no W&B; ours in the hardware's best precision, peers in float32, which is what they ship; "
-            f"OMP_WAIT_POLICY PASSIVE for ours, {options.peers_omp} for peers; RLlib's wrapper does not clip rewards"
-        ),
-    }
+def held_bytes(settings: Settings) -> dict[str, int]:
+    """Returns the bytes that training must hold, by what they are."""
+    run, device = run_of(settings), choose_device("auto")
+    width = 2 if choose_precision("auto", device) == "bfloat16" else FLOAT32_BYTES
+    network = layers_of(run, num_actions(settings.game, run.env.protocol))
+    return bytes_held(run, network, threads=settings.threads if device.type == "cpu" else 1, value_bytes=width)
 
 
-def _head(about: dict[str, Any]) -> list[str]:
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return [
-        f"# Throughput against peers, {about['date']}",
-        "",
-        f"- Command: `{about['command']}` ({about['minutes']} minutes), commit {about['commit']}",
-        f"- Machine: {about['machine']}",
-        f"- Versions: {versions}",
-        f"- Training: {about['training']}",
-        f"- Method: {about['method']}",
-    ]
+def _end(processes: Sequence[Process]) -> None:
+    """Ends processes, those that have ended already too."""
+    for process in processes:
+        process.ask_to_end()
+    for process in processes:
+        process.end()
+
+
+def _process(name: str, folder_name: str, settings: Settings, options: argparse.Namespace) -> Process:
+    folder = Path(settings.scratch) / folder_name
+    folder.mkdir()
+    own = dataclasses.replace(settings, scratch=str(folder))
+    return Process(name, own, environment=environment_of(name, options.peers_omp), timeout_s=options.timeout)
 
 
 def _settings(options: argparse.Namespace, scratch: str) -> Settings:
@@ -196,9 +253,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=_positive, default=5, help="rounds of all contenders (%(default)s)")
     parser.add_argument(
-        "--pairs", type=int, default=25, help="rounds with noise on and off, those of all included (%(default)s)"
+        "--pairs", type=int, default=100, help="rounds with noise on and off, those of all included (%(default)s)"
     )
-    parser.add_argument("--observations", type=_positive, default=2048, help="at least, in each turn (%(default)s)")
+    parser.add_argument("--starts", type=int, default=3, help="fresh starts of each that is timed (%(default)s)")
+    parser.add_argument(
+        "--memory-minutes", type=float, default=2.0, help="how long ours trains on under watch (%(default)s)"
+    )
+    parser.add_argument("--observations", type=_positive, default=1024, help="at least, in each turn (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=list(BUILDERS), default=list(DEFAULT), metavar="NAME")
     parser.add_argument("--game", choices=list(GAMES), default="pong", metavar="GAME", help="ROM name (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of contenders and of the order of turns (%(default)s)")
@@ -221,13 +282,6 @@ def _positive(text: str) -> int:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"must be positive, got {value}")
     return value
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _say(text: str) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -20,6 +21,20 @@ from benchmarks.peers.settings import Settings
 ROOT = Path(__file__).resolve().parents[1]
 SETTLE_S = 0.2
 """Pause after waking a contender, in which its daemons catch up on their heartbeats."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """What a contender holds, bytes."""
+
+    main: int
+    """Resident in the process that learns."""
+    main_peak: int
+    """The most that was ever resident in it."""
+    all: int
+    """In all its processes, Ray's daemons among them; a page that several share is shared out between them (PSS)."""
+    processes: int
+    """How many those are."""
 
 
 class ContenderError(Exception):
@@ -39,6 +54,7 @@ class Process:
         self.name = name
         self._timeout_s = timeout_s
         self._log = Path(settings.scratch) / "log"
+        self._began = time.perf_counter()
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.peers.worker", name, settings.to_json()],
@@ -66,14 +82,36 @@ class Process:
         self.wake()
         time.sleep(SETTLE_S)
         before, busy, began = self._cpu_s(), _busy_s(), time.perf_counter()
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # its answer, which then is none, tells more
-            self._process.stdin.write(f"{observations}\n".encode())
-            self._process.stdin.flush()
+        self._ask(observations)
         report = self._answer()
         wall_s, busy_s, cpu_s = time.perf_counter() - began, _busy_s() - busy, self._cpu_s() - before
         self.pause()
         return {**report, "cpu_s": cpu_s, "foreign_cores": max(0.0, (busy_s - cpu_s) / wall_s)}
+
+    def first_turn(self, observations: int) -> tuple[float, float]:
+        """Lets a contender train as soon as it is built.
+
+        Returns:
+            Seconds from the start of its process until it was built, and until the end of that training.
+        """
+        self._ask(observations)
+        self._answer()
+        built_s = time.perf_counter() - self._began
+        self._answer()
+        return built_s, time.perf_counter() - self._began
+
+    def memory(self) -> Memory:
+        """Reads what the contender's processes hold now; they may be stopped."""
+        shared_out, count = 0, 0
+        for process in self._family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                full = process.memory_full_info()
+                shared_out += getattr(full, "pss", full.uss)
+                count += 1
+        with contextlib.suppress(psutil.NoSuchProcess):
+            main = psutil.Process(self._process.pid).memory_info().rss
+            return Memory(main=main, main_peak=_peak_bytes(self._process.pid) or main, all=shared_out, processes=count)
+        raise ContenderError(f"{self.name} ended{self._end_of_log()}")
 
     def pause(self) -> None:
         """Stops every process of the contender, parents first, so that none is started behind our back."""
@@ -120,6 +158,12 @@ class Process:
                 total += times.user + times.system
         return total
 
+    def _ask(self, observations: int) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # its answer, which then is none, tells more
+            self._process.stdin.write(f"{observations}\n".encode())
+            self._process.stdin.flush()
+
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], self._timeout_s)[0]:
@@ -138,13 +182,22 @@ class Process:
 def environment_of(name: str, peers_omp: str) -> dict[str, str]:
     """Returns a contender's environment: OpenMP's wait policy is ours for us, and as asked (or unset) for peers."""
     kept = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "OMP_WAIT_POLICY")}
-    policy = "PASSIVE" if name.startswith("ours") else peers_omp
+    policy = "PASSIVE" if name.startswith(("ours", "limit")) else peers_omp
     return kept if policy == "default" else {**kept, "OMP_WAIT_POLICY": policy}
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
+
+
+def _peak_bytes(pid: int) -> int:
+    """Linux's high-water mark of a process's resident memory; 0 where there is none."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 def _busy_s() -> float:

@@ -1,12 +1,14 @@
-"""What the benchmark's turns say: medians, paired ratios, the cost of the noise scale, RLlib's overhead."""
+"""What the benchmark's turns say: medians, paired ratios, the cost of the noise scale, RLlib's overhead, starts."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import numpy as np
 
 PEERS = {
     "Stable-Baselines3 PPO": ("sb3-dummy", "sb3-subproc"),
@@ -18,28 +20,19 @@ PEERS = {
         "rllib-2-runners-connectors",
     ),
 }
-GOALS = {"Stable-Baselines3 PPO": 2.0, "RLlib PPO as it comes": 4.0, "RLlib PPO given our network": 4.0}
-"""Times a peer's best setting that ours is meant to reach."""
+COMPARISONS = {
+    "the limit": ("ours", "limit"),
+    "2 remote runners against local mode": ("ours-2-runners", "ours"),
+    "bfloat16 against float32": ("ours", "ours-float32"),
+    "learner alone against all": ("ours-learner", "ours"),
+}
+"""Other ratios of two contenders' rates within a round."""
 
-NOISE_COST_GOAL = 3.0
-"""Per cent of the wall-clock time."""
+RESAMPLED = 10_000
+"""Draws of pairs behind the interval of a ratio of sums."""
 
 FEWEST_FOR_INTERVAL = 6
 """Rounds below which even the whole range misses the median in more than 5 % of cases: 2 / 2^5."""
-
-DESCRIPTIONS = {
-    "ours": "rlgns, local mode, noise scale measured in every iteration",
-    "ours-no-noise": "the same with noise.enabled false",
-    "ours-float32": "ours, engine.precision float32",
-    "sb3-dummy": "PPO CnnPolicy, make_atari_env, DummyVecEnv",
-    "sb3-subproc": "the same with SubprocVecEnv",
-    "rllib-local": "PPO, new API stack, 0 env runners, frames stacked in the environment",
-    "rllib-2-runners": "the same with 2 env runners",
-    "rllib-local-connectors": "PPO, 0 env runners, frames stacked in connectors",
-    "rllib-2-runners-connectors": "the same with 2 env runners",
-    "rllib-local-encoder": "as rllib-local with RLlib's default encoder, which is larger (padded; two hidden layers)",
-    "rllib-2-runners-encoder": "the same with 2 env runners",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +52,9 @@ class Turn:
     wall_s: tuple[float, ...] = ()
     """By iteration: wall-clock time; ours only."""
 
+    details: dict[str, float] = field(default_factory=dict)
+    """What the limit is made of; the limit only."""
+
     @property
     def rate(self) -> float:
         """Observations per second."""
@@ -77,7 +73,21 @@ class Turn:
             foreign_cores=report["foreign_cores"],
             overhead_s=tuple(whole - sample - learn for whole, sample, learn in parts),
             wall_s=tuple(wall),
+            details=report.get("details", {}),
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """One contender's start in a fresh process."""
+
+    round: int
+    contender: str
+    built_s: float
+    """From the start of the process until it was ready to train."""
+
+    seconds: float
+    """Until the end of its first iteration."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +122,12 @@ class Spread:
             median_high=ordered[count - 1 - skipped],
         )
 
+    def scaled(self, factor: float) -> Spread:
+        """Returns the same in another unit; the factor is positive."""
+        values = asdict(self)
+        count = values.pop("count")
+        return Spread(count=count, **{name: factor * value for name, value in values.items()})
+
 
 def sign_test_rank(count: int, miss: float = 0.05) -> int:
     """Returns how many values to skip at each end so that the rest spans the median with probability 1 - miss or more.
@@ -127,45 +143,90 @@ def sign_test_rank(count: int, miss: float = 0.05) -> int:
     return rank
 
 
-def summarise(turns: Sequence[Turn]) -> dict[str, Any]:
-    """Computes everything that is reported.
+def summarise(turns: Sequence[Turn], starts: Sequence[Start] = ()) -> dict[str, Any]:
+    """Computes everything that is reported of turns and starts.
 
     Returns:
         rates: Spread of observations/s by contender; settings: by peer, its best setting's name; ratios: by peer and
-        setting, Spread of ours/peer from rounds in which both ran; noise_cost_percent: Spread of paired time
-        on/off - 1; noise_cost_total_percent: the same of all time together; overhead_ms, overhead_percent: Spread over
-        iterations of ours; foreign_cores: Spread over turns.
+        setting, Spread of ours/peer from rounds in which both ran; comparisons: Spread by name of COMPARISONS;
+        noise_cost_percent: Spread of paired time on/off - 1; noise_cost_total_percent: the same of all time together
+        with its 95 % interval; overhead_ms, overhead_percent: Spread over iterations of ours; details: Spread of what
+        the limit is made of; env_share, peak_share: Spread of ours against the environments alone and against the
+        limit at the machine's peak; start_s, built_s: Spread by contender; start_ratio: by peer, Spread of ours/peer
+        within rounds; foreign_cores: Spread over turns.
     """
     rates = {name: Spread.of([turn.rate for turn in turns if turn.contender == name]) for name in _names(turns)}
-    summary: dict[str, Any] = {"rates": rates, "settings": {}, "ratios": {}}
+    summary: dict[str, Any] = {"rates": rates, "settings": {}, "ratios": {}, "comparisons": {}}
     for peer, settings in PEERS.items():
         present = [name for name in settings if name in rates]
         if not present:
             continue
         summary["settings"][peer] = max(present, key=lambda name: rates[name].median)
         if "ours" in rates:
-            summary["ratios"][peer] = {
-                name: Spread.of([ours.rate / other.rate for ours, other in pairs(turns, "ours", name)])
-                for name in present
-            }
-    if "ours" in rates and "ours-float32" in rates:
-        both = pairs(turns, "ours", "ours-float32")
-        summary["ratios"]["ours in float32"] = {
-            "ours-float32": Spread.of([ours.rate / other.rate for ours, other in both])
-        }
-        summary["settings"]["ours in float32"] = "ours-float32"
+            summary["ratios"][peer] = {name: _ratio(pairs(turns, "ours", name)) for name in present}
+    for what, (first, second) in COMPARISONS.items():
+        if both := pairs(turns, first, second):
+            summary["comparisons"][what] = _ratio(both)
+    summary |= _noise_cost(turns) | _overhead(turns) | _limit(turns) | _starts(starts)
+    if turns:
+        summary["foreign_cores"] = Spread.of([turn.foreign_cores for turn in turns])
+    return summary
+
+
+def _ratio(both: Sequence[tuple[Turn, Turn]]) -> Spread:
+    return Spread.of([first.rate / second.rate for first, second in both])
+
+
+def _noise_cost(turns: Sequence[Turn]) -> dict[str, Any]:
     both = pairs(turns, "ours", "ours-no-noise")
-    if both:
-        summary["noise_cost_percent"] = Spread.of([100 * (off.rate / on.rate - 1) for on, off in both])
-        on_s, off_s = (sum(turn.seconds / turn.observations for turn in side) for side in zip(*both, strict=True))
-        summary["noise_cost_total_percent"] = 100 * (on_s / off_s - 1)
+    if not both:
+        return {}
+    seconds = np.array([[turn.seconds / turn.observations for turn in pair] for pair in both])
+    drawn = np.random.default_rng(0).integers(0, len(both), (RESAMPLED, len(both)))
+    resampled = seconds[drawn].sum(1)
+    low, high = np.quantile(100 * (resampled[:, 0] / resampled[:, 1] - 1), (0.025, 0.975))
+    on_s, off_s = seconds.sum(0)
+    return {
+        "noise_cost_percent": Spread.of([100 * (off.rate / on.rate - 1) for on, off in both]),
+        "noise_cost_total_percent": (100 * (on_s / off_s - 1), float(low), float(high)),
+    }
+
+
+def _overhead(turns: Sequence[Turn]) -> dict[str, Any]:
     timed = [turn for turn in turns if turn.contender == "ours"]
     overhead = [(over, wall) for turn in timed for over, wall in zip(turn.overhead_s, turn.wall_s, strict=True)]
-    if overhead:
-        summary["overhead_ms"] = Spread.of([1000 * over for over, _ in overhead])
-        summary["overhead_percent"] = Spread.of([100 * over / wall for over, wall in overhead])
-    summary["foreign_cores"] = Spread.of([turn.foreign_cores for turn in turns])
-    return summary
+    if not overhead:
+        return {}
+    return {
+        "overhead_ms": Spread.of([1000 * over for over, _ in overhead]),
+        "overhead_percent": Spread.of([100 * over / wall for over, wall in overhead]),
+    }
+
+
+def _limit(turns: Sequence[Turn]) -> dict[str, Any]:
+    measured = [turn.details for turn in turns if turn.details]
+    if not measured:
+        return {}
+    found: dict[str, Any] = {"details": {key: Spread.of([one[key] for one in measured]) for key in measured[0]}}
+    if both := pairs(turns, "ours", "limit"):
+        found["env_share"] = Spread.of([ours.rate / limit.details["env_rate"] for ours, limit in both])
+        found["peak_share"] = Spread.of([ours.rate / limit.details["peak_limit"] for ours, limit in both])
+    return found
+
+
+def _starts(starts: Sequence[Start]) -> dict[str, Any]:
+    by_round = {(start.round, start.contender): start.seconds for start in starts}
+    names = list(dict.fromkeys(start.contender for start in starts))
+    rounds = {start.round for start in starts}
+    return {
+        "start_s": {name: Spread.of([s.seconds for s in starts if s.contender == name]) for name in names},
+        "built_s": {name: Spread.of([s.built_s for s in starts if s.contender == name]) for name in names},
+        "start_ratio": {
+            name: Spread.of([by_round[number, "ours"] / by_round[number, name] for number in sorted(rounds)])
+            for name in names
+            if name != "ours" and "ours" in names
+        },
+    }
 
 
 def pairs(turns: Sequence[Turn], first: str, second: str) -> list[tuple[Turn, Turn]]:
@@ -179,76 +240,5 @@ def pairs(turns: Sequence[Turn], first: str, second: str) -> list[tuple[Turn, Tu
     ]
 
 
-def tables(summary: dict[str, Any]) -> list[str]:
-    """Returns the results as Markdown, which is also what the terminal shows."""
-    lines = [
-        "| contender | observations/s, median | lowest to highest | turns |",
-        "| --- | ---: | ---: | ---: |",
-    ]
-    for name, rate in summary["rates"].items():
-        what = f"{name}: {DESCRIPTIONS[name]}"
-        lines.append(f"| {what} | {rate.median:.0f} | {rate.low:.0f} to {rate.high:.0f} | {rate.count} |")
-    if summary["ratios"]:
-        lines += [
-            "",
-            "| ours against | ratio, median of paired rounds | lowest to highest | rounds | goal |",
-            "| --- | ---: | ---: | ---: | --- |",
-        ]
-    for peer, settings in summary["ratios"].items():
-        for name, ratio in settings.items():
-            is_best = name == summary["settings"][peer]
-            goal = f"{GOALS[peer]:g}: {_verdict(ratio.median >= GOALS[peer])}" if is_best and peer in GOALS else ""
-            best = " (its best setting)" if is_best and len(settings) > 1 else ""
-            lines.append(
-                f"| {peer}, {name}{best} | {ratio.median:.2f} | {ratio.low:.2f} to {ratio.high:.2f} | {ratio.count} "
-                f"| {goal} |"
-            )
-    return [*lines, "", *_noise_lines(summary), *_overhead_lines(summary), *_foreign_lines(summary)]
-
-
-def _noise_lines(summary: dict[str, Any]) -> list[str]:
-    cost: Spread | None = summary.get("noise_cost_percent")
-    if cost is None:
-        return []
-    if cost.count < FEWEST_FOR_INTERVAL:
-        interval, verdict = "too few rounds for an interval", "open"
-    else:
-        interval = f"95 % interval of the median {cost.median_low:+.1f} to {cost.median_high:+.1f}"
-        verdict = (
-            "open"
-            if cost.median_low <= NOISE_COST_GOAL < cost.median_high
-            else _verdict(cost.median <= NOISE_COST_GOAL)
-        )
-    return [
-        f"- Cost of the noise scale (time on / time off - 1): median {cost.median:+.1f} % ({interval}, quartiles "
-        f"{cost.lower_quartile:+.1f} to {cost.upper_quartile:+.1f}, {cost.count} paired rounds); all time together "
-        f"{summary['noise_cost_total_percent']:+.1f} %. Goal: at most {NOISE_COST_GOAL:g} %: {verdict}."
-    ]
-
-
-def _overhead_lines(summary: dict[str, Any]) -> list[str]:
-    if "overhead_ms" not in summary:
-        return []
-    ms, percent = summary["overhead_ms"], summary["overhead_percent"]
-    return [
-        f"- RLlib's own overhead (time of algo.train() that is neither sampling nor learning): median {ms.median:.1f} "
-        f"ms an iteration (quartiles {ms.lower_quartile:.1f} to {ms.upper_quartile:.1f}), {percent.median:.2f} % "
-        f"(quartiles {percent.lower_quartile:.2f} to {percent.upper_quartile:.2f}), {ms.count} iterations."
-    ]
-
-
-def _foreign_lines(summary: dict[str, Any]) -> list[str]:
-    foreign: Spread = summary["foreign_cores"]
-    return [
-        f"- Everything else on the machine kept {foreign.median:.2f} cores busy meanwhile (median over turns; highest "
-        f"{foreign.high:.2f}). Contenders that were not measured stood still (SIGSTOP)."
-    ]
-
-
-def _verdict(met: bool) -> str:
-    return "met" if met else "not met"
-
-
 def _names(turns: Sequence[Turn]) -> list[str]:
-    present = {turn.contender for turn in turns}
-    return [name for name in DESCRIPTIONS if name in present]
+    return list(dict.fromkeys(turn.contender for turn in sorted(turns, key=lambda turn: turn.round)))

@@ -1,55 +1,73 @@
-"""Ours: rlgns through RLlib in local mode, by algo.train(), as one trial of `rlgns train` does it."""
+"""Ours: rlgns through RLlib, by algo.train(), as one trial of `rlgns train` does it; and its learner alone."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
+
+import psutil
 
 from benchmarks.peers import settings as common
 from benchmarks.peers.settings import Settings, start_ray, stop_rllib
 
+if TYPE_CHECKING:
+    from rlgns.config.schema import Config
+
+LOST_LEARNING_RATE = 1e-12
+"""Of steps that must cost what steps cost and lead nowhere: the same rollout is learned from again and again."""
+
+
+def run_of(settings: Settings, *, noise: bool = True, precision: str = "auto", runners: int = 0) -> Config:
+    """Returns the preset `ppo` with the benchmark's sizes; no W&B, no checkpoints while it is timed."""
+    from rlgns.config.load import resolve
+
+    return resolve(
+        ["ppo"],
+        {
+            "run.games": [settings.game],
+            "run.seed": settings.seed,
+            "run.observations": 2**31,  # annealing must not change the step size while it is timed
+            "env.num_envs": settings.num_envs,
+            "env.image_size": common.IMAGE_SIZE,
+            "env.frame_stack": common.FRAME_STACK,
+            "env.frame_skip": common.FRAME_SKIP,
+            "agent.rollout_steps": settings.rollout_steps,
+            "agent.epochs": settings.epochs,
+            "agent.minibatches": settings.minibatches,
+            "agent.learning_rate": settings.learning_rate,
+            "agent.gamma": common.GAMMA,
+            "agent.gae_lambda": common.GAE_LAMBDA,
+            "agent.clip": common.CLIP,
+            "agent.value_coefficient": common.VALUE_COEFFICIENT,
+            "agent.entropy_coefficient": common.ENTROPY_COEFFICIENT,
+            "agent.max_grad_norm": common.MAX_GRAD_NORM,
+            "agent.optimizer_epsilon": common.ADAM_EPSILON,
+            "noise.enabled": noise,
+            "engine.precision": precision,
+            "engine.runners": runners,
+            "engine.checkpoint_every_s": 1e9,
+            "wandb.mode": "disabled",
+        },
+    )
+
 
 @final
 class Ours:
-    """AtariPPO with the preset `ppo`; no W&B, no checkpoints while it is timed."""
+    """AtariPPO; `rlgns.engine.config` lays threads out over learner and runners as in any run."""
 
-    def __init__(self, settings: Settings, *, noise: bool = True, precision: str = "auto") -> None:
+    def __init__(self, settings: Settings, *, noise: bool = True, precision: str = "auto", runners: int = 0) -> None:
         """Builds the algorithm in a folder of its own below `settings.scratch`."""
         from envs.vector import num_actions
-        from rlgns.config.load import resolve, to_dict
+        from rlgns.config.load import to_dict
         from rlgns.engine.config import AtariPPOConfig, Trial
         from rlgns.folder import RunFolder
 
+        self._resident = {"libraries": _resident_bytes()}
         start_ray(settings.threads)
-        run = resolve(
-            ["ppo"],
-            {
-                "run.games": [settings.game],
-                "run.seed": settings.seed,
-                "run.observations": 2**31,  # annealing must not change the step size while it is timed
-                "env.num_envs": settings.num_envs,
-                "env.image_size": common.IMAGE_SIZE,
-                "env.frame_stack": common.FRAME_STACK,
-                "env.frame_skip": common.FRAME_SKIP,
-                "agent.rollout_steps": settings.rollout_steps,
-                "agent.epochs": settings.epochs,
-                "agent.minibatches": settings.minibatches,
-                "agent.learning_rate": settings.learning_rate,
-                "agent.gamma": common.GAMMA,
-                "agent.gae_lambda": common.GAE_LAMBDA,
-                "agent.clip": common.CLIP,
-                "agent.value_coefficient": common.VALUE_COEFFICIENT,
-                "agent.entropy_coefficient": common.ENTROPY_COEFFICIENT,
-                "agent.max_grad_norm": common.MAX_GRAD_NORM,
-                "agent.optimizer_epsilon": common.ADAM_EPSILON,
-                "noise.enabled": noise,
-                "engine.precision": precision,
-                "engine.threads": settings.threads,
-                "engine.checkpoint_every_s": 1e9,
-                "wandb.mode": "disabled",
-            },
-        )
+        self._resident["client of Ray"] = _resident_bytes()
+        run = run_of(settings, noise=noise, precision=precision, runners=runners)
         folder = RunFolder(Path(settings.scratch) / "run")
         folder.create(to_dict(run), {"game": settings.game})
         trial = Trial(
@@ -59,9 +77,15 @@ class Ours:
             cpus=settings.threads,
         )
         self._algorithm = AtariPPOConfig.of(run, trial).build_algo()
+        self._resident["network and optimizer"] = _resident_bytes()
 
     def run(self, observations: int) -> dict[str, Any]:
-        """Trains; returns also wall_s, sample_s and learn_s, lists with one entry per iteration."""
+        """Trains.
+
+        Returns:
+            observations; wall_s, sample_s, learn_s, lists with one entry per iteration; resident, bytes of this process
+            after each stage of its life, the newest last.
+        """
         done = 0
         times: dict[str, list[float]] = {"wall_s": [], "sample_s": [], "learn_s": []}
         while done < observations:
@@ -71,8 +95,45 @@ class Ours:
             times["sample_s"].append(row["throughput/sample_s"])
             times["learn_s"].append(row["throughput/learn_s"])
             done += row["rollout_observations"]
-        return {"observations": done, **times}
+            self._resident.setdefault("first iteration", _resident_bytes())
+        self._resident["all iterations"] = _resident_bytes()
+        return {"observations": done, **times, "resident": self._resident}
 
     def close(self) -> None:
         """Stops the algorithm and its Ray."""
         stop_rllib(self._algorithm)
+
+
+@final
+class LearnerAlone:
+    """Our learner fed from memory: one rollout, played once, is learned from again and again."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Builds the algorithm and plays the rollout."""
+        self._ours = Ours(dataclasses.replace(settings, learning_rate=LOST_LEARNING_RATE))
+        algorithm = self._ours._algorithm
+        self._played = [algorithm.env_runner.play(iteration=0, version=0)]
+        self._group, self._each, self._iterations = algorithm.learner_group, settings.rollout_observations, 0
+
+    def run(self, observations: int) -> dict[str, Any]:
+        """Learns from at least so many observations."""
+        from ray.rllib.core.learner.training_data import TrainingData
+
+        done = 0
+        while done < observations:
+            self._group.update(
+                training_data=TrainingData(batch_refs=self._played),
+                timesteps={"iteration": self._iterations, "observations": 0, "version": 0, "sample_s": 0.0},
+                defer_solve_refs_to_learner=True,
+            )
+            self._iterations += 1
+            done += self._each
+        return {"observations": done}
+
+    def close(self) -> None:
+        """Stops the algorithm and its Ray."""
+        self._ours.close()
+
+
+def _resident_bytes() -> int:
+    return int(psutil.Process().memory_info().rss)

@@ -83,7 +83,11 @@ class StockRLlib:
                 rollout_fragment_length=settings.rollout_steps,
                 env_to_module_connector=_stack_for_module if connectors else None,
             )
-            .learners(num_learners=0, learner_connector=_stack_for_learner if connectors else None)
+            .learners(
+                num_learners=0,
+                num_gpus_per_learner=int(torch.cuda.is_available()),
+                learner_connector=_stack_for_learner if connectors else None,
+            )
             .training(
                 train_batch_size_per_learner=settings.rollout_observations,
                 minibatch_size=settings.batch_observations,

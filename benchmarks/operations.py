@@ -1,0 +1,184 @@
+"""What an observation costs whoever trains on it: operations and bytes, counted from the configuration alone.
+
+Operations are multiplications and additions of the network's matrix products; a convolution is the product of
+rows = batch x output pixels with K = channels x kernel^2. Bytes are the least that must move: every operand of a
+product is read once, every result is written once, and nothing stays in a cache from one product to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agents.config import NetworkConfig
+from agents.flat import equal_parts
+from agents.fresh import LOSSES
+from rlgns.config.schema import Config
+from rlgns.engine.probe import MOST_GROUPS, SEGMENTS
+
+FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT = "forward", "weight gradient", "input gradient"
+KINDS = (FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT)
+FLOAT32_BYTES = 4
+ADAM_PASSES = 7
+"""Vectors of all parameters that a step moves: weights, gradient and two moments read; weights and moments written."""
+
+SCALARS_BYTES = 31
+"""Per observation of a rollout beside its frame: action 8, log-probability, value, final value and reward 4 each, age,
+terminal and truncated 1 each, and a value's share of the last row 4."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """One layer's shape, per observation."""
+
+    name: str
+    pixels: int
+    """Output pixels; 1 of a linear layer."""
+
+    inner: int
+    """K: values that an output is a sum over."""
+
+    outputs: int
+    """Output channels or units."""
+
+    input_values: int
+    """Values of the layer's input."""
+
+    is_first: bool = False
+    """Its input is the observation, which needs no gradient."""
+
+    is_head: bool = False
+    """Stays in float32."""
+
+    @property
+    def weights(self) -> int:
+        """Weights, biases apart."""
+        return self.inner * self.outputs
+
+    def shape(self, kind: str, observations: int) -> tuple[int, int, int]:
+        """Returns rows, inner and columns of a product [rows, inner] x [inner, columns]."""
+        rows = observations * self.pixels
+        return {
+            FORWARD: (rows, self.inner, self.outputs),
+            WEIGHT_GRADIENT: (self.outputs, rows, self.inner),
+            INPUT_GRADIENT: (rows, self.outputs, self.inner),
+        }[kind]
+
+    def kinds(self) -> tuple[str, ...]:
+        """The products of a forward and a backward pass."""
+        return KINDS[:2] if self.is_first else KINDS
+
+    def operations(self, kind: str) -> int:
+        """Multiplications and additions, per observation."""
+        return 2 * self.pixels * self.weights if kind in self.kinds() else 0
+
+    def bytes_moved(self, kind: str, observations: int, value_bytes: int) -> float:
+        """Least bytes per observation of a product over so many observations at once.
+
+        Args:
+            kind: One of KINDS.
+            observations: That share one reading of the weights, or one writing of their gradient.
+            value_bytes: Bytes of a value, 2 in bfloat16; a head and a weight's gradient have 4.
+        """
+        if kind not in self.kinds():
+            return 0.0
+        width = FLOAT32_BYTES if self.is_head else value_bytes
+        maps = width * (self.input_values + self.pixels * self.outputs)
+        weight_width = FLOAT32_BYTES if kind == WEIGHT_GRADIENT else width
+        return maps + weight_width * self.weights / observations
+
+
+def layers(network: NetworkConfig, *, frame_stack: int, image_size: int, num_actions: int) -> list[Layer]:
+    """Returns the network's layers in order; both heads are the last."""
+    found: list[Layer] = []
+    channels, size = frame_stack, image_size
+    for number, (width, kernel, stride) in enumerate(
+        zip(network.channels, network.kernels, network.strides, strict=True), start=1
+    ):
+        values, inner, size = channels * size * size, channels * kernel * kernel, (size - kernel) // stride + 1
+        found.append(
+            Layer(
+                name=f"conv{number}",
+                pixels=size * size,
+                inner=inner,
+                outputs=width,
+                input_values=values,
+                is_first=number == 1,
+            )
+        )
+        channels = width
+    flat = channels * size * size
+    found.append(Layer(name="hidden", pixels=1, inner=flat, outputs=network.hidden, input_values=flat))
+    heads = {"inner": network.hidden, "input_values": network.hidden}
+    return [*found, Layer(name="heads", pixels=1, outputs=num_actions + 1, is_head=True, **heads)]
+
+
+def layers_of(run: Config, num_actions: int) -> list[Layer]:
+    """Returns the layers of a run's network."""
+    return layers(run.network, frame_stack=run.env.frame_stack, image_size=run.env.image_size, num_actions=num_actions)
+
+
+def operations(network: Sequence[Layer], *, epochs: int) -> dict[str, int]:
+    """Returns operations per observation: `inference`, `learning` (all epochs)."""
+    forward = sum(layer.operations(FORWARD) for layer in network)
+    passes = sum(layer.operations(kind) for layer in network for kind in KINDS)
+    return {"inference": forward, "learning": epochs * passes}
+
+
+def parameters(network: Sequence[Layer]) -> int:
+    """Returns the number of parameters, biases included."""
+    return sum(layer.weights + layer.outputs for layer in network)
+
+
+def bytes_moved(run: Config, network: Sequence[Layer], *, shares: int, value_bytes: int) -> dict[str, float]:
+    """Returns the least bytes per observation of one iteration, by what they are.
+
+    Args:
+        run: Sizes.
+        network: Its layers.
+        shares: Threads that share batches and environments; 1 on an accelerator.
+        value_bytes: Bytes of a value in the network's body.
+    """
+    epochs, batch = run.agent.epochs, run.batch_observations
+    frame = run.env.image_size**2
+    stack = frame * run.env.frame_stack
+    played, learned = max(1, run.env.num_envs // shares), max(1, batch // shares)
+    return {
+        # Written once; per epoch a stack is read and written as bytes, then read and written as numbers of the network.
+        "frames": frame + epochs * stack * (3 + value_bytes),
+        "inference": sum(layer.bytes_moved(FORWARD, played, value_bytes) for layer in network),
+        "learning": epochs
+        * sum(layer.bytes_moved(kind, learned, value_bytes) for layer in network for kind in layer.kinds()),
+        "optimizer": epochs * ADAM_PASSES * FLOAT32_BYTES * parameters(network) / batch,
+    }
+
+
+def bytes_held(run: Config, network: Sequence[Layer], *, threads: int, value_bytes: int) -> dict[str, int]:
+    """Returns the bytes that training must hold at once, by what they are; environments and libraries not included.
+
+    Args:
+        run: Sizes.
+        network: Its layers.
+        threads: That share a batch.
+        value_bytes: Bytes of a value in the network's body.
+    """
+    weights = FLOAT32_BYTES * parameters(network)
+    groups = run.groups_per_batch if run.noise.enabled else 1
+    frame = run.env.image_size**2
+    history = (run.env.frame_stack - 1) * run.env.num_envs * frame
+    outputs = sum(layer.pixels * layer.outputs for layer in network)
+    # A stack as bytes and as numbers, and every layer's output; its gradient is as large, one layer's at a time.
+    widest = max(layer.input_values for layer in network if not layer.is_first)
+    observation = frame * run.env.frame_stack * (1 + value_bytes) + value_bytes * (outputs + widest)
+    found = {
+        "rollout": run.rollout_observations * (frame + SCALARS_BYTES) + history,
+        "network": weights,
+        "gradients, a row per group or thread": weights * max(groups, threads),
+        "Adam's moments": 2 * weights if run.agent.optimizer == "adam" else weights,
+        "activations of one batch": observation * run.batch_observations,
+    }
+    if run.noise.enabled and run.noise.overhead_budget:
+        # Rows of all groups, by loss; and each thread's segments of its group, their losses' gradients and the sum.
+        kept = len(LOSSES) * equal_parts(run.env.num_envs, MOST_GROUPS)
+        found["the probe's gradients"] = weights * (kept + threads * (SEGMENTS + 2 * len(LOSSES)))
+    return found

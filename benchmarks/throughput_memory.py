@@ -1,0 +1,104 @@
+"""What the benchmark says of memory: who holds how much, what ours is made of, and whether it grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.throughput_processes import Memory
+
+MB = 1e6
+BLOCKS = 20
+"""Of equal length that a run is cut into: their means are nearly independent, single samples are not."""
+
+GOAL_MINUTES = 120
+"""Length of the run over which memory must not grow."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Growth:
+    """Straight line through a run's memory, least squares over block means."""
+
+    minutes: float
+    samples: int
+    bytes_per_hour: float
+    low: float
+    high: float
+    """95 % interval of the slope, bytes an hour."""
+
+    first: float
+    last: float
+    """Mean of the first and the last block, bytes."""
+
+
+def growth(seconds: Sequence[float], held: Sequence[float], *, blocks: int = BLOCKS) -> Growth | None:
+    """Fits a run's memory.
+
+    Args:
+        seconds: When each sample was taken, rising.
+        held: Bytes.
+        blocks: Fewer are used where there are fewer samples.
+
+    Returns:
+        The slope with its interval by Student's t; None with fewer than three samples.
+    """
+    count = min(blocks, len(seconds))
+    if count < 3:
+        return None
+    at = np.array([part.mean() for part in np.array_split(np.asarray(seconds, float), count)])
+    means = np.array([part.mean() for part in np.array_split(np.asarray(held, float), count)])
+    line = stats.linregress(at, means)
+    half = stats.t.ppf(0.975, count - 2) * line.stderr
+    return Growth(
+        minutes=(seconds[-1] - seconds[0]) / 60,
+        samples=len(seconds),
+        bytes_per_hour=3600 * line.slope,
+        low=3600 * (line.slope - half),
+        high=3600 * (line.slope + half),
+        first=float(means[0]),
+        last=float(means[-1]),
+    )
+
+
+def memory_table(memory: Mapping[str, Memory]) -> list[str]:
+    """Returns every contender's memory as Markdown."""
+    lines = [
+        "| contender | its learning process, peak MB | all its processes, MB | processes |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, held in memory.items():
+        lines.append(f"| {name} | {held.main_peak / MB:,.0f} | {held.all / MB:,.0f} | {held.processes} |")
+    return lines
+
+
+def explanation(resident: Mapping[str, int], held: Mapping[str, int]) -> list[str]:
+    """Returns what ours is made of: what each stage of its life added, and what of that was counted beforehand.
+
+    Args:
+        resident: Bytes resident in the learning process after each stage.
+        held: Bytes that training must hold, counted from the configuration.
+    """
+    before, parts = 0, []
+    for stage, size in resident.items():
+        parts.append(f"{stage} {(size - before) / MB:+,.0f}")
+        before = size
+    counted = ", ".join(f"{name} {size / MB:,.1f}" for name, size in held.items())
+    return [
+        f"- Our learning process, MB by stage: {'; '.join(parts)}.",
+        f"- Counted from the configuration, MB: {counted}; together {sum(held.values()) / MB:,.0f}. The rest: "
+        "libraries, emulators (in the first iteration), what is freed and kept for the next pass.",
+    ]
+
+
+def growth_line(what: str, found: Growth) -> str:
+    """Returns the slope in words."""
+    return (
+        f"- Memory of {what} over {found.minutes:.1f} minutes of training: {found.first / MB:,.1f} MB in "
+        f"the first of {BLOCKS} blocks, {found.last / MB:,.1f} in the last; slope {found.bytes_per_hour / MB:+,.1f} MB "
+        f"an hour (95 % interval {found.low / MB:+,.1f} to {found.high / MB:+,.1f}, {found.samples} samples)."
+    )
