@@ -11,6 +11,7 @@ from agents.flat import FlatGradients
 from agents.fresh import LOSSES
 from agents.network import ActorCritic
 from agents.rollout import RolloutRecorder
+from agents.team import Team
 from agents.update import make_optimizer
 from benchmarks.operations import (
     ADAM_PASSES,
@@ -77,14 +78,13 @@ def test_held_bytes_are_those_of_the_real_arrays() -> None:
         zeros, nothing = np.zeros(8, np.float32), np.zeros(8, np.bool_)
         recorder.act(
             actions=np.zeros(8, np.int64),
-            log_probs=zeros,
             values=zeros,
             rewards=zeros,
             terminal=nothing,
             truncated=nothing,
             restarted=nothing,
         )
-    rollout = recorder.finish(np.zeros(8, np.float32))
+    rollout = recorder.finish(np.zeros(8, np.float32), np.zeros((5, 8), np.float32))
     real = sum(getattr(rollout, field.name).nbytes for field in dataclasses.fields(rollout))
     assert held["rollout"] == pytest.approx(real, rel=0.001)  # a value's share of the last row
     assert parameters(layers) == sum(p.numel() for p in network.parameters())
@@ -92,7 +92,7 @@ def test_held_bytes_are_those_of_the_real_arrays() -> None:
     gradients = FlatGradients(network, rows=max(run.groups_per_batch, threads), replicas=1)
     assert held["gradients, a row per group or thread"] == gradients.rows.nbytes
     gradients.select(0)
-    optimizer = make_optimizer(list(network.parameters()), run.agent)
+    optimizer = make_optimizer(list(network.parameters()), run.agent, Team(1))
     optimizer.step()
     moments = sum(value.nbytes for state in optimizer.state.values() for name, value in state.items() if name != "step")
     assert held["Adam's moments"] == moments
