@@ -37,17 +37,27 @@ class FlatGradients:
 
     def mean_of(self, count: int) -> Tensor:
         """Replaces row 0 by the mean of the first `count` rows and makes it the network's gradient. Returns it."""
-        if count > 1:
-            first = self.rows[0]
-            for row in self.rows[1:count]:
-                first.add_(row)
-            first.mul_(1 / count)
+        return self.put(mean_rows_(self.rows[:count]))
+
+    def put(self, gradient: Tensor) -> Tensor:
+        """Copies a gradient [parameters] to row 0, if it is not there, and makes it the network's. Returns the row."""
+        first = self.rows[0]
+        if gradient.data_ptr() != first.data_ptr():
+            first.copy_(gradient)
         self._assign(0, 0)
-        return self.rows[0]
+        return first
 
     def _assign(self, row: int, replica: int) -> None:
         for parameter, view in zip(self.replicas[replica].parameters(), self._views[row], strict=True):
             parameter.grad = view
+
+
+def mean_rows_(rows: Tensor) -> Tensor:
+    """Replaces the first row by the mean of all, [rows, parameters], summed in order. Returns it."""
+    first = rows[0]
+    for row in rows[1:]:
+        first.add_(row)
+    return first.mul_(1 / len(rows)) if len(rows) > 1 else first
 
 
 def clip_(gradient: Tensor, max_norm: float) -> Tensor:
