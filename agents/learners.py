@@ -8,6 +8,7 @@ rounding.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import itertools
 from collections.abc import Sequence
 from typing import final
@@ -111,6 +112,14 @@ class Learners:
     def _bounds(self, total: int) -> list[tuple[int, int]]:
         edges = [total * rank // self.count for rank in range(self.count + 1)]
         return list(itertools.pairwise(edges))
+
+
+def checksum(network: torch.nn.Module) -> str:
+    """Digest of all parameters' bits: equal if and, but for chance, only if they are equal to the last bit."""
+    digest = hashlib.blake2b(digest_size=8)
+    for parameter in network.parameters():
+        digest.update(parameter.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _own_device(device: torch.device) -> bool:

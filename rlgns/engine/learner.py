@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
-from agents.learners import Learners
+from agents.learners import Learners, checksum
 from agents.precision import choose_device, choose_precision, prepare_process
 from agents.team import Team
 from agents.update import Updater, annealed
@@ -166,14 +165,6 @@ class AtariLearner(TorchLearner):
 
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
         self._updater.optimizer.load_state_dict(state)
-
-
-def checksum(network: torch.nn.Module) -> str:
-    """Digest of all parameters' bits: equal if and, but for chance, only if they are equal to the last bit."""
-    digest = hashlib.blake2b(digest_size=8)
-    for parameter in network.parameters():
-        digest.update(parameter.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _lag(played: Sequence[Played], version: int, *, most: int) -> int:

@@ -22,7 +22,7 @@ class Learning:
     def __init__(self, group: LearnerGroup) -> None:
         """Takes a group that is built."""
         self._group = group
-        self._remote: list[Any] = [] if group.is_local else list(group._workers)  # RLlib has no public name for them
+        self._remote: list[Any] = list(group._workers or [])  # none where there is one in this process
 
     @property
     def local(self) -> AtariLearner:
@@ -37,12 +37,10 @@ class Learning:
         Raises:
             RuntimeError: A learner died or failed, or weights differ; then the remote learners are ended.
         """
-        data = TrainingData(batch_refs=list(played))
+        given: dict[str, Any] = {"training_data": TrainingData(batch_refs=list(played)), "timesteps": dict(timesteps)}
         if not self._remote:
-            return self._group.update(training_data=data, timesteps=dict(timesteps), defer_solve_refs_to_learner=True)[
-                0
-            ]
-        outcomes = self._all("update", training_data=data, timesteps=dict(timesteps))
+            return self._group.update(defer_solve_refs_to_learner=True, **given)[0]
+        outcomes = self._all("update", **given)
         checksums = {outcome["weights_checksum"] for outcome in outcomes}
         if len(checksums) > 1:
             self._end()

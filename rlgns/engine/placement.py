@@ -47,7 +47,7 @@ class Share:
         """Divides a cluster's CPUs and GPUs by `most`; 0: a GPU for each trial, or else a CPU. CPUs stay whole."""
         cpus, gpus = max(1.0, sum(node.cpus for node in nodes)), sum(node.gpus for node in nodes)
         most = max(1, min(most or int(gpus or cpus), int(cpus)))
-        return cls(most=most, cpus=float(int(cpus / most)), gpus=gpus / most, nodes=tuple(nodes))
+        return cls(most=most, cpus=float(int(cpus / most)), gpus=gpus / most, nodes=tuple(nodes) or (Node(cpus=1.0),))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
