@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from agents.precision import choose_device
 from rlgns.config.schema import Config
 
 GIB = 2**30
@@ -97,6 +98,13 @@ class Placement:
             learner_threads=threads,
             driver_threads=threads if not learners else max(1, int(rest)) if plays else 1,
         )
+
+
+def wants_gpu(run: Config, share: Share) -> bool:
+    """Whether learners are to have GPUs: those of this machine, or of the nodes where remote learners run."""
+    if run.engine.learners:
+        return run.engine.device == "cuda" or (run.engine.device == "auto" and share.gpus > 0)
+    return choose_device(run.engine.device).type == "cuda"
 
 
 def rollout_bytes(run: Config) -> int:

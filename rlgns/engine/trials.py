@@ -18,16 +18,15 @@ from typing import Any, final
 import ray
 from ray import tune
 
-from agents.precision import choose_device
 from envs.vector import num_actions
-from rlgns.config.schema import Config
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.config import Trial
-from rlgns.engine.placement import Node, Placement, Share
+from rlgns.engine.placement import Placement, Share, wants_gpu
 from rlgns.engine.source import Source, SourceSearcher
 from rlgns.errors import FaultError, UserError
 from rlgns.hardware import usable_cores
 from rlgns.monitor.listener import Listener, RunStart
+from rlgns.resources import nodes_of_cluster
 
 
 @dataclass(slots=True)
@@ -116,27 +115,6 @@ def settings_of(share: Share, start: RunStart) -> dict[str, Any]:
         placement=Placement.of(run, share, gpu=wants_gpu(run, share)),
     )
     return {"run_config": run, "trial_config": trial}
-
-
-def wants_gpu(run: Config, share: Share) -> bool:
-    """Whether learners are to have GPUs: those of this machine, or of the nodes where remote learners run."""
-    if run.engine.learners:
-        return run.engine.device == "cuda" or (run.engine.device == "auto" and share.gpus > 0)
-    return choose_device(run.engine.device).type == "cuda"
-
-
-def nodes_of_cluster() -> list[Node]:
-    """Returns the machines of the Ray that this process is connected to."""
-    return [
-        Node(
-            cpus=node["Resources"].get("CPU", 0.0),
-            gpus=node["Resources"].get("GPU", 0.0),
-            memory=node["Resources"].get("memory", 0.0),
-            object_store=node["Resources"].get("object_store_memory", 0.0),
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
 
 
 def _tuner(

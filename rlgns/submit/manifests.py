@@ -62,12 +62,13 @@ def write(files: Sequence[str], command: Sequence[str], config: Config, *, image
 
 
 def workers(config: Config) -> tuple[int, int]:
-    """Returns how many worker nodes the runners of one game fill, and the CPUs of each."""
-    runners = config.engine.runners * len(config.run.games)
-    if runners == 0:
+    """Returns how many worker nodes runners and remote learners fill, and the CPUs of each."""
+    learning = config.engine.learners * (config.engine.threads or 1)
+    cpus = (config.engine.runners + learning) * len(config.run.games)
+    if cpus == 0:
         return 0, 1
-    nodes = math.ceil(runners / CPUS_OF_WORKER)
-    return nodes, math.ceil(runners / nodes)
+    nodes = math.ceil(cpus / CPUS_OF_WORKER)
+    return nodes, math.ceil(cpus / nodes)
 
 
 def head_cpus(config: Config) -> int:
