@@ -31,8 +31,8 @@ from rlgns.source import source_commit
 
 DONE, FAULT, INTERRUPTED = 0, 3, 130
 OFF_POLICY = (
-    "engine.async_lag 1: rollouts are played by weights one update old, and every noise scale is that of a gradient off "
-    "policy by one update (docs/cluster.md)"
+    "engine.async_lag 1: rollouts are played by weights one update old, and every noise scale is that of a gradient "
+    "off policy by one update (docs/cluster.md)"
 )
 PACKAGES = ("rlgns", "torch", "ray", "gymnasium", "ale-py", "wandb", "numpy")
 

@@ -19,8 +19,8 @@ PROXY = (
 
 
 OFF_POLICY = (
-    "In {lagged} of {of} iterations the rollout was played by weights one update old (engine.async_lag 1): noise scale and "
-    "critical batch are those of a gradient off policy by one update."
+    "In {lagged} of {of} iterations the rollout was played by weights one update old (engine.async_lag 1): noise scale "
+    "and critical batch are those of a gradient off policy by one update."
 )
 
 
