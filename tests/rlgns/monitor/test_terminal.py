@@ -118,12 +118,6 @@ def test_table_fits(tmp_path: Path, config: Config, width: int) -> None:
         assert "twice the environments: 1." in " ".join(text.split())
         assert "breakout: starting" in text
         assert noise_scale_of(make_row(150)) in text
-
-
-def test_a_noise_scale_off_policy_says_so() -> None:
-    on_policy, off_policy = make_row(150) | {"policy_lag": 0}, make_row(150) | {"policy_lag": 1}
-    assert noise_scale_of(on_policy) == noise_scale_of(make_row(150))
-    assert noise_scale_of(off_policy) == noise_scale_of(on_policy) + ", lag 1"
     if width == 120:
         for title in ("observations/s", "critical batch", "montezuma_revenge"):
             assert title in text
@@ -160,3 +154,9 @@ def test_a_listener_that_does_nothing() -> None:
     listener.row("pong", make_row(1))
     listener.message("x")
     listener.end("done")
+
+
+def test_a_noise_scale_off_policy_says_so() -> None:
+    on_policy, off_policy = make_row(150) | {"policy_lag": 0}, make_row(150) | {"policy_lag": 1}
+    assert noise_scale_of(on_policy) == noise_scale_of(make_row(150))
+    assert noise_scale_of(off_policy) == noise_scale_of(on_policy) + ", lag 1"
