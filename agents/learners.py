@@ -41,9 +41,10 @@ class Learners:
         self._device = device or torch.device("cpu")
         self._group: dist.ProcessGroup | None = None
         if count > 1:
-            backend = "nccl" if self._device.type == "cuda" and _own_device(self._device) else "gloo"
-            self._group = dist.new_group(backend=backend, timeout=datetime.timedelta(seconds=timeout_s))
-            self._meeting = self._device if backend == "nccl" else torch.device("cpu")
+            timeout, self._meeting = datetime.timedelta(seconds=timeout_s), torch.device("cpu")
+            self._group = dist.new_group(backend="gloo", timeout=timeout)
+            if self._device.type == "cuda" and _own_device(self._device, self._group):
+                self._group, self._meeting = dist.new_group(backend="nccl", timeout=timeout), self._device
 
     def share(self, total: int) -> slice:
         """Returns this learner's share of so many things: neighbours, as equally many each as can be; perhaps none."""
@@ -122,9 +123,9 @@ def checksum(network: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _own_device(device: torch.device) -> bool:
+def _own_device(device: torch.device, group: dist.ProcessGroup | None) -> bool:
     """Whether every learner has an accelerator of its own; a call of all learners."""
     mine = f"{torch.cuda.get_device_properties(device).uuid}"
-    everyone: list[str | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, mine)
+    everyone: list[str | None] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(everyone, mine, group=group)
     return len(set(everyone)) == len(everyone)

@@ -342,12 +342,10 @@ def claim_folder(out: Path) -> None:
 
 def _check_device(config: Config) -> None:
     """Raises UserError where the configuration asks for a device that this machine lacks."""
-    from agents.precision import choose_device
+    from rlgns.resources import check_device
 
-    if config.engine.learners and os.environ.get("RAY_ADDRESS"):
-        return  # learners look for it where they run
     try:
-        choose_device(config.engine.device)
+        check_device(config)
     except ValueError as refusal:
         raise UserError(str(refusal)) from refusal
 

@@ -7,7 +7,9 @@ import os
 import shutil
 import sys
 
+from agents.precision import choose_device
 from rlgns import hardware
+from rlgns.config.schema import Config
 from rlgns.engine.placement import GIB, Node
 
 STORE_SHARE, MOST_STORE = 0.3, 200 * GIB
@@ -40,6 +42,12 @@ def resources() -> list[Node]:
         return nodes_of_cluster()
     finally:
         ray.shutdown()
+
+
+def check_device(config: Config) -> None:
+    """Raises ValueError where the configuration asks for a device that this machine lacks, and learns on it."""
+    if not (config.engine.learners and os.environ.get("RAY_ADDRESS")):
+        choose_device(config.engine.device)
 
 
 def this_machine() -> Node:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from agents.network import ActorCritic
-from agents.precision import choose_device
 from envs.protocols import PROTOCOLS
 from envs.vector import num_actions
 from rlgns import hardware
@@ -27,6 +26,7 @@ from rlgns.monitor.probe_notice import ProbeNotice
 from rlgns.monitor.terminal import make_terminal
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import summary, write_report
+from rlgns.resources import check_device
 from rlgns.source import source_commit
 
 DONE, FAULT, INTERRUPTED = 0, 3, 130
@@ -96,7 +96,7 @@ def resume(out: Path, layout: Mapping[str, str] | None = None) -> int:
 def check(config: Config) -> None:
     """Finds out, before anything is written, what would fail later. Raises UserError."""
     try:
-        choose_device(config.engine.device)
+        check_device(config)
         for game in config.run.games:
             ActorCritic(
                 config.network,

@@ -21,7 +21,7 @@ from ray import tune
 from envs.vector import num_actions
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.config import Trial
-from rlgns.engine.placement import Placement, Share, wants_gpu
+from rlgns.engine.placement import Placement, Share, wants_gpu, warnings
 from rlgns.engine.source import Source, SourceSearcher
 from rlgns.errors import FaultError, UserError
 from rlgns.hardware import usable_cores
@@ -91,7 +91,17 @@ def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failure
     with interrupt.caught(), _ray():
         share = Share.of(nodes_of_cluster(), most)
         source.shared(share.most, share.cpus)
-        searcher = SourceSearcher(source, lambda start: settings_of(share, start), most=share.most)
+        told: set[str] = set()
+
+        def settings(start: RunStart) -> dict[str, Any]:
+            found = settings_of(share, start)
+            for warning in warnings(start.config, share, found["trial_config"].placement):
+                if warning not in told:
+                    listener.message(f"placement: {warning}")
+                told.add(warning)
+            return found
+
+        searcher = SourceSearcher(source, settings, most=share.most)
         try:
             # Tune would let one trial at a time wait for its actor; the searcher keeps count itself.
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.most)
