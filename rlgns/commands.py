@@ -99,7 +99,8 @@ def show_config(options: argparse.Namespace, overrides: Mapping[str, str]) -> in
     """Prints the resolved configuration as YAML, and what follows from it as comments."""
     from rlgns import hardware
     from rlgns.config.load import to_yaml
-    from rlgns.engine.placement import Placement, Share, describe, wants_gpu
+    from rlgns.engine.footprint import describe
+    from rlgns.engine.placement import Placement, Share, wants_gpu
 
     config = resolved(options, overrides)
     print(to_yaml(config), end="")

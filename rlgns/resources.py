@@ -10,7 +10,8 @@ import sys
 from agents.precision import choose_device
 from rlgns import hardware
 from rlgns.config.schema import Config
-from rlgns.engine.placement import GIB, Node
+from rlgns.engine.footprint import GIB
+from rlgns.engine.placement import Node
 
 STORE_SHARE, MOST_STORE = 0.3, 200 * GIB
 """What Ray takes for its object store: a share of the memory, at most so many bytes, and what /dev/shm holds."""

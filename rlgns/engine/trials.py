@@ -21,7 +21,8 @@ from ray import tune
 from envs.vector import num_actions
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.config import Trial
-from rlgns.engine.placement import Placement, Share, wants_gpu, warnings
+from rlgns.engine.footprint import warnings
+from rlgns.engine.placement import Placement, Share, wants_gpu
 from rlgns.engine.source import Source, SourceSearcher
 from rlgns.errors import FaultError, UserError
 from rlgns.hardware import usable_cores

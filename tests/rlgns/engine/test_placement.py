@@ -11,18 +11,16 @@ import pytest
 from agents.network import ActorCritic
 from envs.config import EnvConfig
 from rlgns.config.schema import Config, EngineConfig
-from rlgns.engine.placement import (
+from rlgns.engine.footprint import (
     GIB,
     MOST_ACTIONS,
-    Node,
-    Placement,
-    Share,
     describe,
     object_store_bytes,
     parameters,
     rollout_bytes,
     warnings,
 )
+from rlgns.engine.placement import Node, Placement, Share
 from tests.agents.synthetic import random_rollouts
 
 
