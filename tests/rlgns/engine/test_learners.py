@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +10,9 @@ import torch
 
 from agents.learners import Learners
 from tests.agents.synthetic import small_network
+from tests.gloo import run_worker
 from tests.rlgns.engine.learners_worker import COUNTS, learn
 
-ROOT = Path(__file__).parents[3]
 Seen = dict[int, list[dict[str, Any]]]
 
 
@@ -24,12 +20,7 @@ Seen = dict[int, list[dict[str, Any]]]
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """What each learner saw, by the number of learners."""
     folder = tmp_path_factory.mktemp("learners")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    if sys.platform == "linux":
-        environment["GLOO_SOCKET_IFNAME"] = "lo"  # else gloo looks for the machine's own name in the network
-    command = [sys.executable, "-m", "tests.rlgns.engine.learners_worker", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
+    run_worker("tests.rlgns.engine.learners_worker", folder)
     load = {count: [folder / f"{count}-{rank}.pt" for rank in range(count)] for count in COUNTS}
     return {count: [torch.load(path, weights_only=False) for path in paths] for count, paths in load.items()}
 
