@@ -167,7 +167,7 @@ def test_config_prints_yaml_that_can_be_read_again(tmp_path: Path, capsys: pytes
     for line in ("# rollout     1,024", "# batch       256", "# groups      2", "# iterations  9,766", "# hardware "):
         assert line in text
     for line in (
-        "# placement   one machine with",
+        "one machine with ",
         "# driver      learns and plays 8 environments: ",
         "# memory      about ",
     ):
