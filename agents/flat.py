@@ -38,9 +38,15 @@ class FlatGradients:
 
     def mean_of(self, count: int, team: Team) -> Tensor:
         """Replaces row 0 by the mean of the first `count` rows and makes it the network's gradient. Returns it."""
-        mean_rows_(self.rows[:count], team)
+        return self.put(mean_rows_(self.rows[:count], team))
+
+    def put(self, gradient: Tensor) -> Tensor:
+        """Copies a gradient [parameters] to row 0, if it is not there, and makes it the network's. Returns the row."""
+        first = self.rows[0]
+        if gradient.data_ptr() != first.data_ptr():
+            first.copy_(gradient)
         self._assign(0, 0)
-        return self.rows[0]
+        return first
 
     def _assign(self, row: int, replica: int) -> None:
         for parameter, view in zip(self.replicas[replica].parameters(), self._views[row], strict=True):

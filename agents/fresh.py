@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents.batches import Indices
 from agents.config import AgentConfig
+from agents.learners import Learners
 from agents.loss import LossParts, Minibatch, actor_critic_loss
 from agents.network import ActorCritic
 from agents.precision import autocast
@@ -45,11 +46,14 @@ class FreshObservations:
         data: Minibatch,
         precision: str,
         team: Team,
+        learners: Learners | None = None,
     ) -> None:
         """Takes what the update works with."""
         self.network, self.num_steps, self.num_envs = network, stacks.num_steps, stacks.num_envs
         self.coefficients = loss_coefficients(config)
         """Of each of LOSSES in the whole loss."""
+        self.learners = learners or Learners()
+        """Who else holds them: a measurement's work can be shared."""
         self._optimizer, self._config, self._stacks, self._data = optimizer, config, stacks, data
         self._precision, self._team = precision, team
         self._parameters = list(network.parameters())

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from agents.batches import Indices, environment_batches, shuffle_groups, shuffled_batches
 from agents.config import AgentConfig
-from agents.flat import FlatGradients, clip_, equal_parts
+from agents.flat import FlatGradients, clip_, equal_parts, mean_rows_
 from agents.fresh import FreshObservations, OnFresh
 from agents.gae import advantages_and_returns
+from agents.learners import Learners
 from agents.loss import Minibatch, actor_critic_loss
 from agents.network import ActorCritic
 from agents.precision import autocast
@@ -32,7 +33,10 @@ class GroupSplit:
 
 
 OnGroups = Callable[[Tensor, GroupSplit], None]
-"""Receives the group gradients of one batch at one parameter vector, before clipping. Must not keep them."""
+"""Receives the group gradients of one batch at one parameter vector, before clipping. Must not keep them.
+
+Of several learners each receives all groups, and of their gradients its own columns.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +65,7 @@ class Updater:
         precision: str,
         on_groups: OnGroups | None = None,
         team: Team | None = None,
+        learners: Learners | None = None,
     ) -> None:
         """Takes what is trained and with what.
 
@@ -71,13 +76,16 @@ class Updater:
             precision: `float32` or `bfloat16`.
             on_groups: Listener of group gradients; None: nothing is measured.
             team: Threads that share each batch's work; None: the caller's alone.
+            learners: Processes that share each batch's work; None: this one alone. All must hold the same weights, and
+                be given the same rollouts and arguments.
         """
         self._config, self._precision, self._on_groups = config, precision, on_groups
         self._network, self._groups = network, groups
-        self._team = team or Team(1)
+        self._team, self._learners = team or Team(1), learners or Learners()
         parameters = list(network.parameters())
         self._device = parameters[0].device
-        self._gradients = FlatGradients(network, rows=max(groups, self._team.size), replicas=self._team.size)
+        rows = max(-(-groups // self._learners.count), self._team.size)
+        self._gradients = FlatGradients(network, rows=rows, replicas=self._team.size)
         self.optimizer = make_optimizer(parameters, config, self._team)
 
     def update(
@@ -120,6 +128,7 @@ class Updater:
                     data=data,
                     precision=self._precision,
                     team=self._team,
+                    learners=self._learners,
                 )
             )
         rng = np.random.default_rng(list(seed))
@@ -130,18 +139,12 @@ class Updater:
                 measured = epoch == 0 and self._on_groups is not None
                 shuffled = measured and split_shuffled and steps == 0
                 parts = shuffle_groups(rng, groups) if shuffled else groups
-                if not measured:
-                    batch = np.concatenate(parts)
-                    parts = np.split(batch, equal_parts(len(batch), self._team.size))
-                losses = self._part_gradients(parts, stacks, data)
-                if measured and self._on_groups is not None:
-                    split = GroupSplit(observations_per_group=len(parts[0]), shuffled=shuffled)
-                    self._on_groups(self._gradients.rows[: len(parts)], split)
-                gradient = self._gradients.mean_of(len(parts), self._team)
+                losses, gradient = self._batch_gradient(parts, stacks, data, measured=measured, shuffled=shuffled)
                 norm = clip_(gradient, config.max_grad_norm, self._team)
                 self.optimizer.step()
-                totals += torch.stack([*losses, norm])
+                totals += torch.cat([losses, norm[None] / self._learners.count])
                 steps += 1
+        self._learners.add_up(totals)
         policy, value, entropy, approx_kl, clip_fraction, norm = (totals / steps).tolist()
         return UpdateStats(
             policy_loss=policy,
@@ -188,15 +191,45 @@ class Updater:
     def _prepare(self, rollouts: Sequence[Rollout]) -> tuple[Minibatch, float]:
         return prepare(rollouts, self._config, self._device)
 
-    def _part_gradients(self, parts: Sequence[Indices], stacks: FrameStacks, data: Minibatch) -> list[Tensor]:
-        """Leaves the gradient of each part's mean loss in its row; the team shares the parts. Returns mean losses."""
+    def _batch_gradient(
+        self, parts: Sequence[Indices], stacks: FrameStacks, data: Minibatch, *, measured: bool, shuffled: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Makes the mean gradient of a batch, which all learners share, the network's.
+
+        Returns this learner's part of the sum over learners that is the batch's mean losses [5], and the gradient.
+        """
+        learners = self._learners
+        if measured:
+            mine: Sequence[Indices] = parts[learners.share(len(parts))]
+            weight = len(mine) / len(parts)
+        else:
+            batch = np.concatenate(parts)
+            own = batch[learners.share(len(batch))]
+            mine = np.split(own, equal_parts(len(own), self._team.size)) if len(own) else []
+            weight = len(own) / len(batch)
+        losses = weight * self._part_gradients(mine, stacks, data)
+        rows = self._gradients.rows[: len(mine)]
+        if measured and self._on_groups is not None:
+            columns = learners.columns(rows, len(parts))
+            self._on_groups(columns, GroupSplit(observations_per_group=len(parts[0]), shuffled=shuffled))
+            return losses, self._gradients.put(learners.joined(mean_rows_(columns, self._team), rows.shape[1]))
+        mean = mean_rows_(rows, self._team) if len(rows) else self._gradients.rows[0].zero_()
+        return losses, self._gradients.put(learners.add_up(mean if weight == 1 else mean.mul_(weight)))
+
+    def _part_gradients(self, parts: Sequence[Indices], stacks: FrameStacks, data: Minibatch) -> Tensor:
+        """Leaves the gradient of each part's mean loss in its row; the team shares the parts.
+
+        Returns the mean losses [5]; zeros where there are no parts.
+        """
+        if not parts:
+            return torch.zeros(5, device=self._device)
         workers = min(self._team.size, len(parts))
 
         def work(worker: int) -> list[Tensor]:
             return [self._gradient(parts[row], stacks, data, row, worker) for row in range(worker, len(parts), workers)]
 
         losses = [loss for done in self._team.map(work, range(workers)) for loss in done]
-        return list(torch.stack(losses).mean(0))
+        return torch.stack(losses).mean(0)
 
     def _gradient(self, indices: Indices, stacks: FrameStacks, data: Minibatch, row: int, worker: int) -> Tensor:
         network = self._gradients.select(row, worker)

@@ -37,6 +37,7 @@ examples:
   rlgns train --game pong --seed 1
   rlgns train --game pong breakout --config ppo --out runs/two-games
   rlgns train --config mine.yaml --agent.learning_rate 1e-3 --network.channels 16,32
+  rlgns train --game pong --runners 8 --learners 2
   rlgns train --resume runs/two-games
 
 Every key can be set by --section.key VALUE; `rlgns config` prints them all with the values that a run would use.
@@ -58,7 +59,8 @@ what is decided how. Every key can be set by --section.key VALUE, those of the s
 
 _CONFIG_DESCRIPTION = """\
 Prints the configuration that `rlgns train` with the same arguments would use, as YAML that --config reads again,
-and what follows from it: sizes of rollout, batch and groups, and the hardware.
+and what follows from it: sizes of rollout, batch and groups, the hardware, and which process gets what of it (of the
+cluster that RAY_ADDRESS names, where it does).
 
 examples:
   rlgns config
@@ -157,7 +159,9 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     train = commands.add_parser("train", help="train, with a live noise scale", description=_TRAIN_DESCRIPTION)
     _add_settings(train)
     train.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/GAME-DATE-TIME)")
-    train.add_argument("--resume", metavar="DIR", help="go on where the run in DIR stopped; takes no other argument")
+    train.add_argument(
+        "--resume", metavar="DIR", help="go on where the run in DIR stopped; beside it only --runners and --learners"
+    )
 
     sweep = commands.add_parser(
         "sweep", help="batch sizes x learning rates to score goals", description=_SWEEP_DESCRIPTION
@@ -250,6 +254,10 @@ def _add_settings(
     if seed:
         parser.add_argument("--seed", metavar="S", help="seed of everything random")
     parser.add_argument("--runners", metavar="N", help="remote Ray actors that play (0: the learner's process plays)")
+    parser.add_argument("--learners", metavar="L", help="remote Ray actors that learn as one (0: in one process)")
+    parser.add_argument(
+        "--async-lag", metavar="1", help="play the next rollout while learning from this one, with weights 1 update old"
+    )
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:

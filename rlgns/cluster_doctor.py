@@ -53,7 +53,7 @@ def check_cluster(address: str, out: Path) -> Iterator[Finding]:
 
     if not ray.is_initialized():
         try:
-            _knock(address)
+            knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             text = f"no Ray cluster answers at {address!r} from here ({_one_line(error)})"
@@ -188,7 +188,7 @@ def _make_look() -> Callable[[list[str], str, str], dict[str, Any]]:
     return look
 
 
-def _knock(address: str) -> None:
+def knock(address: str) -> None:
     """Raises OSError where nothing listens at HOST:PORT: Ray would try for minutes. Other forms are left to it."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():

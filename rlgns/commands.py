@@ -20,11 +20,18 @@ if TYPE_CHECKING:
     from rlgns.sweep.config import Sweep
 
 # Options that are short for a key.
-_SHORT = {"game": "run.games", "observations": "run.observations", "seed": "run.seed", "runners": "engine.runners"}
+_SHORT = {
+    "game": "run.games",
+    "observations": "run.observations",
+    "seed": "run.seed",
+    "runners": "engine.runners",
+    "learners": "engine.learners",
+    "async_lag": "engine.async_lag",
+}
 _SHORT_OF_SWEEP = {**_SHORT, "parallel": "sweep.parallel", "price": "sweep.price"}
 
-# Settings that a sweep may be gone on with: they change no trial.
-_FREE = ("sweep.parallel", "sweep.price")
+# Settings that may be given beside --resume, by command: they change nothing that is trained.
+_FREE = {"sweep": ("sweep.parallel", "sweep.price"), "train": ("engine.runners", "engine.learners")}
 
 
 def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
@@ -51,7 +58,8 @@ def train(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         _refuse_beside_resume(options, overrides)
         import rlgns.train as training
 
-        return training.resume(Path(options.resume))
+        free = _settings(options, overrides, _SHORT)
+        return training.resume(Path(options.resume), {key: free[key] for key in _FREE["train"] if key in free})
     config = resolved(options, overrides)
     _check_device(config)
     out = Path(options.out) if options.out is not None else default_out(config)
@@ -93,6 +101,8 @@ def show_config(options: argparse.Namespace, overrides: Mapping[str, str]) -> in
     """Prints the resolved configuration as YAML, and what follows from it as comments."""
     from rlgns import hardware
     from rlgns.config.load import to_yaml
+    from rlgns.engine.footprint import describe
+    from rlgns.engine.placement import Placement, Share, wants_gpu
 
     config = resolved(options, overrides)
     print(to_yaml(config), end="")
@@ -102,6 +112,12 @@ def show_config(options: argparse.Namespace, overrides: Mapping[str, str]) -> in
     print(f"# groups      {config.groups_per_batch} of whole environments per batch")
     print(f"# iterations  {config.iterations:,}")
     print(f"# hardware    {hardware.detect().describe()}")
+    from rlgns.resources import resources
+
+    share = Share.of(resources(), len(config.run.games))
+    placement = Placement.of(config, share, gpu=wants_gpu(config, share))
+    for name, text in describe(config, share, placement):
+        print(f"# {name:<11} {text}")
     return 0
 
 
@@ -238,6 +254,7 @@ def _work_of_job(command: list[str]) -> Config | Sweep:
     if options.resume is not None:
         _refuse_beside_resume(options, overrides)
         options.config, overrides = "ppo", {}  # the run's own lies on the cluster
+        options.runners = options.learners = None
     elif options.command == "sweep":
         from rlgns.sweep.load import resolve_sweep
 
@@ -309,7 +326,7 @@ def _settings(options: argparse.Namespace, overrides: Mapping[str, str], short: 
         if value is None:
             continue
         if key in settings:
-            raise UserError(f"--{option} and --{key} are the same setting; give one of them")
+            raise UserError(f"--{option.replace('_', '-')} and --{key} are the same setting; give one of them")
         settings[key] = value
     return settings
 
@@ -345,10 +362,10 @@ def claim_folder(out: Path) -> None:
 
 def _check_device(config: Config) -> None:
     """Raises UserError where the configuration asks for a device that this machine lacks."""
-    from agents.precision import choose_device
+    from rlgns.resources import check_device
 
     try:
-        choose_device(config.engine.device)
+        check_device(config)
     except ValueError as refusal:
         raise UserError(str(refusal)) from refusal
 
@@ -362,9 +379,10 @@ def _sweep_file(options: argparse.Namespace) -> Path:
 
 def _refuse_beside_resume(options: argparse.Namespace, overrides: Mapping[str, str]) -> None:
     """Raises UserError where something is given beside --resume that would change what is trained."""
-    free = _FREE if options.command == "sweep" else ()
+    free = _FREE[options.command]
     given = [name for name in ("config", "out", *_SHORT) if getattr(options, name, None) is not None]
+    given = [name for name in given if _SHORT.get(name) not in free]
     given += [key for key in overrides if key not in free]
     if given:
-        names = ", ".join(f"--{name}" for name in given)
+        names = ", ".join(f"--{name.replace('async_lag', 'async-lag')}" for name in given)
         raise UserError(f"--resume goes on with the run's own configuration; leave out {names}")

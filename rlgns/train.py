@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import datetime
 import secrets
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from agents.network import ActorCritic
-from agents.precision import choose_device
 from envs.protocols import PROTOCOLS
 from envs.vector import num_actions
 from rlgns import hardware
-from rlgns.config.load import from_dict, to_dict
+from rlgns.config.load import from_dict, overridden, to_dict
 from rlgns.config.schema import Config
 from rlgns.doctor import OK, check_shared_memory
 from rlgns.engine import checkpoint
@@ -27,9 +27,14 @@ from rlgns.monitor.probe_notice import ProbeNotice
 from rlgns.monitor.terminal import make_terminal
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import summary, write_report
+from rlgns.resources import check_device
 from rlgns.source import source_commit
 
 DONE, FAULT, INTERRUPTED = 0, 3, 130
+OFF_POLICY = (
+    "engine.async_lag 1: rollouts are played by weights one update old, and every noise scale is that of a gradient "
+    "off policy by one update (docs/cluster.md)"
+)
 PACKAGES = ("rlgns", "torch", "ray", "gymnasium", "ale-py", "wandb", "numpy")
 
 
@@ -57,14 +62,19 @@ def train(config: Config, out: Path) -> int:
     return _session(starts, out)
 
 
-def resume(out: Path) -> int:
+def resume(out: Path, layout: Mapping[str, str] | None = None) -> int:
     """Goes on with the run or runs in a folder: same configuration, W&B id, x-axis and noise-scale sums.
+
+    Args:
+        out: The folder.
+        layout: `section.key` to value for this time: how the work is laid out, nothing of what is trained.
 
     Returns the exit code, as `train` does. Raises UserError where there is no run or its checkpoints are torn.
     """
     starts = []
     for folder in RunFolder.find(out):
-        config, about = from_dict(folder.config()), folder.about()
+        saved, about = from_dict(folder.config()), folder.about()
+        config = from_dict(overridden(to_dict(saved), layout or {}, name=saved.run.name))
         for key in ("game", "wandb_id"):
             if not isinstance(about.get(key), str):
                 raise UserError(f"{folder.config_path} does not name run.{key}: not a run of `rlgns train`")
@@ -87,7 +97,7 @@ def resume(out: Path) -> int:
 def check(config: Config) -> None:
     """Finds out, before anything is written, what would fail later. Raises UserError."""
     try:
-        choose_device(config.engine.device)
+        check_device(config)
         for game in config.run.games:
             ActorCritic(
                 config.network,
@@ -124,6 +134,8 @@ def _session(starts: list[RunStart], out: Path) -> int:
     memory = check_shared_memory()
     if memory.status != OK:
         listener.message(f"{memory.text}; {memory.remedy}")
+    if config.engine.async_lag:
+        listener.message(OFF_POLICY)
     listener.start(starts)
     outcome, folders = Outcome(faults={"": "ended by an error"}), [start.folder for start in starts]
     try:

@@ -44,6 +44,12 @@ class EngineConfig:
     runners: int = 0
     """Remote Ray actors that play; 0: the learner's process plays, nothing is copied."""
 
+    learners: int = 0
+    """Remote Ray actors that share every optimizer step (torch.distributed); 0: the trial's own process learns."""
+
+    async_lag: int = 0
+    """1: the next rollout is played while the learners learn from this one, with weights one update old. 0: never."""
+
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
 
@@ -52,6 +58,9 @@ class EngineConfig:
 
     threads: int = 0
     """torch threads of the learner; 0: the cores that its process may use."""
+
+    learner_timeout_s: float = 300.0
+    """Seconds that a learner waits for the others before all start again from the newest checkpoint."""
 
     sample_timeout_s: float = 120.0
     """Seconds after which a runner that has not answered is restarted."""
@@ -70,12 +79,19 @@ class EngineConfig:
             raise ValueError(f"engine.device must be one of auto, cpu, cuda; got {self.device!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"engine.precision must be one of auto, float32, bfloat16; got {self.precision!r}")
-        for name in ("runners", "threads", "checkpoint_every_s", "max_failures"):
+        for name in ("runners", "learners", "threads", "checkpoint_every_s", "max_failures"):
             if getattr(self, name) < 0:
                 raise ValueError(f"engine.{name} must be zero or positive, got {getattr(self, name)}")
-        for name in ("sample_timeout_s", "checkpoints_kept"):
+        for name in ("learner_timeout_s", "sample_timeout_s", "checkpoints_kept"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"engine.{name} must be positive, got {getattr(self, name)}")
+        if self.async_lag not in (0, 1):
+            raise ValueError(f"engine.async_lag must be 0 or 1, got {self.async_lag}")
+        if self.async_lag and not self.runners:
+            raise ValueError(
+                "engine.async_lag 1 needs remote runners, which play while the learners learn: "
+                "engine.runners must be at least 1, got 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

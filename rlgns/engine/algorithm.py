@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.learner.learner_group import LearnerGroup
-from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
@@ -20,6 +21,7 @@ from rlgns.config.schema import Config
 from rlgns.engine import checkpoint
 from rlgns.engine.config import AtariPPOConfig
 from rlgns.engine.learner import AtariLearner
+from rlgns.engine.learning import Learning
 from rlgns.engine.rows import make_row
 from rlgns.errors import FaultError
 from rlgns.folder import RunFolder
@@ -58,8 +60,13 @@ class AtariPPO(Algorithm):
         self._row: dict[str, Any] = {}
         self._whole = True  # False while an iteration is under way: its state must not be saved
         self._saved_iteration = 0
-        if not self.config.num_env_runners:
+        self._learning = Learning(self.learner_group)
+        if not self.config.num_env_runners and self.learner_group.is_local:
             self.env_runner.share(self._learner.network, self._learner.team)
+        # Plays ahead while the learners learn; nothing of it outlives the process.
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        self._next: Future[list[Any]] | None = None
+        self._stopping = threading.Event()
         state = checkpoint.load_newest(self._folder.checkpoints_path)
         if state is not None:
             self._load(state)
@@ -67,27 +74,33 @@ class AtariPPO(Algorithm):
 
     @property
     def _learner(self) -> AtariLearner:
-        learner = self.learner_group._learner  # the local one; RLlib has no public name for it
-        assert isinstance(learner, AtariLearner)
-        return learner
+        return self._learning.local
 
     def training_step(self) -> None:
-        """Plays one rollout with the present weights, updates from it, and makes the row of metrics."""
+        """Plays one rollout with the present weights, updates from it, and makes the row of metrics.
+
+        With `engine.async_lag` 1 the next rollout is played, with the same weights, while the learners learn from this
+        one; the first after a start has no lag.
+        """
         began = time.perf_counter()
         self._whole = False
-        version = self._iterations_done
-        played = self._play_remote(version) if self.config.num_env_runners else self._play_local(version)
+        iteration = self._iterations_done
+        played = self._play(iteration) if self._next is None else self._next.result()
+        self._next = None
+        if self._run.engine.async_lag and not self._is_last:
+            weights = self._put_weights()  # before the learners change them
+            self._next = self._ahead.submit(self._play_remote, iteration + 1, iteration, weights)
         sampled_s = time.perf_counter() - began
-        outcome = self.learner_group.update(
-            training_data=TrainingData(batch_refs=played),
+        outcome = self._learning.update(
+            played,
             timesteps={
-                "iteration": self._iterations_done,
+                "iteration": iteration,
                 "observations": self._observations,
-                "version": version,
+                "version": iteration,
+                "lag": self._run.engine.async_lag,
                 "sample_s": sampled_s,
             },
-            defer_solve_refs_to_learner=True,
-        )[0]
+        )
         self._scores.extend(episode.score for episode in outcome["episodes"])
         self._episodes += len(outcome["episodes"])
         self._iterations_done += 1
@@ -175,23 +188,40 @@ class AtariPPO(Algorithm):
             if getattr(self, "_whole", False):
                 self.save_now()
         finally:
+            if hasattr(self, "_stopping"):
+                self._stopping.set()
+                self._ahead.shutdown(wait=False, cancel_futures=True)
             super().cleanup()
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
         """Brings restarted runners back; they need no state, since weights travel with each call."""
-        return env_runner_group.probe_unhealthy_env_runners() if env_runner_group else []
+        if not env_runner_group or self._next is not None:  # whoever plays ahead does it, in a thread of its own
+            return []
+        return env_runner_group.probe_unhealthy_env_runners()
 
-    def _play_local(self, version: int) -> list[Any]:
-        return [self.env_runner.play(iteration=self._iterations_done, version=version)]
+    @property
+    def _is_last(self) -> bool:
+        """Whether the run ends with the iteration that is next."""
+        return self._observations + self._run.rollout_observations >= self._run.run.observations
 
-    def _play_remote(self, version: int) -> list[Any]:
+    def _put_weights(self) -> ray.ObjectRef:
+        """Puts the present weights where runners find them, owned by this process: a dead learner takes none along."""
+        return ray.put(self._learning.weights())
+
+    def _play(self, iteration: int) -> list[Any]:
+        """Plays one rollout with the present weights. Returns what the runners bring home, or references to it."""
+        if self.config.num_env_runners:
+            return self._play_remote(iteration, iteration, self._put_weights())
+        if self.learner_group.is_local:
+            return [self.env_runner.play(iteration=iteration, version=iteration)]
+        return [ray.put(self.env_runner.play(iteration=iteration, version=iteration, weights=self._put_weights()))]
+
+    def _play_remote(self, iteration: int, version: int, weights: ray.ObjectRef) -> list[Any]:
         """Plays on all runners until every one has delivered: a batch never changes its composition."""
-        iteration = self._iterations_done
-        weights = ray.put({name: value.cpu() for name, value in self._learner.network.state_dict().items()})
         group = self.env_runner_group
         missing = set(range(1, self.config.num_env_runners + 1))
         found: dict[int, Any] = {}
-        while missing:
+        while missing and not self._stopping.is_set():
             answers: list[Any] = group.foreach_env_runner(
                 lambda runner: runner.play_ref(iteration=iteration, version=version, weights=weights),  # type: ignore[attr-defined]
                 local_env_runner=False,
@@ -201,7 +231,7 @@ class AtariPPO(Algorithm):
             found |= {worker: reference for reference, played_version, worker in answers if played_version == version}
             missing -= set(found)
             if missing:
-                self.restore_env_runners(group)
+                group.probe_unhealthy_env_runners()
         return [found[worker] for worker in sorted(found)]
 
     def _state(self) -> dict[str, Any]:
@@ -215,7 +245,7 @@ class AtariPPO(Algorithm):
             "seconds": self._seconds,
             "scores": list(self._scores),
             "episodes": self._episodes,
-            "learner": self._learner.training_state(),
+            "learner": self._learning.training_state(),
         }
 
     def _load(self, state: dict[str, Any]) -> None:
@@ -225,6 +255,6 @@ class AtariPPO(Algorithm):
         self._seconds = state["seconds"]
         self._scores.extend(state["scores"])
         self._episodes = state.get("episodes", len(state["scores"]))  # older checkpoints did not count them
-        self._learner.load_training_state(state["learner"])
+        self._learning.load_training_state(state["learner"])
         # Episode lengths, and with them every environment, start anew: the emulators cannot be saved.
         self._iteration = self._iterations_done

@@ -10,6 +10,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import register_env
 
 from rlgns.config.schema import Config
+from rlgns.engine.placement import Placement
 
 ENV = "rlgns"
 
@@ -24,10 +25,8 @@ class Trial:
     """Of the game under the run's protocol."""
     folder: str
     """The run's folder, absolute."""
-    cpus: float
-    """CPUs for this game's learner and runners together."""
-    gpus: float = 0
-    """GPUs for this game's learner."""
+    placement: Placement
+    """CPUs, threads and GPUs of its processes."""
     name: str = ""
     """Tells trials of a session apart; shows in Ray's lists."""
 
@@ -46,7 +45,7 @@ class AtariPPOConfig(AlgorithmConfig):
         self.run_config: Config | None = None
         self.trial_config: Trial | None = None
         self.learner_threads: int = 1
-        self.runner_threads: int = 1
+        self.driver_threads: int = 1
 
     @classmethod
     def of(cls, run: Config, trial: Trial) -> AtariPPOConfig:
@@ -75,25 +74,29 @@ class AtariPPOConfig(AlgorithmConfig):
     def _derive(self, run: Config, trial: Trial) -> None:
         from rlgns.engine.runner import AtariRunner, observation_and_action_space
 
-        runners = run.engine.runners
+        placed = trial.placement
         observation_space, action_space = observation_and_action_space(run, trial.num_actions)
-        # With fewer CPUs than processes all share; Ray only needs the fractions to add up.
-        per_process = min(1.0, trial.cpus / (runners + 1))
-        main = max(per_process, float(int(trial.cpus - runners * per_process)))
-        self.learner_threads = run.engine.threads or max(1, int(main))
-        self.runner_threads = max(1, int(per_process))
+        self.learner_threads, self.driver_threads = placed.learner_threads, placed.driver_threads
         register_env(ENV, _no_env)
         self.environment(env=ENV, observation_space=observation_space, action_space=action_space)
         self.env_runners(
             env_runner_cls=AtariRunner,
-            num_env_runners=runners,
-            num_envs_per_env_runner=run.env.num_envs // max(1, runners),
-            num_cpus_per_env_runner=per_process,  # type: ignore[arg-type]  # fractions are fine
+            num_env_runners=placed.runners,
+            num_envs_per_env_runner=run.env.num_envs // max(1, placed.runners),
+            num_cpus_per_env_runner=placed.runner_cpus,  # type: ignore[arg-type]  # fractions are fine
             rollout_fragment_length=run.agent.rollout_steps,
             sample_timeout_s=run.engine.sample_timeout_s,
         )
-        self.learners(num_learners=0, num_gpus_per_learner=trial.gpus)
-        self.resources(num_cpus_for_main_process=main)  # type: ignore[arg-type]
+        self.learners(
+            num_learners=placed.learners,
+            num_cpus_per_learner=placed.learner_cpus,
+            num_gpus_per_learner=placed.learner_gpus,
+        )
+        # Spread: every machine's memory and network take their part; Tune reserves all or nothing.
+        self.resources(
+            num_cpus_for_main_process=placed.driver_cpus,  # type: ignore[arg-type]
+            placement_strategy="SPREAD",
+        )
         self.training(
             gamma=run.agent.gamma, lr=run.agent.learning_rate, train_batch_size_per_learner=run.rollout_observations
         )

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
+import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
+from agents.learners import Learners, checksum
 from agents.precision import choose_device, choose_precision, prepare_process
 from agents.team import Team
 from agents.update import Updater, annealed
@@ -38,8 +40,19 @@ class AtariLearner(TorchLearner):
         assert isinstance(module, AtariModule)
         self.network = module.network.to(device)
         self.precision = choose_precision(run.engine.precision, device)
+        self.learners = Learners(
+            self._learner_index,
+            max(1, run.engine.learners),
+            device=device,
+            timeout_s=run.engine.learner_timeout_s,
+        )
+        with torch.no_grad():
+            self.learners.take_first(list(self.network.parameters()))
         self._measure = RideAlong(
-            run.noise, batch_observations=run.batch_observations, minibatches=run.agent.minibatches
+            run.noise,
+            batch_observations=run.batch_observations,
+            minibatches=run.agent.minibatches,
+            add_up=self.learners.add_up,
         )
         self._probe = Probe(run, self.network)
         self.team = Team(self.config.learner_threads)
@@ -50,10 +63,14 @@ class AtariLearner(TorchLearner):
             precision=self.precision,
             on_groups=self._measure.on_groups if run.noise.enabled else None,
             team=self.team if device.type == "cpu" else None,
+            learners=self.learners,
         )
 
     def configure_optimizers(self) -> None:
         """The optimizer belongs to the updater; RLlib keeps none."""
+
+    def _make_modules_ddp_if_necessary(self) -> None:
+        """RLlib's wrapper would average every backward pass; the updater sums once per step, and groups stay apart."""
 
     def compute_loss_for_module(self, **kwargs: Any) -> Any:
         """RLlib's hook inside its own update loop, which `update` replaces."""
@@ -65,26 +82,24 @@ class AtariLearner(TorchLearner):
         """Runs one iteration.
 
         Args:
-            training_data: `batch_refs` holds one `Played` (or a reference to one) per runner.
-            timesteps: iteration, observations (before this iteration), version of the weights that were to be used, and
-                sample_s, the seconds that playing took.
+            training_data: `batch_refs` holds one `Played` (or a reference to one) per runner; all learners get all.
+            timesteps: iteration, observations (before this iteration), version of the present weights, lag, by how many
+                versions older the weights that played may be (0 if left out), and sample_s, the seconds that the
+                learners had to wait for the rollouts.
             **kwargs: What RLlib's LearnerGroup passes and nothing here needs.
 
         Returns:
-            row: entries of the metrics row; episodes: full games that ended; learn_s, measure_s: seconds.
+            row: entries of the metrics row; episodes: full games that ended; learn_s, measure_s: seconds;
+            weights_checksum: equal on all learners; empty where there is one.
 
         Raises:
-            RuntimeError: A rollout was played with other weights than the present ones.
+            RuntimeError: A rollout was played with weights that are too old, or rollouts with different ones.
         """
         began = time.perf_counter()
         run = self.config.run
         iteration, observations, version = (timesteps[key] for key in ("iteration", "observations", "version"))
         played = sorted(_solve(training_data.batch_refs), key=lambda part: part.worker_index)
-        for part in played:
-            if part.weights_version != version:
-                raise RuntimeError(
-                    f"runner {part.worker_index} played with weights of version {part.weights_version}, not {version}"
-                )
+        lag = _lag(played, version, most=timesteps.get("lag", 0))
         learning_rate = run.agent.learning_rate
         if run.agent.anneal:
             learning_rate = annealed(learning_rate, observations=observations, total_observations=run.run.observations)
@@ -94,12 +109,16 @@ class AtariLearner(TorchLearner):
             learning_rate=learning_rate,
             seed=seed,
             split_shuffled=self._measure.split_shuffled(iteration),
-            on_fresh=(lambda fresh: self._probe.measure(fresh, seed)) if self._probe.due() else None,
+            # Clocks differ between learners: the first one's decides.
+            on_fresh=(lambda fresh: self._probe.measure(fresh, seed))
+            if self.learners.first(self._probe.due())
+            else None,
         )
         measure_s, probe_s = self._measure.measure_s, self._probe.seconds
         learn_s = time.perf_counter() - began
         self._probe.end_iteration(seconds=timesteps["sample_s"] + learn_s, measure_s=measure_s)
         row = {
+            "policy_lag": lag,
             "learning_rate": learning_rate,
             "optimizer_steps": stats.optimizer_steps,
             "loss/policy": stats.policy_loss,
@@ -117,7 +136,12 @@ class AtariLearner(TorchLearner):
             "episodes": [episode for part in played for episode in part.episodes],
             "learn_s": time.perf_counter() - began,
             "measure_s": measure_s + probe_s,
+            "weights_checksum": checksum(self.network) if self.learners.count > 1 else "",
         }
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Returns the network's state on the CPU, for runners."""
+        return {name: value.cpu() for name, value in self.network.state_dict().items()}
 
     def training_state(self) -> dict[str, Any]:
         """Returns weights, optimizer and noise-scale sums; tensors and plain types only."""
@@ -141,6 +165,19 @@ class AtariLearner(TorchLearner):
 
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
         self._updater.optimizer.load_state_dict(state)
+
+
+def _lag(played: Sequence[Played], version: int, *, most: int) -> int:
+    """Returns by how many versions the weights that played are older. Raises RuntimeError where they may not be."""
+    versions = {part.weights_version for part in played}
+    for part in played:
+        if not version - most <= part.weights_version <= version or len(versions) > 1:
+            allowed = f"{version - most} to {version}" if most else f"{version}"
+            raise RuntimeError(
+                f"runner {part.worker_index} played with weights of version {part.weights_version}, not {allowed}"
+                + (f", and versions {sorted(versions)} are mixed" if len(versions) > 1 else "")
+            )
+    return version - played[0].weights_version
 
 
 def _solve(parts: Sequence[Any]) -> list[Played]:

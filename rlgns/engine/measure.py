@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from torch import Tensor
@@ -16,10 +16,10 @@ from rlgns.noise import (
     Moments,
     NoiseScaleEstimate,
     NoiseScaleTracker,
-    group_moments,
     mean_moments,
 )
 from rlgns.noise.config import NoiseConfig
+from rlgns.noise.moments import gram_on_device, moments_from_gram
 
 TINY = 1e-9
 """Observations: stands for a lower end of zero, which counts as a noise scale here."""
@@ -29,8 +29,24 @@ TINY = 1e-9
 class RideAlong:
     """Listens to the group gradients of every first-epoch batch and keeps all smoothed sums of one run."""
 
-    def __init__(self, config: NoiseConfig, *, batch_observations: int, minibatches: int) -> None:
-        """Starts with nothing measured."""
+    def __init__(
+        self,
+        config: NoiseConfig,
+        *,
+        batch_observations: int,
+        minibatches: int,
+        add_up: Callable[[Tensor], Tensor] = lambda products: products,
+    ) -> None:
+        """Starts with nothing measured.
+
+        Args:
+            config: Settings.
+            batch_observations: Observations per optimizer step.
+            minibatches: Optimizer steps per epoch.
+            add_up: Sums over all learners, each of which has some columns of the groups' gradients; default: one
+                learner, which has them all.
+        """
+        self._add_up = add_up
         horizon = config.horizon_observations or None
         self._config = config
         self._batch_observations = batch_observations
@@ -44,9 +60,10 @@ class RideAlong:
         self.measure_s = 0.0
 
     def on_groups(self, gradients: Tensor, split: GroupSplit) -> None:
-        """Receives the group gradients [groups, parameters] of one batch."""
+        """Receives the group gradients [groups, parameters] of one batch, or this learner's columns of them."""
         began = time.perf_counter()
-        moments = group_moments(gradients, observations_per_group=split.observations_per_group)
+        products = self._add_up(gram_on_device(gradients))  # inner products are sums over columns
+        moments = moments_from_gram(products.cpu().numpy(), split.observations_per_group)
         relative = self._size.divide(moments)
         if not split.shuffled:
             self._fresh.append(moments)

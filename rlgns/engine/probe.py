@@ -70,10 +70,10 @@ class Probe:
         scale = None if preconditioner is None else preconditioner.sqrt()
         groups = self._groups(fresh, rng)
         segments = self._gradients(fresh, groups, _segments(fresh.num_steps))
-        by_env = self._products(fresh, scale, len(groups[0]))
+        by_env = self._products(fresh, scale, groups)
         drawn = self._shuffled(fresh, rng, len(groups))
         self._gradients(fresh, drawn, 1)
-        shuffled = self._products(fresh, scale, len(drawn[0]))
+        shuffled = self._products(fresh, scale, drawn)
         probe = ProbeProducts(
             by_env=by_env,
             shuffled=shuffled,
@@ -132,19 +132,21 @@ class Probe:
         return list(rng.permutation(observations)[: groups * each].reshape(groups, each))
 
     def _gradients(self, fresh: FreshObservations, groups: Sequence[Indices], segments: int) -> Tensor:
-        """Fills the rows with each group's gradients by loss.
+        """Fills the rows with the gradients by loss of each group in this learner's share.
 
-        Returns float64 [groups, segments, segments]: within each group the inner products of the whole loss's gradients
-        of its segments, which are its observations cut in order.
+        Returns float64 [groups, segments, segments]: within each group, of all learners, the inner products of the
+        whole loss's gradients of its segments, which are its observations cut in order.
         """
-        if self._rows is None or self._rows.shape[1] != len(groups):
-            self._rows = torch.empty(len(LOSSES), len(groups), sum(self._layers.values()), device=fresh.device)
+        share = fresh.learners.share(len(groups))
+        mine = groups[share]
+        if self._rows is None or self._rows.shape[1] != len(mine):
+            self._rows = torch.empty(len(LOSSES), len(mine), sum(self._layers.values()), device=fresh.device)
         rows, weights = self._rows, torch.tensor(fresh.coefficients, device=fresh.device)
 
         def work(group: int) -> Tensor:
             whole = torch.empty(segments, rows.shape[2], device=fresh.device)
             total: Tensor | None = None
-            for segment, part in enumerate(np.split(groups[group], segments)):
+            for segment, part in enumerate(np.split(mine[group], segments)):
                 gradients = fresh.loss_gradients(part)
                 torch.mv(gradients.T, weights, out=whole[segment])
                 total = gradients if total is None else total.add_(gradients)
@@ -152,23 +154,29 @@ class Probe:
             rows[:, group] = total.div_(segments)
             return gram_on_device(whole)
 
-        return torch.stack(fresh.map(work, range(len(groups))))
+        within = torch.zeros(len(groups), segments, segments, dtype=torch.float64, device=fresh.device)
+        if mine:
+            within[share] = torch.stack(fresh.map(work, range(len(mine))))
+        return fresh.learners.add_up(within)
 
-    def _products(self, fresh: FreshObservations, scale: Tensor | None, observations_per_group: int) -> SplitProducts:
-        """Inner products of the rows; they are used up."""
+    def _products(self, fresh: FreshObservations, scale: Tensor | None, groups: Sequence[Indices]) -> SplitProducts:
+        """Inner products of all groups' rows, which are used up; each learner takes its columns of all rows."""
+        assert self._rows is not None
+        learners, parameters = fresh.learners, self._rows.shape[2]
+        own = learners.own_columns(parameters)
         rows = self._rows
-        assert rows is not None
-        by_layer = products_by_layer(rows, list(self._layers.values()))
+        if learners.count > 1:
+            several = [learners.columns(row, len(groups))[:, : own.stop - own.start] for row in self._rows]
+            rows = torch.stack(several)
+        by_layer = learners.add_up(products_by_layer(rows, _overlaps(list(self._layers.values()), own)).contiguous())
         preconditioned = None
         if scale is not None:
             whole = rows[0].mul_(fresh.coefficients[0])
             for coefficient, row in zip(fresh.coefficients[1:], rows[1:], strict=True):
                 whole.add_(row, alpha=coefficient)
-            preconditioned = gram_on_device(whole.mul_(scale)).cpu().numpy()
+            preconditioned = learners.add_up(gram_on_device(whole.mul_(scale[own]))).cpu().numpy()
         return SplitProducts(
-            by_layer=by_layer.cpu().numpy(),
-            preconditioned=preconditioned,
-            observations_per_group=observations_per_group,
+            by_layer=by_layer.cpu().numpy(), preconditioned=preconditioned, observations_per_group=len(groups[0])
         )
 
     def _report_views(self) -> dict[str, Any]:
@@ -216,6 +224,12 @@ class Probe:
             "noise/twice_steps_noise_low": low,
             "noise/twice_steps_noise_high": high,
         }
+
+
+def _overlaps(sizes: Sequence[int], part: slice) -> list[int]:
+    """How many of each layer's parameters, one layer after the other, lie in a part of them all."""
+    edges = np.clip(np.cumsum([0, *sizes]), part.start, part.stop)
+    return [int(size) for size in np.diff(edges)]
 
 
 def _segments(steps: int) -> int:

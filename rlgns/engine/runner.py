@@ -37,8 +37,9 @@ class AtariRunner(EnvRunner):
         self._network: ActorCritic | None = None
         self._collectors: Collectors | None = None
         self._team: Team | None = None
-        if self.worker_index:
-            prepare_process(config.runner_threads)
+        self._threads = 1 if self.worker_index else config.driver_threads
+        if self.worker_index or config.trial.placement.learners:  # else the learner does, in the same process
+            prepare_process(self._threads)
 
     def share(self, network: ActorCritic, team: Team) -> None:
         """Plays with the learner's own network and threads from now on: no weights are ever copied."""
@@ -61,7 +62,7 @@ class AtariRunner(EnvRunner):
                 self._game,
                 self._run,
                 self._network,
-                team=self._team or Team(self.config.runner_threads),
+                team=self._team or Team(self._threads),
                 worker_index=self.worker_index,
                 iteration=iteration,
                 precision=choose_precision(self._run.engine.precision, next(self._network.parameters()).device),

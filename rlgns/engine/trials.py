@@ -18,14 +18,16 @@ from typing import Any, final
 import ray
 from ray import tune
 
-from agents.precision import choose_device
 from envs.vector import num_actions
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.config import Trial
+from rlgns.engine.footprint import warnings
+from rlgns.engine.placement import Placement, Share, wants_gpu
 from rlgns.engine.source import Source, SourceSearcher
 from rlgns.errors import FaultError, UserError
 from rlgns.hardware import usable_cores
 from rlgns.monitor.listener import Listener, RunStart
+from rlgns.resources import nodes_of_cluster
 
 
 @dataclass(slots=True)
@@ -88,9 +90,19 @@ def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failure
     interrupt = Interrupt(listener)
     scratch = tempfile.mkdtemp(prefix="rlgns-tune-")
     with interrupt.caught(), _ray():
-        share = Share.of(ray.cluster_resources(), most, largest_node=_largest_node())
+        share = Share.of(nodes_of_cluster(), most)
         source.shared(share.most, share.cpus)
-        searcher = SourceSearcher(source, share.settings, most=share.most)
+        told: set[str] = set()
+
+        def settings(start: RunStart) -> dict[str, Any]:
+            found = settings_of(share, start)
+            for warning in warnings(start.config, share, found["trial_config"].placement):
+                if warning not in told:
+                    listener.message(f"placement: {warning}")
+                told.add(warning)
+            return found
+
+        searcher = SourceSearcher(source, settings, most=share.most)
         try:
             # Tune would let one trial at a time wait for its actor; the searcher keeps count itself.
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.most)
@@ -103,40 +115,17 @@ def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failure
     return outcome
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
-    """What each of the trials that run at once may use."""
-
-    most: int
-    """Trials at once."""
-    cpus: float
-    gpus: float
-    largest_node: float
-    """CPUs of the largest machine: a trial without remote runners is one process on one machine."""
-
-    @classmethod
-    def of(cls, resources: Mapping[str, float], most: int, *, largest_node: float) -> Share:
-        """Divides a cluster's CPUs and GPUs by `most`; 0: a GPU for each trial, or else a CPU. CPUs stay whole."""
-        cpus, gpus = max(1.0, resources.get("CPU", 1.0)), resources.get("GPU", 0.0)
-        most = max(1, min(most or int(gpus or cpus), int(cpus)))
-        return cls(most=most, cpus=float(int(cpus / most)), gpus=gpus / most, largest_node=largest_node)
-
-    def settings(self, start: RunStart) -> dict[str, Any]:
-        """Returns what the algorithm of a run is configured with."""
-        run = start.config
-        trial = Trial(
-            name=start.key,
-            game=start.game,
-            num_actions=num_actions(start.game, run.env.protocol),
-            folder=str(start.folder.path.absolute()),
-            cpus=self.cpus if run.engine.runners else min(self.cpus, self.largest_node),
-            gpus=min(1.0, self.gpus) if choose_device(run.engine.device).type == "cuda" else 0,
-        )
-        return {"run_config": run, "trial_config": trial}
-
-
-def _largest_node() -> float:
-    return max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0) or 1.0
+def settings_of(share: Share, start: RunStart) -> dict[str, Any]:
+    """Returns what the algorithm of a run is configured with."""
+    run = start.config
+    trial = Trial(
+        name=start.key,
+        game=start.game,
+        num_actions=num_actions(start.game, run.env.protocol),
+        folder=str(start.folder.path.absolute()),
+        placement=Placement.of(run, share, gpu=wants_gpu(run, share)),
+    )
+    return {"run_config": run, "trial_config": trial}
 
 
 def _tuner(

@@ -49,6 +49,7 @@ KEYS: tuple[Key, ...] = (
     Key("batch_observations", int, "observations"),
     Key("rollout_observations", int, "observations"),
     Key("learning_rate", float, "per optimizer step"),
+    Key("policy_lag", int, "updates", optional=True),
     Key("score_mean", float, "points of the game", nullable=True),
     Key("score_episodes", int, "full games"),
     Key("human_normalised_score", float, "fraction", nullable=True),

@@ -99,9 +99,10 @@ def advice_lines(row: Row) -> list[str]:
 
 
 def noise_scale_of(row: Row) -> str:
-    """Returns a row's noise scale for people: '410 (280 to 640)', 'at least 900' or 'measuring'."""
+    """Returns a row's noise scale for people: '410 (280 to 640)', 'at least 900', 'measuring'; ', lag 1' off policy."""
     high = row.get("noise/scale_high") if row.get("noise/resolved") else None
-    return numbers.interval(row.get("noise/scale"), row.get("noise/scale_low"), high)
+    lag = f", lag {row['policy_lag']}" if row.get("policy_lag") else ""
+    return numbers.interval(row.get("noise/scale"), row.get("noise/scale_low"), high) + lag
 
 
 def critical_batch_of(row: Row) -> str:

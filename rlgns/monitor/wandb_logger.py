@@ -115,7 +115,8 @@ class WandbLogger(Listener):
         config, about = start.config, start.folder.about()
         preset = str(about.get("preset") or config.run.name)
         experiment = config.run.name or preset or "rlgns"
-        tags = dict.fromkeys([start.game, config.env.protocol, preset, *self._config.tags])
+        lag = f"async-lag-{config.engine.async_lag}" if config.engine.async_lag else ""
+        tags = dict.fromkeys([start.game, config.env.protocol, preset, lag, *self._config.tags])
         run = wandb.init(
             project=self._config.project,
             entity=self._config.entity or None,

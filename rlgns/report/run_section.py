@@ -18,6 +18,12 @@ PROXY = (
 )
 
 
+OFF_POLICY = (
+    "In {lagged} of {of} iterations the rollout was played by weights one update old (engine.async_lag 1): noise scale "
+    "and critical batch are those of a gradient off policy by one update."
+)
+
+
 def final_figures(run: RunData) -> dict[str, str]:
     """Returns what a run came to, for people: name and text."""
     last = run.last
@@ -37,6 +43,9 @@ def run_blocks(run: RunData, anchor: str, most: int, level: int = 3) -> list[str
     """Returns a run's part of the page as HTML, with at most `most` points per line."""
     advice = first_upper(run.advice.sentence(interval=True))
     blocks = [_tiles(run), f'<p class="advice">{prose(advice)}.</p>']
+    lagged = sum(1 for row in run.rows if row.get("policy_lag"))
+    if lagged:
+        blocks.append(f'<p class="warning">{prose(OFF_POLICY.format(lagged=lagged, of=len(run.rows)))}</p>')
     warning = run.learning_rate_warning
     if warning:
         blocks.append(f'<p class="warning">{prose(first_upper(warning))}.</p>')

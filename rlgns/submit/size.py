@@ -52,21 +52,23 @@ class Size:
 def size_of(work: Config | Sweep) -> Size:
     """Returns the cluster that work fills.
 
-    A run's runners play on the workers and its learner is on the head. A sweep's trials each take a core (a GPU, with
-    `engine.device cuda`) of the workers, and the head only steers.
+    A run's runners, and its remote learners, are on the workers; without any it learns on the head. A sweep's trials
+    each take a core (a GPU, with `engine.device cuda`) of the workers, and the head only steers.
     """
     return _of_sweep(work) if isinstance(work, Sweep) else _of_run(work)
 
 
 def _of_run(config: Config) -> Size:
     games, gpu = config.run.games, config.engine.device == "cuda"
-    runners = config.engine.runners * len(games)
-    nodes = math.ceil(runners / CPUS_OF_WORKER)
-    cpus = math.ceil(runners / nodes) if nodes else 1
+    runners, learners = (count * len(games) for count in (config.engine.runners, config.engine.learners))
+    filled = runners + learners * (config.engine.threads or 1)
+    nodes = math.ceil(filled / CPUS_OF_WORKER)
+    cpus = math.ceil(filled / nodes) if nodes else 1
     head_cpus = (config.engine.threads or 4) * len(games)
     return Size(
         games=games,
-        why=f"{plural(len(games), 'game')}, {plural(runners, 'runner')}",
+        why=f"{plural(len(games), 'game')}, {plural(runners, 'runner')}"
+        + (f", {plural(learners, 'remote learner')}" if learners else ""),
         head_cpus=head_cpus,
         head_ray_cpus=head_cpus,
         head_gib=GIB_OF_HEAD * len(games),

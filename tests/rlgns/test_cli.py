@@ -50,11 +50,17 @@ MISTAKES = [
     ("train --observations 0", "run.observations must be positive, got 0"),
     ("train --observations -5", "run.observations must be positive, got -5"),
     ("train --runners -1", "engine.runners must be zero or positive, got -1"),
+    ("train --config ppo --learners -2", "engine.learners must be zero or positive, got -2"),
+    ("train --config ppo --async-lag 1", "engine.runners must be at least 1, got 0"),
+    ("train --config ppo --runners 2 --async-lag 2", "engine.async_lag must be 0 or 1, got 2"),
+    ("train --async-lag 1 --engine.async_lag 1", "--async-lag and --engine.async_lag are the same setting"),
     ("train --config ppo --agent.minibatches 3", "agent.minibatches must divide env.num_envs"),
     ("train --config ppo --agent.minibatches 8", "noise.groups"),
     ("train --game", "--game"),
     ("train pong", "unknown argument 'pong'"),
     ("train --resume none --seed 3 --env.num_envs 8", "leave out --seed, --env.num_envs"),
+    ("train --resume none --runners 2 --learners 2 --async-lag 1", "leave out --async-lag"),
+    ("train --resume none --engine.learners 2 --engine.threads 1", "leave out --engine.threads"),
     ("train --config ppo --out file/run", "file/run: cannot be written: Not a directory"),
     ("train --config ppo --out file", "file: cannot be written: File exists"),
     ("train --config ppo --out /proc/rlgns", "/proc/rlgns: cannot be written"),
@@ -160,6 +166,40 @@ def test_config_prints_yaml_that_can_be_read_again(tmp_path: Path, capsys: pytes
     assert resolve([tmp_path / "again.yaml"]) == expected
     for line in ("# rollout     1,024", "# batch       256", "# groups      2", "# iterations  9,766", "# hardware "):
         assert line in text
+    for line in (
+        "one machine with ",
+        "# driver      learns and plays 8 environments: ",
+        "# memory      about ",
+    ):
+        assert line in text
+
+
+def test_config_places_on_this_machine_where_no_cluster_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert cli.main(["config", "--config", "ppo", "--runners", "4", "--learners", "2"]) == 0
+    output = capsys.readouterr()
+    assert output.err.startswith("RAY_ADDRESS: no Ray cluster answers at '127.0.0.1:1' (")
+    assert output.err.count("\n") == 1
+    for line in ("# placement   one machine with", "# learners    2, each ", "# runners     4, each ", "# objects "):
+        assert line in output.out
+
+
+def test_a_run_is_gone_on_with_by_other_runners_and_learners(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import rlgns.train as training
+
+    seen = []
+    monkeypatch.setattr(training, "_session", lambda starts, out: seen.extend(starts) or 0)
+    about = yaml.safe_load((run_folder / "config.yaml").read_text())
+    about["run"]["wandb_id"] = "abc"
+    (run_folder / "config.yaml").write_text(yaml.safe_dump(about))
+    saved = (run_folder / "config.yaml").read_bytes()
+    assert cli.main(["train", "--resume", str(run_folder), "--runners", "4", "--engine.learners", "2"]) == 0
+    (start,) = seen
+    assert start.config == resolve(["ppo"], {"engine.runners": 4, "engine.learners": 2})
+    assert (run_folder / "config.yaml").read_bytes() == saved
+    assert cli.main(["train", "--resume", str(run_folder), "--runners", "3"]) == 2  # 8 environments
 
 
 @pytest.fixture

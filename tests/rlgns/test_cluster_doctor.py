@@ -30,10 +30,10 @@ def test_an_address_where_nothing_answers_is_told_at_once() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # taken, but nobody listens
         with pytest.raises(OSError, match="refused"):
-            cluster_doctor._knock(f"127.0.0.1:{unused.getsockname()[1]}")
+            cluster_doctor.knock(f"127.0.0.1:{unused.getsockname()[1]}")
         unused.listen()
-        cluster_doctor._knock(f"ray://127.0.0.1:{unused.getsockname()[1]}")
-    cluster_doctor._knock("auto")
+        cluster_doctor.knock(f"ray://127.0.0.1:{unused.getsockname()[1]}")
+    cluster_doctor.knock("auto")
 
 
 def test_another_version_on_one_node_is_named() -> None:

@@ -106,20 +106,28 @@ def test_two_games_are_two_trials_with_a_folder_each(tmp_path: Path) -> None:
     assert (out / "report.html").is_file()
 
 
-def test_a_killed_trial_restarts_by_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("layout", "killed"),
+    [
+        ((), "AtariPPO"),
+        # a learner of two, while the next rollout is played ahead; Ray names it so
+        pytest.param(
+            ("--runners", "1", "--learners", "2", "--async-lag", "1"), "_WrappedExecutable", marks=pytest.mark.cluster
+        ),
+    ],
+)
+def test_a_trial_restarts_by_itself_when_it_or_a_learner_is_killed(
+    tmp_path: Path, layout: tuple[str, ...], killed: str
+) -> None:
     out = tmp_path / "run"
-    process = start(
-        tmp_path, "train", "--out", str(out), "--wandb.mode", "disabled", "--engine.checkpoint_every_s", "0"
-    )
+    every = ("--engine.checkpoint_every_s", "0")
+    process = start(tmp_path, "train", "--out", str(out), "--wandb.mode", "disabled", *every, *layout)
     until_a_row(process)
-    trials = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "AtariPPO" in " ".join(child.cmdline())
+    victims = [
+        child for child in psutil.Process(process.pid).children(recursive=True) if killed in " ".join(child.cmdline())
     ]
-    assert trials
-    for trial in trials:
-        trial.kill()
+    assert len(victims) == (2 if layout else 1)
+    victims[-1].kill()
     assert process.stderr is not None
     assert any("going on from its newest checkpoint" in line for line in process.stderr)
     until_a_row(process)

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
+from rlgns.engine.placement import Node, Share
 from rlgns.engine.source import Listed, SourceSearcher
-from rlgns.engine.trials import Share
+from rlgns.engine.trials import settings_of
 from rlgns.folder import RunFolder
 from rlgns.monitor.listener import RunStart
 from tests.rlgns.engine.tiny import tiny
-
-
-@pytest.mark.parametrize(
-    ("resources", "most", "shared"),
-    [
-        ({"CPU": 2.0}, 1, (1, 2.0, 0.0)),
-        ({"CPU": 2.0}, 3, (2, 1.0, 0.0)),  # never more than CPUs: the third waits
-        ({"CPU": 2.0}, 0, (2, 1.0, 0.0)),
-        ({"CPU": 7.0}, 2, (2, 3.0, 0.0)),
-        ({"CPU": 16.0, "GPU": 2.0}, 0, (2, 8.0, 1.0)),
-        ({"CPU": 16.0, "GPU": 1.0}, 4, (4, 4.0, 0.25)),
-        ({}, 0, (1, 1.0, 0.0)),
-    ],
-)
-def test_trials_at_once_share_what_there_is(
-    resources: dict[str, float], most: int, shared: tuple[int, float, float]
-) -> None:
-    share = Share.of(resources, most, largest_node=2.0)
-    assert (share.most, share.cpus, share.gpus) == shared
 
 
 def starts(count: int) -> list[RunStart]:
@@ -37,8 +17,8 @@ def starts(count: int) -> list[RunStart]:
 
 def test_a_trial_without_remote_runners_fits_one_machine() -> None:
     (start,) = starts(1)
-    trial = Share.of({"CPU": 8.0}, 1, largest_node=4.0).settings(start)["trial_config"]
-    assert (trial.name, trial.cpus, trial.num_actions) == ("run0", 4.0, 6)
+    trial = settings_of(Share.of([Node(cpus=4), Node(cpus=4)], 1), start)["trial_config"]
+    assert (trial.name, trial.placement.driver_cpus, trial.num_actions) == ("run0", 4.0, 6)
 
 
 def test_tune_is_given_so_many_runs_at_once_and_told_when_there_are_no_more() -> None:

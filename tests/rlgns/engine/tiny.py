@@ -8,6 +8,7 @@ from rlgns.config.load import to_dict
 from rlgns.config.schema import Config, EngineConfig, RunConfig, WandbConfig
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.config import AtariPPOConfig, Trial
+from rlgns.engine.placement import Node, Placement, Share
 from rlgns.folder import RunFolder
 from rlgns.noise.config import NoiseConfig
 
@@ -30,6 +31,8 @@ def build(config: Config, path: Path) -> AtariPPO:
     folder = RunFolder(path)
     if not folder.config_path.exists():
         folder.create(to_dict(config), {"game": "pong"})
-    algorithm = AtariPPOConfig.of(config, Trial(game="pong", num_actions=6, folder=str(path), cpus=2)).build_algo()
+    placement = Placement.of(config, Share.of([Node(cpus=2)], 1))
+    trial = Trial(game="pong", num_actions=6, folder=str(path), placement=placement)
+    algorithm = AtariPPOConfig.of(config, trial).build_algo()
     assert isinstance(algorithm, AtariPPO)
     return algorithm

@@ -154,3 +154,9 @@ def test_a_listener_that_does_nothing() -> None:
     listener.row("pong", make_row(1))
     listener.message("x")
     listener.end("done")
+
+
+def test_a_noise_scale_off_policy_says_so() -> None:
+    on_policy, off_policy = make_row(150) | {"policy_lag": 0}, make_row(150) | {"policy_lag": 1}
+    assert noise_scale_of(on_policy) == noise_scale_of(make_row(150))
+    assert noise_scale_of(off_policy) == noise_scale_of(on_policy) + ", lag 1"

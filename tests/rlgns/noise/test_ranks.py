@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,21 +9,15 @@ import pytest
 import torch
 
 from rlgns.noise import NoiseScaleMonitor, NoiseScaleTracker, ranks
+from tests.gloo import run_worker
 from tests.rlgns.noise.ranks_worker import CASES, RANKS, Net, groups_of, take_steps
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each rank saw."""
     folder = tmp_path_factory.mktemp("ranks")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    if sys.platform == "linux":
-        environment["GLOO_SOCKET_IFNAME"] = "lo"  # else gloo looks for the machine's own name in the network
-    command = [sys.executable, "-m", "tests.rlgns.noise.ranks_worker", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
+    run_worker("tests.rlgns.noise.ranks_worker", folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(RANKS)]
 
 

@@ -79,6 +79,15 @@ def test_runs_that_came_to_little(tmp_path: Path, rows: list[dict[str, Any]]) ->
     assert f"report: {folder.report_path}" in text
 
 
+def test_a_run_off_policy_says_so(tmp_path: Path) -> None:
+    lagged = [make_row(iteration) | {"policy_lag": int(iteration > 1)} for iteration in range(1, 11)]
+    page_of([make_run(tmp_path / "lagged", lagged)], tmp_path / "lagged.html")
+    text = (tmp_path / "lagged.html").read_text(encoding="utf-8")
+    assert "In 9 of 10 iterations the rollout was played by weights one update old" in text
+    page_of([make_run(tmp_path / "plain", [make_row(1) | {"policy_lag": 0}])], tmp_path / "plain.html")
+    assert "one update old" not in (tmp_path / "plain.html").read_text(encoding="utf-8")
+
+
 def test_several_games_and_seeds_on_one_page(tmp_path: Path) -> None:
     folders = [
         make_run(tmp_path / "a" / "pong", [make_row(i) for i in range(1, 101)]),

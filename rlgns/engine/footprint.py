@@ -1,0 +1,143 @@
+"""What a trial takes of a cluster, for people: placement, memory and object store, and what cannot fit. No Ray."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from rlgns.config.schema import Config
+from rlgns.engine.placement import Placement, Share
+
+GIB = 2**30
+
+BASE_GIB = {"driver": 0.7, "learner": 0.6, "runner": 0.55, "ray": 0.5}
+"""Resident memory of a process before its arrays, measured; `ray`: the daemons of one node."""
+
+MOST_ACTIONS = 18
+"""Of any game."""
+
+
+def rollout_bytes(run: Config) -> int:
+    """Bytes of one iteration's rollouts: newest frames, and 27 bytes beside them per observation."""
+    steps, envs = run.agent.rollout_steps, run.env.num_envs
+    frames = (steps + run.env.frame_stack - 1) * envs * run.env.image_size**2
+    return frames + 27 * steps * envs
+
+
+def parameters(run: Config) -> int:
+    """Parameters of the network, with as many actions as any game has."""
+    channels, size, total = run.env.frame_stack, run.env.image_size, 0
+    layers = zip(run.network.channels, run.network.kernels, run.network.strides, strict=True)
+    for width, kernel, stride in layers:
+        total += width * (channels * kernel**2 + 1)
+        channels, size = width, (size - kernel) // stride + 1
+    return total + run.network.hidden * (channels * size**2 + 1) + (MOST_ACTIONS + 1) * (run.network.hidden + 1)
+
+
+def learner_bytes(run: Config, placement: Placement) -> float:
+    """Memory of a process that learns: its rollouts joined, gradients by group, optimizer, activations of one part."""
+    rows = max(math.ceil(run.groups_per_batch / max(1, run.engine.learners)), placement.learner_threads)
+    part = run.batch_observations / max(run.groups_per_batch, 1) * placement.learner_threads
+    return (
+        BASE_GIB["learner"] * GIB
+        + rollout_bytes(run)
+        + 4 * parameters(run) * (rows + 4)  # beside the rows: weights, the optimizer's two, and what travels
+        + 12 * part * _activations(run)  # float32: forward, backward, and what the kernels need
+    )
+
+
+def object_store_bytes(run: Config) -> int:
+    """Bytes that one iteration puts into the object store of each node that learns; 0: all is in one process."""
+    if not run.engine.runners and not run.engine.learners:
+        return 0
+    return rollout_bytes(run) * (1 + run.engine.async_lag) + 4 * parameters(run)
+
+
+def memory_bytes(run: Config, placement: Placement) -> float:
+    """Estimate of one trial's resident memory in all, without Ray's daemons and object store."""
+    learning = learner_bytes(run, placement)
+    driver = BASE_GIB["driver"] * GIB
+    if not placement.learners:
+        return max(driver, learning) + placement.runners * BASE_GIB["runner"] * GIB
+    return driver + placement.learners * learning + placement.runners * BASE_GIB["runner"] * GIB
+
+
+def warnings(run: Config, share: Share, placement: Placement) -> Iterator[str]:
+    """Says, a line each, what cannot fit or is of no use."""
+    cpus = sum(node.cpus for node in share.nodes)
+    processes = placement.runners + (placement.learners or 1) + (placement.learners > 0 and not placement.runners)
+    if processes * share.most > cpus:
+        yield f"{processes * share.most} processes that compute share {cpus:g} CPUs"
+    if run.engine.threads and run.engine.threads > (placement.learner_cpus or placement.driver_cpus):
+        given = placement.learner_cpus or placement.driver_cpus
+        yield f"engine.threads {run.engine.threads} are more than the {given:.2g} CPUs of a learner"
+    if run.noise.enabled and placement.learners > run.groups_per_batch:
+        yield (
+            f"engine.learners {placement.learners} are more than the {run.groups_per_batch} groups of a batch: "
+            f"{placement.learners - run.groups_per_batch} have nothing to do in the first epoch (noise.groups, "
+            "env.num_envs)"
+        )
+    if 0 < placement.learner_gpus < 1 and placement.learners > 1:
+        yield f"{placement.learners * share.most} learners share GPUs: their gradients travel through host memory"
+    memory = sum(node.memory for node in share.nodes)
+    needed = memory_bytes(run, placement) * share.most + BASE_GIB["ray"] * GIB * len(share.nodes)
+    if memory and needed > memory:
+        yield f"about {needed / GIB:.1f} GiB of memory are needed, {memory / GIB:.1f} GiB are there"
+    stores = [node.object_store for node in share.nodes if node.object_store]
+    objects = object_store_bytes(run) * share.most
+    if stores and objects > 0.8 * min(stores):
+        yield (
+            f"an iteration needs {objects / GIB:.2f} GiB of object store, the smallest node has "
+            f"{min(stores) / GIB:.2f} GiB: Ray will spill to disk"
+        )
+
+
+def describe(run: Config, share: Share, placement: Placement) -> Iterator[tuple[str, str]]:
+    """Says what goes where, for people: name and text of each line."""
+    cpus, gpus = sum(node.cpus for node in share.nodes), sum(node.gpus for node in share.nodes)
+    where = f"{len(share.nodes)} nodes with" if len(share.nodes) > 1 else "one machine with"
+    at_once = f"{share.most} games at once on " if share.most > 1 else ""
+    yield "placement", f"{at_once}{where} {cpus:g} CPUs, {f'{gpus:g} GPUs' if gpus else 'no GPU'}"
+    envs, learning = run.env.num_envs, _gib(learner_bytes(run, placement))
+    gpu = f", {placement.learner_gpus:.2g} GPU" if placement.learner_gpus else ""
+    does = f"learns{'' if placement.runners else f' and plays {envs} environments'}"
+    if placement.learners:
+        does = "waits" if placement.runners else f"plays {envs} environments"
+    size = _gib(BASE_GIB["driver"] * GIB) if placement.learners else learning
+    mine = "" if placement.learners else gpu
+    yield "driver", f"{does}: {_cpus(placement.driver_cpus, placement.driver_threads)}{mine}, {size}"
+    if placement.learners:
+        each = _cpus(placement.learner_cpus, placement.learner_threads)
+        yield "learners", f"{placement.learners}, each {each}{gpu}, {learning}"
+    if placement.runners:
+        each, size = _cpus(placement.runner_cpus, 1), _gib(BASE_GIB["runner"] * GIB)
+        yield "runners", f"{placement.runners}, each {each}, {size}, {envs // placement.runners} environments"
+    memory = sum(node.memory for node in share.nodes)
+    total = memory_bytes(run, placement) * share.most + BASE_GIB["ray"] * GIB * len(share.nodes)
+    yield "memory", f"about {_gib(total)} in all{f' of {_gib(memory)}' if memory else ''}"
+    objects = object_store_bytes(run)
+    if objects:
+        stores = [node.object_store for node in share.nodes if node.object_store]
+        there = f" of {_gib(min(stores))}" if stores else ""
+        yield "objects", f"{objects / 2**20:,.1f} MiB{there} of object store per iteration, on each node that learns"
+    for warning in warnings(run, share, placement):
+        yield "warning", warning
+
+
+def _activations(run: Config) -> int:
+    """Units of the network per observation, the stacked input among them."""
+    channels, size = run.env.frame_stack, run.env.image_size
+    total = channels * size**2
+    for width, kernel, stride in zip(run.network.channels, run.network.kernels, run.network.strides, strict=True):
+        size = (size - kernel) // stride + 1
+        total += width * size**2
+    return total + run.network.hidden
+
+
+def _cpus(cpus: float, threads: int) -> str:
+    number = f"{cpus:.2g}"
+    return f"{number} {'CPU' if number == '1' else 'CPUs'}, {threads} thread{'' if threads == 1 else 's'}"
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.1f} GiB"

@@ -1,0 +1,127 @@
+"""Which process of a trial gets what of a cluster: CPUs, threads, GPUs. No Ray."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agents.precision import choose_device
+from rlgns.config.schema import Config
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """One machine of a cluster, as Ray counts it."""
+
+    cpus: float
+    gpus: float = 0.0
+    memory: float = 0.0
+    """Bytes; 0: not known."""
+    object_store: float = 0.0
+    """Bytes; 0: not known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What each of the trials that run at once may use."""
+
+    most: int
+    """Trials at once."""
+    cpus: float
+    """Of one trial."""
+    gpus: float
+    """Of one trial."""
+    nodes: tuple[Node, ...]
+    """All machines, which the trials share."""
+
+    @classmethod
+    def of(cls, nodes: Sequence[Node], most: int) -> Share:
+        """Divides a cluster's CPUs and GPUs by `most`; 0: a GPU for each trial, or else a CPU. CPUs stay whole."""
+        cpus, gpus = max(1.0, sum(node.cpus for node in nodes)), sum(node.gpus for node in nodes)
+        most = max(1, min(most or int(gpus or cpus), int(cpus)))
+        return cls(most=most, cpus=float(int(cpus / most)), gpus=gpus / most, nodes=tuple(nodes) or (Node(cpus=1.0),))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """The processes of one trial and what each is given."""
+
+    runners: int
+    runner_cpus: float
+    learners: int
+    """Remote ones; 0: the driver learns."""
+    learner_cpus: float
+    """Of each remote learner; 0 without any."""
+    learner_gpus: float
+    """Of each remote learner, or of the driver where that learns."""
+    driver_cpus: float
+    learner_threads: int
+    """torch threads of each process that learns."""
+    driver_threads: int
+    """torch threads of the driver, which learns, plays, or waits."""
+
+    @classmethod
+    def of(cls, run: Config, share: Share, *, gpu: bool = False) -> Placement:
+        """Gives every runner one CPU, and those that learn the rest, as much as a machine has room for.
+
+        With fewer CPUs than processes all get equal fractions, for Ray to count: nothing keeps them apart.
+
+        Args:
+            run: The resolved configuration.
+            share: What the trial may use.
+            gpu: Whether learners are to have GPUs.
+        """
+        runners, learners = run.engine.runners, run.engine.learners
+        plays = bool(learners) and not runners  # the driver, while the learners wait
+        large = (learners or 1) + plays
+        each = _fraction(share, runners + large)
+        rest = max(each, float(int((share.cpus - runners * each) / large)))
+        while rest > each and not _fits(share, [rest] * large + [each] * runners):
+            rest = max(each, rest - 1)
+        threads = run.engine.threads or max(1, int(rest))
+        return cls(
+            runners=runners,
+            runner_cpus=each if runners else 0.0,
+            learners=learners,
+            learner_cpus=rest if learners else 0.0,
+            learner_gpus=_gpus(share, learners or 1) if gpu else 0.0,
+            driver_cpus=rest if plays or not learners else 0.0,
+            learner_threads=threads,
+            driver_threads=threads if not learners else max(1, int(rest)) if plays else 1,
+        )
+
+
+def wants_gpu(run: Config, share: Share) -> bool:
+    """Whether learners are to have GPUs: those of this machine, or of the nodes where remote learners run."""
+    if run.engine.learners:
+        return run.engine.device == "cuda" or (run.engine.device == "auto" and share.gpus > 0)
+    return choose_device(run.engine.device).type == "cuda"
+
+
+def _fraction(share: Share, processes: int) -> float:
+    """The largest CPUs, at most 1, that every process of every trial can have, each whole on one machine."""
+    wanted = processes * share.most
+    capacities = {node.cpus for node in share.nodes if node.cpus > 0} or {1.0}
+    candidates = {1.0} | {cpus / parts for cpus in capacities for parts in range(1, wanted + 1)}
+    for each in sorted((value for value in candidates if value <= 1), reverse=True):
+        if sum(math.floor(node.cpus / each + 1e-9) for node in share.nodes) >= wanted:
+            return math.floor(each * 10_000) / 10_000  # Ray counts in ten-thousandths
+    return 1.0 / wanted
+
+
+def _fits(share: Share, demands: list[float]) -> bool:
+    """Whether the CPUs of all trials' processes fit on the machines, the largest first."""
+    left = [node.cpus for node in share.nodes]
+    for demand in sorted(demands * share.most, reverse=True):
+        place = max(range(len(left)), key=left.__getitem__)
+        if left[place] < demand - 1e-9:
+            return False
+        left[place] -= demand
+    return True
+
+
+def _gpus(share: Share, learners: int) -> float:
+    """GPUs of each learner: one, or an equal part of one where there are fewer."""
+    total = sum(math.floor(node.gpus) for node in share.nodes)
+    return 1.0 / math.ceil(learners * share.most / total) if total else 0.0

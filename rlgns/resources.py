@@ -1,0 +1,77 @@
+"""The machines that a run may use: those of a Ray cluster, or this one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+
+from agents.precision import choose_device
+from rlgns import hardware
+from rlgns.config.schema import Config
+from rlgns.engine.footprint import GIB
+from rlgns.engine.placement import Node
+
+STORE_SHARE, MOST_STORE = 0.3, 200 * GIB
+"""What Ray takes for its object store: a share of the memory, at most so many bytes, and what /dev/shm holds."""
+
+
+def resources() -> list[Node]:
+    """Returns the nodes of the cluster that RAY_ADDRESS names; without it, or where it does not answer, this machine.
+
+    A cluster that does not answer is told in one line on standard error.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        return [this_machine()]
+    import ray
+
+    from rlgns.cluster_doctor import knock
+
+    try:
+        knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray's are of many types
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        print(  # noqa: T201  (progress)
+            f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({reason[0]}); the placement is for this machine",
+            file=sys.stderr,
+        )
+        return [this_machine()]
+    try:
+        return nodes_of_cluster()
+    finally:
+        ray.shutdown()
+
+
+def check_device(config: Config) -> None:
+    """Raises ValueError where the configuration asks for a device that this machine lacks, and learns on it."""
+    if not (config.engine.learners and os.environ.get("RAY_ADDRESS")):
+        choose_device(config.engine.device)
+
+
+def this_machine() -> Node:
+    """Returns this machine as a Ray that is started on it would count it."""
+    found = hardware.detect()
+    memory = float(hardware.usable_memory())
+    there = shutil.disk_usage("/dev/shm").total if os.path.isdir("/dev/shm") else memory
+    return Node(
+        cpus=found.cores, gpus=found.gpus, memory=memory, object_store=min(STORE_SHARE * memory, there, MOST_STORE)
+    )
+
+
+def nodes_of_cluster() -> list[Node]:
+    """Returns the machines of the Ray that this process is connected to."""
+    import ray
+
+    return [
+        Node(
+            cpus=node["Resources"].get("CPU", 0.0),
+            gpus=node["Resources"].get("GPU", 0.0),
+            memory=node["Resources"].get("memory", 0.0),
+            object_store=node["Resources"].get("object_store_memory", 0.0),
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
