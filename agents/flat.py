@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.network import ActorCritic
-from agents.team import Team
+from agents.team import PARTS, Team
 
 
 @final
@@ -55,21 +55,24 @@ class FlatGradients:
 
 def mean_rows_(rows: Tensor, team: Team) -> Tensor:
     """Replaces the first row by the mean of all, [rows, parameters], summed in order. Returns it."""
+    parts = rows.tensor_split(PARTS, dim=1)
 
-    def work(part: Tensor) -> None:
-        first = part[0]
-        for row in part[1:]:
+    def work(number: int) -> None:
+        first = parts[number][0]
+        for row in parts[number][1:]:
             first.add_(row)
-        first.mul_(1 / len(part))
+        first.mul_(1 / len(rows))
 
     if len(rows) > 1:
-        team.map(work, rows.tensor_split(team.size, dim=1))
+        team.map_parts(work)
     return rows[0]
 
 
 def clip_(gradient: Tensor, max_norm: float, team: Team) -> Tensor:
     """Scales a flat gradient in place to at most `max_norm` without waiting for the device. Returns its norm before."""
-    norm = torch.linalg.vector_norm(torch.stack(team.map(torch.linalg.vector_norm, gradient.tensor_split(team.size))))
+    parts = gradient.tensor_split(PARTS)
+    norms = team.map_parts(lambda part: torch.linalg.vector_norm(parts[part]))
+    norm = torch.linalg.vector_norm(torch.stack(norms))
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     if gradient.is_cuda or scale < 1:  # asking is free on a processor only
         gradient.mul_(scale)

@@ -8,6 +8,9 @@ from typing import TypeVar, final
 
 import torch
 
+PARTS = 8
+"""Long vectors are cut into so many parts, whatever the team's size: so sums over them are the same to the last bit."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -34,6 +37,12 @@ class Team:
         for future in futures:
             future.exception()
         return [future.result() for future in futures]
+
+    def map_parts(self, job: Callable[[int], R]) -> list[R]:
+        """Returns job(part) of the PARTS parts, in order, each thread doing several of them."""
+        workers = min(self.size, PARTS)
+        done = self.map(lambda worker: [job(part) for part in range(worker, PARTS, workers)], range(workers))
+        return [done[part % workers][part // workers] for part in range(PARTS)]
 
     def close(self) -> None:
         """Ends the threads."""

@@ -1,4 +1,4 @@
-"""Adam whose step is shared between a team's threads, each taking a slice of every parameter."""
+"""Adam whose step is shared between a team's threads, each taking slices of the long parameters."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from agents.team import Team
+from agents.team import PARTS, Team
 
 _STATE = ("exp_avg", "exp_avg_sq")
+
+WHOLE = 2**14
+"""Parameters of fewer elements are not cut."""
 
 
 @final
@@ -29,21 +32,24 @@ class TeamAdam(torch.optim.Adam):
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Takes a step, as torch's does."""
-        shares = self._team.size
         (group,) = self.param_groups
         parameters = group["params"]
         on_cpu = all(parameter.device.type == "cpu" for parameter in parameters)
         # torch makes the state in the first step
-        if closure is not None or shares == 1 or not on_cpu or any(not self.state[p] for p in parameters):
+        if closure is not None or not on_cpu or any(not self.state[p] for p in parameters):
             return super().step(closure)
 
-        def work(share: int) -> None:
+        def work(part: int) -> None:
             vectors: list[list[Tensor]] = [[] for _ in range(2 + len(_STATE))]
-            for parameter in parameters:
+            steps = []
+            for number, parameter in enumerate(parameters):
                 state = self.state[parameter]
-                whole = (parameter.data, parameter.grad, *(state[name] for name in _STATE))
-                for slices, tensor in zip(vectors, whole, strict=True):
-                    slices.append(_slice(tensor, share, shares))
+                cut = _cut(parameter.numel(), number, part)
+                if cut is not None:
+                    whole = (parameter.data, parameter.grad, *(state[name] for name in _STATE))
+                    for slices, tensor in zip(vectors, whole, strict=True):
+                        slices.append(tensor.view(-1)[cut])
+                    steps.append(state["step"].clone())  # each part counts for itself
             values, gradients, first, second = vectors
             adam(
                 values,
@@ -51,7 +57,7 @@ class TeamAdam(torch.optim.Adam):
                 first,
                 second,
                 [],
-                [self.state[parameter]["step"].clone() for parameter in parameters],  # each thread counts for itself
+                steps,
                 fused=True,
                 amsgrad=False,
                 beta1=group["betas"][0],
@@ -63,12 +69,13 @@ class TeamAdam(torch.optim.Adam):
             )
 
         with torch.no_grad():
-            self._team.map(work, range(shares))
+            self._team.map_parts(work)
             torch._foreach_add_([self.state[parameter]["step"] for parameter in parameters], 1)
         return None
 
 
-def _slice(tensor: Tensor, share: int, shares: int) -> Tensor:
-    """One of equal parts of a tensor's elements, flat."""
-    flat = tensor.view(-1)
-    return flat[len(flat) * share // shares : len(flat) * (share + 1) // shares]
+def _cut(elements: int, number: int, part: int) -> slice | None:
+    """Which elements of a parameter belong to a part: a share of a long one, all or none of a short one."""
+    if elements < WHOLE:
+        return slice(None) if number % PARTS == part else None
+    return slice(elements * part // PARTS, elements * (part + 1) // PARTS)
