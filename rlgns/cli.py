@@ -37,6 +37,7 @@ examples:
   rlgns train --game pong --seed 1
   rlgns train --game pong breakout --config ppo --out runs/two-games
   rlgns train --config mine.yaml --agent.learning_rate 1e-3 --network.channels 16,32
+  rlgns train --batch adaptive --adaptive.largest_envs 256
   rlgns train --resume runs/two-games
 
 Every key can be set by --section.key VALUE; `rlgns config` prints them all with the values that a run would use.
@@ -230,6 +231,7 @@ def _add_settings(
     parser.add_argument("--observations", metavar="N", help="observations per game")
     if seed:
         parser.add_argument("--seed", metavar="S", help="seed of everything random")
+    parser.add_argument("--batch", metavar="MODE", help="fixed, or adaptive: as the noise scale asks (default: fixed)")
     parser.add_argument("--runners", metavar="N", help="remote Ray actors that play (0: the learner's process plays)")
 
 

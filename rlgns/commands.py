@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from rlgns.config.schema import Config
 
 # Options that are short for a key.
-_SHORT = {"game": "run.games", "observations": "run.observations", "seed": "run.seed", "runners": "engine.runners"}
+_SHORT = {
+    "game": "run.games",
+    "observations": "run.observations",
+    "seed": "run.seed",
+    "batch": "agent.batch",
+    "runners": "engine.runners",
+}
 _SHORT_OF_SWEEP = {**_SHORT, "parallel": "sweep.parallel", "price": "sweep.price"}
 
 # Settings that a sweep may be gone on with: they change no trial.
@@ -98,6 +104,13 @@ def show_config(options: argparse.Namespace, overrides: Mapping[str, str]) -> in
     print(f"# batch       {config.batch_observations:,} observations per optimizer step")
     print(f"# steps       {config.agent.epochs * config.agent.minibatches} optimizer steps per iteration")
     print(f"# groups      {config.groups_per_batch} of whole environments per batch")
+    if config.agent.batch == "adaptive":
+        fewest, most = config.env_tiers[0], config.env_tiers[-1]
+        smallest, largest = (config.at(envs).batch_observations for envs in (fewest, most))
+        print(
+            f"# adaptive    from {smallest:,} to {largest:,} observations per optimizer step ({fewest} to {most} envs);"
+        )
+        print(f"#             all sizes here are those of the start, {config.env.num_envs} envs")
     print(f"# iterations  {config.iterations:,}")
     print(f"# hardware    {hardware.detect().describe()}")
     return 0

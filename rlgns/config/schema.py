@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
 from agents.config import AgentConfig, NetworkConfig
 from envs.config import EnvConfig
+from rlgns.critical.config import AdaptiveConfig
 from rlgns.noise.config import NoiseConfig
+
+LARGEST_FACTOR = 16
+"""How many times env.num_envs an adaptive batch may use, unless `adaptive.largest_envs` says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,34 +115,64 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    adaptive: AdaptiveConfig = field(default_factory=AdaptiveConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:
-        envs, parts, runners = self.env.num_envs, self.agent.minibatches, max(1, self.engine.runners)
+        if self.agent.batch == "adaptive":
+            self._check_adaptive()
+        # Whatever divides the fewest environments divides all doublings.
+        envs, parts, runners = self.env_tiers[0], self.agent.minibatches, max(1, self.engine.runners)
+        name = "env.num_envs" if envs == self.env.num_envs else "adaptive.smallest_envs"
         if envs % parts:
             raise ValueError(
-                f"agent.minibatches must divide env.num_envs (batches of the first epoch are whole environments), "
+                f"agent.minibatches must divide {name} (batches of the first epoch are whole environments), "
                 f"got {parts} and {envs}{_near_divisor(parts, envs)}"
             )
         if envs % runners:
             raise ValueError(
-                f"engine.runners must divide env.num_envs, got {runners} and {envs}{_near_divisor(runners, envs)}"
+                f"engine.runners must divide {name}, got {runners} and {envs}{_near_divisor(runners, envs)}"
             )
         if self.noise.enabled and envs // parts < 2:
             raise ValueError(
                 f"noise.groups: a batch needs at least 2 environments to form groups, got {envs // parts} "
-                f"(env.num_envs {envs} / agent.minibatches {parts}); use more environments, fewer minibatches or "
+                f"({name} {envs} / agent.minibatches {parts}); use more environments, fewer minibatches or "
                 "--noise.enabled false"
             )
-        if self.noise.enabled and self.groups_per_batch < 2:
+        if self.noise.enabled and self._groups(envs // parts) < 2:
             per_batch = envs // parts  # odd, so that its neighbours can be halved
             divisor = next(m for m in range(2, per_batch + 1) if per_batch % m == 0)
             raise ValueError(
-                f"noise.groups: the {per_batch} environments of a batch (env.num_envs {envs} / agent.minibatches "
-                f"{parts}) cannot be split into 2 to {self.noise.groups} equal groups; nearest env.num_envs that can: "
+                f"noise.groups: the {per_batch} environments of a batch ({name} {envs} / agent.minibatches "
+                f"{parts}) cannot be split into 2 to {self.noise.groups} equal groups; nearest {name} that can: "
                 f"{parts * (per_batch - 1)} or {parts * (per_batch + 1)}, nearest noise.groups: {divisor}"
             )
+        self._check_image()
+
+    def _check_adaptive(self) -> None:
+        if not self.noise.enabled:
+            raise ValueError("agent.batch adaptive follows the noise scale: leave out --noise.enabled false")
+        envs = self.env.num_envs
+        smallest, largest = self._adaptive_bounds()
+        if not smallest <= envs <= largest:
+            raise ValueError(
+                f"adaptive.smallest_envs and adaptive.largest_envs must enclose env.num_envs {envs}, "
+                f"got {smallest} and {largest}"
+            )
+        for name, bound in (("smallest_envs", smallest), ("largest_envs", largest)):
+            more, fewer = max(envs, bound), min(envs, bound)
+            if more % fewer or (more // fewer).bit_count() != 1:
+                raise ValueError(
+                    f"adaptive.{name} must be env.num_envs {envs} halved or doubled some times, got {bound} "
+                    f"(nearest: {_near_doubling(bound, envs)})"
+                )
+        if smallest == largest:
+            raise ValueError(
+                f"agent.batch adaptive: adaptive.smallest_envs and largest_envs are both {envs}: no choice"
+            )
+
+    def _check_image(self) -> None:
         size = self.env.image_size
         for kernel, stride in zip(self.network.kernels, self.network.strides, strict=True):
             size = (size - kernel) // stride + 1 if size >= kernel else 0
@@ -148,8 +183,23 @@ class Config:
             )
 
     @property
+    def env_tiers(self) -> tuple[int, ...]:
+        """How many environments may be in use, ascending: doublings, or env.num_envs alone where the batch is fixed."""
+        if self.agent.batch == "fixed":
+            return (self.env.num_envs,)
+        smallest, largest = self._adaptive_bounds()
+        return tuple(smallest << k for k in range((largest // smallest).bit_length()))
+
+    def at(self, num_envs: int) -> Config:
+        """Returns this run with so many environments and a fixed batch: its sizes while so many are in use."""
+        if self.agent.batch == "fixed" and num_envs == self.env.num_envs:
+            return self
+        agent = dataclasses.replace(self.agent, batch="fixed")
+        return dataclasses.replace(self, env=dataclasses.replace(self.env, num_envs=num_envs), agent=agent)
+
+    @property
     def rollout_observations(self) -> int:
-        """Observations per iteration."""
+        """Observations per iteration; of an adaptive batch, while env.num_envs are in use, as all sizes here."""
         return self.env.num_envs * self.agent.rollout_steps
 
     @property
@@ -160,8 +210,14 @@ class Config:
     @property
     def groups_per_batch(self) -> int:
         """Groups of whole environments that a first-epoch batch is split into."""
-        envs = self.env.num_envs // self.agent.minibatches
-        return max(m for m in range(1, min(envs, self.noise.groups) + 1) if envs % m == 0)
+        return self._groups(self.env.num_envs // self.agent.minibatches)
+
+    def _groups(self, envs_per_batch: int) -> int:
+        return max(m for m in range(1, min(envs_per_batch, self.noise.groups) + 1) if envs_per_batch % m == 0)
+
+    def _adaptive_bounds(self) -> tuple[int, int]:
+        envs = self.env.num_envs
+        return self.adaptive.smallest_envs or envs, self.adaptive.largest_envs or LARGEST_FACTOR * envs
 
     @property
     def iterations(self) -> int:
@@ -172,3 +228,12 @@ class Config:
 def _near_divisor(value: int, number: int) -> str:
     divisors = [d for d in range(1, number + 1) if number % d == 0]
     return f" (nearest that divides: {min(divisors, key=lambda d: abs(d - value))})"
+
+
+def _near_doubling(value: int, number: int) -> int:
+    """What is nearest to `value` (by ratio) among `number`, its halves while whole, and its doublings."""
+    near = [number << k for k in range(max(1, value.bit_length()))]
+    while number % 2 == 0:
+        number //= 2
+        near.append(number)
+    return min(near, key=lambda other: abs(math.log(other / value)))

@@ -86,7 +86,7 @@ class MomentAverage:
 
     def __init__(self) -> None:
         self._sums = BlockSums(None)
-        self._size: float | None = None
+        self._means: tuple[float, float] | None = None  # |G|^2 and trace over the rows before
         self._steps = 0.0
 
     def update(self, row: Mapping[str, Any]) -> None:
@@ -95,11 +95,13 @@ class MomentAverage:
         grad_sq, trace = row.get("noise/grad_sq"), row.get("noise/trace")
         if grad_sq is None or trace is None or steps <= 0:
             return
-        size = self._size
-        new = grad_sq + trace / row["batch_observations"]  # = |g_B|^2, of this row's batches
-        self._size = new if size is None or size <= 0 else size + (new - size) / SIZE_ROWS
-        if size is not None and size > 0:
-            self._sums.update(np.array([grad_sq, trace]) / size, steps)
+        means, batch = self._means, row["batch_observations"]
+        size = 0.0 if means is None else means[0] + means[1] / batch  # of the rows before, at this row's batch
+        if means is None or size <= 0:
+            self._means = grad_sq, trace
+            return
+        self._means = means[0] + (grad_sq - means[0]) / SIZE_ROWS, means[1] + (trace - means[1]) / SIZE_ROWS
+        self._sums.update(np.array([grad_sq, trace]) / size, steps)
 
     def estimate(self, level: float = 0.95) -> tuple[float, RatioInterval]:
         """Returns the average in observations, NaN until |G|^2 is positive, and its interval."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
+from rlgns.critical.adaptive import next_envs, target_batch
 from rlgns.engine import checkpoint
 from rlgns.engine.config import AtariPPOConfig
 from rlgns.engine.learner import AtariLearner
@@ -53,6 +55,8 @@ class AtariPPO(Algorithm):
         self._observations = 0
         self._optimizer_steps = 0
         self._seconds = 0.0
+        self._num_envs = self._run.env.num_envs  # in use: an adaptive batch changes it between iterations
+        self._held_iterations = 0
         self._scores: deque[float] = deque(maxlen=100)
         self._episodes = 0
         self._row: dict[str, Any] = {}
@@ -76,6 +80,7 @@ class AtariPPO(Algorithm):
         began = time.perf_counter()
         self._whole = False
         version = self._iterations_done
+        now = self._run.at(self._num_envs)
         played = self._play_remote(version) if self.config.num_env_runners else self._play_local(version)
         sampled_s = time.perf_counter() - began
         outcome = self.learner_group.update(
@@ -85,18 +90,22 @@ class AtariPPO(Algorithm):
                 "observations": self._observations,
                 "version": version,
                 "sample_s": sampled_s,
+                "num_envs": self._num_envs,
             },
             defer_solve_refs_to_learner=True,
         )[0]
         self._scores.extend(episode.score for episode in outcome["episodes"])
         self._episodes += len(outcome["episodes"])
         self._iterations_done += 1
-        self._observations += self._run.rollout_observations
+        self._observations += now.rollout_observations
         self._optimizer_steps += outcome["row"]["optimizer_steps"]
+        target = self._choose_envs(now, outcome["row"])
         iteration_s = time.perf_counter() - began
         self._seconds += iteration_s
         self._row = make_row(
-            self._run,
+            now,
+            batch_mode=self._run.agent.batch,
+            target_batch=target,
             game=self.config.trial.game,
             iteration=self._iterations_done,
             observations=self._observations,
@@ -112,8 +121,30 @@ class AtariPPO(Algorithm):
         )
         self._whole = True
         self.metrics.log_value(
-            (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), self._run.rollout_observations, reduce="lifetime_sum"
+            (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), now.rollout_observations, reduce="lifetime_sum"
         )
+
+    def _choose_envs(self, now: Config, learner: Mapping[str, Any]) -> float:
+        """Sets how many environments the next iteration uses. Returns the batch that the noise scale asks for; NaN."""
+        target = target_batch(
+            learner["noise/scale_low"],
+            learner["noise/scale"],
+            learner["noise/scale_high"],
+            run_average=learner["critical_batch/run_average"],
+            exchange_rate=self._run.adaptive.exchange_rate,
+        )
+        before, self._held_iterations = self._num_envs, self._held_iterations + 1
+        if self._run.agent.batch == "adaptive":
+            self._num_envs = next_envs(
+                target,
+                num_envs=before,
+                batch_observations=now.batch_observations,
+                tiers=self._run.env_tiers,
+                held_iterations=self._held_iterations,
+            )
+        if self._num_envs != before:
+            self._held_iterations = 0
+        return target.best
 
     def step(self) -> dict[str, Any]:
         """Runs one iteration, logs it and saves where that is due.
@@ -182,18 +213,20 @@ class AtariPPO(Algorithm):
         return env_runner_group.probe_unhealthy_env_runners() if env_runner_group else []
 
     def _play_local(self, version: int) -> list[Any]:
-        return [self.env_runner.play(iteration=self._iterations_done, version=version)]
+        return [self.env_runner.play(iteration=self._iterations_done, version=version, num_envs=self._num_envs)]
 
     def _play_remote(self, version: int) -> list[Any]:
         """Plays on all runners until every one has delivered: a batch never changes its composition."""
-        iteration = self._iterations_done
+        iteration, num_envs = self._iterations_done, self._num_envs
         weights = ray.put({name: value.cpu() for name, value in self._learner.network.state_dict().items()})
         group = self.env_runner_group
         missing = set(range(1, self.config.num_env_runners + 1))
         found: dict[int, Any] = {}
         while missing:
             answers: list[Any] = group.foreach_env_runner(
-                lambda runner: runner.play_ref(iteration=iteration, version=version, weights=weights),  # type: ignore[attr-defined]
+                lambda runner: runner.play_ref(  # type: ignore[attr-defined]
+                    iteration=iteration, version=version, weights=weights, num_envs=num_envs
+                ),
                 local_env_runner=False,
                 remote_worker_ids=sorted(missing),
                 timeout_seconds=self._run.engine.sample_timeout_s,
@@ -213,6 +246,8 @@ class AtariPPO(Algorithm):
             "observations": self._observations,
             "optimizer_steps": self._optimizer_steps,
             "seconds": self._seconds,
+            "num_envs": self._num_envs,
+            "held_iterations": self._held_iterations,
             "scores": list(self._scores),
             "episodes": self._episodes,
             "learner": self._learner.training_state(),
@@ -223,6 +258,8 @@ class AtariPPO(Algorithm):
         self._observations = state["observations"]
         self._optimizer_steps = state["optimizer_steps"]
         self._seconds = state["seconds"]
+        self._num_envs = state.get("num_envs", self._run.env.num_envs)  # checkpoints of before it could change
+        self._held_iterations = state.get("held_iterations", 0)
         self._scores.extend(state["scores"])
         self._episodes = state.get("episodes", len(state["scores"]))  # older checkpoints did not count them
         self._learner.load_training_state(state["learner"])

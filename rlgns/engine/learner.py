@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,15 +39,13 @@ class AtariLearner(TorchLearner):
         assert isinstance(module, AtariModule)
         self.network = module.network.to(device)
         self.precision = choose_precision(run.engine.precision, device)
-        self._measure = RideAlong(
-            run.noise, batch_observations=run.batch_observations, minibatches=run.agent.minibatches
-        )
+        self._measure = RideAlong(run.noise, minibatches=run.agent.minibatches)
         self._probe = Probe(run, self.network)
         self.team = Team(self.config.learner_threads)
         self._updater = Updater(
             self.network,
             run.agent,
-            groups=run.groups_per_batch,
+            groups=run.at(run.env_tiers[-1]).groups_per_batch,
             precision=self.precision,
             on_groups=self._measure.on_groups if run.noise.enabled else None,
             team=self.team if device.type == "cpu" else None,
@@ -66,8 +65,8 @@ class AtariLearner(TorchLearner):
 
         Args:
             training_data: `batch_refs` holds one `Played` (or a reference to one) per runner.
-            timesteps: iteration, observations (before this iteration), version of the weights that were to be used, and
-                sample_s, the seconds that playing took.
+            timesteps: iteration, observations (before this iteration), version of the weights that were to be used,
+                sample_s, the seconds that playing took, and num_envs, environments in use (else the configuration's).
             **kwargs: What RLlib's LearnerGroup passes and nothing here needs.
 
         Returns:
@@ -85,7 +84,8 @@ class AtariLearner(TorchLearner):
                 raise RuntimeError(
                     f"runner {part.worker_index} played with weights of version {part.weights_version}, not {version}"
                 )
-        learning_rate = run.agent.learning_rate
+        now = run.at(timesteps.get("num_envs", run.env.num_envs))
+        learning_rate = run.agent.learning_rate * math.sqrt(now.batch_observations / run.batch_observations)
         if run.agent.anneal:
             learning_rate = annealed(learning_rate, observations=observations, total_observations=run.run.observations)
         seed = (run.run.seed, iteration)
@@ -93,6 +93,7 @@ class AtariLearner(TorchLearner):
             [rollout for part in played for rollout in part.rollouts],
             learning_rate=learning_rate,
             seed=seed,
+            groups=now.groups_per_batch,
             split_shuffled=self._measure.split_shuffled(iteration),
             on_fresh=(lambda fresh: self._probe.measure(fresh, seed)) if self._probe.due() else None,
         )
@@ -109,8 +110,8 @@ class AtariLearner(TorchLearner):
             "clip_fraction": stats.clip_fraction,
             "explained_variance": stats.explained_variance,
             "grad_norm": stats.grad_norm,
-            **self._measure.report(optimizer_steps=stats.optimizer_steps),
-            **self._probe.report(),
+            **self._measure.report(optimizer_steps=stats.optimizer_steps, batch_observations=now.batch_observations),
+            **self._probe.report(now.batch_observations),
         }
         return {
             "row": row,

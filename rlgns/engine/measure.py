@@ -29,11 +29,10 @@ TINY = 1e-9
 class RideAlong:
     """Listens to the group gradients of every first-epoch batch and keeps all smoothed sums of one run."""
 
-    def __init__(self, config: NoiseConfig, *, batch_observations: int, minibatches: int) -> None:
+    def __init__(self, config: NoiseConfig, *, minibatches: int) -> None:
         """Starts with nothing measured."""
         horizon = config.horizon_observations or None
         self._config = config
-        self._batch_observations = batch_observations
         self._size = GradientSize()
         self._tracker = NoiseScaleTracker(horizon_observations=horizon, level=config.level)
         self._design_effect = DesignEffectTracker(
@@ -41,12 +40,14 @@ class RideAlong:
         )
         self._run_averages = {end: RunAverage() for end in ("", "_low", "_high")}
         self._fresh: list[Moments] = []
+        self._rungs: set[int] = set()  # batch sizes of the ladder that the newest batch has
         self.measure_s = 0.0
 
     def on_groups(self, gradients: Tensor, split: GroupSplit) -> None:
         """Receives the group gradients [groups, parameters] of one batch."""
         began = time.perf_counter()
         moments = group_moments(gradients, observations_per_group=split.observations_per_group)
+        self._rungs = {rung.batch_observations for rung in moments.ladder}
         relative = self._size.divide(moments)
         if not split.shuffled:
             self._fresh.append(moments)
@@ -71,12 +72,13 @@ class RideAlong:
         """Smoothed design effect; NaN before a batch was split by shuffled observations."""
         return self._design_effect.estimate().design_effect
 
-    def report(self, *, optimizer_steps: int) -> dict[str, Any]:
-        """Ends an iteration: returns its entries of the metrics row and forgets what was fresh."""
+    def report(self, *, optimizer_steps: int, batch_observations: int) -> dict[str, Any]:
+        """Ends an iteration of so many steps at that batch: returns its entries of the row, forgets what was fresh."""
         estimate = self._tracker.estimate()
         ends = {"": estimate.noise_scale, "_low": max(estimate.low, TINY), "_high": estimate.high}
-        for end, average in self._run_averages.items():
-            average.update(ends[end] if estimate.resolved else None, self._batch_observations, optimizer_steps)
+        for end, sums in self._run_averages.items():
+            sums.update(ends[end] if estimate.resolved else None, batch_observations, optimizer_steps)
+        average = self._run_averages[""]
         fresh = mean_moments(self._fresh) if self._fresh else None
         self._fresh = []
         self.measure_s = 0.0
@@ -96,9 +98,13 @@ class RideAlong:
                     "grad_sq_norm": rung.grad_sq_norm * (self._size.value or 0),
                 }
                 for rung in estimate.ladder
+                if rung.batch_observations in self._rungs or not self._rungs  # not those of batches gone by
             ],
-            **{f"critical_batch/run_average{end}": average.value for end, average in self._run_averages.items()},
-            "critical_batch/run_average_share": self._run_averages[""].share,
+            **{f"critical_batch/run_average{end}": sums.value for end, sums in self._run_averages.items()},
+            "critical_batch/run_average_share": average.share,
+            "critical_batch/min_steps": average.min_steps,
+            "critical_batch/min_observations": average.min_observations,
+            "critical_batch/adaptive_gamma": average.gamma,
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -114,7 +114,8 @@ class WandbLogger(Listener):
         config, about = start.config, start.folder.about()
         preset = str(about.get("preset") or config.run.name)
         experiment = config.run.name or preset or "rlgns"
-        tags = dict.fromkeys([start.game, config.env.protocol, preset, *self._config.tags])
+        adaptive = ["adaptive-batch"] if config.agent.batch == "adaptive" else []
+        tags = dict.fromkeys([start.game, config.env.protocol, preset, *adaptive, *self._config.tags])
         run = wandb.init(
             project=self._config.project,
             entity=self._config.entity or None,

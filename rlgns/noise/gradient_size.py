@@ -12,7 +12,11 @@ from rlgns.noise.moments import Moments
 class GradientSize:
     r"""Divides each batch's moments by the mean squared group gradient of the batches *before* it.
 
-        s_t = (1 - r) s_{t-1} + r mean_k |g_k|^2_{t-1},    (G_t / s_t, S_t / s_t)
+        s_t = (1 - r) s_{t-1} + r (G + S / b)_{t-1},    (G_t / s_t, S_t / s_t)
+
+    with b the observations of a group of the first batch, so that G + S / b = mean_k |g_k|^2. Where later batches have
+    larger or smaller groups it is what groups of b would have shown: a batch weighs as much as its observations, not
+    more for a larger group's smaller gradients.
 
     The noise scale S / G does not depend on the size of the gradients, but a ratio of plain sums weighs every batch by
     it. In the first iterations of PPO the value loss makes squared gradients a hundred times as large as later ones: a
@@ -30,6 +34,7 @@ class GradientSize:
         self._rate = 1 / batches
         self.value: float | None = None
         """s_t, the squared size that the next batch is divided by; None before the first."""
+        self._group: float | None = None  # b
 
     def divide(self, moments: Moments) -> Moments | None:
         """Returns the batch's moments in units of s_t, then takes its size in.
@@ -40,17 +45,19 @@ class GradientSize:
         if not moments.is_finite:
             return moments
         size = self.value
-        new = moments.grad_sq + moments.trace / moments.observations_per_group  # = mean_k |g_k|^2
+        self._group = self._group or moments.observations_per_group
+        new = moments.grad_sq + moments.trace / self._group
         self.value = new if size is None or size <= 0 else size + self._rate * (new - size)
         return None if size is None or size <= 0 else scaled(moments, 1 / size)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns s_t."""
-        return {"value": self.value}
+        """Returns s_t and b."""
+        return {"value": self.value, "group": self._group}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Puts back what `state_dict` returned."""
         self.value = None if state["value"] is None else float(state["value"])
+        self._group = state.get("group")  # states of before batches could change do not have it: the next one's
 
 
 def scaled(moments: Moments, factor: float) -> Moments:
