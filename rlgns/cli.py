@@ -119,6 +119,7 @@ observations, or the folder of a sweep.
 examples:
   rlgns fit points.csv
   rlgns fit runs/breakout-quick-20260101-120000 --json > fits.json
+  rlgns fit runs/breakout-quick-20260101-120000 --adaptive runs/breakout-20260102-120000
 """
 
 
@@ -195,6 +196,9 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
 
     fit = commands.add_parser("fit", help="critical batch of a sweep's points", description=_FIT_DESCRIPTION)
     fit.add_argument("points", metavar="POINTS", help="a CSV file of points, or a sweep's folder")
+    fit.add_argument(
+        "--adaptive", metavar="RUN", nargs="+", help="runs with an adaptive batch, to be put beside the fixed batches"
+    )
     fit.add_argument("--level", metavar="P", default="0.95", help="confidence of the intervals (default: 0.95)")
     fit.add_argument("--json", action="store_true", help="print every number, for programs")
 

@@ -204,10 +204,22 @@ def fit(options: argparse.Namespace) -> int:
     from rlgns.points import read_points
 
     fits = fit_points(read_points(Path(options.points)), level=level)
+    beside = []
+    if options.adaptive:
+        from rlgns.gain_table import check_games, describe_gain, gain_table, gains, read_runs
+
+        runs = read_runs([Path(path) for path in options.adaptive])
+        check_games(fits, runs)
+        beside = gains(fits, runs, level)
     if options.json:
-        print(json.dumps({"level": level, "fits": [describe_fit(goal) for goal in fits]}, indent=2, allow_nan=False))
+        found = {"level": level, "fits": [describe_fit(goal) for goal in fits]}
+        if beside:
+            found["adaptive"] = [describe_gain(gain) for gain in beside]
+        print(json.dumps(found, indent=2, allow_nan=False))
     else:
         print(table(fits, level))
+        if beside:
+            print(f"\n{gain_table(beside)}")
     return 0
 
 

@@ -63,7 +63,7 @@ class RunAverage:
         The steps may have been taken at any batches, fixed or not.
         """
         product = self.min_steps * self.min_observations
-        return min(1.0, self.root_sum**2 / product) if product > 0 else math.nan
+        return self.root_sum**2 / product if product > 0 else math.nan
 
     @property
     def share(self) -> float:
