@@ -169,7 +169,8 @@ class Config:
                 )
         if smallest == largest:
             raise ValueError(
-                f"agent.batch adaptive: adaptive.smallest_envs and largest_envs are both {envs}: no choice"
+                f"agent.batch adaptive: adaptive.smallest_envs and adaptive.largest_envs are both {envs}, "
+                "which leaves no choice"
             )
 
     def _check_image(self) -> None:

@@ -132,7 +132,7 @@ def test_mistakes(
 
 
 def adaptive_run(path: Path, *, game: str = "pong", steps: float = 2.5, observations: float = 0.6) -> Path:
-    """A run that reaches 0 after steps x 1,000 and observations x 1,000,000; the sweep has the minima 1,000 and 300,000."""
+    """Reaches 0 after steps x 1,000 and observations x 1,000,000; the sweep has the minima 1,000 and 300,000."""
     rows = [
         {
             **make_row(number, game=game),
@@ -161,7 +161,7 @@ def test_an_adaptive_run_beside_the_front(tmp_path: Path, capsys: pytest.Capture
     assert cli.main(["fit", points, "--adaptive", run]) == 0
     text = capsys.readouterr().out
     assert "Pong, adaptive batch" in text and "gamma measured (interval)" in text
-    assert "0: at equal observations 1.2x more steps than the best fixed batch" in text
+    assert "0: at equal observations 1.3x more steps than the best fixed batch" in text
 
 
 def test_a_gain_is_not_measured_where_the_front_is_not_known(

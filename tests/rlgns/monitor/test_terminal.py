@@ -108,7 +108,7 @@ def test_an_adaptive_batch_is_called_so(tmp_path: Path, config: Config, width: i
     terminal.row("breakout", make_row(150, game="breakout") | {"batch_mode": "fixed"})
     plain = stream.getvalue()
     assert "batch 512 (adaptive), " in plain and "batch 256, " in plain
-    live = LiveTerminal(config, Console(file=io.StringIO(), force_terminal=True), clock=Clock())
+    live = LiveTerminal(config, Console(width=width, file=io.StringIO()), clock=Clock())
     live.row("pong", make_row(150, batch=512) | ADAPTIVE)
     page = Console(width=width, file=io.StringIO(), color_system=None)
     with page.capture() as captured:
