@@ -7,6 +7,9 @@ from typing import Any, final
 
 from rlgns.noise.moments import Moments
 
+LARGEST_JUMP = 16.0
+"""Squared size of a batch's gradients over that of those before it, up to which the batch counts in full."""
+
 
 @final
 class GradientSize:
@@ -25,6 +28,10 @@ class GradientSize:
     s_t is known before batch t is drawn, so E[G_t / s_t] = |G|^2 / s_t and the ratio of sums stays consistent; dividing
     by the batch's own trace would not be, since one noisy number would then be on both sides. Where the truth moves,
     the ratio estimates the (weighted) harmonic mean of the noise scale.
+
+    Where gradients jump, s_t says nothing of the batch: after a first step of Adam at a high learning rate they were
+    seen to grow 7,000 times in square, and that one batch ruled the sums for as long as a horizon lasts. A batch that
+    is more than LARGEST_JUMP times s_t is divided by its own size / LARGEST_JUMP, which scatter alone hardly reaches.
     """
 
     def __init__(self, batches: float = 16) -> None:
@@ -34,6 +41,8 @@ class GradientSize:
         self._rate = 1 / batches
         self.value: float | None = None
         """s_t, the squared size that the next batch is divided by; None before the first."""
+        self.divisor: float | None = None
+        """What the newest batch was divided by; None before the second."""
         self._group: float | None = None  # b
 
     def divide(self, moments: Moments) -> Moments | None:
@@ -48,7 +57,8 @@ class GradientSize:
         self._group = self._group or moments.observations_per_group
         new = moments.grad_sq + moments.trace / self._group
         self.value = new if size is None or size <= 0 else size + self._rate * (new - size)
-        return None if size is None or size <= 0 else scaled(moments, 1 / size)
+        self.divisor = None if size is None or size <= 0 else max(size, new / LARGEST_JUMP)
+        return None if self.divisor is None else scaled(moments, 1 / self.divisor)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns s_t and b."""
