@@ -92,6 +92,8 @@ def run_average(rows: Sequence[Mapping[str, Any]]) -> RunAverage:
     """Returns the sums of a whole run from its rows: S_min, E_min and gamma, whether it logged them or not."""
     sums, steps = RunAverage(), 0.0
     for row in rows:
+        if row.get("optimizer_steps") is None or not row.get("batch_observations"):
+            continue  # not of training
         update_run_average(sums, row, row["optimizer_steps"] - steps)
         steps = row["optimizer_steps"]
     return sums
