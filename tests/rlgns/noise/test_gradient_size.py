@@ -65,7 +65,7 @@ def test_one_jump_does_not_rule_the_sums() -> None:
         size.divide(moments)
         if before is not None:
             without.update(scaled(moments, 1 / before))
-    assert without.estimate().noise_scale < 0.05 * TRUTH
+    assert without.estimate().noise_scale < 0.2 * TRUTH
 
 
 def test_a_larger_batch_weighs_by_its_observations_and_not_more() -> None:
