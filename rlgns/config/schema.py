@@ -11,9 +11,6 @@ from envs.config import EnvConfig
 from rlgns.critical.config import AdaptiveConfig
 from rlgns.noise.config import NoiseConfig
 
-LARGEST_FACTOR = 16
-"""How many times env.num_envs an adaptive batch may use, unless `adaptive.largest_envs` says otherwise."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
@@ -120,8 +117,8 @@ class Config:
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:
-        if self.agent.batch == "adaptive":
-            self._check_adaptive()
+        if self.agent.batch == "adaptive" and not self.noise.enabled:
+            raise ValueError("agent.batch adaptive follows the noise scale: leave out --noise.enabled false")
         # Whatever divides the fewest environments divides all doublings.
         envs, parts, runners = self.env_tiers[0], self.agent.minibatches, max(1, self.engine.runners)
         name = "env.num_envs" if envs == self.env.num_envs else "adaptive.smallest_envs"
@@ -150,29 +147,6 @@ class Config:
             )
         self._check_image()
 
-    def _check_adaptive(self) -> None:
-        if not self.noise.enabled:
-            raise ValueError("agent.batch adaptive follows the noise scale: leave out --noise.enabled false")
-        envs = self.env.num_envs
-        smallest, largest = self._adaptive_bounds()
-        if not smallest <= envs <= largest:
-            raise ValueError(
-                f"adaptive.smallest_envs and adaptive.largest_envs must enclose env.num_envs {envs}, "
-                f"got {smallest} and {largest}"
-            )
-        for name, bound in (("smallest_envs", smallest), ("largest_envs", largest)):
-            more, fewer = max(envs, bound), min(envs, bound)
-            if more % fewer or (more // fewer).bit_count() != 1:
-                raise ValueError(
-                    f"adaptive.{name} must be env.num_envs {envs} halved or doubled some times, got {bound} "
-                    f"(nearest: {_near_doubling(bound, envs)})"
-                )
-        if smallest == largest:
-            raise ValueError(
-                f"agent.batch adaptive: adaptive.smallest_envs and adaptive.largest_envs are both {envs}, "
-                "which leaves no choice"
-            )
-
     def _check_image(self) -> None:
         size = self.env.image_size
         for kernel, stride in zip(self.network.kernels, self.network.strides, strict=True):
@@ -188,8 +162,7 @@ class Config:
         """How many environments may be in use, ascending: doublings, or env.num_envs alone where the batch is fixed."""
         if self.agent.batch == "fixed":
             return (self.env.num_envs,)
-        smallest, largest = self._adaptive_bounds()
-        return tuple(smallest << k for k in range((largest // smallest).bit_length()))
+        return self.adaptive.tiers(self.env.num_envs)
 
     def at(self, num_envs: int) -> Config:
         """Returns this run with so many environments and a fixed batch: its sizes while so many are in use."""
@@ -216,10 +189,6 @@ class Config:
     def _groups(self, envs_per_batch: int) -> int:
         return max(m for m in range(1, min(envs_per_batch, self.noise.groups) + 1) if envs_per_batch % m == 0)
 
-    def _adaptive_bounds(self) -> tuple[int, int]:
-        envs = self.env.num_envs
-        return self.adaptive.smallest_envs or envs, self.adaptive.largest_envs or LARGEST_FACTOR * envs
-
     @property
     def iterations(self) -> int:
         """Iterations of the whole run."""
@@ -229,12 +198,3 @@ class Config:
 def _near_divisor(value: int, number: int) -> str:
     divisors = [d for d in range(1, number + 1) if number % d == 0]
     return f" (nearest that divides: {min(divisors, key=lambda d: abs(d - value))})"
-
-
-def _near_doubling(value: int, number: int) -> int:
-    """What is nearest to `value` (by ratio) among `number`, its halves while whole, and its doublings."""
-    near = [number << k for k in range(max(1, value.bit_length()))]
-    while number % 2 == 0:
-        number //= 2
-        near.append(number)
-    return min(near, key=lambda other: abs(math.log(other / value)))
