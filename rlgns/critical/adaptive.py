@@ -43,23 +43,19 @@ class TargetBatch:
     """At the upper end; infinite where only the lower end is known."""
 
 
-def target_batch(
-    low: float, noise_scale: float, high: float, *, run_average: float, exchange_rate: float = 0.0
-) -> TargetBatch:
+def target_batch(low: float, noise_scale: float, high: float, *, exchange_rate: float) -> TargetBatch:
     r"""Returns B = sqrt(r N) at the best estimate of the noise scale and at the ends of its interval.
 
     Args:
         low: Lower end of the noise scale's interval, observations; NaN: nothing is known.
         noise_scale: Best estimate; NaN: none.
         high: Upper end; infinite or NaN: only the lower end is known, and then `noise_scale` is not used.
-        run_average: The run's average noise scale so far, E_min / S_min; NaN before the first.
-        exchange_rate: r, observations that one step less is worth; 0: `run_average`. Before there is one r is the noise
-            scale itself (at each end its own), the run's average so far being that of this moment: B = N.
+        exchange_rate: r, observations that one step less is worth; NaN: not known yet. Then it is the noise scale
+            itself (at each end its own), the run's average so far being that of this moment: B = N.
     """
-    rate = exchange_rate if exchange_rate > 0 else run_average
 
     def target(scale: float) -> float:
-        return math.sqrt((rate if rate > 0 else scale) * scale)
+        return math.sqrt((exchange_rate if exchange_rate > 0 else scale) * scale)
 
     lower = target(low) if math.isfinite(low) and low > 0 else 0.0
     if not math.isfinite(high):

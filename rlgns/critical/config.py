@@ -21,7 +21,7 @@ class AdaptiveConfig:
 
     exchange_rate: float = 0.0
     """r in B = sqrt(r B_noise): observations that one optimizer step less is worth; 0: the run's average noise scale so
-    far, which is its E_min / S_min."""
+    far, its E_min / S_min."""
 
     def __post_init__(self) -> None:
         for name in ("smallest_envs", "largest_envs", "exchange_rate"):

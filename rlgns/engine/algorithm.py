@@ -130,8 +130,7 @@ class AtariPPO(Algorithm):
             learner["noise/scale_low"],
             learner["noise/scale"],
             learner["noise/scale_high"],
-            run_average=learner["critical_batch/run_average"],
-            exchange_rate=self._run.adaptive.exchange_rate,
+            exchange_rate=learner["exchange_rate"],
         )
         before, self._held_iterations = self._num_envs, self._held_iterations + 1
         if self._run.agent.batch == "adaptive":

@@ -112,6 +112,7 @@ class AtariLearner(TorchLearner):
             "grad_norm": stats.grad_norm,
             **self._measure.report(optimizer_steps=stats.optimizer_steps, batch_observations=now.batch_observations),
             **self._probe.report(now.batch_observations),
+            "exchange_rate": run.adaptive.exchange_rate or self._measure.exchange_rate,
         }
         return {
             "row": row,

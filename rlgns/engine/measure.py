@@ -39,6 +39,7 @@ class RideAlong:
             horizon, horizon and horizon / max(1, config.shuffled_every * minibatches)
         )
         self._run_averages = {end: RunAverage() for end in ("", "_low", "_high")}
+        self._at_least = RunAverage()
         self._fresh: list[Moments] = []
         self._rungs: set[int] = set()  # batch sizes of the ladder that the newest batch has
         self.measure_s = 0.0
@@ -72,6 +73,11 @@ class RideAlong:
         """Smoothed design effect; NaN before a batch was split by shuffled observations."""
         return self._design_effect.estimate().design_effect
 
+    @property
+    def exchange_rate(self) -> float:
+        """E_min / S_min of the run so far, with the lower bound where no more is known; NaN where not even that is."""
+        return self._at_least.value
+
     def report(self, *, optimizer_steps: int, batch_observations: int) -> dict[str, Any]:
         """Ends an iteration of so many steps at that batch: returns its entries of the row, forgets what was fresh."""
         estimate = self._tracker.estimate()
@@ -79,6 +85,8 @@ class RideAlong:
         for end, sums in self._run_averages.items():
             sums.update(ends[end] if estimate.resolved else None, batch_observations, optimizer_steps)
         average = self._run_averages[""]
+        known = estimate.noise_scale if estimate.resolved else estimate.low
+        self._at_least.update(known, batch_observations, optimizer_steps)
         fresh = mean_moments(self._fresh) if self._fresh else None
         self._fresh = []
         self.measure_s = 0.0
@@ -113,6 +121,7 @@ class RideAlong:
             "size": self._size.state_dict(),
             "tracker": self._tracker.state_dict(),
             "design_effect": self._design_effect.state_dict(),
+            "at_least": self._at_least.state_dict(),
             "run_average": {end: average.state_dict() for end, average in self._run_averages.items()},
         }
 
@@ -124,3 +133,5 @@ class RideAlong:
         if "" in state["run_average"]:  # checkpoints of before its ends were averaged too start it anew
             for end, average in self._run_averages.items():
                 average.load_state_dict(state["run_average"][end])
+        if "at_least" in state:  # as above
+            self._at_least.load_state_dict(state["at_least"])

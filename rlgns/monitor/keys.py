@@ -51,6 +51,7 @@ KEYS: tuple[Key, ...] = (
     Key("batch_mode", str, "fixed or adaptive", optional=True),
     Key("num_envs", int, "environments", optional=True),
     Key("target_batch_observations", float, "observations", nullable=True, optional=True),
+    Key("exchange_rate", float, "observations per optimizer step", nullable=True, optional=True),
     Key("learning_rate", float, "per optimizer step"),
     Key("score_mean", float, "points of the game", nullable=True),
     Key("score_episodes", int, "full games"),

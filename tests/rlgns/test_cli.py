@@ -162,6 +162,15 @@ def test_config_prints_yaml_that_can_be_read_again(tmp_path: Path, capsys: pytes
         assert line in text
 
 
+def test_config_says_between_what_an_adaptive_batch_moves(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["config", "--config", "ppo", "--batch", "adaptive"]) == 0
+    text = capsys.readouterr().out
+    assert yaml.safe_load(text)["agent"]["batch"] == "adaptive"
+    assert "# adaptive    from 256 to 4,096 observations per optimizer step (8 to 128 envs)" in text
+    assert cli.main(["config", "--batch", "fixed", "--agent.batch", "adaptive"]) == 2
+    assert "--batch and --agent.batch are the same setting" in capsys.readouterr().err
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     """A run of three iterations without a checkpoint."""

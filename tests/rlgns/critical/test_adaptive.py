@@ -25,17 +25,16 @@ def choose(target: TargetBatch, num_envs: int, held: int = 100) -> int:
 
 
 def test_the_target_is_the_root_of_exchange_rate_times_noise_scale() -> None:
-    target = target_batch(100, 400, 900, run_average=1600)
+    target = target_batch(100, 400, 900, exchange_rate=1600)
     assert (target.low, target.best, target.high) == (400, 800, 1200)
-    assert target_batch(100, 400, 900, run_average=1600, exchange_rate=100).best == 200
-    assert target_batch(100, 400, 900, run_average=NAN).best == 400  # the run so far is this moment: r = N
-    assert target_batch(-5, 400, 900, run_average=1600).low == 0
+    assert target_batch(100, 400, 900, exchange_rate=NAN).best == 400  # the run so far is this moment: r = N
+    assert target_batch(-5, 400, 900, exchange_rate=1600).low == 0
 
 
 @pytest.mark.parametrize("low", [NAN, 0.0, 250.0])
 def test_without_an_upper_end_there_is_a_lower_target_alone(low: float) -> None:
     for high in (INF, NAN):
-        target = target_batch(low, 1e4, high, run_average=1000)
+        target = target_batch(low, 1e4, high, exchange_rate=1000)
         assert math.isnan(target.best) and math.isinf(target.high)
         assert target.low == (500 if low == 250 else 0)
 
@@ -57,7 +56,7 @@ def test_the_rule_is_its_slow_twin(ends: list[float], resolved: bool, num_envs: 
 @given(low=st.one_of(st.just(NAN), st.floats(min_value=-10, max_value=1e6)), num_envs=st.sampled_from(TIERS))
 @settings(deadline=None)
 def test_a_lower_bound_alone_never_makes_it_shrink(low: float, num_envs: int) -> None:
-    target = target_batch(low, NAN, INF, run_average=300)
+    target = target_batch(low, NAN, INF, exchange_rate=300)
     assert choose(target, num_envs) >= num_envs
 
 
@@ -66,11 +65,11 @@ def test_a_lower_bound_alone_never_makes_it_shrink(low: float, num_envs: int) ->
 def test_it_settles_and_a_noise_scale_that_wavers_does_not_move_it(scale: float, average: float, num_envs: int) -> None:
     """At rest, a noise scale up to 1.41 times larger or smaller either way changes at most once."""
     for _ in TIERS:
-        num_envs = choose(target_batch(0.7 * scale, scale, 1.4 * scale, run_average=average), num_envs)
+        num_envs = choose(target_batch(0.7 * scale, scale, 1.4 * scale, exchange_rate=average), num_envs)
     moved = []
     for factor in (1.41, 1 / 1.41, 1.41, 1 / 1.41, 1.41):
         now = factor * scale
-        chosen = choose(target_batch(0.7 * now, now, 1.4 * now, run_average=average), num_envs)
+        chosen = choose(target_batch(0.7 * now, now, 1.4 * now, exchange_rate=average), num_envs)
         moved += [chosen] if chosen != num_envs else []
         num_envs = chosen
     assert len(moved) <= 1
@@ -109,7 +108,7 @@ def test_doublings_keep_nearly_all_of_the_gain() -> None:
     num_envs, batches, ideal = 8, [], RunAverage()
     for scale in scales:
         ideal.update(scale, 1.0, 1 + scale)  # one full-batch step
-        target = target_batch(scale, scale, scale, run_average=NAN, exchange_rate=rate)
+        target = target_batch(scale, scale, scale, exchange_rate=rate)
         num_envs = choose(target, num_envs)
         batches.append(num_envs * STEPS / 4)
 
