@@ -50,8 +50,11 @@ class AgentConfig:
     minibatches: int = 4
     """Optimizer steps per epoch; must divide the number of environments."""
 
+    batch: str = "fixed"
+    """`fixed`, or `adaptive`: environments are added (or paused) as the noise scale asks for (section `adaptive`)."""
+
     learning_rate: float = 2.5e-4
-    """Step size at the start."""
+    """Step size at the start; an adaptive batch scales it by the square root of batch / batch of env.num_envs."""
 
     anneal: bool = True
     """Learning rate falls linearly to zero over the run's observations."""
@@ -87,10 +90,13 @@ class AgentConfig:
     """Term that the optimizer adds to its denominator."""
 
     def __post_init__(self) -> None:
-        if self.algorithm not in ("ppo", "a2c"):
-            raise ValueError(f"agent.algorithm must be one of ppo, a2c; got {self.algorithm!r}")
-        if self.optimizer not in ("adam", "rmsprop"):
-            raise ValueError(f"agent.optimizer must be one of adam, rmsprop; got {self.optimizer!r}")
+        for name, choices in (
+            ("algorithm", ("ppo", "a2c")),
+            ("batch", ("fixed", "adaptive")),
+            ("optimizer", ("adam", "rmsprop")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"agent.{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
         for name in ("rollout_steps", "epochs", "minibatches", "learning_rate", "max_grad_norm", "optimizer_epsilon"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"agent.{name} must be positive, got {getattr(self, name)}")

@@ -72,7 +72,7 @@ class Updater:
         Args:
             network: Is trained in place.
             config: Settings of loss and update.
-            groups: Groups of whole environments per batch of the first epoch.
+            groups: Groups of whole environments per batch of the first epoch, at most and unless `update` is told.
             precision: `float32` or `bfloat16`.
             on_groups: Listener of group gradients; None: nothing is measured.
             team: Threads that share each batch's work; None: the caller's alone.
@@ -94,6 +94,7 @@ class Updater:
         *,
         learning_rate: float,
         seed: Sequence[int],
+        groups: int | None = None,
         split_shuffled: bool = False,
         on_fresh: OnFresh | None = None,
     ) -> UpdateStats:
@@ -107,6 +108,7 @@ class Updater:
             rollouts: Of equal length, one per runner.
             learning_rate: Step size of every step of this iteration.
             seed: Integers that determine the batches.
+            groups: Groups per batch of the first epoch, at most those given at the start; None: as many.
             split_shuffled: The first batch is split by shuffled observations instead of environments.
             on_fresh: Called once before the first step, with all observations of this iteration; changes nothing.
 
@@ -135,10 +137,11 @@ class Updater:
         totals = torch.zeros(6, device=self._device)
         steps = 0
         for epoch in range(config.epochs):
-            for groups in self._batches(rng, epoch, stacks):
+            for parts in self._batches(rng, epoch, stacks, groups or self._groups):
                 measured = epoch == 0 and self._on_groups is not None
                 shuffled = measured and split_shuffled and steps == 0
-                parts = shuffle_groups(rng, groups) if shuffled else groups
+                if shuffled:
+                    parts = shuffle_groups(rng, parts)
                 losses, gradient = self._batch_gradient(parts, stacks, data, measured=measured, shuffled=shuffled)
                 norm = clip_(gradient, config.max_grad_norm, self._team)
                 self.optimizer.step()
@@ -173,7 +176,9 @@ class Updater:
             self._part_gradients(parts, stacks, data)
             yield self._gradients.rows[: len(parts)]
 
-    def _batches(self, rng: np.random.Generator, epoch: int, stacks: FrameStacks) -> Sequence[list[Indices]]:
+    def _batches(
+        self, rng: np.random.Generator, epoch: int, stacks: FrameStacks, groups: int
+    ) -> Sequence[list[Indices]]:
         minibatches = self._config.minibatches
         if epoch == 0:
             return list(
@@ -182,7 +187,7 @@ class Updater:
                     num_steps=stacks.num_steps,
                     num_envs=stacks.num_envs,
                     minibatches=minibatches,
-                    groups=self._groups,
+                    groups=groups,
                 )
             )
         observations = stacks.num_steps * stacks.num_envs

@@ -47,7 +47,7 @@ def measure(policy: Policy, rollouts: int, epochs: int) -> tuple[Probe, RideAlon
     precision = choose_precision(run.engine.precision, device)
     network = policy.network.to(device).train().requires_grad_(True)
     team = Team(usable_cores())
-    ride_along = RideAlong(run.noise, batch_observations=run.batch_observations, minibatches=run.agent.minibatches)
+    ride_along = RideAlong(run.noise, minibatches=run.agent.minibatches)
     updater = Updater(
         network,
         run.agent,
@@ -139,7 +139,7 @@ def main() -> None:
     arguments = parser.parse_args()
     policy = load_policy(arguments.checkpoint)
     probe, ride_along, spent = measure(policy, arguments.rollouts, arguments.epochs or policy.config.agent.epochs)
-    print(table(policy, probe.report(), ride_along))
+    print(table(policy, probe.report(policy.config.batch_observations), ride_along))
     share = spent["probe"] / (spent["play"] + spent["learn"])
     every = math.ceil(share * 0.98 / 0.02)
     print(

@@ -38,6 +38,7 @@ examples:
   rlgns train --game pong breakout --config ppo --out runs/two-games
   rlgns train --config mine.yaml --agent.learning_rate 1e-3 --network.channels 16,32
   rlgns train --game pong --runners 8 --learners 2
+  rlgns train --batch adaptive --adaptive.largest_envs 256
   rlgns train --resume runs/two-games
 
 Every key can be set by --section.key VALUE; `rlgns config` prints them all with the values that a run would use.
@@ -120,6 +121,7 @@ observations, or the folder of a sweep.
 examples:
   rlgns fit points.csv
   rlgns fit runs/breakout-quick-20260101-120000 --json > fits.json
+  rlgns fit runs/breakout-quick-20260101-120000 --adaptive runs/breakout-20260102-120000
 """
 
 
@@ -210,6 +212,9 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
 
     fit = commands.add_parser("fit", help="critical batch of a sweep's points", description=_FIT_DESCRIPTION)
     fit.add_argument("points", metavar="POINTS", help="a CSV file of points, or a sweep's folder")
+    fit.add_argument(
+        "--adaptive", metavar="RUN", nargs="+", help="runs with an adaptive batch, to be put beside the fixed batches"
+    )
     fit.add_argument("--level", metavar="P", default="0.95", help="confidence of the intervals (default: 0.95)")
     fit.add_argument("--json", action="store_true", help="print every number, for programs")
 
@@ -253,6 +258,7 @@ def _add_settings(
     parser.add_argument("--observations", metavar="N", help="observations per game")
     if seed:
         parser.add_argument("--seed", metavar="S", help="seed of everything random")
+    parser.add_argument("--batch", metavar="MODE", help="fixed, or adaptive: as the noise scale asks (default: fixed)")
     parser.add_argument("--runners", metavar="N", help="remote Ray actors that play (0: the learner's process plays)")
     parser.add_argument("--learners", metavar="L", help="remote Ray actors that learn as one (0: in one process)")
     parser.add_argument(

@@ -24,6 +24,7 @@ _SHORT = {
     "game": "run.games",
     "observations": "run.observations",
     "seed": "run.seed",
+    "batch": "agent.batch",
     "runners": "engine.runners",
     "learners": "engine.learners",
     "async_lag": "engine.async_lag",
@@ -110,6 +111,13 @@ def show_config(options: argparse.Namespace, overrides: Mapping[str, str]) -> in
     print(f"# batch       {config.batch_observations:,} observations per optimizer step")
     print(f"# steps       {config.agent.epochs * config.agent.minibatches} optimizer steps per iteration")
     print(f"# groups      {config.groups_per_batch} of whole environments per batch")
+    if config.agent.batch == "adaptive":
+        fewest, most = config.env_tiers[0], config.env_tiers[-1]
+        smallest, largest = (config.at(envs).batch_observations for envs in (fewest, most))
+        print(
+            f"# adaptive    from {smallest:,} to {largest:,} observations per optimizer step ({fewest} to {most} envs);"
+        )
+        print(f"#             all sizes here are those of the start, {config.env.num_envs} envs")
     print(f"# iterations  {config.iterations:,}")
     print(f"# hardware    {hardware.detect().describe()}")
     from rlgns.resources import resources
@@ -209,10 +217,22 @@ def fit(options: argparse.Namespace) -> int:
     from rlgns.points import read_points
 
     fits = fit_points(read_points(Path(options.points)), level=level)
+    beside = []
+    if options.adaptive:
+        from rlgns.gain_table import check_games, describe_gain, gain_table, gains, read_runs
+
+        runs = read_runs([Path(path) for path in options.adaptive])
+        check_games(fits, runs)
+        beside = gains(fits, runs, level)
     if options.json:
-        print(json.dumps({"level": level, "fits": [describe_fit(goal) for goal in fits]}, indent=2, allow_nan=False))
+        found = {"level": level, "fits": [describe_fit(goal) for goal in fits]}
+        if beside:
+            found["adaptive"] = [describe_gain(gain) for gain in beside]
+        print(json.dumps(found, indent=2, allow_nan=False))
     else:
         print(table(fits, level))
+        if beside:
+            print(f"\n{gain_table(beside)}")
     return 0
 
 

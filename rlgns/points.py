@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+from envs.games import find
 from rlgns.critical.points import Point, check_columns, parse_point
 from rlgns.errors import UserError
 from rlgns.folder import reason
@@ -32,6 +33,14 @@ def read_points(path: Path) -> list[Point]:
         return _parse(text, file)
     except csv.Error as error:
         raise UserError(f"{file} is not a CSV file: {error}") from error
+
+
+def rom_name(game: str) -> str:
+    """Returns the ROM name of a game called in any way, or the name itself where it is none of Atari's."""
+    try:
+        return find(game).name
+    except ValueError:
+        return game
 
 
 def _parse(text: str, file: Path) -> list[Point]:

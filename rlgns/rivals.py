@@ -84,10 +84,7 @@ class Rivals:
         )
         self._stepper = _Stepper(policy, team)
         config = dataclasses.replace(run.noise, horizon_observations=0)
-        self.trackers = [
-            RideAlong(config, batch_observations=run.batch_observations, minibatches=run.agent.minibatches)
-            for _ in range(sets + 1)
-        ]
+        self.trackers = [RideAlong(config, minibatches=run.agent.minibatches) for _ in range(sets + 1)]
         """The code that training uses: one per set, and the last for all."""
         self.series: dict[str, Series] = {}
         self.costs: dict[str, Cost] = {}

@@ -130,6 +130,35 @@ def slow_run_average(rows: list[dict[str, float]], batch: float) -> float:
     return above / below
 
 
+def slow_gamma(rows: list[dict[str, float]], exchange_rate: float) -> float:
+    """(S/S_min - 1) (E/E_min - 1) of a run at B = sqrt(r N), step by step through its full-batch steps.
+
+    Rows: ds full-batch steps, noise_scale meanwhile. At B one of them takes 1 + N/B steps and N + B observations.
+    """
+    steps = observations = min_steps = min_observations = 0.0
+    for row in rows:
+        batch = math.sqrt(exchange_rate * row["noise_scale"])
+        steps += row["ds"] * (1 + row["noise_scale"] / batch)
+        observations += row["ds"] * (row["noise_scale"] + batch)
+        min_steps += row["ds"]
+        min_observations += row["ds"] * row["noise_scale"]
+    return (steps / min_steps - 1) * (observations / min_observations - 1)
+
+
+def slow_next_envs(target: dict[str, float], now: int, batch: float, tiers: list[int], held: int) -> int:
+    """The rule of the adaptive batch, sentence by sentence. `target`: best (absent where not resolved), low, high."""
+    if held < 8:
+        return now
+    for tier in sorted(tiers, reverse=True):
+        if tier == 2 * now:
+            centre = target.get("best", target["low"])
+            if math.log2(centre / batch) > 0.75 and target["low"] > batch:
+                return tier
+        if 2 * tier == now and "best" in target and math.log2(batch / target["best"]) > 0.75 and target["high"] < batch:
+            return tier
+    return now
+
+
 def slow_iqm(scores: dict[str, list[float]]) -> float:
     """Interquartile mean as the authors of rliable compute it: SciPy's trimmed mean of all runs."""
     return float(trim_mean([score for runs in scores.values() for score in runs], 0.25))

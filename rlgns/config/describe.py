@@ -20,10 +20,10 @@ rlgns.config.describe`; a test keeps it true. `rlgns config` prints the values t
 A configuration is a YAML file of sections. `--config` takes the name of a preset or a path; `base: ppo` on a file's
 first level starts from a preset or another file. A run's own `config.yaml` can be given too: a new run with the same
 settings. On the command line `--section.key VALUE` sets one key, lists with commas (`--network.channels 16,32`);
-`--game`, `--observations`, `--seed`, `--runners`, `--learners` and `--async-lag` are short for `--run.games`,
-`--run.observations`, `--run.seed`, `--engine.runners`, `--engine.learners` and `--engine.async_lag`. The command line
-wins over the file, the file over its base, the base over the defaults. Without `--config`: `quick` where there is no
-GPU, else `ppo`.
+`--game`, `--observations`, `--seed`, `--batch`, `--runners`, `--learners` and `--async-lag` are short for
+`--run.games`, `--run.observations`, `--run.seed`, `--agent.batch`, `--engine.runners`, `--engine.learners` and
+`--engine.async_lag`. The command line wins over the file, the file over its base, the base over the defaults. Without
+`--config`: `quick` where there is no GPU, else `ppo`.
 
 Presets, in `configs/presets/`: `ppo` (the field's settings, which are the defaults below), `a2c-paper` (the A2C that
 the paper measured, McCandlish et al. 2018) and `quick` (small images and network, for a machine without a GPU).

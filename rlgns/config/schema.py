@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
 from agents.config import AgentConfig, NetworkConfig
 from envs.config import EnvConfig
+from rlgns.critical.config import AdaptiveConfig
 from rlgns.noise.config import NoiseConfig
 
 
@@ -136,34 +138,46 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    adaptive: AdaptiveConfig = field(default_factory=AdaptiveConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:
-        envs, parts, runners = self.env.num_envs, self.agent.minibatches, max(1, self.engine.runners)
+        if self.agent.batch == "adaptive" and not self.noise.enabled:
+            raise ValueError("agent.batch adaptive follows the noise scale: leave out --noise.enabled false")
+        if self.agent.batch == "adaptive" and self.engine.async_lag:
+            raise ValueError(
+                "agent.batch adaptive needs engine.async_lag 0, got 1: a rollout played ahead has its size already"
+            )
+        # Whatever divides the fewest environments divides all doublings.
+        envs, parts, runners = self.env_tiers[0], self.agent.minibatches, max(1, self.engine.runners)
+        name = "env.num_envs" if envs == self.env.num_envs else "adaptive.smallest_envs"
         if envs % parts:
             raise ValueError(
-                f"agent.minibatches must divide env.num_envs (batches of the first epoch are whole environments), "
+                f"agent.minibatches must divide {name} (batches of the first epoch are whole environments), "
                 f"got {parts} and {envs}{_near_divisor(parts, envs)}"
             )
         if envs % runners:
             raise ValueError(
-                f"engine.runners must divide env.num_envs, got {runners} and {envs}{_near_divisor(runners, envs)}"
+                f"engine.runners must divide {name}, got {runners} and {envs}{_near_divisor(runners, envs)}"
             )
         if self.noise.enabled and envs // parts < 2:
             raise ValueError(
                 f"noise.groups: a batch needs at least 2 environments to form groups, got {envs // parts} "
-                f"(env.num_envs {envs} / agent.minibatches {parts}); use more environments, fewer minibatches or "
+                f"({name} {envs} / agent.minibatches {parts}); use more environments, fewer minibatches or "
                 "--noise.enabled false"
             )
-        if self.noise.enabled and self.groups_per_batch < 2:
+        if self.noise.enabled and self._groups(envs // parts) < 2:
             per_batch = envs // parts  # odd, so that its neighbours can be halved
             divisor = next(m for m in range(2, per_batch + 1) if per_batch % m == 0)
             raise ValueError(
-                f"noise.groups: the {per_batch} environments of a batch (env.num_envs {envs} / agent.minibatches "
-                f"{parts}) cannot be split into 2 to {self.noise.groups} equal groups; nearest env.num_envs that can: "
+                f"noise.groups: the {per_batch} environments of a batch ({name} {envs} / agent.minibatches "
+                f"{parts}) cannot be split into 2 to {self.noise.groups} equal groups; nearest {name} that can: "
                 f"{parts * (per_batch - 1)} or {parts * (per_batch + 1)}, nearest noise.groups: {divisor}"
             )
+        self._check_image()
+
+    def _check_image(self) -> None:
         size = self.env.image_size
         for kernel, stride in zip(self.network.kernels, self.network.strides, strict=True):
             size = (size - kernel) // stride + 1 if size >= kernel else 0
@@ -174,8 +188,22 @@ class Config:
             )
 
     @property
+    def env_tiers(self) -> tuple[int, ...]:
+        """How many environments may be in use, ascending: doublings, or env.num_envs alone where the batch is fixed."""
+        if self.agent.batch == "fixed":
+            return (self.env.num_envs,)
+        return self.adaptive.tiers(self.env.num_envs)
+
+    def at(self, num_envs: int) -> Config:
+        """Returns this run with so many environments and a fixed batch: its sizes while so many are in use."""
+        if self.agent.batch == "fixed" and num_envs == self.env.num_envs:
+            return self
+        agent = dataclasses.replace(self.agent, batch="fixed")
+        return dataclasses.replace(self, env=dataclasses.replace(self.env, num_envs=num_envs), agent=agent)
+
+    @property
     def rollout_observations(self) -> int:
-        """Observations per iteration."""
+        """Observations per iteration; of an adaptive batch, while env.num_envs are in use, as all sizes here."""
         return self.env.num_envs * self.agent.rollout_steps
 
     @property
@@ -186,8 +214,10 @@ class Config:
     @property
     def groups_per_batch(self) -> int:
         """Groups of whole environments that a first-epoch batch is split into."""
-        envs = self.env.num_envs // self.agent.minibatches
-        return max(m for m in range(1, min(envs, self.noise.groups) + 1) if envs % m == 0)
+        return self._groups(self.env.num_envs // self.agent.minibatches)
+
+    def _groups(self, envs_per_batch: int) -> int:
+        return max(m for m in range(1, min(envs_per_batch, self.noise.groups) + 1) if envs_per_batch % m == 0)
 
     @property
     def iterations(self) -> int:

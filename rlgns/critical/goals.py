@@ -2,7 +2,8 @@ r"""When a run reached its score goals, and the average noise scale of the run u
 
 **The score** is `score_mean`, the mean of the last 100 full games. Of many environments that start together, the first
 games to end are the short ones, and in most games a short one is a poor one (in Pong, a quick defeat). So nothing
-counts before WINDOW full games have ended, and not before as many have ended as there are environments. Fewer would
+counts before WINDOW full games have ended, and not before as many have ended as there are environments; where an
+adaptive batch adds environments, the count begins anew. Fewer would
 also be noisier, and a first passage of a noisy mean comes too early. Between the row before and the row that reaches
 the goal all amounts are interpolated, linearly in the score: an iteration of a large batch is a large step.
 
@@ -26,6 +27,7 @@ from typing import Any, final
 
 import numpy as np
 
+from rlgns.critical.run_average import RunAverage
 from rlgns.noise.blocks import BlockSums
 from rlgns.noise.interval import UNKNOWN, RatioInterval, ratio_interval
 
@@ -51,6 +53,8 @@ class GoalReached:
     """Lower end of its interval; None where nothing is known."""
     noise_scale_high: float | None
     """Upper end; None where only the lower bound is known."""
+    adaptive_gamma: float | None = None
+    """gamma predicted for an adaptive batch up to the goal, from the smoothed noise scale (`RunAverage`)."""
 
 
 def reach_goals(
@@ -61,23 +65,60 @@ def reach_goals(
     Args:
         rows: of metrics.jsonl, oldest first.
         goals: raw scores, in any order.
-        environments: how many play at once; as many games must have ended before a score counts.
+        environments: how many play at once, for rows that do not say it; as many games must have ended before a score
+            counts, since the start and since environments were added.
         level: confidence of the noise scale's interval.
     """
-    games = max(WINDOW, environments)
     reached: dict[float, GoalReached] = {}
-    average = MomentAverage()
+    average, scales = MomentAverage(), RunAverage()
     before: Mapping[str, Any] | None = None
+    settling = _Settling(environments)
+    steps = 0.0
     for row in rows:
         average.update(row)
-        score = row.get("score_mean")
-        if score is None or row["score_episodes"] < games:
+        update_run_average(scales, row, row["optimizer_steps"] - steps)
+        steps = row["optimizer_steps"]
+        settled, score = settling.update(row), row.get("score_mean")
+        if score is None or not settled:
             continue
         for goal in goals:
             if goal not in reached and score >= goal:
-                reached[goal] = _reached(goal, before, row, average, level)
+                reached[goal] = _reached(goal, before, row, average, scales, level)
         before = row
     return [reached.get(goal) for goal in goals]
+
+
+def run_average(rows: Sequence[Mapping[str, Any]]) -> RunAverage:
+    """Returns the sums of a whole run from its rows: S_min, E_min and gamma, whether it logged them or not."""
+    sums, steps = RunAverage(), 0.0
+    for row in rows:
+        if row.get("optimizer_steps") is None or not row.get("batch_observations"):
+            continue  # not of training
+        update_run_average(sums, row, row["optimizer_steps"] - steps)
+        steps = row["optimizer_steps"]
+    return sums
+
+
+def update_run_average(sums: RunAverage, row: Mapping[str, Any], steps: float) -> None:
+    """Takes in one row of so many optimizer steps: its smoothed noise scale where that was resolved."""
+    scale = row.get("noise/scale") if row.get("noise/resolved") else None
+    sums.update(scale, row["batch_observations"], max(0.0, steps))
+
+
+@final
+class _Settling:
+    """Counts the games since environments were added last."""
+
+    def __init__(self, environments: int) -> None:
+        self._environments, self._episodes, self._since = environments, 0, 0
+
+    def update(self, row: Mapping[str, Any]) -> bool:
+        """Takes in a row; returns whether its score counts."""
+        environments = row.get("num_envs") or self._environments
+        if environments > self._environments:
+            self._since = self._episodes
+        self._environments, self._episodes = environments, row["score_episodes"]
+        return bool(self._episodes - self._since >= max(WINDOW, environments))
 
 
 @final
@@ -86,7 +127,7 @@ class MomentAverage:
 
     def __init__(self) -> None:
         self._sums = BlockSums(None)
-        self._size: float | None = None
+        self._means: tuple[float, float] | None = None  # |G|^2 and trace over the rows before
         self._steps = 0.0
 
     def update(self, row: Mapping[str, Any]) -> None:
@@ -95,11 +136,13 @@ class MomentAverage:
         grad_sq, trace = row.get("noise/grad_sq"), row.get("noise/trace")
         if grad_sq is None or trace is None or steps <= 0:
             return
-        size = self._size
-        new = grad_sq + trace / row["batch_observations"]  # = |g_B|^2, of this row's batches
-        self._size = new if size is None or size <= 0 else size + (new - size) / SIZE_ROWS
-        if size is not None and size > 0:
-            self._sums.update(np.array([grad_sq, trace]) / size, steps)
+        means, batch = self._means, row["batch_observations"]
+        size = 0.0 if means is None else means[0] + means[1] / batch  # of the rows before, at this row's batch
+        if means is None or size <= 0:
+            self._means = grad_sq, trace
+            return
+        self._means = means[0] + (grad_sq - means[0]) / SIZE_ROWS, means[1] + (trace - means[1]) / SIZE_ROWS
+        self._sums.update(np.array([grad_sq, trace]) / size, steps)
 
     def estimate(self, level: float = 0.95) -> tuple[float, RatioInterval]:
         """Returns the average in observations, NaN until |G|^2 is positive, and its interval."""
@@ -115,7 +158,12 @@ class MomentAverage:
 
 
 def _reached(
-    goal: float, before: Mapping[str, Any] | None, row: Mapping[str, Any], average: MomentAverage, level: float
+    goal: float,
+    before: Mapping[str, Any] | None,
+    row: Mapping[str, Any],
+    average: MomentAverage,
+    scales: RunAverage,
+    level: float,
 ) -> GoalReached:
     share = 1.0
     if before is not None and before["score_mean"] < goal:
@@ -134,6 +182,7 @@ def _reached(
         noise_scale=_known(scale),
         noise_scale_low=_known(interval.low),
         noise_scale_high=_known(interval.high),
+        adaptive_gamma=_known(scales.gamma),
     )
 
 

@@ -17,7 +17,13 @@ class RunAverage:
     Steps without a noise scale (None, NaN, infinite, not positive) are left out of both sums. The average grows with
     every N_t, so the averages of the lower and of the upper ends of its intervals enclose it wherever those hold.
 
-    McCandlish et al. 2018, arXiv:1812.06162, appendix D (eq. D.1).
+    A batch of B = sqrt(r N) at every step would turn the front of fixed batches, (S/S_min - 1) (E/E_min - 1) = 1, into
+
+        (S/S_min - 1) (E/E_min - 1) = gamma,   gamma = (sum_t w_t sqrt(N_t))^2 / (S_min E_min)
+
+    which is 1 where N never changes and smaller the more it does. Scatter of the estimates N_t counts as change.
+
+    McCandlish et al. 2018, arXiv:1812.06162, appendix D (eq. D.1, and D.6 for gamma).
     """
 
     def __init__(self) -> None:
@@ -25,6 +31,8 @@ class RunAverage:
         """S_min over the counted steps, optimizer steps."""
         self.min_observations = 0.0
         """E_min over the counted steps, observations."""
+        self.root_sum = 0.0
+        """Sum of w sqrt(N) over the counted steps."""
         self.steps = 0.0
         """Optimizer steps so far, counted or not."""
         self.counted_steps = 0.0
@@ -41,11 +49,21 @@ class RunAverage:
         weight = steps / (1 + noise_scale / batch)
         self.min_steps += weight
         self.min_observations += weight * noise_scale
+        self.root_sum += weight * math.sqrt(noise_scale)
 
     @property
     def value(self) -> float:
         """The average in observations; NaN before the first step that counts."""
         return self.min_observations / self.min_steps if self.min_steps > 0 else math.nan
+
+    @property
+    def gamma(self) -> float:
+        """What an adaptive batch would make of the front's 1, from above 0 to 1; NaN before the first step that counts.
+
+        The steps may have been taken at any batches, fixed or not.
+        """
+        product = self.min_steps * self.min_observations
+        return self.root_sum**2 / product if product > 0 else math.nan
 
     @property
     def share(self) -> float:
@@ -57,6 +75,7 @@ class RunAverage:
         return {
             "min_steps": self.min_steps,
             "min_observations": self.min_observations,
+            "root_sum": self.root_sum,
             "steps": self.steps,
             "counted_steps": self.counted_steps,
         }
@@ -65,4 +84,5 @@ class RunAverage:
         """Puts back what `state_dict` returned."""
         self.min_steps = float(state["min_steps"])
         self.min_observations = float(state["min_observations"])
+        self.root_sum = float(state.get("root_sum", math.nan))  # sums of before it was kept: never known again
         self.steps, self.counted_steps = float(state["steps"]), float(state["counted_steps"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
+from rlgns.critical.adaptive import next_envs, target_batch
 from rlgns.engine import checkpoint
 from rlgns.engine.config import AtariPPOConfig
 from rlgns.engine.learner import AtariLearner
@@ -55,6 +57,8 @@ class AtariPPO(Algorithm):
         self._observations = 0
         self._optimizer_steps = 0
         self._seconds = 0.0
+        self._num_envs = self._run.env.num_envs  # in use: an adaptive batch changes it between iterations
+        self._held_iterations = 0
         self._scores: deque[float] = deque(maxlen=100)
         self._episodes = 0
         self._row: dict[str, Any] = {}
@@ -84,7 +88,7 @@ class AtariPPO(Algorithm):
         """
         began = time.perf_counter()
         self._whole = False
-        iteration = self._iterations_done
+        iteration, now = self._iterations_done, self._run.at(self._num_envs)
         played = self._play(iteration) if self._next is None else self._next.result()
         self._next = None
         if self._run.engine.async_lag and not self._is_last:
@@ -99,17 +103,21 @@ class AtariPPO(Algorithm):
                 "version": iteration,
                 "lag": self._run.engine.async_lag,
                 "sample_s": sampled_s,
+                "num_envs": self._num_envs,
             },
         )
         self._scores.extend(episode.score for episode in outcome["episodes"])
         self._episodes += len(outcome["episodes"])
         self._iterations_done += 1
-        self._observations += self._run.rollout_observations
+        self._observations += now.rollout_observations
         self._optimizer_steps += outcome["row"]["optimizer_steps"]
+        target = self._choose_envs(now, outcome["row"])
         iteration_s = time.perf_counter() - began
         self._seconds += iteration_s
         self._row = make_row(
-            self._run,
+            now,
+            batch_mode=self._run.agent.batch,
+            target_batch=target,
             game=self.config.trial.game,
             iteration=self._iterations_done,
             observations=self._observations,
@@ -125,8 +133,29 @@ class AtariPPO(Algorithm):
         )
         self._whole = True
         self.metrics.log_value(
-            (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), self._run.rollout_observations, reduce="lifetime_sum"
+            (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), now.rollout_observations, reduce="lifetime_sum"
         )
+
+    def _choose_envs(self, now: Config, learner: Mapping[str, Any]) -> float:
+        """Sets how many environments the next iteration uses. Returns the batch that the noise scale asks for; NaN."""
+        target = target_batch(
+            learner["noise/scale_low"],
+            learner["noise/scale"],
+            learner["noise/scale_high"],
+            exchange_rate=learner["exchange_rate"],
+        )
+        before, self._held_iterations = self._num_envs, self._held_iterations + 1
+        if self._run.agent.batch == "adaptive":
+            self._num_envs = next_envs(
+                target,
+                num_envs=before,
+                batch_observations=now.batch_observations,
+                tiers=self._run.env_tiers,
+                held_iterations=self._held_iterations,
+            )
+        if self._num_envs != before:
+            self._held_iterations = 0
+        return target.best
 
     def step(self) -> dict[str, Any]:
         """Runs one iteration, logs it and saves where that is due.
@@ -213,17 +242,22 @@ class AtariPPO(Algorithm):
         if self.config.num_env_runners:
             return self._play_remote(iteration, iteration, self._put_weights())
         if self.learner_group.is_local:
-            return [self.env_runner.play(iteration=iteration, version=iteration)]
-        return [ray.put(self.env_runner.play(iteration=iteration, version=iteration, weights=self._put_weights()))]
+            return [self.env_runner.play(iteration=iteration, version=iteration, num_envs=self._num_envs)]
+        weights = self._put_weights()
+        played = self.env_runner.play(iteration=iteration, version=iteration, weights=weights, num_envs=self._num_envs)
+        return [ray.put(played)]
 
     def _play_remote(self, iteration: int, version: int, weights: ray.ObjectRef) -> list[Any]:
         """Plays on all runners until every one has delivered: a batch never changes its composition."""
+        num_envs = self._num_envs
         group = self.env_runner_group
         missing = set(range(1, self.config.num_env_runners + 1))
         found: dict[int, Any] = {}
         while missing and not self._stopping.is_set():
             answers: list[Any] = group.foreach_env_runner(
-                lambda runner: runner.play_ref(iteration=iteration, version=version, weights=weights),  # type: ignore[attr-defined]
+                lambda runner: runner.play_ref(  # type: ignore[attr-defined]
+                    iteration=iteration, version=version, weights=weights, num_envs=num_envs
+                ),
                 local_env_runner=False,
                 remote_worker_ids=sorted(missing),
                 timeout_seconds=self._run.engine.sample_timeout_s,
@@ -243,6 +277,8 @@ class AtariPPO(Algorithm):
             "observations": self._observations,
             "optimizer_steps": self._optimizer_steps,
             "seconds": self._seconds,
+            "num_envs": self._num_envs,
+            "held_iterations": self._held_iterations,
             "scores": list(self._scores),
             "episodes": self._episodes,
             "learner": self._learning.training_state(),
@@ -253,6 +289,8 @@ class AtariPPO(Algorithm):
         self._observations = state["observations"]
         self._optimizer_steps = state["optimizer_steps"]
         self._seconds = state["seconds"]
+        self._num_envs = state.get("num_envs", self._run.env.num_envs)  # checkpoints of before it could change
+        self._held_iterations = state.get("held_iterations", 0)
         self._scores.extend(state["scores"])
         self._episodes = state.get("episodes", len(state["scores"]))  # older checkpoints did not count them
         self._learning.load_training_state(state["learner"])

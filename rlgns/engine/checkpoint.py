@@ -119,6 +119,7 @@ def load_policy(path: Path) -> Policy:
         raise UserError(f"no checkpoint in {path}: neither it nor its folder checkpoints/ holds one")
     try:
         config = from_dict(state["config"])
+        config = config.at(state.get("num_envs", config.env.num_envs))  # an adaptive batch as it stood
         network = ActorCritic(
             config.network,
             num_actions=state["num_actions"],

@@ -35,9 +35,18 @@ class Collector:
     """Plays one set of environments, rollout after rollout, with whatever weights the network holds."""
 
     def __init__(
-        self, envs: AtariEnvs, network: ActorCritic, *, rollout_steps: int, precision: str, stream: int
+        self,
+        envs: AtariEnvs,
+        network: ActorCritic,
+        *,
+        rollout_steps: int,
+        precision: str,
+        stream: int,
+        share: int = 0,
     ) -> None:
         """Starts the games, staggered. `stream` tells the random numbers of several collectors apart."""
+        self.share = share
+        """Which share of its runner's environments this is part of."""
         self._envs, self._network, self._precision = envs, network, precision
         self._steps, self._stream = rollout_steps, stream
         self._device = next(network.parameters()).device
@@ -97,6 +106,9 @@ class Collectors:
     """Several collectors side by side, each with a thread and a share of the environments of its own.
 
     Emulation of one set overlaps with the network's work for another, and nothing waits for anything within a rollout.
+
+    Where the batch is adaptive there are tiers of them: the first has the fewest environments that may be in use, each
+    other as many as all before it. A tier starts when it is first needed; while it is not in use its games pause.
     """
 
     def __init__(
@@ -121,33 +133,29 @@ class Collectors:
             iteration: Of the run; another one gives other random streams, so that nothing played before is repeated.
             precision: `float32` or `bfloat16`.
         """
-        num_envs = run.env.num_envs // max(1, run.engine.runners)
-        # On an accelerator one large batch is faster than several small ones; the emulator has threads of its own.
-        shares = 1 if next(network.parameters()).is_cuda else equal_parts(num_envs, team.size)
-        emulator_threads = run.env.threads or max(1, team.size // shares)
-        self._team, self._worker_index, self._seed = team, worker_index, run.run.seed
+        self._game, self._run, self._network, self._precision = game, run, network, precision
+        self._team, self._worker_index = team, worker_index
+        self._tiers: list[list[Collector]] = []
+        self._streams = 0  # of the tiers so far, over all runners
+        self._start(run.env.num_envs, iteration)
 
-        def start(share: int) -> Collector:
-            # Two runners with a thread each play the same games as two threads of one process: remote is no other run.
-            stream = max(0, worker_index - 1) * shares + share
-            envs = AtariEnvs(
-                game,
-                run.env,
-                num_envs=num_envs // shares,
-                seed=run.run.seed,
-                worker_index=stream,
-                restarts=iteration,
-                threads=emulator_threads,
-            )
-            return Collector(envs, network, rollout_steps=run.agent.rollout_steps, precision=precision, stream=stream)
+    def play(self, *, iteration: int, weights_version: int, num_envs: int | None = None) -> Played:
+        """Plays one rollout on every set of environments in use.
 
-        self._collectors = team.map(start, range(shares))
-
-    def play(self, *, iteration: int, weights_version: int) -> Played:
-        """Plays one rollout on every set of environments."""
-        done = self._team.map(
-            lambda collector: collector.collect(seed=self._seed, iteration=iteration), self._collectors
+        Args:
+            iteration: Of the run; determines the random numbers.
+            weights_version: Comes back with the rollouts.
+            num_envs: Environments in use over all runners, one of `run.env_tiers`; None: `run.env.num_envs`.
+        """
+        num_envs = num_envs or self._run.env.num_envs
+        self._start(num_envs, iteration)
+        # Tiers of one share stay together: so do those of one runner, and remote is no other run.
+        in_use = sorted(
+            (collector for tier in self._tiers[: self._run.env_tiers.index(num_envs) + 1] for collector in tier),
+            key=lambda collector: collector.share,
         )
+        seed = self._run.run.seed
+        done = self._team.map(lambda collector: collector.collect(seed=seed, iteration=iteration), in_use)
         return Played(
             rollouts=[rollout for rollout, _ in done],
             episodes=[episode for _, episodes in done for episode in episodes],
@@ -155,10 +163,45 @@ class Collectors:
             worker_index=self._worker_index,
         )
 
+    def _start(self, num_envs: int, iteration: int) -> None:
+        """Starts the tiers that are missing for so many environments in use."""
+        tiers, runners = self._run.env_tiers, max(1, self._run.engine.runners)
+        for number in range(len(self._tiers), tiers.index(num_envs) + 1):
+            size = (tiers[number] - (tiers[number - 1] if number else 0)) // runners
+            # On an accelerator one large batch is faster than several small ones; the emulator has threads of its own.
+            shares = 1 if next(self._network.parameters()).is_cuda else equal_parts(size, self._team.size)
+            self._tiers.append(self._start_tier(size, shares, iteration))
+            self._streams += runners * shares
+
+    def _start_tier(self, num_envs: int, shares: int, iteration: int) -> list[Collector]:
+        run, team = self._run, self._team
+        threads = run.env.threads or max(1, team.size // shares)
+        # Two runners with a thread each play the same games as two threads of one process: remote is no other run.
+        first = self._streams + max(0, self._worker_index - 1) * shares
+
+        def start(share: int) -> Collector:
+            stream = first + share
+            envs = AtariEnvs(
+                self._game,
+                run.env,
+                num_envs=num_envs // shares,
+                seed=run.run.seed,
+                worker_index=stream,
+                restarts=iteration,
+                threads=threads,
+            )
+            steps = run.agent.rollout_steps
+            return Collector(
+                envs, self._network, rollout_steps=steps, precision=self._precision, stream=stream, share=share
+            )
+
+        return team.map(start, range(shares))
+
     def close(self) -> None:
         """Stops the emulators."""
-        for collector in self._collectors:
-            collector.close()
+        for tier in self._tiers:
+            for collector in tier:
+                collector.close()
 
 
 def draw_actions(logits: npt.NDArray[np.float32], noise: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

@@ -36,6 +36,7 @@ def parameters(run: Config) -> int:
 
 def learner_bytes(run: Config, placement: Placement) -> float:
     """Memory of a process that learns: its rollouts joined, gradients by group, optimizer, activations of one part."""
+    run = _largest(run)
     rows = max(math.ceil(run.groups_per_batch / max(1, run.engine.learners)), placement.learner_threads)
     part = run.batch_observations / max(run.groups_per_batch, 1) * placement.learner_threads
     return (
@@ -50,7 +51,13 @@ def object_store_bytes(run: Config) -> int:
     """Bytes that one iteration puts into the object store of each node that learns; 0: all is in one process."""
     if not run.engine.runners and not run.engine.learners:
         return 0
+    run = _largest(run)
     return rollout_bytes(run) * (1 + run.engine.async_lag) + 4 * parameters(run)
+
+
+def _largest(run: Config) -> Config:
+    """The run with as many environments as it may ever use."""
+    return run.at(run.env_tiers[-1])
 
 
 def memory_bytes(run: Config, placement: Placement) -> float:

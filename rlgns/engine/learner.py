@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -48,18 +49,13 @@ class AtariLearner(TorchLearner):
         )
         with torch.no_grad():
             self.learners.take_first(list(self.network.parameters()))
-        self._measure = RideAlong(
-            run.noise,
-            batch_observations=run.batch_observations,
-            minibatches=run.agent.minibatches,
-            add_up=self.learners.add_up,
-        )
+        self._measure = RideAlong(run.noise, minibatches=run.agent.minibatches, add_up=self.learners.add_up)
         self._probe = Probe(run, self.network)
         self.team = Team(self.config.learner_threads)
         self._updater = Updater(
             self.network,
             run.agent,
-            groups=run.groups_per_batch,
+            groups=run.at(run.env_tiers[-1]).groups_per_batch,
             precision=self.precision,
             on_groups=self._measure.on_groups if run.noise.enabled else None,
             team=self.team if device.type == "cpu" else None,
@@ -84,8 +80,8 @@ class AtariLearner(TorchLearner):
         Args:
             training_data: `batch_refs` holds one `Played` (or a reference to one) per runner; all learners get all.
             timesteps: iteration, observations (before this iteration), version of the present weights, lag, by how many
-                versions older the weights that played may be (0 if left out), and sample_s, the seconds that the
-                learners had to wait for the rollouts.
+                versions older the weights that played may be (0 if left out), sample_s, the seconds that the learners
+                had to wait for the rollouts, and num_envs, environments in use (else the configuration's).
             **kwargs: What RLlib's LearnerGroup passes and nothing here needs.
 
         Returns:
@@ -100,7 +96,8 @@ class AtariLearner(TorchLearner):
         iteration, observations, version = (timesteps[key] for key in ("iteration", "observations", "version"))
         played = sorted(_solve(training_data.batch_refs), key=lambda part: part.worker_index)
         lag = _lag(played, version, most=timesteps.get("lag", 0))
-        learning_rate = run.agent.learning_rate
+        now = run.at(timesteps.get("num_envs", run.env.num_envs))
+        learning_rate = run.agent.learning_rate * math.sqrt(now.batch_observations / run.batch_observations)
         if run.agent.anneal:
             learning_rate = annealed(learning_rate, observations=observations, total_observations=run.run.observations)
         seed = (run.run.seed, iteration)
@@ -108,6 +105,7 @@ class AtariLearner(TorchLearner):
             [rollout for part in played for rollout in part.rollouts],
             learning_rate=learning_rate,
             seed=seed,
+            groups=now.groups_per_batch,
             split_shuffled=self._measure.split_shuffled(iteration),
             # Clocks differ between learners: the first one's decides.
             on_fresh=(lambda fresh: self._probe.measure(fresh, seed))
@@ -128,8 +126,9 @@ class AtariLearner(TorchLearner):
             "clip_fraction": stats.clip_fraction,
             "explained_variance": stats.explained_variance,
             "grad_norm": stats.grad_norm,
-            **self._measure.report(optimizer_steps=stats.optimizer_steps),
-            **self._probe.report(),
+            **self._measure.report(optimizer_steps=stats.optimizer_steps, batch_observations=now.batch_observations),
+            **self._probe.report(now.batch_observations),
+            "exchange_rate": run.adaptive.exchange_rate or self._measure.exchange_rate,
         }
         return {
             "row": row,

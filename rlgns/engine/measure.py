@@ -33,7 +33,6 @@ class RideAlong:
         self,
         config: NoiseConfig,
         *,
-        batch_observations: int,
         minibatches: int,
         add_up: Callable[[Tensor], Tensor] = lambda products: products,
     ) -> None:
@@ -41,7 +40,6 @@ class RideAlong:
 
         Args:
             config: Settings.
-            batch_observations: Observations per optimizer step.
             minibatches: Optimizer steps per epoch.
             add_up: Sums over all learners, each of which has some columns of the groups' gradients; default: one
                 learner, which has them all.
@@ -49,14 +47,15 @@ class RideAlong:
         self._add_up = add_up
         horizon = config.horizon_observations or None
         self._config = config
-        self._batch_observations = batch_observations
         self._size = GradientSize()
         self._tracker = NoiseScaleTracker(horizon_observations=horizon, level=config.level)
         self._design_effect = DesignEffectTracker(
             horizon, horizon and horizon / max(1, config.shuffled_every * minibatches)
         )
         self._run_averages = {end: RunAverage() for end in ("", "_low", "_high")}
+        self._at_least = RunAverage()
         self._fresh: list[Moments] = []
+        self._rungs: set[int] = set()  # batch sizes of the ladder that the newest batch has
         self.measure_s = 0.0
 
     def on_groups(self, gradients: Tensor, split: GroupSplit) -> None:
@@ -64,6 +63,7 @@ class RideAlong:
         began = time.perf_counter()
         products = self._add_up(gram_on_device(gradients))  # inner products are sums over columns
         moments = moments_from_gram(products.cpu().numpy(), split.observations_per_group)
+        self._rungs = {rung.batch_observations for rung in moments.ladder}
         relative = self._size.divide(moments)
         if not split.shuffled:
             self._fresh.append(moments)
@@ -88,12 +88,20 @@ class RideAlong:
         """Smoothed design effect; NaN before a batch was split by shuffled observations."""
         return self._design_effect.estimate().design_effect
 
-    def report(self, *, optimizer_steps: int) -> dict[str, Any]:
-        """Ends an iteration: returns its entries of the metrics row and forgets what was fresh."""
+    @property
+    def exchange_rate(self) -> float:
+        """E_min / S_min of the run so far, with the lower bound where no more is known; NaN where not even that is."""
+        return self._at_least.value
+
+    def report(self, *, optimizer_steps: int, batch_observations: int) -> dict[str, Any]:
+        """Ends an iteration of so many steps at that batch: returns its entries of the row, forgets what was fresh."""
         estimate = self._tracker.estimate()
         ends = {"": estimate.noise_scale, "_low": max(estimate.low, TINY), "_high": estimate.high}
-        for end, average in self._run_averages.items():
-            average.update(ends[end] if estimate.resolved else None, self._batch_observations, optimizer_steps)
+        for end, sums in self._run_averages.items():
+            sums.update(ends[end] if estimate.resolved else None, batch_observations, optimizer_steps)
+        average = self._run_averages[""]
+        known = estimate.noise_scale if estimate.resolved else estimate.low
+        self._at_least.update(known, batch_observations, optimizer_steps)
         fresh = mean_moments(self._fresh) if self._fresh else None
         self._fresh = []
         self.measure_s = 0.0
@@ -113,9 +121,13 @@ class RideAlong:
                     "grad_sq_norm": rung.grad_sq_norm * (self._size.value or 0),
                 }
                 for rung in estimate.ladder
+                if rung.batch_observations in self._rungs or not self._rungs  # not those of batches gone by
             ],
-            **{f"critical_batch/run_average{end}": average.value for end, average in self._run_averages.items()},
-            "critical_batch/run_average_share": self._run_averages[""].share,
+            **{f"critical_batch/run_average{end}": sums.value for end, sums in self._run_averages.items()},
+            "critical_batch/run_average_share": average.share,
+            "critical_batch/min_steps": average.min_steps,
+            "critical_batch/min_observations": average.min_observations,
+            "critical_batch/adaptive_gamma": average.gamma,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -124,6 +136,7 @@ class RideAlong:
             "size": self._size.state_dict(),
             "tracker": self._tracker.state_dict(),
             "design_effect": self._design_effect.state_dict(),
+            "at_least": self._at_least.state_dict(),
             "run_average": {end: average.state_dict() for end, average in self._run_averages.items()},
         }
 
@@ -135,3 +148,5 @@ class RideAlong:
         if "" in state["run_average"]:  # checkpoints of before its ends were averaged too start it anew
             for end, average in self._run_averages.items():
                 average.load_state_dict(state["run_average"][end])
+        if "at_least" in state:  # as above
+            self._at_least.load_state_dict(state["at_least"])

@@ -93,8 +93,8 @@ class Probe:
         """Of this iteration's probe; 0: none was taken."""
         return self._probe_s or 0.0
 
-    def report(self) -> dict[str, Any]:
-        """Ends an iteration: returns its entries of the metrics row and forgets what was fresh."""
+    def report(self, batch_observations: int) -> dict[str, Any]:
+        """Ends an iteration at that batch: returns its entries of the metrics row and forgets what was fresh."""
         row: dict[str, Any] = {}
         if self._run.noise.enabled and self._run.noise.overhead_budget:
             row = {
@@ -105,7 +105,7 @@ class Probe:
                 **self._along_time(),
             }
         if self._taken:
-            row |= self._report_views()
+            row |= self._report_views(batch_observations)
         self._probe_s, self._taken = None, False
         return row
 
@@ -179,8 +179,8 @@ class Probe:
             by_layer=by_layer.cpu().numpy(), preconditioned=preconditioned, observations_per_group=len(groups[0])
         )
 
-    def _report_views(self) -> dict[str, Any]:
-        views, batch = self._views, self._run.batch_observations
+    def _report_views(self, batch: int) -> dict[str, Any]:
+        views = self._views
         row: dict[str, Any] = {}
         for name, view in views.estimates().items():
             latest, smoothed = view.latest, view.estimate

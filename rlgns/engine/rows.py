@@ -15,6 +15,8 @@ from rlgns.folder import plain
 def make_row(
     run: Config,
     *,
+    batch_mode: str,
+    target_batch: float,
     game: str,
     iteration: int,
     observations: int,
@@ -31,7 +33,9 @@ def make_row(
     """Joins what the loop counted, the clock said and the learner measured; keys and units in docs/metrics.md.
 
     Args:
-        run: The resolved configuration.
+        run: The configuration at the number of environments in use.
+        batch_mode: `fixed` or `adaptive`.
+        target_batch: What the noise scale asks an adaptive batch for, observations; NaN: not known.
         game: ROM name.
         iteration: Iterations done, this one included.
         observations: Observations so far.
@@ -64,6 +68,9 @@ def make_row(
         "seconds": seconds,
         "batch_observations": run.batch_observations,
         "rollout_observations": run.rollout_observations,
+        "batch_mode": batch_mode,
+        "num_envs": run.env.num_envs,
+        "target_batch_observations": target_batch,
         "score_mean": score,
         "score_episodes": episodes,
         "human_normalised_score": human_normalised(game, score),

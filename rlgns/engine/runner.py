@@ -45,13 +45,16 @@ class AtariRunner(EnvRunner):
         """Plays with the learner's own network and threads from now on: no weights are ever copied."""
         self._network, self._team = network, team
 
-    def play(self, *, iteration: int, version: int, weights: ray.ObjectRef | None = None) -> Played:
+    def play(
+        self, *, iteration: int, version: int, weights: ray.ObjectRef | None = None, num_envs: int | None = None
+    ) -> Played:
         """Plays one rollout.
 
         Args:
             iteration: Number of this iteration; determines the random numbers.
             version: Version of the weights; comes back with the rollout.
             weights: The network's state, unless it is shared.
+            num_envs: Environments in use over all runners; None: the configuration's.
         """
         if self._network is None:
             self._network = build_network(self._run, self._num_actions)
@@ -67,11 +70,13 @@ class AtariRunner(EnvRunner):
                 iteration=iteration,
                 precision=choose_precision(self._run.engine.precision, next(self._network.parameters()).device),
             )
-        return self._collectors.play(iteration=iteration, weights_version=version)
+        return self._collectors.play(iteration=iteration, weights_version=version, num_envs=num_envs)
 
-    def play_ref(self, *, iteration: int, version: int, weights: ray.ObjectRef) -> tuple[ray.ObjectRef, int, int]:
+    def play_ref(
+        self, *, iteration: int, version: int, weights: ray.ObjectRef, num_envs: int | None = None
+    ) -> tuple[ray.ObjectRef, int, int]:
         """As `play`; leaves the rollout in the object store. Returns (reference, version, worker index)."""
-        played = self.play(iteration=iteration, version=version, weights=weights)
+        played = self.play(iteration=iteration, version=version, weights=weights, num_envs=num_envs)
         return ray.put(played), played.weights_version, self.worker_index
 
     def sample(self, **kwargs: Any) -> Any:

@@ -113,6 +113,21 @@ def critical_batch_of(row: Row) -> str:
     return numbers.rounded(row.get("critical_batch/predicted"))
 
 
+def batch_of(row: Row) -> str:
+    """Returns a row's batch for people: '512', or '512 (adaptive)'."""
+    batch = numbers.count(row["batch_observations"])
+    return f"{batch} (adaptive)" if row.get("batch_mode") == "adaptive" else batch
+
+
+def adaptive_line(row: Row) -> list[str]:
+    """Returns how many environments an adaptive batch uses and what it aims at; nothing where the batch is fixed."""
+    if row.get("batch_mode") != "adaptive":
+        return []
+    target = row.get("target_batch_observations")
+    aim = f"aims at {numbers.rounded(target)}" if numbers.known(target) else "its aim is not known yet"
+    return [f"adaptive batch: {numbers.count(row['batch_observations'])}, {row['num_envs']} environments; {aim}"]
+
+
 @final
 class LiveTerminal(Listener):
     """A progress bar, a table with a line per game, and a line of advice per game, redrawn in place."""
@@ -153,7 +168,7 @@ class LiveTerminal(Listener):
         lines: list[RenderableType] = [self._bar(width), self._table(rows, width)]
         several = len(rows) > 1
         for game, row in rows:
-            for sentence in advice_lines(row) if row else ["starting"]:
+            for sentence in [*adaptive_line(row), *advice_lines(row)] if row else ["starting"]:
                 lines.append(Text(f"{game}: {sentence}" if several else sentence, style="italic"))
         return Group(*lines)
 
@@ -175,11 +190,11 @@ class LiveTerminal(Listener):
         for title in titles:
             table.add_column(title, justify="right", no_wrap=title != "noise scale")
         for game, row in rows:
-            table.add_row(game, *(_cells(row) if row else [""] * 7))
+            table.add_row(game, *(_cells(row, wide) if row else [""] * 7))
         return table
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, wide: bool) -> list[str]:
     return [
         numbers.short(row["observations"]),
         numbers.score(row["score_mean"]),
@@ -187,7 +202,7 @@ def _cells(row: Row) -> list[str]:
         numbers.count(row["throughput/observations_per_s"]),
         noise_scale_of(row),
         critical_batch_of(row),
-        numbers.count(row["batch_observations"]),
+        batch_of(row) if wide else numbers.count(row["batch_observations"]),
     ]
 
 
@@ -236,7 +251,7 @@ class PlainTerminal(Listener):
             f"{numbers.count(row['throughput/observations_per_s'])} observations/s",
             f"noise scale {noise_scale_of(row)}",
             f"critical batch {critical_batch_of(row)}",
-            f"batch {numbers.count(row['batch_observations'])}",
+            f"batch {batch_of(row)}",
             f"{numbers.duration(self._progress.seconds_left())} left",
         ]
         self.message(f"{game}: {', '.join(parts)}")

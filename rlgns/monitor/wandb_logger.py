@@ -116,7 +116,8 @@ class WandbLogger(Listener):
         preset = str(about.get("preset") or config.run.name)
         experiment = config.run.name or preset or "rlgns"
         lag = f"async-lag-{config.engine.async_lag}" if config.engine.async_lag else ""
-        tags = dict.fromkeys([start.game, config.env.protocol, preset, lag, *self._config.tags])
+        adaptive = "adaptive-batch" if config.agent.batch == "adaptive" else ""
+        tags = dict.fromkeys([start.game, config.env.protocol, preset, lag, adaptive, *self._config.tags])
         run = wandb.init(
             project=self._config.project,
             entity=self._config.entity or None,

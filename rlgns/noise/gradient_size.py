@@ -7,12 +7,19 @@ from typing import Any, final
 
 from rlgns.noise.moments import Moments
 
+LARGEST_JUMP = 16.0
+"""Squared size of a batch's gradients over that of those before it, up to which the batch counts in full."""
+
 
 @final
 class GradientSize:
     r"""Divides each batch's moments by the mean squared group gradient of the batches *before* it.
 
-        s_t = (1 - r) s_{t-1} + r mean_k |g_k|^2_{t-1},    (G_t / s_t, S_t / s_t)
+        s_t = (1 - r) s_{t-1} + r (G + S / b)_{t-1},    (G_t / s_t, S_t / s_t)
+
+    with b the observations of a group of the first batch, so that G + S / b = mean_k |g_k|^2. Where later batches have
+    larger or smaller groups it is what groups of b would have shown: a batch weighs as much as its observations, not
+    more for a larger group's smaller gradients.
 
     The noise scale S / G does not depend on the size of the gradients, but a ratio of plain sums weighs every batch by
     it. In the first iterations of PPO the value loss makes squared gradients a hundred times as large as later ones: a
@@ -21,6 +28,10 @@ class GradientSize:
     s_t is known before batch t is drawn, so E[G_t / s_t] = |G|^2 / s_t and the ratio of sums stays consistent; dividing
     by the batch's own trace would not be, since one noisy number would then be on both sides. Where the truth moves,
     the ratio estimates the (weighted) harmonic mean of the noise scale.
+
+    Where gradients jump, s_t says nothing of the batch: after a first step of Adam at a high learning rate they were
+    seen to grow 7,000 times in square, and that one batch ruled the sums for as long as a horizon lasts. A batch that
+    is more than LARGEST_JUMP times s_t is divided by its own size / LARGEST_JUMP, which scatter alone hardly reaches.
     """
 
     def __init__(self, batches: float = 16) -> None:
@@ -30,6 +41,9 @@ class GradientSize:
         self._rate = 1 / batches
         self.value: float | None = None
         """s_t, the squared size that the next batch is divided by; None before the first."""
+        self.divisor: float | None = None
+        """What the newest batch was divided by; None before the second."""
+        self._group: float | None = None  # b
 
     def divide(self, moments: Moments) -> Moments | None:
         """Returns the batch's moments in units of s_t, then takes its size in.
@@ -40,17 +54,20 @@ class GradientSize:
         if not moments.is_finite:
             return moments
         size = self.value
-        new = moments.grad_sq + moments.trace / moments.observations_per_group  # = mean_k |g_k|^2
+        self._group = self._group or moments.observations_per_group
+        new = moments.grad_sq + moments.trace / self._group
         self.value = new if size is None or size <= 0 else size + self._rate * (new - size)
-        return None if size is None or size <= 0 else scaled(moments, 1 / size)
+        self.divisor = None if size is None or size <= 0 else max(size, new / LARGEST_JUMP)
+        return None if self.divisor is None else scaled(moments, 1 / self.divisor)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns s_t."""
-        return {"value": self.value}
+        """Returns s_t and b."""
+        return {"value": self.value, "group": self._group}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Puts back what `state_dict` returned."""
         self.value = None if state["value"] is None else float(state["value"])
+        self._group = state.get("group")  # states of before batches could change do not have it: the next one's
 
 
 def scaled(moments: Moments, factor: float) -> Moments:

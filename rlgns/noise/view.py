@@ -58,9 +58,9 @@ class View:
         self._latest: Moments | None = None
 
     @property
-    def size(self) -> float | None:
-        """The squared size that the next batch is divided by; None before the first."""
-        return self._size.value
+    def divisor(self) -> float | None:
+        """The squared size that the newest batch was divided by; None before the second."""
+        return self._size.divisor
 
     def update(
         self,
@@ -81,10 +81,10 @@ class View:
         """
         moments = moments_from_gram(products, observations_per_group)
         self._latest = moments
-        size = self._size.value
         relative = self._size.divide(moments)
         if relative is None:
             return
+        size = self._size.divisor
         self._tracker.update(relative)
         if size is None or not relative.is_finite:
             return

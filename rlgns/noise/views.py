@@ -103,7 +103,6 @@ class Views:
             self.skipped += 1
             return False
         self.probes += 1
-        before = self._views["joint"].size
         by_env, shuffled = self._products(probe.by_env), self._products(probe.shuffled)
         for name, view in (self._views | self._by_layer).items():
             products = by_env.get(name)
@@ -117,11 +116,12 @@ class Views:
         self.cross = cross_moments(probe.by_env.by_layer.sum(0), probe.by_env.observations_per_group)
         joint = self._views["joint"].estimate().latest
         assert joint is not None
-        if before:
+        divisor = self._views["joint"].divisor
+        if divisor:
             ladder = time_ladder_of_groups(
                 probe.segments, grad_sq=joint.grad_sq, steps=probe.steps, envs_per_group=probe.envs_per_group
             )
-            self._time.update(ladder.scaled(1 / before), joint.observations)
+            self._time.update(ladder.scaled(1 / divisor), joint.observations)
         return True
 
     def estimates(self) -> dict[str, ViewEstimate]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rlgns.errors import FaultError
 from rlgns.folder import RunFolder, plain, reason, write_atomically
+from rlgns.gain_table import predicted_gain
 from rlgns.report.document import document
 from rlgns.report.numbers_behind import describe_all
 from rlgns.report.run_section import final_figures
@@ -67,6 +68,8 @@ def summary(folders: Sequence[RunFolder]) -> str:
         lines.append(f"{name}{run.advice.sentence(interval=True)}")
         hours = run.advice.hours(run.last.get("seconds") or 0.0)
         lines += [f"  {hours}"] if hours else []
+        gain = predicted_gain(run.adaptive_gamma)
+        lines += [f"  {gain}"] if gain else []
     parents = {folder.path.parent for folder in folders}
     places = [folders[0].report_path] if len(folders) == 1 else [parent / "report.html" for parent in parents]
     lines += [f"report: {place}" for place in (*places, folders[0].path.parent / "report.html")[:1] if place.exists()]

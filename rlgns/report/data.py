@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rlgns.critical.advice import Advice, twice_envs
+from rlgns.critical.goals import run_average
 from rlgns.critical.learning_rate import learning_rate_warning
 
 Rows = Sequence[Mapping[str, Any]]
@@ -33,6 +34,7 @@ SERIES = (
     "critical_batch/high",
     "critical_batch/run_average",
     "batch_observations",
+    "target_batch_observations",
     "throughput/observations_per_s",
 )
 """Keys that the report has as a series against observations."""
@@ -62,6 +64,16 @@ class RunData:
         names = ("critical_batch/low", "critical_batch/predicted", "critical_batch/high")
         low, predicted, high = (self.last.get(name) for name in names)
         return twice_envs(low, predicted, high, batch)
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the run's batch is adaptive."""
+        return self.last.get("batch_mode") == "adaptive"
+
+    @property
+    def adaptive_gamma(self) -> float:
+        """Gamma that an adaptive batch is predicted to have on this run's course of the noise scale; NaN: not known."""
+        return run_average(self.rows).gamma
 
     @property
     def learning_rate_warning(self) -> str | None:
@@ -207,4 +219,6 @@ def describe(run: RunData, most: int = 2000) -> dict[str, Any]:
             "sentence": advice.sentence(interval=True),
         },
         "learning_rate_warning": run.learning_rate_warning,
+        "batch_mode": "adaptive" if run.adaptive else "fixed",
+        "adaptive_gamma": run.adaptive_gamma,
     }

@@ -7,6 +7,7 @@ from html import escape
 
 from rlgns import numbers
 from rlgns.numbers import plural
+from rlgns.report.adaptive_section import adaptive_sections
 from rlgns.report.data import RunData
 from rlgns.report.elements import figure_html
 from rlgns.report.figure import Figure
@@ -28,6 +29,7 @@ def document(content: Content) -> str:
     """Returns the whole page."""
     runs, sweeps = content.runs, content.sweeps
     sections = sweep_sections(sweeps, points(content)) if sweeps else []
+    sections += adaptive_sections(content)
     sections += _run_sections(runs, points(content))
     return page(title(content), lede(content), sections or [_nothing()])
 

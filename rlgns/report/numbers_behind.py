@@ -8,6 +8,8 @@ from typing import Any
 
 from rlgns.critical.scores import iqm, performance_profile
 from rlgns.fit import describe_fit
+from rlgns.gain_table import describe_gain
+from rlgns.report.adaptive_section import adaptive_gains
 from rlgns.report.agreement_figure import agreements, tasks
 from rlgns.report.data import describe
 from rlgns.report.explorer import explorer_data
@@ -23,6 +25,9 @@ def describe_all(content: Content) -> dict[str, Any]:
         found["scores"] = _describe_scores(scores_by_game(content.runs))
     if content.sweeps:
         found["sweeps"] = [_describe_sweep(sweep) for sweep in content.sweeps]
+        beside = adaptive_gains(content)
+        if beside:
+            found["adaptive"] = [describe_gain(gain) for gain in beside]
         compared = tasks(content.sweeps)
         found["agreement"] = {name: asdict(result) for name, result in agreements(compared).items()}
         found["tasks"] = [asdict(task) for task in compared]

@@ -151,7 +151,7 @@ def critical_batch(run: RunData, most: int) -> Figure:
     names = ("critical_batch/predicted", "critical_batch/low", "critical_batch/high")
     x, mid, low, high = _estimate(rows, *names)
     average = positive(column(rows, "critical_batch/run_average"))
-    batch = column(rows, "batch_observations")
+    batch, target = column(rows, "batch_observations"), positive(column(rows, "target_batch_observations"))
     if not any(value is not None for value in (*mid, *low)):
         return Figure(name="critical-batch", title=title, sentence="The critical batch is not known yet.")
     now, used = numbers.interval(*_last(run, *names)), run.last["batch_observations"]
@@ -162,20 +162,24 @@ def critical_batch(run: RunData, most: int) -> Figure:
     )
     if numbers.known(run.last.get("critical_batch/run_average")):
         sentence += f" Over the whole run the average that predicts its critical batch is {run_average(run)}."
-    in_use = line(x, batch, "batch in use", ORANGE)
+    if run.adaptive:
+        sentence += " The batch is adaptive: it follows sqrt(r N), its target, in doublings."
+    in_use = line(x, batch, "batch in use (adaptive)" if run.adaptive else "batch in use", ORANGE)
     traces = [
         *estimate(x, mid, low, high, "critical batch, predicted", BLUE),
         line(x, average, "average of the run so far", GREEN, dash="dash"),
         in_use | {"line": in_use["line"] | {"shape": "hv", "dash": "dot"}},
     ]
+    if run.adaptive:
+        traces.append(line(x, target, "target of the adaptive batch", GREY, dash="dash"))
     return Figure(
         name="critical-batch",
         title=title,
         sentence=sentence,
         traces=traces,
         layout=log_axes("observations", "observations", traces, until=x[-1]),
-        header=("observations", "predicted", "low", "high", "run_average", "batch_in_use"),
-        table=list(zip(x, mid, low, high, average, batch, strict=True)),
+        header=("observations", "predicted", "low", "high", "run_average", "batch_in_use", "target_batch"),
+        table=list(zip(x, mid, low, high, average, batch, target, strict=True)),
     )
 
 

@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from rlgns import numbers
+from rlgns.gain_table import predicted_gain
 from rlgns.report.data import RunData
 from rlgns.report.elements import facts_html, figure_html, prose, table_html, tiles_html
 from rlgns.report.run_figures import run_average, run_figures
@@ -35,7 +36,7 @@ def final_figures(run: RunData) -> dict[str, str]:
         "human-normalised": numbers.percent(last.get("human_normalised_score")),
         "noise scale": numbers.interval(last.get("noise/scale"), last.get("noise/scale_low"), high),
         "critical batch": numbers.interval(*critical),
-        "batch in use": numbers.count(last.get("batch_observations")),
+        "batch in use": numbers.count(last.get("batch_observations")) + (" (adaptive)" if run.adaptive else ""),
     }
 
 
@@ -104,10 +105,23 @@ def _facts(run: RunData) -> str:
         "observations/s": numbers.count(last.get("throughput/observations_per_s")),
         **final_figures(run),
         "critical batch, run average": run_average(run),
+        "batch": _batches(run),
+        "adaptive batch, predicted": _gamma(run),
         "cost of measuring": f"{numbers.percent(last.get('noise/overhead_fraction'))} of wall-clock time",
         "in hours": first_upper(run.advice.hours(last.get("seconds") or 0.0)),
     }
     return facts_html("What was run and what it came to", facts)
+
+
+def _batches(run: RunData) -> str:
+    """What batches an adaptive run used: '128 to 1,024 observations, adaptive'; empty where the batch is fixed."""
+    used = [row["batch_observations"] for row in run.rows] if run.adaptive else []
+    return f"adaptive: {numbers.count(min(used))} to {numbers.count(max(used))} observations" if used else ""
+
+
+def _gamma(run: RunData) -> str:
+    text = predicted_gain(run.adaptive_gamma).partition(": ")[2]
+    return first_upper(text)
 
 
 def _words(value: Any) -> str:

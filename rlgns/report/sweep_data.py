@@ -10,6 +10,7 @@ from typing import Any
 from envs.games import find, human_normalised
 from rlgns.critical.points import GoalFit
 from rlgns.paper import PaperGoal
+from rlgns.points import rom_name
 from rlgns.report.data import RunData
 
 
@@ -81,14 +82,6 @@ def make_games(
         )
         for name in names
     )
-
-
-def rom_name(game: str) -> str:
-    """Returns the ROM name of a game called in any way, or the name itself where it is none of Atari's."""
-    try:
-        return find(game).name
-    except ValueError:
-        return game
 
 
 def known(value: float | None) -> float | None:

@@ -56,6 +56,11 @@ def resolve_sweep(name: str | Path, overrides: Mapping[str, str]) -> Sweep:
     settings = _settings({**section, **own}, where=str(path))
     _refuse_taken(above, settings)
     tree = overridden(tree, above, name=path.stem)
+    if tree.get("agent", {}).get("batch", "fixed") != "fixed":
+        raise UserError(
+            f"agent.batch {tree['agent']['batch']}: a sweep tries the fixed batches of sweep.batches; train beside it "
+            "with rlgns train --batch adaptive and compare with rlgns fit --adaptive"
+        )
     configs = {batch: _config(tree, settings, batch) for batch in settings.batches}
     games = configs[settings.batches[0]].run.games
     goals = _goals(section.get("goals") if "goals" not in own else own["goals"], games)

@@ -202,6 +202,15 @@ def test_a_run_is_gone_on_with_by_other_runners_and_learners(run_folder: Path, m
     assert cli.main(["train", "--resume", str(run_folder), "--runners", "3"]) == 2  # 8 environments
 
 
+def test_config_says_between_what_an_adaptive_batch_moves(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["config", "--config", "ppo", "--batch", "adaptive"]) == 0
+    text = capsys.readouterr().out
+    assert yaml.safe_load(text)["agent"]["batch"] == "adaptive"
+    assert "# adaptive    from 256 to 4,096 observations per optimizer step (8 to 128 envs)" in text
+    assert cli.main(["config", "--batch", "fixed", "--agent.batch", "adaptive"]) == 2
+    assert "--batch and --agent.batch are the same setting" in capsys.readouterr().err
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     """A run of three iterations without a checkpoint."""

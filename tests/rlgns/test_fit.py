@@ -9,6 +9,7 @@ import pytest
 
 from rlgns import cli
 from rlgns.paper import paper_goals, paper_points, paper_tasks
+from tests.rows import make_row, make_run
 
 HEAD = "game,goal_score,batch_observations,optimizer_steps,observations"
 PAPER = Path(__file__).resolve().parents[2] / "configs" / "paper" / "pareto_points.csv"
@@ -114,6 +115,7 @@ def test_a_bad_table_is_one_line(text: str, words: str, tmp_path: Path, capsys: 
         (["."], "points.csv: No such file or directory"),
         ([str(PAPER), "--level", "95"], "--level must lie between 0 and 1, got 95"),
         ([str(PAPER), "--jsn"], "did you mean --json?"),
+        ([str(PAPER), "--adaptive", "nowhere"], "cannot read nowhere: No such file or directory"),
     ],
 )
 def test_mistakes(
@@ -127,6 +129,64 @@ def test_mistakes(
     assert cli.main(["fit", *arguments]) == 2
     output = capsys.readouterr()
     assert words in output.err and output.err.count("\n") == 1
+
+
+def adaptive_run(path: Path, *, game: str = "pong", steps: float = 2.5, observations: float = 0.6) -> Path:
+    """Reaches 0 after steps x 1,000 and observations x 1,000,000; the sweep has the minima 1,000 and 300,000."""
+    rows = [
+        {
+            **make_row(number, game=game),
+            "score_mean": float(number - 4),
+            "score_episodes": 100 * number,
+            "optimizer_steps": round(250 * steps * number),
+            "observations": round(250_000 * observations * number),
+            "batch_mode": "adaptive",
+            "noise/resolved": True,
+            "noise/scale": 100.0 * 3**number,
+        }
+        for number in range(1, 7)
+    ]
+    return make_run(path, rows, game=game).path
+
+
+def test_an_adaptive_run_beside_the_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    points, run = str(sweep_csv(tmp_path)), str(adaptive_run(tmp_path / "run"))
+    assert cli.main(["fit", points, "--adaptive", run, "--json"]) == 0
+    (gain,) = json.loads(capsys.readouterr().out)["adaptive"]
+    assert (gain["optimizer_steps"], gain["observations"]) == (pytest.approx(2500), pytest.approx(600_000))
+    assert gain["gamma"] == pytest.approx(1.5, rel=0.15)
+    assert gain["gamma_low"] < gain["gamma"] < gain["gamma_high"]
+    assert 0 < gain["gamma_predicted"] < 1 < gain["fewer_steps_predicted"]
+    assert gain["fewer_steps"] == pytest.approx(2000 / 2500, rel=0.1)
+    assert cli.main(["fit", points, "--adaptive", run]) == 0
+    text = capsys.readouterr().out
+    assert "Pong, adaptive batch" in text and "gamma measured (interval)" in text
+    assert "0: at equal observations 1.3x more steps than the best fixed batch" in text
+
+
+def test_a_gain_is_not_measured_where_the_front_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points, run = str(sweep_csv(tmp_path, critical=1e6)), str(adaptive_run(tmp_path / "run"))
+    assert cli.main(["fit", points, "--adaptive", run]) == 0
+    text = capsys.readouterr().out
+    assert "0: gain not measured: the front is not identified: the largest batch" in text
+    assert "2.5k" in text  # what the run needed is told all the same
+    assert cli.main(["fit", points, "--adaptive", run, "--json"]) == 0
+    (gain,) = json.loads(capsys.readouterr().out)["adaptive"]
+    assert gain["gamma"] is None and gain["fewer_steps"] is None and gain["gamma_predicted"] is not None
+
+
+def test_a_run_of_another_game_or_without_rows_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    points = str(sweep_csv(tmp_path))
+    empty = make_run(tmp_path / "empty", []).path
+    for run, words in (
+        (adaptive_run(tmp_path / "run", game="breakout"), "--adaptive: a run of breakout, and the points are of pong"),
+        (empty, "nothing was trained there yet"),
+    ):
+        assert cli.main(["fit", points, "--adaptive", str(run)]) == 2
+        output = capsys.readouterr()
+        assert words in output.err and output.err.count("\n") == 1 and output.out == ""
 
 
 def test_the_papers_data() -> None:

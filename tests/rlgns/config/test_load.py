@@ -70,6 +70,9 @@ def test_a_runs_own_file_starts_a_run_with_the_same_settings(tmp_path: Path) -> 
     assert resolved(tmp_path / "config.yaml") == config
 
 
+ADAPTIVE = {"agent.batch": "adaptive"}
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -105,6 +108,21 @@ def test_a_runs_own_file_starts_a_run_with_the_same_settings(tmp_path: Path) -> 
         ({"run.games": "pong,Pong"}, ("run.games must name each game once",)),
         ({"run.seed": 2**40}, ("run.seed must lie between 0 and",)),
         ({"agent.algorithm": "a2c"}, ("agent.epochs 1",)),
+        ({"agent.batch": "adaptve"}, ("agent.batch must be one of fixed, adaptive; got 'adaptve'",)),
+        ({"adaptive.exchange_rate": -1}, ("adaptive.exchange_rate must be zero or positive, got -1",)),
+        (ADAPTIVE | {"adaptive.largest_envs": 100}, ("adaptive.largest_envs", "8 halved or doubled", "nearest: 128")),
+        (ADAPTIVE | {"adaptive.smallest_envs": 3}, ("adaptive.smallest_envs", "got 3", "nearest: 4")),
+        (ADAPTIVE | {"adaptive.largest_envs": 4}, ("must enclose env.num_envs 8, got 8 and 4",)),
+        (ADAPTIVE | {"adaptive.smallest_envs": 16}, ("must enclose env.num_envs 8, got 16 and 128",)),
+        (ADAPTIVE | {"adaptive.largest_envs": 8}, ("adaptive.largest_envs are both 8", "no choice")),
+        (ADAPTIVE | {"noise.enabled": False}, ("agent.batch adaptive follows the noise scale",)),
+        (ADAPTIVE | {"engine.async_lag": 1, "engine.runners": 2}, ("needs engine.async_lag 0, got 1",)),
+        (ADAPTIVE | {"adaptive.smallest_envs": 4}, ("at least 2 environments", "got 1", "adaptive.smallest_envs 4")),
+        (ADAPTIVE | {"adaptive.smallest_envs": 2}, ("agent.minibatches must divide adaptive.smallest_envs", "4 and 2")),
+        (
+            {"agent.batch": "adaptive", "env.num_envs": 32, "adaptive.smallest_envs": 8, "engine.runners": 16},
+            ("engine.runners must divide adaptive.smallest_envs, got 16 and 8",),
+        ),
         ({"env.protocol": "sticky"}, ("env.protocol must be one of baselines, machado",)),
     ],
 )
@@ -114,6 +132,20 @@ def test_a_mistake_is_one_line_naming_key_and_value(overrides: dict[str, Any], w
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_an_adaptive_batch_has_doublings_and_sizes_at_each() -> None:
+    given = {"env.num_envs": 32, "adaptive.smallest_envs": 8, "adaptive.largest_envs": 128, "engine.runners": 2}
+    config = load.resolve(["ppo"], ADAPTIVE | given)
+    assert config.env_tiers == (8, 16, 32, 64, 128)
+    assert config.batch_observations == 32 * 128 // 4
+    sizes = [(now.batch_observations, now.groups_per_batch) for now in map(config.at, config.env_tiers)]
+    assert sizes == [(256, 2), (512, 4), (1024, 8), (2048, 8), (4096, 8)]
+    assert load.from_dict(load.to_dict(config)) == config
+    default = load.resolve(["ppo"], ADAPTIVE)
+    assert default.env_tiers == (8, 16, 32, 64, 128)
+    fixed = load.resolve(["ppo"], given)
+    assert fixed.env_tiers == (32,) and fixed.at(32) is fixed
 
 
 @pytest.mark.parametrize(("envs", "groups"), [(11, 8), (17, 4), (25, 4), (49, 6), (3, 2)])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlgns.critical.goals import MomentAverage, reach_goals
+from rlgns.critical.goals import MomentAverage, reach_goals, run_average
 from tests.reference import slow_run_average
 
 
@@ -45,6 +45,28 @@ def test_a_score_counts_only_with_a_window_of_games_and_one_per_environment() ->
     assert reach_goals(rows, [3.0], environments=401) == [None]
 
 
+def test_where_environments_are_added_the_count_of_games_begins_anew() -> None:
+    """The first games of environments that start together are the short ones, at any time."""
+    rows = rows_of([None, 1.0, 2.0, 5.0, 5.0, 5.0, 5.0, 5.0])  # 50 games each
+    for row, envs in zip(rows, (4, 4, 4, 128, 128, 128, 8, 8), strict=True):
+        row["num_envs"] = envs
+    reached = reach_goals(rows, [1.5, 5.0])
+    assert [goal.observations for goal in reached if goal] == [2500, 6000]  # 150 games are more than 128
+    fixed = reach_goals([{**row, "num_envs": 4} for row in rows], [5.0])[0]
+    assert fixed is not None and fixed.observations == 4000
+
+
+def test_gamma_up_to_a_goal_is_that_of_the_rows_so_far() -> None:
+    rows = rows_of([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    for number, row in enumerate(rows):
+        row |= {"noise/scale": 100.0 * 4**number, "noise/resolved": number > 0}
+    early, late = reach_goals(rows, [3.0, 6.0])
+    assert early is not None and late is not None
+    assert early.adaptive_gamma == pytest.approx(run_average(rows[:3]).gamma)
+    assert late.adaptive_gamma == pytest.approx(run_average(rows).gamma)
+    assert reach_goals(rows_of([1.0, 2.0, 3.0]), [3.0])[0].adaptive_gamma is None  # type: ignore[union-attr]
+
+
 def test_runs_without_rows_or_measurements() -> None:
     assert reach_goals([], [1.0, 2.0]) == [None, None]
     rows = [{**row, "noise/grad_sq": None, "noise/trace": None} for row in rows_of([1.0, 2.0, 3.0])]
@@ -78,6 +100,21 @@ def test_the_average_is_that_of_appendix_d() -> None:
     assert abs(np.mean([row["trace"] / row["grad_sq"] for row in plain]) / truth - 1) > 0.2
     assert abs(sum(r["trace"] for r in plain) / sum(r["grad_sq"] for r in plain) / truth - 1) > 0.08
     assert interval.resolved
+
+
+def test_the_average_is_that_of_appendix_d_while_the_batch_changes() -> None:
+    """Every row's weight is that of its own batch, also right behind a change."""
+    rows = course(2000)
+    for number, row in enumerate(rows):
+        row["batch_observations"] = 64 * 2 ** (number // 20 % 5)
+    average = MomentAverage()
+    for row in rows:
+        average.update(row)
+    above = below = 0.0
+    for row in rows:
+        weight = 1 / (1 + row["noise/trace"] / row["noise/grad_sq"] / row["batch_observations"])
+        above, below = above + weight * row["noise/trace"] / row["noise/grad_sq"], below + weight
+    assert average.estimate()[0] == pytest.approx(above / below, rel=0.005)
 
 
 def test_the_average_covers_at_noise_larger_than_the_signal() -> None:

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from rlgns.critical import RunAverage
+from tests.reference import slow_gamma
 
 
 def test_a_constant_noise_scale_is_its_own_average() -> None:
@@ -59,3 +60,37 @@ def test_state_goes_on() -> None:
 def test_bad_sizes() -> None:
     with pytest.raises(ValueError, match="batch > 0"):
         RunAverage().update(1.0, 0, 1)
+
+
+@pytest.mark.parametrize("batch", [3.0, 250.0, 1e5])
+def test_gamma_is_what_an_adaptive_batch_comes_to_whatever_batch_was_used(batch: float) -> None:
+    scales = [20.0, 3000.0, 150.0, 150.0, 800.0]
+    average = RunAverage()
+    for scale in scales:
+        average.update(scale, batch, 2 * (1 + scale / batch))  # two full-batch steps
+    rows = [{"ds": 2.0, "noise_scale": scale} for scale in scales]
+    for rate in (10.0, average.value, 1e4):  # it does not depend on the exchange rate
+        assert average.gamma == pytest.approx(slow_gamma(rows, rate))
+    assert average.gamma < 0.8
+
+
+def test_gamma_of_the_papers_example_and_of_a_constant_noise_scale() -> None:
+    """SVHN: N = 10 sqrt(s) makes gamma 24/25 (appendix D)."""
+    growing, constant = RunAverage(), RunAverage()
+    for s in range(1, 20_001):
+        growing.update(10 * math.sqrt(s), 1.0, 1 + 10 * math.sqrt(s))
+        constant.update(400.0, 1.0, 401)
+    assert growing.gamma == pytest.approx(24 / 25, abs=1e-3)
+    assert constant.gamma == pytest.approx(1)
+    assert math.isnan(RunAverage().gamma)
+
+
+def test_sums_of_before_gamma_was_kept_do_not_invent_one() -> None:
+    old = RunAverage()
+    old.update(100.0, 10, 5)
+    state = old.state_dict()
+    del state["root_sum"]
+    average = RunAverage()
+    average.load_state_dict(state)
+    average.update(300.0, 10, 5)
+    assert math.isnan(average.gamma) and average.value > 100

@@ -41,7 +41,7 @@ RUN = Config(
 def learn(learners: Learners, *, threads: int = 1) -> dict[str, Any]:
     """Two iterations from made-up rollouts, each with a probe; the second has a batch that is split by shuffling."""
     network, ticks, workers = small_network(), itertools.count(), Team(threads)
-    measure = RideAlong(RUN.noise, batch_observations=RUN.batch_observations, minibatches=2, add_up=learners.add_up)
+    measure = RideAlong(RUN.noise, minibatches=2, add_up=learners.add_up)
     probe = Probe(RUN, network, clock=lambda: float(next(ticks)))
     updater = Updater(
         network,
@@ -69,9 +69,13 @@ def learn(learners: Learners, *, threads: int = 1) -> dict[str, Any]:
         seen["weights"].append(torch.cat([p.detach().double().flatten() for p in network.parameters()]))
         seen["checksums"].append(checksum(network))
         seen["stats"].append(stats)
-        seen["rows"].append(measure.report(optimizer_steps=4) | probe.report())
+        seen["rows"].append(report(measure) | probe.report(RUN.batch_observations))
     workers.close()
     return seen | {"noise": measure.state_dict(), "probe": probe.state_dict()["views"]}
+
+
+def report(measure: RideAlong) -> dict[str, Any]:
+    return measure.report(optimizer_steps=4, batch_observations=RUN.batch_observations)
 
 
 def told_of(learners: Learners) -> str:

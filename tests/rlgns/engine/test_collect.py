@@ -33,13 +33,15 @@ def make_envs(game: str, *, seed: int = 4) -> AtariEnvs:
     return AtariEnvs(game, ENV, num_envs=ENVS, seed=seed, protocol=protocol)
 
 
-def make_network(num_actions: int, *, seed: int = 0) -> ActorCritic:
+def make_network(
+    num_actions: int, *, seed: int = 0, image_size: int = ENV.image_size, frame_stack: int = ENV.frame_stack
+) -> ActorCritic:
     torch.manual_seed(seed)
     network = ActorCritic(
         NetworkConfig(channels=(4,), kernels=(6,), strides=(4,), hidden=8),
         num_actions=num_actions,
-        frame_stack=ENV.frame_stack,
-        image_size=ENV.image_size,
+        frame_stack=frame_stack,
+        image_size=image_size,
     )
     with torch.no_grad():  # a policy with preferences, which a wrong distribution would miss
         network.policy_head.weight.mul_(100)

@@ -96,18 +96,18 @@ def test_more_environments_than_groups_and_a_prime_number_of_them() -> None:
 
 def test_a_gradient_that_is_not_finite_is_counted_and_left_out() -> None:
     probe, _ = probed(config(), updates=4, break_at=2)
-    row = probe.report()
+    row = probe.report(16)
     assert (row["noise/probes"], row["noise/probes_skipped"]) == (3, 1)
     assert np.isfinite(row["noise/joint/trace"])
     probe, _ = probed(config(), updates=3, break_at=2)
-    assert "noise/joint/trace" not in probe.report()  # nothing to tell of this iteration
+    assert "noise/joint/trace" not in probe.report(16)  # nothing to tell of this iteration
 
 
 def test_the_clock_that_was_given_sets_the_cadence() -> None:
     probe, _ = probed(config(budget=0.1))
     assert probe.seconds == 1.0  # the made-up clock ticks once a look
     probe.end_iteration(seconds=3.0, measure_s=0.0)
-    assert probe.report()["noise/probe_every_iterations"] == 5  # 1 * 0.9 / (0.1 * 2) = 4.5
+    assert probe.report(16)["noise/probe_every_iterations"] == 5  # 1 * 0.9 / (0.1 * 2) = 4.5
     assert (probe.seconds, probe.due()) == (0.0, False)
 
 
@@ -116,7 +116,7 @@ def test_without_a_budget_there_is_no_probe_and_no_key() -> None:
     for _ in range(5):
         probe.end_iteration(seconds=1.0, measure_s=0.0)
         assert not probe.due()
-        assert probe.report() == {}
+        assert probe.report(16) == {}
 
 
 def with_budget(fraction: float) -> Config:

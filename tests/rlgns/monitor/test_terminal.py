@@ -96,6 +96,28 @@ def test_plain_row_with_nothing_known(tmp_path: Path, config: Config) -> None:
     assert "noise scale measuring" in stream.getvalue()
 
 
+ADAPTIVE = {"batch_mode": "adaptive", "num_envs": 64, "target_batch_observations": 671.3}
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_an_adaptive_batch_is_called_so(tmp_path: Path, config: Config, width: int) -> None:
+    stream = io.StringIO()
+    terminal = make_terminal(config, stream, clock=Clock())
+    terminal.start(starts(tmp_path, config))
+    terminal.row("pong", make_row(150, batch=512) | ADAPTIVE)
+    terminal.row("breakout", make_row(150, game="breakout") | {"batch_mode": "fixed"})
+    plain = stream.getvalue()
+    assert "batch 512 (adaptive), " in plain and "batch 256, " in plain
+    live = LiveTerminal(config, Console(width=width, file=io.StringIO()), clock=Clock())
+    live.row("pong", make_row(150, batch=512) | ADAPTIVE)
+    page = Console(width=width, file=io.StringIO(), color_system=None)
+    with page.capture() as captured:
+        page.print(live.render())
+    text = " ".join(captured.get().split())
+    assert "adaptive batch: 512, 64 environments; aims at 670" in text
+    assert ("512 (adaptive)" in text) == (width == 120)
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_table_fits(tmp_path: Path, config: Config, width: int) -> None:
     console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)

@@ -53,6 +53,40 @@ def test_a_burst_of_large_gradients_does_not_rule_the_sums() -> None:
     assert tracked(batches) == pytest.approx(TRUTH, rel=0.1)
 
 
+def test_one_jump_does_not_rule_the_sums() -> None:
+    """A batch 7,000 times as large as the ones before, all signal: without a limit it is all that is seen."""
+    rng = np.random.default_rng(4)
+    jump = dataclasses.replace(scaled(draw(rng), 7000), grad_sq=7000 * (GRAD_SQ + TRACE / PER_GROUP))
+    batches = [draw(rng) for _ in range(20)] + [jump] + [draw(rng) for _ in range(2000)]
+    assert 0.7 * TRUTH < tracked(batches) < 1.1 * TRUTH
+    size, without = GradientSize(), NoiseScaleTracker()
+    for moments in batches:
+        before = size.value
+        size.divide(moments)
+        if before is not None:
+            without.update(scaled(moments, 1 / before))
+    assert without.estimate().noise_scale < 0.2 * TRUTH
+
+
+def test_a_larger_batch_weighs_by_its_observations_and_not_more() -> None:
+    """Half of the observations in groups 16 times as large, with another noise scale: the ratio of equal weights."""
+    moments = [
+        Moments(grad_sq=1.0, trace=trace, groups=2, observations_per_group=group)
+        for group, trace in [(PER_GROUP, 1000.0)] * 1600 + [(16 * PER_GROUP, 3000.0)] * 100
+    ]
+    size, tracker = GradientSize(), NoiseScaleTracker()
+    divisors = []
+    for batch in moments:
+        relative = size.divide(batch)
+        if relative is not None:
+            tracker.update(relative)
+            divisors.append(size.divisor)
+    sizes = [1 + 1000 / PER_GROUP, 1 + 3000 / PER_GROUP]
+    assert (divisors[1500], divisors[-1]) == (pytest.approx(sizes[0]), pytest.approx(sizes[1], rel=0.02))
+    equal = (1000 / sizes[0] + 3000 / sizes[1]) / (1 / sizes[0] + 1 / sizes[1])
+    assert tracker.estimate().noise_scale == pytest.approx(equal, rel=0.05)
+
+
 def test_a_steady_change_of_size_changes_nothing() -> None:
     still, falling = np.random.default_rng(2), np.random.default_rng(2)
     one = tracked([draw(still) for _ in range(1000)])

@@ -84,7 +84,7 @@ def test_the_time_ladder_ends_at_the_joint_trace() -> None:
     views = make()
     assert views.time_ladder() is None and math.isnan(views.twice_steps_interval()[0])
     views.update(probe(0))
-    size = views._views["joint"].size
+    size = views._views["joint"]._size.value
     assert size is not None
     views.update(probe(1))
     ladder, joint = views.time_ladder(), views.estimates()["joint"].latest

@@ -19,9 +19,11 @@ from rlgns.report.critical_figures import against_score
 from rlgns.report.pareto_figures import pareto, speed_up
 from rlgns.report.sweep_data import GameData, make_games
 from tests.pages import Page, read_page
+from tests.rows import make_row, make_run
 from tests.sweep_files import TRUTH, make_point, make_sweep, write_points
 
 PAPER_POINTS = Path(__file__).parents[3] / "configs" / "paper" / "pareto_points.csv"
+ADAPTIVE = {"batch_mode": "adaptive", "num_envs": 32, "target_batch_observations": 300.0}
 WIDE = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
@@ -178,3 +180,18 @@ def test_a_plan_that_is_torn(tmp_path: Path) -> None:
     (folder / "sweep.yaml").write_text("games: [")
     with pytest.raises(UserError, match="is not valid YAML"):
         write_report([folder], tmp_path / "r.html")
+
+
+def test_an_adaptive_run_beside_a_sweep_has_a_section(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "s", games=("pong",), iterations=20)
+    rows = [make_row(i, batch=128 if i < 100 else 512) | ADAPTIVE | {"score_episodes": 50 * i} for i in range(1, 201)]
+    run = make_run(tmp_path / "adaptive", rows).path
+    fixed = make_run(tmp_path / "fixed", [make_row(i) for i in range(1, 51)]).path
+    page = page_of(sweep, run, out=tmp_path / "r.html")
+    assert "adaptive" in page.ids
+    for part in ("gamma predicted", "Score 0: ", "512 (adaptive)", "adaptive: 128 to 512 observations"):
+        assert part in page.text, part
+    found = report_data([sweep, run])
+    assert [gain["goal_score"] for gain in found["adaptive"]] == [-19, 0]
+    assert found["runs"][0]["batch_mode"] == "adaptive" and 0 < found["runs"][0]["adaptive_gamma"] < 1
+    assert "adaptive" not in page_of(sweep, fixed, out=tmp_path / "f.html").ids

@@ -102,6 +102,7 @@ def test_shipped_sweeps(name: str) -> None:
         ({"env.num_envs": "8"}, "give --sweep.batches"),
         ({"agent.learning_rate": "1e-3"}, "give --sweep.learning_rate"),
         ({"env.num_env": "8"}, "did you mean env.num_envs?"),
+        ({"agent.batch": "adaptive"}, "agent.batch adaptive: a sweep tries the fixed batches of sweep.batches"),
         (
             {"sweep.axis": "steps", "env.num_envs": "8", "sweep.batches": "42"},
             "must be multiples of the 4 environments",

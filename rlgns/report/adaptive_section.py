@@ -1,0 +1,32 @@
+"""The part of the page about runs with an adaptive batch beside a sweep's fixed ones."""
+
+from __future__ import annotations
+
+from html import escape
+
+from rlgns.critical.adaptive_gain import AdaptiveGain
+from rlgns.gain_table import HEAD, LEGEND, cells, gains, sentence
+from rlgns.report.elements import prose, table_html
+from rlgns.report.html import Section
+from rlgns.report.run_section import first_upper
+from rlgns.report.sources import Content
+
+
+def adaptive_gains(content: Content) -> list[AdaptiveGain]:
+    """Returns what the page's adaptive runs gained at every goal of the page's sweeps; empty without either."""
+    runs = [(str(run.about.get("game", run.label)), run.rows) for run in content.runs if run.adaptive]
+    return gains([goal for sweep in content.sweeps for _, goal in sweep.goals], runs)
+
+
+def adaptive_sections(content: Content) -> list[Section]:
+    """Returns the section, or none where the page has no adaptive run of a sweep's game."""
+    blocks = []
+    found = adaptive_gains(content)
+    for game in dict.fromkeys(gain.goal.game for gain in found):
+        mine = [gain for gain in found if gain.goal.game == game]
+        blocks.append(table_html(f"{game}: adaptive batch beside the fixed ones", HEAD, [cells(gain) for gain in mine]))
+        blocks.append("".join(f"<p>Score {prose(sentence(gain))}.</p>" for gain in mine))
+    if not blocks:
+        return []
+    legend = "".join(f"<p>{escape(first_upper(line))}.</p>" for line in LEGEND.split("\n"))
+    return [Section(anchor="adaptive", title="Adaptive batch", blocks=[*blocks, legend])]
