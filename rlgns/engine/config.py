@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -77,8 +78,9 @@ class AtariPPOConfig(AlgorithmConfig):
 
         runners = run.engine.runners
         observation_space, action_space = observation_and_action_space(run, trial.num_actions)
-        # With fewer CPUs than processes all share; Ray only needs the fractions to add up.
-        per_process = min(1.0, trial.cpus / (runners + 1))
+        # With fewer CPUs than processes all share. Ray counts in 1/10,000 of a CPU: three times 2/3, rounded up, would be
+        # more than 2, and the trial would wait for ever.
+        per_process = min(1.0, math.floor(trial.cpus / (runners + 1) * 10_000) / 10_000)
         main = max(per_process, float(int(trial.cpus - runners * per_process)))
         self.learner_threads = run.engine.threads or max(1, int(main))
         self.runner_threads = max(1, int(per_process))
