@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import secrets
 from importlib import metadata
 from pathlib import Path
@@ -69,7 +70,7 @@ def resume(out: Path) -> int:
                 raise UserError(f"{folder.config_path} does not name run.{key}: not a run of `rlgns train`")
         check(config)
         checkpoint.load_newest(folder.checkpoints_path)  # a torn one is told before anything starts
-        folder.drop_torn_line()
+        os.close(folder.lock())  # another process that trains it, too; the trial takes the lock for itself
         starts.append(
             RunStart(
                 game=about["game"],
@@ -151,7 +152,9 @@ def _unsaved(folder: RunFolder) -> str:
 
 
 def _finished(start: RunStart) -> bool:
-    return start.first_row is not None and start.first_row["observations"] >= start.config.run.observations
+    """Whether all is trained, and saved: a kill may have come between the two."""
+    trained = start.first_row is not None and start.first_row["observations"] >= start.config.run.observations
+    return trained and not _unsaved(start.folder)
 
 
 def _write_reports(folders: list[RunFolder], out: Path, listener: Listener) -> None:

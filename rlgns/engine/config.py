@@ -78,8 +78,8 @@ class AtariPPOConfig(AlgorithmConfig):
 
         runners = run.engine.runners
         observation_space, action_space = observation_and_action_space(run, trial.num_actions)
-        # With fewer CPUs than processes all share. Ray counts in 1/10,000 of a CPU: three times 2/3, rounded up, would be
-        # more than 2, and the trial would wait for ever.
+        # With fewer CPUs than processes all share. Ray counts in 1/10,000 of a CPU: three times 2/3, rounded up, would
+        # be more than 2, and the trial would wait for ever.
         per_process = min(1.0, math.floor(trial.cpus / (runners + 1) * 10_000) / 10_000)
         main = max(per_process, float(int(trial.cpus - runners * per_process)))
         self.learner_threads = run.engine.threads or max(1, int(main))
@@ -94,7 +94,8 @@ class AtariPPOConfig(AlgorithmConfig):
             rollout_fragment_length=run.agent.rollout_steps,
             sample_timeout_s=run.engine.sample_timeout_s,
         )
-        self.learners(num_learners=0, num_gpus_per_learner=trial.gpus)
+        # The learner's CPUs are the main process's; RLlib would add up to one for it.
+        self.learners(num_learners=0, num_gpus_per_learner=trial.gpus, num_cpus_per_learner=0)
         self.resources(num_cpus_for_main_process=main)  # type: ignore[arg-type]
         self.training(
             gamma=run.agent.gamma, lr=run.agent.learning_rate, train_batch_size_per_learner=run.rollout_observations

@@ -79,7 +79,8 @@ def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failure
         listener: Hears every row.
         most: How many run at once, never more than there are CPUs; 0: as many as there are CPUs (GPUs, where there are
             any). They share all that is there.
-        max_failures: How often a trial that failed is restarted from its newest checkpoint.
+        max_failures: How often a trial that failed is restarted from its newest checkpoint, until it has a new
+            iteration.
 
     Returns:
         How it ended. Whatever happened, each trial saved its last whole iteration if it could.
@@ -178,6 +179,7 @@ class _Relay(tune.Callback):
         if result["fault"] is not None:
             self._outcome.faults[key] = result["fault"]
         elif not result["replayed"]:
+            trial.run_metadata.num_failures = 0  # only failures without a new iteration in between count
             self._listener.row(key, result["row"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import ssl
 import urllib.error
@@ -15,6 +14,7 @@ from envs.games import GAMES
 from rlgns.config.schema import WandbConfig
 from rlgns.folder import RunFolder
 from rlgns.monitor.listener import Listener, Row, RunStart
+from rlgns.monitor.wandb_files import newest_step
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -32,9 +32,9 @@ FINISH_TIMEOUT_S = 60.0
 class WandbLogger(Listener):
     """Logs every row with step = iteration and x-axis = observations, into the run's own folder DIR/wandb.
 
-    A small file beside W&B's own remembers the newest iteration that was logged. A resumed run first logs what
-    metrics.jsonl has beyond it, and skips iterations that training repeats after a crash: history has no gap, overlap
-    or second version.
+    What W&B's own files hold says where a resumed run goes on: it first logs what metrics.jsonl has beyond that, and
+    skips iterations that training repeats after a crash. A row that a trial wrote but could not report before it was
+    killed is taken from metrics.jsonl, too. History has no gap, overlap or second version.
 
     Args:
         config: The section `wandb`.
@@ -45,7 +45,8 @@ class WandbLogger(Listener):
         self._config = config
         self._say = say
         self._runs: dict[str, Any] = {}
-        self._cursors: dict[str, Cursor] = {}
+        self._folders: dict[str, RunFolder] = {}
+        self._logged: dict[str, int] = {}  # the newest iteration
 
     def start(self, runs: list[RunStart]) -> None:
         """Starts the W&B runs and logs what they lack of metrics.jsonl; says in one line where they are."""
@@ -53,17 +54,16 @@ class WandbLogger(Listener):
         if mode == "disabled":
             return
         for start in runs:
+            logged = newest_step(start.folder.wandb_path)
             run, mode, why = self._init(start, mode, why)
             if run is None:
                 self._say(f"W&B is off for {start.key}: {why}; metrics.jsonl has everything")
                 continue
-            cursor = Cursor(start.folder)
             if mode == "online" and run.resumed:
                 # The server knows what it has, also where an upload was cut off.
-                cursor.iteration = run.starting_step - 1
-            self._runs[start.key], self._cursors[start.key] = run, cursor
-            for row in start.folder.rows():
-                self.row(start.key, row)
+                logged = run.starting_step - 1
+            self._runs[start.key], self._folders[start.key], self._logged[start.key] = run, start.folder, logged
+            self._catch_up(start.key)
         if self._runs and mode == "online":
             self._say(f"W&B: {', '.join(run.url or run.id for run in self._runs.values())}")
         elif self._runs:
@@ -72,28 +72,37 @@ class WandbLogger(Listener):
 
     def row(self, game: str, row: Row) -> None:
         """Logs a row, unless it was logged before."""
-        cursor = self._cursors.get(game)
-        if cursor is None or row["iteration"] <= cursor.iteration:
+        if game not in self._runs:
             return
-        self._runs[game].log(flatten(row), step=row["iteration"])
-        cursor.advance(row["iteration"])
+        if row["iteration"] > self._logged[game] + 1:
+            self._catch_up(game)
+        self._log(game, row)
 
     def finish(self, key: str, outcome: str) -> None:
         """Closes one W&B run, where a session goes on without it."""
-        run = self._runs.pop(key, None)
-        if run is not None:
-            run.finish(exit_code=0 if outcome == "done" else 1)
-            del self._cursors[key]
+        if key in self._runs:
+            self._catch_up(key)
+            self._runs.pop(key).finish(exit_code=0 if outcome == "done" else 1)
 
     def end(self, outcome: str) -> None:
         """Closes the W&B runs; waits for uploads, but not for long."""
-        for run in self._runs.values():
+        for key, run in self._runs.items():
+            self._catch_up(key)
             run.finish(exit_code=0 if outcome == "done" else 1)
         if self._runs:
             import wandb
 
             wandb.teardown()  # An offline run's last rows reach the disk only when W&B's own process ends.
-        self._runs, self._cursors = {}, {}
+        self._runs = {}
+
+    def _catch_up(self, key: str) -> None:
+        for row in self._folders[key].rows():
+            self._log(key, row)
+
+    def _log(self, key: str, row: Row) -> None:
+        if row["iteration"] > self._logged[key]:
+            self._runs[key].log(flatten(row), step=row["iteration"])
+            self._logged[key] = row["iteration"]
 
     def _init(self, start: RunStart, mode: Mode, why: str) -> tuple[Any, Mode, str]:
         """Starts W&B for one game, offline where online fails. Returns the run or None, the mode, and why that mode."""
@@ -141,25 +150,6 @@ class WandbLogger(Listener):
         run.define_metric("observations")
         run.define_metric("*", step_metric="observations")
         return run
-
-
-class Cursor:
-    """The newest iteration that was handed to W&B, in DIR/wandb/logged.json."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self._path = folder.wandb_path / "logged.json"
-        try:
-            self.iteration = int(json.loads(self._path.read_text())["iteration"])
-        except (OSError, ValueError, KeyError, TypeError):
-            self.iteration = 0
-
-    def advance(self, iteration: int) -> None:
-        """Notes that `iteration` was logged."""
-        self.iteration = iteration
-        self._path.parent.mkdir(exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"iteration": iteration}))
-        temporary.replace(self._path)
 
 
 def choose_mode(wanted: str) -> tuple[Mode, str]:
