@@ -24,6 +24,9 @@ GOALS = {"Stable-Baselines3 PPO": 2.0, "RLlib PPO as it comes": 4.0, "RLlib PPO 
 NOISE_COST_GOAL = 3.0
 """Per cent of the wall-clock time."""
 
+REMOTE_GOAL = 0.95
+"""Of local mode's observations per second."""
+
 FEWEST_FOR_INTERVAL = 6
 """Rounds below which even the whole range misses the median in more than 5 % of cases: 2 / 2^5."""
 
@@ -31,6 +34,7 @@ DESCRIPTIONS = {
     "ours": "rlgns, local mode, noise scale measured in every iteration",
     "ours-no-noise": "the same with noise.enabled false",
     "ours-float32": "ours, engine.precision float32",
+    "ours-2-runners": "ours with 2 remote runners on the same cores",
     "sb3-dummy": "PPO CnnPolicy, make_atari_env, DummyVecEnv",
     "sb3-subproc": "the same with SubprocVecEnv",
     "rllib-local": "PPO, new API stack, 0 env runners, frames stacked in the environment",
@@ -133,7 +137,8 @@ def summarise(turns: Sequence[Turn]) -> dict[str, Any]:
     Returns:
         rates: Spread of observations/s by contender; settings: by peer, its best setting's name; ratios: by peer and
         setting, Spread of ours/peer from rounds in which both ran; noise_cost_percent: Spread of paired time
-        on/off - 1; noise_cost_total_percent: the same of all time together; overhead_ms, overhead_percent: Spread over
+        on/off - 1; noise_cost_total_percent: the same of all time together; remote_ratio: Spread of ours with remote
+        runners against local mode; overhead_ms, overhead_percent: Spread over
         iterations of ours; foreign_cores: Spread over turns.
     """
     rates = {name: Spread.of([turn.rate for turn in turns if turn.contender == name]) for name in _names(turns)}
@@ -159,6 +164,9 @@ def summarise(turns: Sequence[Turn]) -> dict[str, Any]:
         summary["noise_cost_percent"] = Spread.of([100 * (off.rate / on.rate - 1) for on, off in both])
         on_s, off_s = (sum(turn.seconds / turn.observations for turn in side) for side in zip(*both, strict=True))
         summary["noise_cost_total_percent"] = 100 * (on_s / off_s - 1)
+    both = pairs(turns, "ours-2-runners", "ours")
+    if both:
+        summary["remote_ratio"] = Spread.of([remote.rate / local.rate for remote, local in both])
     timed = [turn for turn in turns if turn.contender == "ours"]
     overhead = [(over, wall) for turn in timed for over, wall in zip(turn.overhead_s, turn.wall_s, strict=True)]
     if overhead:
@@ -203,7 +211,8 @@ def tables(summary: dict[str, Any]) -> list[str]:
                 f"| {peer}, {name}{best} | {ratio.median:.2f} | {ratio.low:.2f} to {ratio.high:.2f} | {ratio.count} "
                 f"| {goal} |"
             )
-    return [*lines, "", *_noise_lines(summary), *_overhead_lines(summary), *_foreign_lines(summary)]
+    lines += ["", *_noise_lines(summary), *_remote_lines(summary)]
+    return [*lines, *_overhead_lines(summary), *_foreign_lines(summary)]
 
 
 def _noise_lines(summary: dict[str, Any]) -> list[str]:
@@ -223,6 +232,17 @@ def _noise_lines(summary: dict[str, Any]) -> list[str]:
         f"- Cost of the noise scale (time on / time off - 1): median {cost.median:+.1f} % ({interval}, quartiles "
         f"{cost.lower_quartile:+.1f} to {cost.upper_quartile:+.1f}, {cost.count} paired rounds); all time together "
         f"{summary['noise_cost_total_percent']:+.1f} %. Goal: at most {NOISE_COST_GOAL:g} %: {verdict}."
+    ]
+
+
+def _remote_lines(summary: dict[str, Any]) -> list[str]:
+    ratio: Spread | None = summary.get("remote_ratio")
+    if ratio is None:
+        return []
+    return [
+        f"- Two remote runners against local mode on the same cores: median {ratio.median:.3f} (95 % interval of the "
+        f"median {ratio.median_low:.3f} to {ratio.median_high:.3f}, {ratio.count} paired rounds). Goal: at least "
+        f"{REMOTE_GOAL:g}: {_verdict(ratio.median >= REMOTE_GOAL)}."
     ]
 
 

@@ -1,4 +1,4 @@
-"""Ours: rlgns through RLlib in local mode, by algo.train(), as one trial of `rlgns train` does it."""
+"""Ours: rlgns through RLlib, by algo.train(), as one trial of `rlgns train` does it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.peers.settings import Settings, start_ray, stop_rllib
 class Ours:
     """AtariPPO with the preset `ppo`; no W&B, no checkpoints while it is timed."""
 
-    def __init__(self, settings: Settings, *, noise: bool = True, precision: str = "auto") -> None:
+    def __init__(self, settings: Settings, *, noise: bool = True, precision: str = "auto", runners: int = 0) -> None:
         """Builds the algorithm in a folder of its own below `settings.scratch`."""
         from envs.vector import num_actions
         from rlgns.config.load import resolve, to_dict
@@ -45,7 +45,8 @@ class Ours:
                 "agent.optimizer_epsilon": common.ADAM_EPSILON,
                 "noise.enabled": noise,
                 "engine.precision": precision,
-                "engine.threads": settings.threads,
+                "engine.threads": 0 if runners else settings.threads,
+                "engine.runners": runners,
                 "engine.checkpoint_every_s": 1e9,
                 "wandb.mode": "disabled",
             },

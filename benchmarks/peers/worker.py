@@ -52,6 +52,12 @@ def _ours_float32(settings: Settings) -> Contender:
     return Ours(settings, precision="float32")
 
 
+def _ours_2_runners(settings: Settings) -> Contender:
+    from benchmarks.peers.ours import Ours
+
+    return Ours(settings, runners=2)
+
+
 def _sb3_dummy(settings: Settings) -> Contender:
     from benchmarks.peers.sb3 import StableBaselines
 
@@ -104,6 +110,7 @@ BUILDERS: dict[str, Callable[[Settings], Contender]] = {
     "ours": _ours,
     "ours-no-noise": _ours_without_noise,
     "ours-float32": _ours_float32,
+    "ours-2-runners": _ours_2_runners,
     "sb3-dummy": _sb3_dummy,
     "sb3-subproc": _sb3_subproc,
     "rllib-local": _rllib_local,

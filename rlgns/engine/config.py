@@ -11,6 +11,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import register_env
 
 from rlgns.config.schema import Config
+from rlgns.hardware import usable_cores
 
 ENV = "rlgns"
 
@@ -82,7 +83,8 @@ class AtariPPOConfig(AlgorithmConfig):
         # be more than 2, and the trial would wait for ever.
         per_process = min(1.0, math.floor(trial.cpus / (runners + 1) * 10_000) / 10_000)
         main = max(per_process, float(int(trial.cpus - runners * per_process)))
-        self.learner_threads = run.engine.threads or max(1, int(main))
+        # Runners stand still while the learner works, so that it may have their CPUs, too.
+        self.learner_threads = run.engine.threads or max(1, min(int(trial.cpus), usable_cores()))
         self.runner_threads = max(1, int(per_process))
         register_env(ENV, _no_env)
         self.environment(env=ENV, observation_space=observation_space, action_space=action_space)
