@@ -155,10 +155,11 @@ def main() -> int:
         "",
         f"{time.strftime('%Y-%m-%d')}, {detect().describe()}, commit {source_commit()}.",
         "",
-        "| rollouts | runners | wall-clock ms, median (lowest to highest) | driver's CPU ms, median (lowest to highest) |",
+        "| rollouts | runners | wall-clock ms: median (lowest to highest) | driver's CPU ms: the same |",
         "| --- | ---: | ---: | ---: |",
     ]
     ray.init(
+        address="local",
         num_cpus=usable_cores(),
         include_dashboard=False,
         log_to_driver=False,

@@ -17,6 +17,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -180,6 +181,16 @@ def kill_often(run: Run, journal: Path, options: argparse.Namespace, say: Callab
         say(f"{number + 1:>3}. {entry['dead']}; next row after {entry.get('next_row_s')} s")
 
 
+def reference(config: Path, folder: Path, seed: int) -> RunFolder:
+    """An uninterrupted run: in one process, which trains the same run as two runners (a test holds that)."""
+    run = RunFolder(folder / f"seed{seed}")
+    if not run.config_path.is_file():
+        command = [sys.executable, "-m", "rlgns", "train", "--config", str(config), "--out", str(run.path)]
+        command += ["--seed", str(seed), "--engine.runners", "0", "--wandb.mode", "disabled"]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    return run
+
+
 def read(journal: Path) -> list[dict[str, Any]]:
     """The kills so far."""
     return [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
@@ -187,14 +198,16 @@ def read(journal: Path) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def cluster() -> Iterator[Any]:
-    """A head with two CPUs."""
+    """A head with two CPUs, in a folder of its own: in the usual one, others on this machine would find and use it."""
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, "wait": False})
-    try:
-        yield made
-    finally:
-        made.shutdown()
+    with tempfile.TemporaryDirectory(prefix="rlgns-ray-", ignore_cleanup_errors=True) as folder:
+        head = {"num_cpus": 2, "include_dashboard": False, "wait": False, "temp_dir": folder}
+        made = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            yield made
+        finally:
+            made.shutdown()
 
 
 def main() -> int:
@@ -219,19 +232,14 @@ def main() -> int:
     with cluster() as nodes:
         killed = Run(nodes, config, options.folder / "killed", seed=options.seed)
         kill_often(killed, journal, options, say)
-        codes = {"killed": killed.finish()}
-        say(f"the killed run ended with exit code {codes['killed']}")
-        for number in range(1, options.references + 1):
-            name = f"seed{options.seed + number}"
-            codes[name] = Run(nodes, config, options.folder / name, seed=options.seed + number).finish()
-            say(f"{name} ended with exit code {codes[name]}")
-    wrong = [f"{name} ended with exit code {code}" for name, code in codes.items() if code]
-    folders = {name: RunFolder(options.folder / name) for name in codes}
-    for name, folder in folders.items():
-        wrong += [f"{name}: {problem}" for problem in problems(folder, options.iterations)]
-    killed_run, *others = folders.values()
-    comparison = same_distribution(killed_run.rows(), [other.rows() for other in others]) if len(others) > 1 else None
-    text = page(" ".join(sys.argv), read(journal), killed_run, comparison, wrong)
+        code = killed.finish()
+    say(f"the killed run ended with exit code {code}")
+    others = [reference(config, options.folder, options.seed + 1 + number) for number in range(options.references)]
+    run = RunFolder(options.folder / "killed")
+    wrong = [f"the run ended with exit code {code}"] if code else []
+    wrong += problems(run, options.iterations)
+    comparison = same_distribution(run.rows(), [other.rows() for other in others]) if len(others) > 1 else None
+    text = page(" ".join(sys.argv), read(journal), run, comparison, wrong)
     print(text)
     if options.markdown:
         options.markdown.write_text(text)

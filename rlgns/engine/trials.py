@@ -251,7 +251,8 @@ def _start_ray(common: Mapping[str, Any], attempts: int = 3) -> None:
     """Starts a Ray for this process; a machine that is very busy may need more than the 30 seconds that Ray grants."""
     for attempt in range(1, attempts + 1):
         try:
-            ray.init(num_cpus=usable_cores(), include_dashboard=False, **common)
+            # "local": a head that somebody started on this machine is not ours unless RAY_ADDRESS names it
+            ray.init(address="local", num_cpus=usable_cores(), include_dashboard=False, **common)
             return
         except Exception as error:  # of that very type
             ray.shutdown()
