@@ -52,16 +52,17 @@ class Run:
     """The run that is killed: its driver's process, and where its parts live on the cluster."""
 
     def __init__(self, cluster: Any, config: Path, out: Path, seed: int) -> None:
-        self._cluster, self._config, self._out, self._seed = cluster, config, out, seed
+        self.folder = out
+        self._cluster, self._config, self._seed = cluster, config, seed
         self._node = cluster.add_node(num_cpus=1, wait=False)
         self._log = out.with_suffix(".log")
         self.driver = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        folder = RunFolder(self._out)
-        where = ["--config", str(self._config), "--out", str(self._out), "--seed", str(self._seed)]
+        folder = RunFolder(self.folder)
+        where = ["--config", str(self._config), "--out", str(self.folder), "--seed", str(self._seed)]
         if folder.config_path.is_file():
-            where = ["--resume", str(self._out)]
+            where = ["--resume", str(self.folder)]
         environment = os.environ | {"RAY_ADDRESS": self._cluster.address, "PYTHONPATH": str(ROOT)}
         with open(self._log, "ab") as log:
             command = [sys.executable, "-m", "rlgns", "train", *where]
@@ -69,7 +70,7 @@ class Run:
 
     def size(self) -> int:
         """Bytes of metrics.jsonl; grows with each row."""
-        path = RunFolder(self._out).metrics_path
+        path = RunFolder(self.folder).metrics_path
         return path.stat().st_size if path.is_file() else 0
 
     def wait_for_a_row(self, *, than: int) -> bool:
@@ -83,21 +84,25 @@ class Run:
             time.sleep(0.02)
         return True
 
-    def kill(self, kind: str, draw: random.Random) -> str:
-        """Kills a part of that kind, by process id; returns what died, empty where there was none to be found."""
+    def kill(self, kind: str, draw: random.Random, *, start_another: bool = True) -> str:
+        """Kills a part of that kind, by process id; returns what died, empty where there was none to be found.
+
+        The driver and, unless told otherwise, the node are then started anew.
+        """
         if kind == "driver":
             self.driver.kill()
             self.driver.wait()
             self.driver = self._start()
             return "driver"
         if kind == "node":
-            titles = sorted(self._parts("learner", [self._node]) + self._parts("runner", [self._node]))
-            dead = _kill(self._family(self._node))
+            titles = sorted(self.parts("learner", [self._node]) + self.parts("runner", [self._node]))
+            dead = _kill(self.family(self._node))
             self._cluster.remove_node(self._node, allow_graceful=False)
-            self._node = self._cluster.add_node(num_cpus=1, wait=False)
+            if start_another:
+                self._node = self._cluster.add_node(num_cpus=1, wait=False)
             held = ", ".join(title for title, _ in titles) or "nothing"
             return f"node of {dead} processes, among them {held}"
-        found = self._parts(kind, [self._cluster.head_node, self._node])
+        found = self.parts(kind)
         if not found:
             return ""
         _kill([draw.choice(found)[1]])
@@ -113,17 +118,19 @@ class Run:
         self._cluster.remove_node(self._node)
         return code
 
-    def _parts(self, kind: str, nodes: list[Any]) -> list[tuple[str, psutil.Process]]:
+    def parts(self, kind: str, nodes: list[Any] | None = None) -> list[tuple[str, psutil.Process]]:
+        """The processes of that kind, on all nodes unless some are named, each with its kind."""
         title = {"learner": "ray::AtariPPO", "runner": "ray::AtariRunner"}[kind]
         found = []
-        for node in nodes:
-            for process in self._family(node):
+        for node in nodes or [self._cluster.head_node, self._node]:
+            for process in self.family(node):
                 with contextlib.suppress(psutil.Error):
                     if " ".join(process.cmdline()).startswith(title):
                         found.append((kind, process))
         return found
 
-    def _family(self, node: Any) -> list[psutil.Process]:
+    def family(self, node: Any) -> list[psutil.Process]:
+        """All processes of a node."""
         family = []
         for infos in node.all_processes.values():
             for info in infos:
