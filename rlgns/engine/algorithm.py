@@ -207,30 +207,37 @@ class AtariPPO(Algorithm):
         group = self.env_runner_group
         missing = set(range(1, self.config.num_env_runners + 1))
         found: dict[int, Played] = {}
+        patience_s = self._run.engine.sample_timeout_s
         while missing:
             answers: list[Any] = group.foreach_env_runner(
                 lambda runner: runner.play_ref(iteration=iteration, version=version, weights=weights),  # type: ignore[attr-defined]
                 local_env_runner=False,
                 remote_worker_ids=sorted(missing),
-                timeout_seconds=self._run.engine.sample_timeout_s,
+                timeout_seconds=patience_s,
             )
             for reference, played_version, worker in answers:
                 if played_version == version:
                     # A rollout dies with its runner, also behind the answer that announced it: it is played again.
                     with contextlib.suppress(RayError):
-                        found[worker] = ray.get(reference, timeout=self._run.engine.sample_timeout_s)
+                        found[worker] = ray.get(reference, timeout=patience_s)
             missing -= set(found)
             if missing:
-                self._restart_silent(missing)
+                if self._restart_silent(missing):
+                    patience_s *= 2  # a machine that is too slow for the first would otherwise never get there
                 self.restore_env_runners(group)
         return [found[worker] for worker in sorted(found)]
 
-    def _restart_silent(self, missing: set[int]) -> None:
-        """Kills runners that neither delivered nor died, which RLlib would wait for again; Ray restarts them."""
+    def _restart_silent(self, missing: set[int]) -> set[int]:
+        """Kills runners that neither delivered nor died, which RLlib would wait for again; Ray restarts them.
+
+        Returns which.
+        """
         manager = self.env_runner_group._worker_manager  # RLlib restarts what died, but has no public name for this
-        for worker in missing & set(manager.healthy_actor_ids()):
+        silent = missing & set(manager.healthy_actor_ids())
+        for worker in silent:
             ray.kill(manager.actors()[worker], no_restart=False)
             manager.set_actor_state(worker, healthy=False)
+        return silent
 
     def _state(self) -> dict[str, Any]:
         return {
