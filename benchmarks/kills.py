@@ -30,7 +30,7 @@ from benchmarks.kills_results import page, problems, same_distribution
 from rlgns.folder import RunFolder
 
 KINDS = ("driver", "learner", "runner", "node")
-PATIENCE_S = 900
+PATIENCE_S = 1800
 """Seconds without a new row after which the run counts as stuck."""
 ROOT = Path(__file__).resolve().parents[1]
 
