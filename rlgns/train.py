@@ -21,7 +21,7 @@ from rlgns.engine import checkpoint
 from rlgns.engine.source import Listed
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.errors import UserError
-from rlgns.folder import RunFolder
+from rlgns.folder import LOCK_PATIENCE_S, RunFolder
 from rlgns.monitor.listener import Listener, Listeners, RunStart
 from rlgns.monitor.probe_notice import ProbeNotice
 from rlgns.monitor.terminal import make_terminal
@@ -57,10 +57,18 @@ def train(config: Config, out: Path) -> int:
     return _session(starts, out)
 
 
-def resume(out: Path) -> int:
+def resume(out: Path, *, patience_s: float = LOCK_PATIENCE_S) -> int:
     """Goes on with the run or runs in a folder: same configuration, W&B id, x-axis and noise-scale sums.
 
-    Returns the exit code, as `train` does. Raises UserError where there is no run or its checkpoints are torn.
+    Args:
+        out: The folder.
+        patience_s: Seconds to wait for another process that still trains a run in it.
+
+    Returns:
+        The exit code, as `train` does.
+
+    Raises:
+        UserError: There is no run, its checkpoints are torn, or another process trains it.
     """
     starts = []
     for folder in RunFolder.find(out):
@@ -70,7 +78,7 @@ def resume(out: Path) -> int:
                 raise UserError(f"{folder.config_path} does not name run.{key}: not a run of `rlgns train`")
         check(config)
         checkpoint.load_newest(folder.checkpoints_path)  # a torn one is told before anything starts
-        os.close(folder.lock())  # another process that trains it, too; the trial takes the lock for itself
+        os.close(folder.lock(patience_s=patience_s))  # so is another process that trains it; the trial takes the lock
         starts.append(
             RunStart(
                 game=about["game"],
