@@ -10,7 +10,9 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 import torch
+from ray.exceptions import RayError
 from ray.rllib.core.learner.training_data import TrainingData
 
 from envs.config import EnvConfig
@@ -184,7 +186,10 @@ def test_a_rollout_that_died_with_its_runner_is_played_again(tmp_path: Path, mon
         monkeypatch.undo()
         answers = ask(*given, **named)
         os.kill(pids[0], signal.SIGKILL)  # it has answered, and what it played is in its keeping
-        psutil.wait_procs([psutil.Process(pids[0])], timeout=30)
+        with pytest.raises(RayError):  # noqa: PT012  (Ray takes a moment to notice)
+            while True:
+                for reference, _, _ in answers:
+                    ray.get(reference)
         return answers
 
     monkeypatch.setattr(group, "foreach_env_runner", ask_and_kill)
