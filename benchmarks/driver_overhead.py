@@ -169,7 +169,7 @@ def main() -> int:
     sizes = {"empty": (1, 1), "real": (options.envs, options.steps)}
     with tempfile.TemporaryDirectory(prefix="rlgns-overhead-") as scratch:
         algorithm = build(Path(scratch), envs=8, steps=16)
-        fits = []
+        own, fits = algorithm.env_runner_group._worker_manager, []
         for name, (envs, steps) in sizes.items():
             processes = -(-max(options.runners) // PER_PROCESS)
             stubs = [Stubs.remote(envs, steps) for _ in range(processes)]
@@ -183,6 +183,7 @@ def main() -> int:
             fits.append(_fit(name, options.runners, medians))
             for stub in stubs:
                 ray.kill(stub)
+        algorithm.env_runner_group._worker_manager = own  # the stubs' handles are nothing that RLlib could stop
         algorithm.stop()
     lines += ["", *fits, ""]
     ray.shutdown()
