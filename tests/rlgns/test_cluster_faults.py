@@ -147,7 +147,7 @@ def two_networks() -> Iterator[None]:
 
 def inside(end: str, *command: str, log: Path, **environment: str) -> subprocess.Popen[bytes]:
     """Starts python COMMAND in one of the namespaces."""
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"} | environment
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"} | environment
     with open(log, "ab") as file:
         line = ["ip", "netns", "exec", f"rlgns-{end}", sys.executable, *command]
         return subprocess.Popen(line, env=variables, stdout=file, stderr=file, start_new_session=True)
@@ -189,7 +189,9 @@ def test_a_cable_between_nodes_is_cut_for_a_moment_and_for_long(tmp_path: Path) 
         try:
             where = ("--head", "--port=6399", "--node-ip-address=10.77.0.1", "--num-cpus=2", f"--temp-dir={own}")
             started.append(inside("a", *ray, *where, "--include-dashboard=false", log=log))
-            time.sleep(5)
+            knock = ("-c", "import socket; socket.create_connection(('10.77.0.1', 6399))")
+            while inside("a", *knock, log=log).wait():
+                assert started[0].poll() is None
             second = node()
             train = ("-m", "rlgns", "train", "--config", str(config), "--out", str(folder.path))
             driver = inside("a", *train, log=log, RAY_ADDRESS="10.77.0.1:6399")
