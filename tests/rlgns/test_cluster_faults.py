@@ -175,6 +175,13 @@ def rows_beyond(folder: RunFolder, driver: subprocess.Popen[bytes], count: int) 
     return time.monotonic() - began
 
 
+BOTH_THERE = """
+import sys, ray
+ray.init(address="10.77.0.1:6399", log_to_driver=False)
+sys.exit(sum(node["Alive"] for node in ray.nodes()) < 2)
+"""
+
+
 def test_a_cable_between_nodes_is_cut_for_a_moment_and_for_long(tmp_path: Path) -> None:
     config, folder = write_settings(tmp_path, engine={"sample_timeout_s": 20}), RunFolder(tmp_path / "run")
     log, started = tmp_path / "log", []
@@ -193,10 +200,14 @@ def test_a_cable_between_nodes_is_cut_for_a_moment_and_for_long(tmp_path: Path) 
             while inside("a", *knock, log=log).wait():
                 assert started[0].poll() is None
             second = node()
+            while inside("a", "-c", BOTH_THERE, log=log).wait():
+                assert second.poll() is None
             train = ("-m", "rlgns", "train", "--config", str(config), "--out", str(folder.path))
             driver = inside("a", *train, log=log, RAY_ADDRESS="10.77.0.1:6399")
             started.append(driver)
             rows_beyond(folder, driver, 3)
+            there = [" ".join(process.cmdline()) for process in psutil.Process(second.pid).children(recursive=True)]
+            assert any(title.startswith("ray::Atari") for title in there), "nothing of the run is behind the cable"
             cut(True)
             time.sleep(5)
             cut(False)
