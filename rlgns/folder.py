@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -12,6 +14,9 @@ from typing import Any, final
 import yaml
 
 from rlgns.errors import FaultError, UserError
+
+LOCK_PATIENCE_S = 60.0
+"""Seconds that a run waits for a process that still trains it: Ray needs some to end what a killed driver left."""
 
 
 @final
@@ -50,6 +55,26 @@ class RunFolder:
         if not found:
             raise UserError(f"no run found in {top}: neither it nor a folder directly below it holds a config.yaml")
         return found
+
+    def lock(self, *, patience_s: float = LOCK_PATIENCE_S) -> int:
+        """Makes this process the only one that trains this run.
+
+        Two would write the same iterations twice: a trial whose driver was killed lives on for a moment, one that was
+        cut off from its cluster for longer.
+
+        Args:
+            patience_s: Seconds to wait for another process to let go.
+
+        Returns:
+            An open file handle; closing it, or the end of the process, lets go.
+
+        Raises:
+            UserError: Another process still has it, or the folder cannot be written.
+        """
+        handle = lock(self.path, patience_s=patience_s)
+        if handle is None:
+            raise UserError(f"{self.path}: another process is training this run; stop it, or wait for its end")
+        return handle
 
     def create(self, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Makes the folder and writes config.yaml, whole or not at all.
@@ -170,6 +195,29 @@ class RunFolder:
         if not isinstance(content, dict) or not isinstance(content.get(name), dict):
             raise UserError(f"{self.config_path} has no section {name!r}")
         return content[name]
+
+
+def lock(folder: Path, *, patience_s: float = 0.0) -> int | None:
+    """Takes hold of a folder for as long as the returned file handle is open; None: another process has it.
+
+    Raises UserError where the folder cannot be written. Where a file system knows no locks, nobody is kept out.
+    """
+    try:
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {reason(error)}") from error
+    give_up = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            if time.monotonic() >= give_up:
+                os.close(handle)
+                return None
+            time.sleep(0.1)
+        except OSError:
+            return handle
 
 
 def plain(value: Any) -> Any:

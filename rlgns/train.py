@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import secrets
 from collections.abc import Mapping
 from importlib import metadata
@@ -20,7 +21,7 @@ from rlgns.engine import checkpoint
 from rlgns.engine.source import Listed
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.errors import UserError
-from rlgns.folder import RunFolder
+from rlgns.folder import LOCK_PATIENCE_S, RunFolder
 from rlgns.monitor.batch_alert import BatchAlert
 from rlgns.monitor.listener import Listener, Listeners, RunStart
 from rlgns.monitor.probe_notice import ProbeNotice
@@ -62,14 +63,19 @@ def train(config: Config, out: Path) -> int:
     return _session(starts, out)
 
 
-def resume(out: Path, layout: Mapping[str, str] | None = None) -> int:
+def resume(out: Path, layout: Mapping[str, str] | None = None, *, patience_s: float = LOCK_PATIENCE_S) -> int:
     """Goes on with the run or runs in a folder: same configuration, W&B id, x-axis and noise-scale sums.
 
     Args:
         out: The folder.
         layout: `section.key` to value for this time: how the work is laid out, nothing of what is trained.
+        patience_s: Seconds to wait for another process that still trains a run in it.
 
-    Returns the exit code, as `train` does. Raises UserError where there is no run or its checkpoints are torn.
+    Returns:
+        The exit code, as `train` does.
+
+    Raises:
+        UserError: There is no run, its checkpoints are torn, or another process trains it.
     """
     starts = []
     for folder in RunFolder.find(out):
@@ -80,7 +86,7 @@ def resume(out: Path, layout: Mapping[str, str] | None = None) -> int:
                 raise UserError(f"{folder.config_path} does not name run.{key}: not a run of `rlgns train`")
         check(config)
         checkpoint.load_newest(folder.checkpoints_path)  # a torn one is told before anything starts
-        folder.drop_torn_line()
+        os.close(folder.lock(patience_s=patience_s))  # so is another process that trains it; the trial takes the lock
         starts.append(
             RunStart(
                 game=about["game"],
@@ -165,7 +171,9 @@ def _unsaved(folder: RunFolder) -> str:
 
 
 def _finished(start: RunStart) -> bool:
-    return start.first_row is not None and start.first_row["observations"] >= start.config.run.observations
+    """Whether all is trained, and saved: a kill may have come between the two."""
+    trained = start.first_row is not None and start.first_row["observations"] >= start.config.run.observations
+    return trained and not _unsaved(start.folder)
 
 
 def _write_reports(folders: list[RunFolder], out: Path, listener: Listener) -> None:

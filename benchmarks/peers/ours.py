@@ -62,6 +62,7 @@ class Ours:
         from envs.vector import num_actions
         from rlgns.config.load import to_dict
         from rlgns.engine.config import AtariPPOConfig, Trial
+        from rlgns.engine.placement import Node, Placement, Share
         from rlgns.folder import RunFolder
 
         self._resident = {"libraries": _resident_bytes()}
@@ -74,7 +75,7 @@ class Ours:
             game=settings.game,
             num_actions=num_actions(settings.game, run.env.protocol),
             folder=str(folder.path),
-            cpus=settings.threads,
+            placement=Placement.of(run, Share.of([Node(cpus=settings.threads)], 1)),
         )
         self._algorithm = AtariPPOConfig.of(run, trial).build_algo()
         self._resident["network and optimizer"] = _resident_bytes()

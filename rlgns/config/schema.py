@@ -74,7 +74,7 @@ class EngineConfig:
     """Newest checkpoints that are kept."""
 
     max_failures: int = 3
-    """How often a trial that failed is restarted from its newest checkpoint."""
+    """How often a trial that failed is restarted from its newest checkpoint, until it has a new iteration."""
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):

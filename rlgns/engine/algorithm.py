@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
 from collections import deque
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
@@ -51,8 +54,10 @@ class AtariPPO(Algorithm):
         super().setup(config)
         self._run: Config = self.config.run
         self._folder = RunFolder(self.config.trial.folder)
+        self._lock = self._folder.lock()
         self._folder.drop_torn_line()  # of a process that was killed while it wrote
-        self._logged = self._folder.last_iteration()
+        newest = self._folder.last_row() or {}
+        self._logged = int(newest.get("iteration", 0))
         self._iterations_done = 0
         self._observations = 0
         self._optimizer_steps = 0
@@ -61,7 +66,7 @@ class AtariPPO(Algorithm):
         self._held_iterations = 0
         self._scores: deque[float] = deque(maxlen=100)
         self._episodes = 0
-        self._row: dict[str, Any] = {}
+        self._row: dict[str, Any] = newest
         self._whole = True  # False while an iteration is under way: its state must not be saved
         self._saved_iteration = 0
         self._learning = Learning(self.learner_group)
@@ -74,6 +79,8 @@ class AtariPPO(Algorithm):
         state = checkpoint.load_newest(self._folder.checkpoints_path)
         if state is not None:
             self._load(state)
+        # Time that a kill made worthless was spent nevertheless.
+        self._seconds = max(self._seconds, newest.get("seconds", 0.0))
         self._saved_at = time.monotonic()
 
     @property
@@ -164,11 +171,13 @@ class AtariPPO(Algorithm):
             RLlib's result and: row, the row of metrics; replayed, whether a row of this iteration was logged before (by
             a run that was killed after its last checkpoint); fault, what could not be written, or None.
         """
+        if self._finished:  # before it was killed: its end was saved, but not yet heard of
+            return {"row": self._row, "replayed": True, "fault": None, "done": True}
         result = super().step()
         result["row"] = self._row
         result["replayed"] = self._iterations_done <= self._logged
         result["fault"] = None
-        done = self._observations >= self._run.run.observations
+        done = self._finished
         try:
             self._check_finite()
             if not result["replayed"]:
@@ -181,6 +190,10 @@ class AtariPPO(Algorithm):
             self._whole = False  # cleanup must not try again what just failed
         result["done"] = done or result["fault"] is not None
         return result
+
+    @property
+    def _finished(self) -> bool:
+        return self._observations >= self._run.run.observations
 
     def _check_finite(self) -> None:
         """Raises FaultError where a gradient was NaN or infinite: the weights are lost, and must not be saved."""
@@ -221,6 +234,8 @@ class AtariPPO(Algorithm):
                 self._stopping.set()
                 self._ahead.shutdown(wait=False, cancel_futures=True)
             super().cleanup()
+            if hasattr(self, "_lock"):
+                os.close(self._lock)
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
         """Brings restarted runners back; they need no state, since weights travel with each call."""
@@ -253,6 +268,7 @@ class AtariPPO(Algorithm):
         group = self.env_runner_group
         missing = set(range(1, self.config.num_env_runners + 1))
         found: dict[int, Any] = {}
+        patience_s = self._run.engine.sample_timeout_s
         while missing and not self._stopping.is_set():
             answers: list[Any] = group.foreach_env_runner(
                 lambda runner: runner.play_ref(  # type: ignore[attr-defined]
@@ -260,13 +276,33 @@ class AtariPPO(Algorithm):
                 ),
                 local_env_runner=False,
                 remote_worker_ids=sorted(missing),
-                timeout_seconds=self._run.engine.sample_timeout_s,
+                timeout_seconds=patience_s,
             )
-            found |= {worker: reference for reference, played_version, worker in answers if played_version == version}
+            for reference, played_version, worker in answers:
+                if played_version == version and not self.learner_group.is_local:
+                    found[worker] = reference  # the learners fetch it themselves
+                elif played_version == version:
+                    # A rollout dies with its runner, also behind the answer that announced it: it is played again.
+                    with contextlib.suppress(RayError):
+                        found[worker] = ray.get(reference, timeout=patience_s)
             missing -= set(found)
             if missing:
+                if self._restart_silent(missing):
+                    patience_s *= 2  # a machine that is too slow for the first would otherwise never get there
                 group.probe_unhealthy_env_runners()
         return [found[worker] for worker in sorted(found)]
+
+    def _restart_silent(self, missing: set[int]) -> set[int]:
+        """Kills runners that neither delivered nor died, which RLlib would wait for again; Ray restarts them.
+
+        Returns which.
+        """
+        manager = self.env_runner_group._worker_manager  # RLlib restarts what died, but has no public name for this
+        silent = missing & set(manager.healthy_actor_ids())
+        for worker in silent:
+            ray.kill(manager.actors()[worker], no_restart=False)
+            manager.set_actor_state(worker, healthy=False)
+        return silent
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -80,6 +80,9 @@ class Placement:
         while rest > each and not _fits(share, [rest] * large + [each] * runners):
             rest = max(each, rest - 1)
         threads = run.engine.threads or max(1, int(rest))
+        if runners and not learners and not run.engine.async_lag and not run.engine.threads:
+            # Runners stand still while the driver learns, so that its threads may have their CPUs, too.
+            threads = max(1, int(min(share.cpus, max(node.cpus for node in share.nodes) / share.most)))
         return cls(
             runners=runners,
             runner_cpus=each if runners else 0.0,

@@ -81,7 +81,8 @@ def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failure
         listener: Hears every row.
         most: How many run at once, never more than there are CPUs; 0: as many as there are CPUs (GPUs, where there are
             any). They share all that is there.
-        max_failures: How often a trial that failed is restarted from its newest checkpoint.
+        max_failures: How often a trial that failed is restarted from its newest checkpoint, until it has a new
+            iteration.
 
     Returns:
         How it ended. Whatever happened, each trial saved its last whole iteration if it could.
@@ -167,6 +168,7 @@ class _Relay(tune.Callback):
         if result["fault"] is not None:
             self._outcome.faults[key] = result["fault"]
         elif not result["replayed"]:
+            trial.run_metadata.num_failures = 0  # only failures without a new iteration in between count
             self._listener.row(key, result["row"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -238,6 +240,7 @@ def _start_ray(common: Mapping[str, Any], attempts: int = 3) -> None:
     """Starts a Ray for this process; a machine that is very busy may need more than the 30 seconds that Ray grants."""
     for attempt in range(1, attempts + 1):
         try:
+            # "local": a head that somebody started on this machine is not ours unless RAY_ADDRESS names it
             ray.init(address="local", num_cpus=usable_cores(), include_dashboard=False, **common)
             return
         except Exception as error:  # of that very type

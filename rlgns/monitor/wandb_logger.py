@@ -9,7 +9,8 @@ from envs.games import GAMES
 from rlgns.config.schema import WandbConfig
 from rlgns.folder import RunFolder
 from rlgns.monitor.listener import Listener, Row, RunStart
-from rlgns.monitor.wandb_artifacts import Artifacts, Note
+from rlgns.monitor.wandb_artifacts import Artifacts
+from rlgns.monitor.wandb_files import newest_step
 from rlgns.monitor.wandb_login import Mode, choose_mode, quiet_wandb
 
 INIT_TIMEOUT_S = 30.0
@@ -23,9 +24,10 @@ FINISH_TIMEOUT_S = 60.0
 class WandbLogger(Listener):
     """Logs every row with step = iteration and x-axis = observations, into the run's own folder DIR/wandb.
 
-    A small file beside W&B's own remembers the newest iteration that was logged. A resumed run first logs what
-    metrics.jsonl has beyond it, and skips iterations that training repeats after a crash: history has no gap, overlap
-    or second version. Where `wandb.artifacts` asks for it, report and checkpoints go along.
+    What W&B's own files hold says where a resumed run goes on: it first logs what metrics.jsonl has beyond that, and
+    skips iterations that training repeats after a crash. A row that a trial wrote but could not report before it was
+    killed is taken from metrics.jsonl, too. History has no gap, overlap or second version. Where `wandb.artifacts` asks
+    for it, report and checkpoints go along.
 
     Args:
         config: The section `wandb`.
@@ -36,7 +38,8 @@ class WandbLogger(Listener):
         self._config = config
         self._say = say
         self._runs: dict[str, Any] = {}
-        self._cursors: dict[str, Cursor] = {}
+        self._folders: dict[str, RunFolder] = {}
+        self._logged: dict[str, int] = {}  # the newest iteration
         self._artifacts: dict[str, Artifacts] = {}
 
     def start(self, runs: list[RunStart]) -> None:
@@ -45,18 +48,17 @@ class WandbLogger(Listener):
         if mode == "disabled":
             return
         for start in runs:
+            logged = newest_step(start.folder.wandb_path)
             run, mode, why = self._init(start, mode, why)
             if run is None:
                 self._say(f"W&B is off for {start.key}: {why}; metrics.jsonl has everything")
                 continue
-            cursor = Cursor(start.folder)
             if mode == "online" and run.resumed:
                 # The server knows what it has, also where an upload was cut off.
-                cursor.iteration = run.starting_step - 1
-            self._runs[start.key], self._cursors[start.key] = run, cursor
+                logged = run.starting_step - 1
+            self._runs[start.key], self._folders[start.key], self._logged[start.key] = run, start.folder, logged
             self._artifacts[start.key] = Artifacts(self._config.artifacts, run, start, self._say)
-            for row in start.folder.rows():
-                self.row(start.key, row)
+            self._catch_up(start.key)
         if self._runs and mode == "online":
             self._say(f"W&B: {', '.join(run.url or run.id for run in self._runs.values())}")
         elif self._runs:
@@ -65,12 +67,11 @@ class WandbLogger(Listener):
 
     def row(self, game: str, row: Row) -> None:
         """Logs a row, unless it was logged before."""
-        cursor = self._cursors.get(game)
-        if cursor is None or row["iteration"] <= cursor.iteration:
+        if game not in self._runs:
             return
-        self._runs[game].log(flatten(row) | reference_scores(row["game"]), step=row["iteration"])
-        cursor.advance(row["iteration"])
-        self._artifacts[game].row(row)
+        if row["iteration"] > self._logged[game] + 1:
+            self._catch_up(game)
+        self._log(game, row)
 
     def alert(self, key: str, title: str, text: str) -> None:
         """Sends an alert of one run, which W&B hands on as its user wants (mail, Slack); without that run nothing."""
@@ -80,11 +81,10 @@ class WandbLogger(Listener):
 
     def finish(self, key: str, outcome: str) -> None:
         """Closes one W&B run, where a session goes on without it."""
-        run = self._runs.pop(key, None)
-        if run is not None:
+        if key in self._runs:
+            self._catch_up(key)
             self._artifacts.pop(key).end()
-            run.finish(exit_code=0 if outcome == "done" else 1)
-            del self._cursors[key]
+            self._runs.pop(key).finish(exit_code=0 if outcome == "done" else 1)
 
     def end(self, outcome: str) -> None:
         """Closes the W&B runs; waits for uploads, but not for long."""
@@ -95,6 +95,16 @@ class WandbLogger(Listener):
             import wandb
 
             wandb.teardown()  # An offline run's last rows reach the disk only when W&B's own process ends.
+
+    def _catch_up(self, key: str) -> None:
+        for row in self._folders[key].rows():
+            self._log(key, row)
+
+    def _log(self, key: str, row: Row) -> None:
+        if row["iteration"] > self._logged[key]:
+            self._runs[key].log(flatten(row) | reference_scores(row["game"]), step=row["iteration"])
+            self._logged[key] = row["iteration"]
+            self._artifacts[key].row(row)
 
     def _init(self, start: RunStart, mode: Mode, why: str) -> tuple[Any, Mode, str]:
         """Starts W&B for one game, offline where online fails. Returns the run or None, the mode, and why that mode."""
@@ -144,19 +154,6 @@ class WandbLogger(Listener):
         run.define_metric("observations")
         run.define_metric("*", step_metric="observations")
         return run
-
-
-class Cursor:
-    """The newest iteration that was handed to W&B, in DIR/wandb/logged.json."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self._note = Note(folder, "logged.json")
-        self.iteration = self._note.read("iteration")
-
-    def advance(self, iteration: int) -> None:
-        """Notes that `iteration` was logged."""
-        self.iteration = iteration
-        self._note.write({"iteration": iteration})
 
 
 def env_id(game: str, protocol: str) -> str:

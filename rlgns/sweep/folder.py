@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import math
 import os
@@ -17,7 +16,7 @@ import yaml
 from rlgns.config.load import from_dict, read_yaml, to_dict
 from rlgns.critical.goals import GoalReached
 from rlgns.errors import FaultError, UserError
-from rlgns.folder import RunFolder, plain, reason, write_atomically
+from rlgns.folder import RunFolder, lock, plain, reason, write_atomically
 from rlgns.points import POINTS_FILE
 from rlgns.sweep import load
 from rlgns.sweep.config import Sweep
@@ -85,16 +84,13 @@ class SweepFolder:
         try:
             self.check(sweep)
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise UserError(
                 f"{self.path}: cannot be written: {reason(error)}; name another folder with --out"
             ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            raise UserError(f"{self.path}: another rlgns sweep is at work in this folder") from None
+        handle = lock(self.path)
+        if handle is None:
+            raise UserError(f"{self.path}: another rlgns sweep is at work in this folder")
         try:
             yield
         finally:

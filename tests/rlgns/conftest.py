@@ -9,6 +9,6 @@ import ray
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """A Ray for the tests of one process."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

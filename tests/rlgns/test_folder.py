@@ -8,6 +8,8 @@ import math
 import os
 import resource
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +160,15 @@ def test_atomic_write_leaves_the_old_file_on_failure(tmp_path: Path) -> None:
 
 def test_plain_knows_other_types() -> None:
     assert plain({1: (Path("/a"), True, None)}) == {"1": ["/a", True, None]}
+
+
+def test_a_run_is_trained_by_one_process_and_a_kill_lets_go(folder: RunFolder) -> None:
+    code = f"from rlgns.folder import *; RunFolder({str(folder.path)!r}).lock(); print('has it', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"has it\n"
+        with pytest.raises(UserError, match="another process is training this run"):
+            folder.lock(patience_s=0)
+        os.kill(other.pid, signal.SIGKILL)
+    os.close(folder.lock(patience_s=0))
+    os.close(folder.lock(patience_s=0))

@@ -11,7 +11,11 @@ import psutil
 import pytest
 import yaml
 
+from rlgns.config.load import to_dict
+from rlgns.config.schema import Config
+from rlgns.errors import UserError
 from rlgns.folder import RunFolder
+from rlgns.train import resume
 
 TINY = {
     "run": {"observations": 100_000},
@@ -204,3 +208,12 @@ def test_a_run_whose_checkpoints_are_all_torn_is_not_resumed(tmp_path: Path) -> 
     assert "is torn" in stderr
     assert stderr.count("\n") == 1
     assert (out / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_that_another_process_trains_is_not_resumed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.create(to_dict(Config()), {"game": "pong", "wandb_id": "abc"})
+    handle = folder.lock()
+    with pytest.raises(UserError, match="another process is training this run"):
+        resume(tmp_path, patience_s=0)
+    os.close(handle)

@@ -1,16 +1,26 @@
 """The algorithm on real Atari and real Ray: rows, checkpoints, remote runners and their death."""
 
+import dataclasses
 import json
 import math
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
+import ray
 import torch
+from ray.exceptions import RayError
 from ray.rllib.core.learner.training_data import TrainingData
 
+from envs.config import EnvConfig
+from rlgns.config.schema import EngineConfig
 from rlgns.engine import checkpoint
+from rlgns.engine.algorithm import AtariPPO
+from rlgns.engine.config import AtariPPOConfig, Trial
+from rlgns.engine.placement import Node, Placement, Share
 from rlgns.folder import RunFolder
 from rlgns.monitor.keys import check_row
 from tests.rlgns.engine.tiny import build, tiny
@@ -109,6 +119,19 @@ def test_iterations_that_a_kill_made_repeat_are_not_logged_twice(tmp_path: Path)
     assert older.name.endswith("2")
     assert repeated["replayed"] and not new["replayed"]
     assert RunFolder(tmp_path).metrics_path.read_bytes().startswith(logged)
+    rows = RunFolder(tmp_path).rows()
+    assert [row["iteration"] for row in rows] == [1, 2, 3, 4]
+    assert rows[3]["seconds"] > rows[2]["seconds"] + repeated["row"]["throughput/sample_s"]
+
+
+def test_a_run_that_ended_but_was_killed_before_that_was_heard_trains_no_more(tmp_path: Path) -> None:
+    first = build(tiny(), tmp_path)
+    assert [first.train()["done"] for _ in range(4)] == [False, False, False, True]
+    first.stop()
+    second = build(tiny(), tmp_path)
+    result = second.train()
+    second.stop()
+    assert result["done"] and result["replayed"] and result["fault"] is None
     assert [row["iteration"] for row in RunFolder(tmp_path).rows()] == [1, 2, 3, 4]
 
 
@@ -137,17 +160,69 @@ def test_remote_runners_deliver_whole_batches_of_the_present_weights(tmp_path: P
     assert all(len(given["training_data"].batch_refs) == 2 for given in updates)
 
 
+def pids_of(algorithm: AtariPPO) -> list[int]:
+    return algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
+
+
 def test_a_killed_runner_comes_back_and_the_batch_stays_whole(tmp_path: Path) -> None:
     algorithm = build(tiny(runners=2), tmp_path)
     algorithm.train()
-    pids = algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
+    pids = pids_of(algorithm)
     os.kill(pids[0], signal.SIGKILL)
     row = algorithm.train()["row"]
-    after = algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
+    after = pids_of(algorithm)
     algorithm.stop()
     assert row["observations"] == 64
     assert row["noise/updates"] == 2
     assert len(after) == 2 and pids[0] not in after
+
+
+def test_a_rollout_that_died_with_its_runner_is_played_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = build(tiny(runners=2), tmp_path)
+    algorithm.train()
+    group = algorithm.env_runner_group
+    ask, pids = group.foreach_env_runner, pids_of(algorithm)
+
+    def ask_and_kill(*given: Any, **named: Any) -> list[Any]:
+        monkeypatch.undo()
+        answers = ask(*given, **named)
+        os.kill(pids[0], signal.SIGKILL)  # it has answered, and what it played is in its keeping
+        with pytest.raises(RayError):  # noqa: PT012  (Ray takes a moment to notice)
+            while True:
+                for reference, _, _ in answers:
+                    ray.get(reference)
+        return answers
+
+    monkeypatch.setattr(group, "foreach_env_runner", ask_and_kill)
+    result = algorithm.train()
+    after = pids_of(algorithm)
+    algorithm.stop()
+    assert (result["row"]["observations"], result["row"]["noise/updates"]) == (64, 2)
+    assert len(after) == 2 and pids[0] not in after
+
+
+def test_a_runner_that_is_silent_is_restarted(tmp_path: Path) -> None:
+    algorithm = build(tiny(runners=2, sample_timeout_s=2.0), tmp_path)
+    algorithm.train()
+    pids = pids_of(algorithm)
+    os.kill(pids[1], signal.SIGSTOP)  # neither dead nor alive
+    row = algorithm.train()["row"]
+    after = pids_of(algorithm)
+    algorithm.stop()
+    assert (row["observations"], row["noise/updates"]) == (64, 2)
+    assert len(after) == 2 and pids[1] not in after
+    assert not psutil.pid_exists(pids[1])
+
+
+@pytest.mark.parametrize(("runners", "cpus"), [(1, 1), (2, 2), (2, 4), (5, 2), (6, 6), (12, 7), (0, 2)])
+def test_a_trial_asks_for_no_more_than_it_was_given(runners: int, cpus: float, tmp_path: Path) -> None:
+    run = dataclasses.replace(tiny(), env=EnvConfig(num_envs=120), engine=EngineConfig(runners=runners))
+    placement = Placement.of(run, Share.of([Node(cpus=cpus)], 1))
+    trial = Trial(game="pong", num_actions=6, folder=str(tmp_path), placement=placement)
+    bundles = AtariPPO.default_resource_request(AtariPPOConfig.of(run, trial))._bundles
+    assert len(bundles) == runners + 1
+    ten_thousandths = [math.ceil(bundle["CPU"] * 10_000) for bundle in bundles]  # what Ray makes of them
+    assert 0 < sum(ten_thousandths) <= cpus * 10_000
 
 
 def test_remote_runners_train_the_same_run_as_local_threads(tmp_path: Path) -> None:

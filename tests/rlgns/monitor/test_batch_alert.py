@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from rlgns.config.schema import Config, RunConfig, WandbConfig
 from rlgns.monitor.batch_alert import BatchAlert, Side, Standing, side_of
 from rlgns.monitor.listener import RunStart
+from rlgns.monitor.wandb_files import records
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.noise.config import NoiseConfig
 from tests.rows import make_row, make_run
-from tests.wandb_files import records
 
 HOLD = 3000
 CONFIG = Config(

@@ -13,9 +13,9 @@ from rlgns.config.schema import Config, RunConfig, WandbConfig
 from rlgns.folder import RunFolder
 from rlgns.monitor import wandb_artifacts
 from rlgns.monitor.listener import RunStart
+from rlgns.monitor.wandb_files import records
 from rlgns.monitor.wandb_logger import WandbLogger
 from tests.rows import make_row, make_run
-from tests.wandb_files import records
 
 pytestmark = pytest.mark.usefixtures("no_login")
 

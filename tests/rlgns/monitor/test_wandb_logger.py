@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rlgns.config.schema import Config, RunConfig, WandbConfig
 from rlgns.folder import RunFolder
 from rlgns.monitor.listener import RunStart
+from rlgns.monitor.wandb_files import history, records
 from rlgns.monitor.wandb_logger import WandbLogger, env_id, flatten
 from rlgns.monitor.wandb_login import choose_mode, logged_in
 from tests.rows import make_row, make_run
-from tests.wandb_files import history, records
 
 pytestmark = pytest.mark.usefixtures("no_login")
 
@@ -35,6 +40,17 @@ def log(folder: RunFolder, iterations: range, *, resumed: bool = False, mode: st
         logger.row("pong", row)
     logger.end("done")
     return said
+
+
+def log_and_be_killed(folder: RunFolder) -> None:
+    logger = WandbLogger(WandbConfig(mode="offline"), print)
+    logger.start([start_of(folder)])
+    for iteration in range(1, 61):
+        folder.append(make_row(iteration))
+        logger.row("pong", make_row(iteration))
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def files_of(folder: RunFolder) -> list[Path]:
@@ -94,6 +110,30 @@ def test_resume_goes_on_without_gap_or_overlap(tmp_path: Path) -> None:
     assert [[row["_step"] for row in history(path)] for path in paths] == [[1, 2, 3, 4], [5, 6, 7], [8, 9]]
     ids = [r.run.run_id for path in paths for r in records(path) if r.WhichOneof("record_type") == "run"]
     assert set(ids) == {"idpong"}
+
+
+def test_what_a_killed_client_held_in_memory_is_logged_by_the_next(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "pong", [])
+    code = f"from {__name__} import *; log_and_be_killed(RunFolder({str(folder.path)!r}))"
+    died = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    assert died.returncode == -signal.SIGKILL
+    assert 0 < len(history(files_of(folder)[0])) < 60  # the client writes when it has 32 kB
+    log(folder, range(61, 63), resumed=True)
+    first, second = files_of(folder)
+    assert [row["_step"] for path in (first, second) for row in history(path)] == list(range(1, 63))
+
+
+def test_a_row_that_was_written_but_not_reported_is_logged_in_its_place(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "pong", [])
+    logger = WandbLogger(WandbConfig(mode="offline"), lambda text: None)
+    logger.start([start_of(folder)])
+    for iteration in range(1, 7):
+        folder.append(make_row(iteration))
+        if iteration not in (3, 6):  # the trial was killed between writing and reporting
+            logger.row("pong", make_row(iteration))
+    logger.end("done")
+    (path,) = files_of(folder)
+    assert [row["_step"] for row in history(path)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_several_games_at_once(tmp_path: Path) -> None:

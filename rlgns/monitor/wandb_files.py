@@ -1,4 +1,8 @@
-"""Reads the transaction log that W&B's client writes, as its server would: records in LevelDB's log format."""
+"""Reads the transaction log that W&B's client writes, as `wandb sync` would: records in LevelDB's log format.
+
+The client's Python part has no reader of its own (it is in another process), and what the client was
+handed is not what it wrote: it holds the newest rows in memory, and a kill loses them.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,20 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
 def raw_records(path: Path) -> Iterator[bytes]:
-    """Yields each record's bytes. The file starts with 7 bytes of its own: ':W&B', a magic number, a version."""
+    """Yields each whole record's bytes, up to where a kill tore the file.
+
+    The file starts with 7 bytes of its own: ':W&B', a magic number, a version.
+    """
     content = path.read_bytes()
-    assert content[:4] == b":W&B"
+    if content[:4] != b":W&B":
+        return
     at, parts = HEADER, b""
     while at + HEADER <= len(content):
         if BLOCK - at % BLOCK < HEADER:  # Too little of the block left for a header: padding.
             at += BLOCK - at % BLOCK
             continue
         size, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
-        if kind == 0:
+        if kind == 0 or at + HEADER + size > len(content):
             return
         parts += content[at + HEADER : at + HEADER + size]
         at += HEADER + size
@@ -35,7 +43,8 @@ def records(path: Path) -> list[Any]:
     """All records of a .wandb file as protocol buffers."""
     from wandb.proto import wandb_internal_pb2
 
-    return [wandb_internal_pb2.Record.FromString(raw) for raw in raw_records(path)]
+    record: Any = wandb_internal_pb2.Record  # type: ignore[attr-defined]  # made at import
+    return [record.FromString(raw) for raw in raw_records(path)]
 
 
 def history(path: Path) -> list[dict[str, Any]]:
@@ -46,3 +55,8 @@ def history(path: Path) -> list[dict[str, Any]]:
         for record in records(path)
         if record.WhichOneof("record_type") == "history"
     ]
+
+
+def newest_step(folder: Path) -> int:
+    """The newest step that W&B's files in a folder hold; 0 where there are none."""
+    return max((row["_step"] for path in folder.glob("*run-*/*.wandb") for row in history(path)), default=0)

@@ -1,0 +1,257 @@
+"""Kills a run with SIGKILL at random moments, in turn driver, learner, a runner, a whole node; checks what it left.
+
+    python benchmarks/kills.py DIR --kills 100 --references 6 --markdown docs/results/kills.md
+
+A cluster of two nodes on this machine: the head, and a second one that is killed with all its processes and started
+anew. The driver goes on by `rlgns train --resume`, everything else by itself. DIR holds the killed run, a journal of
+the kills and uninterrupted runs of other seeds; started again, the benchmark goes on where it stopped.
+Exit codes: 0 all as it should be, 1 not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, final
+
+import psutil
+import yaml
+
+from benchmarks.kills_results import page, problems, same_distribution
+from rlgns.folder import RunFolder
+
+KINDS = ("driver", "learner", "runner", "node")
+PATIENCE_S = 1800
+"""Seconds without a new row after which the run counts as stuck."""
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def settings(iterations: int) -> dict[str, Any]:
+    """A small network and game: iterations of milliseconds, two optimizer steps each."""
+    return {
+        "run": {"games": ["breakout"], "observations": 256 * iterations},
+        "env": {"num_envs": 8, "image_size": 32, "stagger_steps": 4},
+        "network": {"channels": [4], "kernels": [8], "strides": [8], "hidden": 16},
+        "agent": {"rollout_steps": 32, "epochs": 1, "minibatches": 2, "learning_rate": 1e-3},
+        "engine": {"runners": 2, "checkpoint_every_s": 1},
+        "wandb": {"mode": "offline"},
+    }
+
+
+@final
+class Run:
+    """The run that is killed: its driver's process, and where its parts live on the cluster."""
+
+    def __init__(self, cluster: Any, config: Path, out: Path, seed: int) -> None:
+        self.folder = out
+        self._cluster, self._config, self._seed = cluster, config, seed
+        self._node = cluster.add_node(num_cpus=1, wait=False)
+        self._log = out.with_suffix(".log")
+        self.driver = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        folder = RunFolder(self.folder)
+        where = ["--config", str(self._config), "--out", str(self.folder), "--seed", str(self._seed)]
+        if folder.config_path.is_file():
+            where = ["--resume", str(self.folder)]
+        environment = os.environ | {"RAY_ADDRESS": self._cluster.address, "PYTHONPATH": str(ROOT)}
+        with open(self._log, "ab") as log:
+            command = [sys.executable, "-m", "rlgns", "train", *where]
+            return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    def size(self) -> int:
+        """Bytes of metrics.jsonl; grows with each row."""
+        path = RunFolder(self.folder).metrics_path
+        return path.stat().st_size if path.is_file() else 0
+
+    def wait_for_a_row(self, *, than: int) -> bool:
+        """Waits until metrics.jsonl is larger than so many bytes; False: the driver ended first."""
+        give_up = time.monotonic() + PATIENCE_S
+        while self.size() <= than:
+            if self.driver.poll() is not None:
+                return False
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"no new row in {PATIENCE_S} s, see {self._log}")
+            time.sleep(0.02)
+        return True
+
+    def kill(self, kind: str, draw: random.Random, *, start_another: bool = True) -> str:
+        """Kills a part of that kind, by process id; returns what died, empty where there was none to be found.
+
+        The driver and, unless told otherwise, the node are then started anew.
+        """
+        if kind == "driver":
+            self.driver.kill()
+            self.driver.wait()
+            self.driver = self._start()
+            return "driver"
+        if kind == "node":
+            titles = sorted(self.parts("learner", [self._node]) + self.parts("runner", [self._node]))
+            dead = _kill(self.family(self._node))
+            self._cluster.remove_node(self._node, allow_graceful=False)
+            if start_another:
+                self._node = self._cluster.add_node(num_cpus=1, wait=False)
+            held = ", ".join(title for title, _ in titles) or "nothing"
+            return f"node of {dead} processes, among them {held}"
+        found = self.parts(kind)
+        if not found:
+            return ""
+        _kill([draw.choice(found)[1]])
+        return kind
+
+    def start_again(self) -> None:
+        """Starts the driver after it ended by itself."""
+        self.driver = self._start()
+
+    def finish(self) -> int:
+        """Waits for the driver's end and takes the second node away; returns the exit code."""
+        code = self.driver.wait()
+        self._cluster.remove_node(self._node)
+        return code
+
+    def parts(self, kind: str, nodes: list[Any] | None = None) -> list[tuple[str, psutil.Process]]:
+        """The processes of that kind, on all nodes unless some are named, each with its kind."""
+        title = {"learner": "ray::AtariPPO", "runner": "ray::AtariRunner"}[kind]
+        found = []
+        for node in nodes or [self._cluster.head_node, self._node]:
+            for process in self.family(node):
+                with contextlib.suppress(psutil.Error):
+                    if " ".join(process.cmdline()).startswith(title):
+                        found.append((kind, process))
+        return found
+
+    def family(self, node: Any) -> list[psutil.Process]:
+        """All processes of a node."""
+        family = []
+        for infos in node.all_processes.values():
+            for info in infos:
+                with contextlib.suppress(psutil.Error):
+                    process = psutil.Process(info.process.pid)
+                    family += [process, *process.children(recursive=True)]
+        return family
+
+
+def _kill(family: list[psutil.Process]) -> int:
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(family, timeout=60)
+    return len(family)
+
+
+def kill_and_wait(run: Run, kind: str, draw: random.Random, within_s: float) -> dict[str, Any]:
+    """One kill at a random moment, and how long it took until the next row; a row of the journal."""
+    anywhere = draw.random() < 0.25  # of the time, restarts included; else while rows are written
+    began, size = time.monotonic(), run.size()
+    if not anywhere and not run.wait_for_a_row(than=size):
+        return {"ended": run.driver.returncode}
+    time.sleep(draw.uniform(0, within_s))
+    dead = ""
+    while not dead:
+        if run.driver.poll() is not None:
+            return {"ended": run.driver.returncode}
+        dead = run.kill(kind, draw)
+        time.sleep(0 if dead else 0.05)
+    size, killed_at = run.size(), time.monotonic()
+    went_on = run.wait_for_a_row(than=size)
+    return {
+        "kind": kind,
+        "dead": dead,
+        "anywhere": anywhere,
+        "after_s": round(killed_at - began, 2),
+        "next_row_s": round(time.monotonic() - killed_at, 2) if went_on else None,
+    }
+
+
+def kill_often(run: Run, journal: Path, options: argparse.Namespace, say: Callable[[str], None]) -> None:
+    """Goes on with the kills that the journal lacks."""
+    while (number := len(read(journal))) < options.kills:
+        draw, kind = random.Random(f"{options.seed}-{number}"), KINDS[number % len(KINDS)]
+        entry = kill_and_wait(run, kind, draw, options.within_s)
+        if entry.get("ended") == 0:
+            say(f"the run ended after {number} kills")
+            return
+        if "ended" in entry:
+            entry |= {"kind": "none", "dead": f"the driver left by itself, exit code {entry['ended']}"}
+            run.start_again()
+        with journal.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        say(f"{number + 1:>3}. {entry['dead']}; next row after {entry.get('next_row_s')} s")
+
+
+def reference(config: Path, folder: Path, seed: int) -> RunFolder:
+    """An uninterrupted run: in one process, which trains the same run as two runners (a test holds that)."""
+    run = RunFolder(folder / f"seed{seed}")
+    if not run.config_path.is_file():
+        command = [sys.executable, "-m", "rlgns", "train", "--config", str(config), "--out", str(run.path)]
+        command += ["--seed", str(seed), "--engine.runners", "0", "--wandb.mode", "disabled"]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    return run
+
+
+def read(journal: Path) -> list[dict[str, Any]]:
+    """The kills so far."""
+    return [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[Any]:
+    """A head with two CPUs, in a folder of its own: in the usual one, others on this machine would find and use it."""
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory(prefix="rlgns-ray-", ignore_cleanup_errors=True) as folder:
+        head = {"num_cpus": 2, "include_dashboard": False, "wait": False, "temp_dir": folder}
+        made = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            yield made
+        finally:
+            made.shutdown()
+
+
+def main() -> int:
+    """Kills, lets the run end, trains the uninterrupted ones, checks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--iterations", type=int, default=3000)
+    parser.add_argument("--references", type=int, default=6, help="uninterrupted runs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--within-s", type=float, default=4.0, help="kill so long after a row, at most")
+    parser.add_argument("--markdown", type=Path, help="write the page there")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("WANDB_SILENT", "true")
+    config, journal = options.folder / "small.yaml", options.folder / "kills.jsonl"
+    config.write_text(yaml.safe_dump(settings(options.iterations)))
+
+    def say(line: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
+
+    with cluster() as nodes:
+        killed = Run(nodes, config, options.folder / "killed", seed=options.seed)
+        kill_often(killed, journal, options, say)
+        code = killed.finish()
+    say(f"the killed run ended with exit code {code}")
+    others = [reference(config, options.folder, options.seed + 1 + number) for number in range(options.references)]
+    run = RunFolder(options.folder / "killed")
+    wrong = [f"the run ended with exit code {code}"] if code else []
+    wrong += problems(run, options.iterations)
+    comparison = same_distribution(run.rows(), [other.rows() for other in others]) if len(others) > 1 else None
+    text = page(" ".join(sys.argv), read(journal), run, comparison, wrong)
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(text)
+    return 1 if wrong or (comparison and comparison.differs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
