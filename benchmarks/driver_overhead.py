@@ -76,7 +76,9 @@ class _Stub:
     def __init__(self, played: Rollout, worker: int) -> None:
         self._played, self._worker = played, worker
 
-    def play_ref(self, *, iteration: int, version: int, weights: ray.ObjectRef) -> tuple[ray.ObjectRef, int, int]:
+    def play_ref(
+        self, *, iteration: int, version: int, weights: ray.ObjectRef, num_envs: int
+    ) -> tuple[ray.ObjectRef, int, int]:
         ray.get(weights)
         played = Played(rollouts=[self._played], episodes=[], weights_version=version, worker_index=self._worker)
         return ray.put(played), version, self._worker
