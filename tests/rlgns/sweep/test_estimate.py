@@ -23,10 +23,10 @@ def test_hours_are_those_of_what_is_left() -> None:
     text = describe_plan(sweep, plan, {}, pace)
     assert f"{len(trials)} so far, 0 of them done" in text
     assert "1 observations/s a trial (made up)" in text
-    assert "54,000 observations, 15 hours" in text
+    assert "75,600 observations, 21 hours" in text
     assert "   512    128     16     2,048          2      4  0.000707 0.00141 0.00283" in text
     done = {trial: Progress(observations=3600) for trial in trials[:9]}
-    assert "21,600 observations, 6.0 hours" in describe_plan(sweep, plan, done, pace)
+    assert "43,200 observations, 12 hours" in describe_plan(sweep, plan, done, pace)
 
 
 def test_the_pace_of_earlier_trials_is_their_median(tmp_path: Path) -> None:
