@@ -55,13 +55,12 @@ class FlatGradients:
 
 def mean_rows_(rows: Tensor, team: Team) -> Tensor:
     """Replaces the first row by the mean of all, [rows, parameters], summed in order. Returns it."""
-    parts = rows.tensor_split(PARTS, dim=1)
 
-    def work(number: int) -> None:
-        first = parts[number][0]
-        for row in parts[number][1:]:
-            first.add_(row)
-        first.mul_(1 / len(rows))
+    def work(parts: range) -> None:
+        mine = rows[:, _elements(rows.shape[1], parts)]
+        for row in mine[1:]:
+            mine[0].add_(row)
+        mine[0].mul_(1 / len(rows))
 
     if len(rows) > 1:
         team.map_parts(work)
@@ -70,13 +69,21 @@ def mean_rows_(rows: Tensor, team: Team) -> Tensor:
 
 def clip_(gradient: Tensor, max_norm: float, team: Team) -> Tensor:
     """Scales a flat gradient in place to at most `max_norm` without waiting for the device. Returns its norm before."""
-    parts = gradient.tensor_split(PARTS)
-    norms = team.map_parts(lambda part: torch.linalg.vector_norm(parts[part]))
-    norm = torch.linalg.vector_norm(torch.stack(norms))
+    total = len(gradient)
+
+    def norms(parts: range) -> list[Tensor]:  # part by part: the same to the last bit with any number of threads
+        return [torch.linalg.vector_norm(gradient[_elements(total, range(part, part + 1))]) for part in parts]
+
+    norm = torch.linalg.vector_norm(torch.stack([norm for done in team.map_parts(norms) for norm in done]))
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     if gradient.is_cuda or scale < 1:  # asking is free on a processor only
-        gradient.mul_(scale)
+        team.map_parts(lambda parts: gradient[_elements(total, parts)].mul_(scale))
     return norm
+
+
+def _elements(total: int, parts: range) -> slice:
+    """Which elements of so many belong to some of the PARTS parts."""
+    return slice(total * parts.start // PARTS, total * parts.stop // PARTS)
 
 
 def equal_parts(total: int, most: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, final
@@ -38,11 +39,11 @@ class Team:
             future.exception()
         return [future.result() for future in futures]
 
-    def map_parts(self, job: Callable[[int], R]) -> list[R]:
-        """Returns job(part) of the PARTS parts, in order, each thread doing several of them."""
+    def map_parts(self, job: Callable[[range], R]) -> list[R]:
+        """Returns job(parts), one per thread: each takes some of the PARTS parts, numbers that follow one another."""
         workers = min(self.size, PARTS)
-        done = self.map(lambda worker: [job(part) for part in range(worker, PARTS, workers)], range(workers))
-        return [done[part % workers][part // workers] for part in range(PARTS)]
+        edges = [PARTS * worker // workers for worker in range(workers + 1)]
+        return self.map(job, [range(*pair) for pair in itertools.pairwise(edges)])
 
     def close(self) -> None:
         """Ends the threads."""

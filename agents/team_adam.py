@@ -7,7 +7,6 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 from agents.team import PARTS, Team
 
@@ -39,32 +38,30 @@ class TeamAdam(torch.optim.Adam):
         if closure is not None or not on_cpu or any(not self.state[p] for p in parameters):
             return super().step(closure)
 
-        def work(part: int) -> None:
+        def work(parts: range) -> None:
             vectors: list[list[Tensor]] = [[] for _ in range(2 + len(_STATE))]
             steps = []
             for number, parameter in enumerate(parameters):
                 state = self.state[parameter]
-                cut = _cut(parameter.numel(), number, part)
-                if cut is not None:
+                for cut in _cuts(parameter.numel(), number, parts):
                     whole = (parameter.data, parameter.grad, *(state[name] for name in _STATE))
                     for slices, tensor in zip(vectors, whole, strict=True):
                         slices.append(tensor.view(-1)[cut])
-                    steps.append(state["step"].clone())  # each part counts for itself
+                    steps.append(state["step"] + 1)
             values, gradients, first, second = vectors
-            adam(
+            torch._fused_adam_(
                 values,
                 gradients,
                 first,
                 second,
                 [],
                 steps,
-                fused=True,
-                amsgrad=False,
+                lr=group["lr"],
                 beta1=group["betas"][0],
                 beta2=group["betas"][1],
-                lr=group["lr"],
                 weight_decay=group["weight_decay"],
                 eps=group["eps"],
+                amsgrad=False,
                 maximize=False,
             )
 
@@ -74,8 +71,8 @@ class TeamAdam(torch.optim.Adam):
         return None
 
 
-def _cut(elements: int, number: int, part: int) -> slice | None:
-    """Which elements of a parameter belong to a part: a share of a long one, all or none of a short one."""
+def _cuts(elements: int, number: int, parts: range) -> list[slice]:
+    """Which elements of a parameter belong to some parts: shares of a long one, all or none of a short one."""
     if elements < WHOLE:
-        return slice(None) if number % PARTS == part else None
-    return slice(elements * part // PARTS, elements * (part + 1) // PARTS)
+        return [slice(None)] if number % PARTS in parts else []
+    return [slice(elements * part // PARTS, elements * (part + 1) // PARTS) for part in parts]

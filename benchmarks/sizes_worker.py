@@ -71,9 +71,7 @@ class Training:
             run.network, num_actions=actions, frame_stack=run.env.frame_stack, image_size=run.env.image_size
         ).to(device)
         self._collectors = Collectors(game, run, network, team=team, worker_index=0, iteration=0, precision=precision)
-        self._measure = RideAlong(
-            run.noise, batch_observations=run.batch_observations, minibatches=run.agent.minibatches
-        )
+        self._measure = RideAlong(run.noise, minibatches=run.agent.minibatches)
         self._updaters = {
             measured: Updater(
                 network,
@@ -100,7 +98,8 @@ class Training:
             rollouts, learning_rate=self._run.agent.learning_rate, seed=(0, self._iteration)
         )
         if measured:
-            self._measure.report(optimizer_steps=stats.optimizer_steps)
+            batch = self._run.batch_observations
+            self._measure.report(optimizer_steps=stats.optimizer_steps, batch_observations=batch)
         return time.perf_counter() - began
 
     def close(self) -> None:
