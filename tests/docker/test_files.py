@@ -37,6 +37,18 @@ def test_the_dashboard_is_published_on_loopback_and_asks_for_a_token() -> None:
     assert not any("ports" in service for name, service in compose["services"].items() if name != "head")
 
 
+def test_a_cluster_with_a_gpu_runs_one_image_and_not_the_cpus() -> None:
+    """Two services that build different variants under one name leave whichever was built last."""
+    services, gpu = (
+        yaml.safe_load((DOCKER / name).read_text())["services"] for name in ("compose.yaml", "compose.gpu.yaml")
+    )
+    assert {name: service.get("image") for name, service in gpu.items()} == dict.fromkeys(
+        services, "${RLGNS_IMAGE:-rlgns:cuda}"
+    )
+    for name, service in services.items():
+        assert "build" not in service or gpu[name]["build"]["args"]["VARIANT"] == "cuda"
+
+
 def test_everything_that_the_image_copies_is_in_its_context() -> None:
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     packages = {
