@@ -40,6 +40,13 @@ def test_a_cluster_of_the_image_lacks_nothing_that_a_job_would_install_first() -
     assert missing({name: locked[name] for name in locked if name not in HEADLESS.values()}) == ["opencv-python>=3.0"]
 
 
+def test_the_cuda_build_is_pinned_beside_the_lock_and_not_against_it() -> None:
+    lines = [line for line in (DOCKER / "constraints-cuda.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = dict(line.split("==") for line in lines)
+    assert {"nvidia-cudnn-cu13", "cuda-bindings", "triton"} <= set(pinned)
+    assert not set(pinned) & set(locked_versions())
+
+
 def test_the_dashboard_is_published_on_loopback_and_asks_for_a_token() -> None:
     compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     assert compose["services"]["head"]["ports"] == ["${RLGNS_BIND:-127.0.0.1}:8265:8265"]
