@@ -3,8 +3,8 @@
 #
 #   docker/check.sh [BASE_IMAGE]
 #
-# BUILD_ARGS is added to `docker build` (behind a proxy: --network host --secret id=pip_ca,src=FILE); COMPOSE is the
-# compose command ("docker compose"); KEEP=1 leaves image and volumes.
+# BUILD_ARGS is added to `docker build` (--build-arg VARIANT=cuda; behind a proxy: --network host --secret
+# id=pip_ca,src=FILE); COMPOSE is the compose command ("docker compose"); KEEP=1 leaves image and volumes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,9 +12,12 @@ base="${1:-python:3.11-slim-bookworm}"
 compose="${COMPOSE:-docker compose}"
 image=rlgns-check
 project=rlgnscheck
-compose_up() { RLGNS_IMAGE=$image RLGNS_SHM_SIZE=1gb RLGNS_TRAIN="$1" $compose -p $project -f docker/compose.yaml "${@:2}"; }
+log=$(mktemp)
+# The head plays and learns nothing, so that the run is on another node than the job
+compose_up() { RLGNS_IMAGE=$image RLGNS_SHM_SIZE=1gb RLGNS_HEAD_CPUS=0 RLGNS_TRAIN="$1" $compose -p $project -f docker/compose.yaml "${@:2}"; }
 
 clean() {
+  rm -f "$log"
   docker rm -f $project-train >/dev/null 2>&1 || true
   compose_up "" down -v >/dev/null 2>&1 || true
   [ -n "${KEEP:-}" ] || { docker volume rm $project-runs >/dev/null 2>&1 || true; docker rmi $image >/dev/null 2>&1 || true; }
@@ -48,6 +51,14 @@ docker logs $project-train 2>&1 | tail -n 4
 foreign=$(docker run --rm -v $project-runs:/runs --entrypoint find $image /runs ! -user 1000)
 [ -z "$foreign" ] || { echo "not the user's: $foreign"; exit 1; }
 
+say "rlgns evaluate --video, workspace --write, config"
+in_runs=(docker run --rm --shm-size=1g -v "$project-runs:/home/rlgns/runs" -w /home/rlgns/runs $image)
+run=$(docker run --rm -v "$project-runs:/runs" -w /runs --entrypoint sh $image -c 'ls -dt pong-* | head -n 1')
+"${in_runs[@]}" evaluate "$run" --episodes 1 --video game.mp4 2>/dev/null
+"${in_runs[@]}" workspace --write panels.json
+"${in_runs[@]}" config --runners 2 --learners 2 | grep '^# \(driver\|learners\|runners\|memory\)'
+
 say "compose: head, two workers, a job with two runners"
-compose_up "--game pong --observations 4096 --runners 2" up --no-build --no-color --scale worker=2 --exit-code-from train
+compose_up "--game pong --observations 4096 --runners 2" up --no-build --no-color --scale worker=2 --exit-code-from train | tee "$log"
+! grep 'the cluster lacks' "$log" || { echo "the image does not hold all that a job needs"; exit 1; }
 say "all passed"

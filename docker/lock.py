@@ -14,8 +14,7 @@ import sys
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-HEADLESS = {"opencv-python": "opencv-python-headless"}
-"""The same library of the same version without windows, which would bring X11 and OpenGL into the image."""
+from rlgns.submit.package import HEADLESS
 
 
 def locked(name: str, extras: frozenset[str], seen: dict[str, set[str]]) -> dict[str, str]:

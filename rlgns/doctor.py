@@ -239,12 +239,22 @@ def check_torch() -> Finding:
 
     machine = hardware.detect()
     text = f"{machine.describe()}, {torch.get_num_threads()} threads"
-    if not machine.gpu and shutil.which("nvidia-smi") and torch.version.cuda is None:
-        remedy = "there may be a GPU, but this torch is built for the CPU: install the CUDA build"
+    if not machine.gpu and (remedy := _without_gpu(torch.version.cuda)):
         return Finding(name="torch", status=WARN, text=text, remedy=remedy)
     if not machine.gpu and not machine.bfloat16:
         return Finding(name="torch", status=WARN, text=text, remedy="trains in float32, about half as fast")
     return Finding(name="torch", status=OK, text=text)
+
+
+def _without_gpu(cuda: str | None) -> str:
+    """What to do where torch, built for that version of CUDA or for none, finds no GPU; empty: nothing looks wrong."""
+    if shutil.which("nvidia-smi"):
+        if cuda is None:
+            return "there may be a GPU, but this torch is built for the CPU: install the CUDA build"
+        return f"there may be a GPU, but this torch cannot use it: see in nvidia-smi whether the driver has CUDA {cuda}"
+    if cuda is not None and in_container():
+        return "this torch is built for CUDA: start the container with --gpus all if the host has a GPU"
+    return ""
 
 
 def check_wandb() -> Finding:

@@ -146,6 +146,8 @@ def _tuner(
             stop=stopper,
             callbacks=[relay],
             failure_config=tune.FailureConfig(max_failures=max_failures),
+            # A trial saves itself; Tune's copy would go to `scratch`, which a trial on another node cannot see
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         ),
     )

@@ -24,6 +24,9 @@ CONFIG_FILE = "submitted"
 STOP_WAIT_S = 300
 """Seconds that a stopped job has to end its iteration and save before Ray kills it (Ray's own default is 3)."""
 
+HEADLESS = {"opencv-python": "opencv-python-headless"}
+"""The same library of the same version without windows, which would bring X11 and OpenGL into an image."""
+
 _SECRET_NAMES = ("API_KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")
 _SHORTEST_SECRET = 8
 
@@ -133,6 +136,7 @@ def missing(found: Mapping[str, str], requirements: Sequence[str] | None = None)
         requirements: As in METADATA; None: those of rlgns.
     """
     have: dict[str, str] = {canonicalize_name(name): version.partition("+")[0] for name, version in found.items()}
+    have |= {whole: have[headless] for whole, headless in HEADLESS.items() if headless in have}
     texts = importlib.metadata.requires("rlgns") or [] if requirements is None else requirements
     own = [requirement for requirement in map(Requirement, texts) if _applies(requirement)]
     lacking = [requirement for requirement in own if not _met(requirement, have)]

@@ -13,19 +13,38 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from rlgns.submit.package import HEADLESS, missing
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 
 
+def locked_versions() -> dict[str, str]:
+    """Returns what the image holds, by name."""
+    return dict(line.split("==") for line in (DOCKER / "requirements.txt").read_text().splitlines()[1:])
+
+
 def test_the_lock_meets_every_requirement_of_the_project() -> None:
-    lines = (DOCKER / "requirements.txt").read_text().splitlines()[1:]
-    locked = dict(line.split("==") for line in lines)
-    locked["opencv-python"] = locked["opencv-python-headless"]
+    locked = locked_versions()
     for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]:
         requirement = Requirement(text)
-        version = locked.get(canonicalize_name(requirement.name))
+        name = canonicalize_name(requirement.name)
+        version = locked.get(HEADLESS.get(name, name))
         assert version is not None, f"{text}: run docker/lock.py again"
         assert requirement.specifier.contains(version), f"{text}: locked {version}; run docker/lock.py again"
+
+
+def test_a_cluster_of_the_image_lacks_nothing_that_a_job_would_install_first() -> None:
+    locked = locked_versions()
+    assert missing(locked) == []
+    assert missing({name: locked[name] for name in locked if name not in HEADLESS.values()}) == ["opencv-python>=3.0"]
+
+
+def test_the_cuda_build_is_pinned_beside_the_lock_and_not_against_it() -> None:
+    lines = [line for line in (DOCKER / "constraints-cuda.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = dict(line.split("==") for line in lines)
+    assert {"nvidia-cudnn-cu13", "cuda-bindings", "triton"} <= set(pinned)
+    assert not set(pinned) & set(locked_versions())
 
 
 def test_the_dashboard_is_published_on_loopback_and_asks_for_a_token() -> None:
@@ -35,6 +54,18 @@ def test_the_dashboard_is_published_on_loopback_and_asks_for_a_token() -> None:
         assert service["environment"]["RAY_AUTH_MODE"] == "${RAY_AUTH_MODE:-token}"
         assert "WANDB_API_KEY" not in service["environment"]
     assert not any("ports" in service for name, service in compose["services"].items() if name != "head")
+
+
+def test_a_cluster_with_a_gpu_runs_one_image_and_not_the_cpus() -> None:
+    """Two services that build different variants under one name leave whichever was built last."""
+    services, gpu = (
+        yaml.safe_load((DOCKER / name).read_text())["services"] for name in ("compose.yaml", "compose.gpu.yaml")
+    )
+    assert {name: service.get("image") for name, service in gpu.items()} == dict.fromkeys(
+        services, "${RLGNS_IMAGE:-rlgns:cuda}"
+    )
+    for name, service in services.items():
+        assert "build" not in service or gpu[name]["build"]["args"]["VARIANT"] == "cuda"
 
 
 def test_everything_that_the_image_copies_is_in_its_context() -> None:

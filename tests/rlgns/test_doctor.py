@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 import socket
 from pathlib import Path
 
 import pytest
+import torch
 
-from rlgns import cli, doctor
+from rlgns import cli, doctor, hardware
 from rlgns.doctor import FAIL, OK, WARN
+
+NO_GPU = hardware.Hardware(cpu="any", cores=2, memory_gib=8.0, gpu="", gpus=0, bfloat16=True)
 
 
 def test_every_check_has_one_line_and_none_breaks(tmp_path: Path) -> None:
@@ -70,6 +74,27 @@ def test_a_check_that_breaks_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mo
     finding = next(finding for finding in doctor.check_machine(tmp_path) if finding.name == "torch")
     assert finding.status == FAIL
     assert finding.text == "the check itself failed: RuntimeError: two lines"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "tool", "container", "remedy"),
+    [
+        (None, True, False, "install the CUDA build"),
+        ("13.0", True, True, "the driver has CUDA 13.0"),
+        ("13.0", False, True, "--gpus all"),
+        ("13.0", False, False, ""),  # what pip installs on a laptop
+        (None, False, True, ""),
+    ],
+)
+def test_a_gpu_that_torch_may_be_missing(
+    monkeypatch: pytest.MonkeyPatch, cuda: str | None, tool: bool, container: bool, remedy: str
+) -> None:
+    monkeypatch.setattr(hardware, "detect", lambda: NO_GPU)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if tool else None)
+    monkeypatch.setattr(doctor, "in_container", lambda: container)
+    finding = doctor.check_torch()
+    assert (finding.status, remedy in finding.remedy) == (WARN if remedy else OK, True)
 
 
 def test_the_command_says_how_many_failed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from rlgns.config.load import to_dict
 from rlgns.engine.placement import Node, Share
 from rlgns.engine.source import Listed, SourceSearcher
-from rlgns.engine.trials import settings_of
+from rlgns.engine.trials import run_trials, settings_of
 from rlgns.folder import RunFolder
-from rlgns.monitor.listener import RunStart
+from rlgns.monitor.listener import Listener, Row, RunStart
 from tests.rlgns.engine.tiny import tiny
 
 
@@ -32,3 +38,31 @@ def test_tune_is_given_so_many_runs_at_once_and_told_when_there_are_no_more() ->
     assert searcher.suggest("d") is None  # one is under way and might call for another
     searcher.end("c")
     assert searcher.suggest("d") == SourceSearcher.FINISHED
+
+
+def test_a_trial_ends_well_where_it_cannot_see_tunes_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on another node than the driver's. Tune tells by a mark in its folder, which is taken away."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = RunFolder(tmp_path / "run")
+    folder.create(to_dict(tiny()), {"game": "pong"})
+    start = RunStart(game="pong", folder=folder, config=tiny(), wandb_id="x")
+
+    class Hiding(Listener):
+        def __init__(self) -> None:
+            self.marks, self.said = 0, list[str]()
+
+        def row(self, game: str, row: Row) -> None:
+            for mark in tmp_path.glob("rlgns-tune-*/trials/.validate_storage_marker"):
+                mark.unlink()
+                self.marks += 1
+
+        def message(self, text: str) -> None:
+            self.said.append(text)
+
+    listener = Hiding()
+    outcome = run_trials(Listed([start]), listener, max_failures=0)
+    assert (outcome.faults, outcome.interrupted, listener.said) == ({}, False, [])
+    assert listener.marks == 1
+    assert len(folder.metrics_path.read_text().splitlines()) == 4
