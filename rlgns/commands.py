@@ -7,32 +7,28 @@ import itertools
 import json
 import os
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlgns.arguments import (
+    FREE,
+    SHORT,
+    SHORT_OF_SWEEP,
+    check_device,
+    claim_folder,
+    default_out,
+    new_folder,
+    refuse_beside_resume,
+    resolved,
+    settings_of,
+    sweep_file,
+)
 from rlgns.errors import FaultError, UserError, nearest
 
 if TYPE_CHECKING:
     from rlgns.config.schema import Config
     from rlgns.sweep.config import Sweep
-
-# Options that are short for a key.
-_SHORT = {
-    "game": "run.games",
-    "observations": "run.observations",
-    "seed": "run.seed",
-    "batch": "agent.batch",
-    "runners": "engine.runners",
-    "learners": "engine.learners",
-    "async_lag": "engine.async_lag",
-}
-_SHORT_OF_SWEEP = {**_SHORT, "parallel": "sweep.parallel", "price": "sweep.price"}
-
-# Settings that may be given beside --resume, by command: they change nothing that is trained.
-_FREE = {"sweep": ("sweep.parallel", "sweep.price"), "train": ("engine.runners", "engine.learners")}
 
 
 def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
@@ -56,13 +52,13 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
 def train(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Trains, or goes on with a run."""
     if options.resume is not None:
-        _refuse_beside_resume(options, overrides)
+        refuse_beside_resume(options, overrides)
         import rlgns.train as training
 
-        free = _settings(options, overrides, _SHORT)
-        return training.resume(Path(options.resume), {key: free[key] for key in _FREE["train"] if key in free})
+        free = settings_of(options, overrides, SHORT)
+        return training.resume(Path(options.resume), {key: free[key] for key in FREE["train"] if key in free})
     config = resolved(options, overrides)
-    _check_device(config)
+    check_device(config)
     out = Path(options.out) if options.out is not None else default_out(config)
     claim_folder(out)
     import rlgns.train as training
@@ -80,14 +76,14 @@ def sweep(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     from rlgns.sweep.folder import SweepFolder
     from rlgns.sweep.load import resolve_sweep
 
-    settings = _settings(options, overrides, _SHORT_OF_SWEEP)
+    settings = settings_of(options, overrides, SHORT_OF_SWEEP)
     if options.resume is not None:
-        _refuse_beside_resume(options, overrides)
+        refuse_beside_resume(options, overrides)
         out, source = Path(options.resume), SweepFolder(options.resume).sweep_path
         if not source.is_file():
             raise UserError(f"no sweep found in {out}: it holds no {source.name}")
     else:
-        source = _sweep_file(options)
+        source = sweep_file(options)
         out = Path(options.out) if options.out is not None else new_folder(source.stem)
     resolved_sweep = resolve_sweep(source, settings)
     from rlgns.sweep.run import dry_run, run_sweep
@@ -272,13 +268,13 @@ def _work_of_job(command: list[str]) -> Config | Sweep:
         )
     options, overrides = parse(command)
     if options.resume is not None:
-        _refuse_beside_resume(options, overrides)
+        refuse_beside_resume(options, overrides)
         options.config, overrides = "ppo", {}  # the run's own lies on the cluster
         options.runners = options.learners = None
     elif options.command == "sweep":
         from rlgns.sweep.load import resolve_sweep
 
-        return resolve_sweep(_sweep_file(options), _settings(options, overrides, _SHORT_OF_SWEEP))
+        return resolve_sweep(sweep_file(options), settings_of(options, overrides, SHORT_OF_SWEEP))
     elif options.config is None:
         options.config = "ppo"  # which preset it will be depends on the cluster's hardware; their keys are the same
     return resolved(options, overrides)
@@ -328,81 +324,3 @@ def doctor(options: argparse.Namespace) -> int:
     if failed:
         print(f"rlgns: {failed} of {len(findings)} checks failed; their remedies are above", file=sys.stderr)
     return 2 if failed else 0
-
-
-def resolved(options: argparse.Namespace, overrides: Mapping[str, str]) -> Config:
-    """The configuration of `train` and `config`. Raises UserError."""
-    from rlgns.config.load import resolve
-
-    settings = _settings(options, overrides, _SHORT)
-    return resolve([options.config] if options.config is not None else [], settings)
-
-
-def _settings(options: argparse.Namespace, overrides: Mapping[str, str], short: Mapping[str, str]) -> dict[str, str]:
-    """The overrides with those among them that have a short option. Raises UserError where a key is given twice."""
-    settings = dict(overrides)
-    for option, key in short.items():
-        value = getattr(options, option, None)
-        if value is None:
-            continue
-        if key in settings:
-            raise UserError(f"--{option.replace('_', '-')} and --{key} are the same setting; give one of them")
-        settings[key] = value
-    return settings
-
-
-def default_out(config: Config) -> Path:
-    """A new folder below runs/: the game, or the experiment's name where there are several games, and the time."""
-    games = config.run.games
-    return new_folder(games[0] if len(games) == 1 else config.run.name)
-
-
-def new_folder(name: str) -> Path:
-    """A folder that is named by what runs in it and the time, below $RLGNS_RUNS or runs/."""
-    return Path(os.environ.get("RLGNS_RUNS", "runs")) / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def claim_folder(out: Path) -> None:
-    """Makes the run's folder and checks that it is empty and can be written.
-
-    Raises:
-        UserError: It holds something, or cannot be made or written.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise UserError(
-                f"{out} is not empty; go on with its run by `rlgns train --resume {out}`, or name another --out"
-            )
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as failure:
-        raise UserError(f"{out}: cannot be written: {failure.strerror}; name another folder with --out") from failure
-
-
-def _check_device(config: Config) -> None:
-    """Raises UserError where the configuration asks for a device that this machine lacks."""
-    from rlgns.resources import check_device
-
-    try:
-        check_device(config)
-    except ValueError as refusal:
-        raise UserError(str(refusal)) from refusal
-
-
-def _sweep_file(options: argparse.Namespace) -> Path:
-    """The sweep that --config names."""
-    if options.config is None:
-        raise UserError("which sweep? give --config FILE, or --resume DIR (`rlgns sweep --help` lists shipped sweeps)")
-    return Path(options.config)
-
-
-def _refuse_beside_resume(options: argparse.Namespace, overrides: Mapping[str, str]) -> None:
-    """Raises UserError where something is given beside --resume that would change what is trained."""
-    free = _FREE[options.command]
-    given = [name for name in ("config", "out", *_SHORT) if getattr(options, name, None) is not None]
-    given = [name for name in given if _SHORT.get(name) not in free]
-    given += [key for key in overrides if key not in free]
-    if given:
-        names = ", ".join(f"--{name.replace('async_lag', 'async-lag')}" for name in given)
-        raise UserError(f"--resume goes on with the run's own configuration; leave out {names}")

@@ -277,7 +277,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 def test_the_default_folder_is_named_after_game_or_experiment() -> None:
-    from rlgns.commands import default_out
+    from rlgns.arguments import default_out
 
     one = default_out(resolve(["quick"]))
     two = default_out(resolve(["quick"], {"run.games": "pong,qbert"}))
@@ -285,7 +285,7 @@ def test_the_default_folder_is_named_after_game_or_experiment() -> None:
 
 
 def test_claimed_folder_is_made_and_may_exist_when_empty(tmp_path: Path) -> None:
-    from rlgns.commands import claim_folder
+    from rlgns.arguments import claim_folder
 
     claim_folder(tmp_path / "a" / "b")
     claim_folder(tmp_path / "a" / "b")
