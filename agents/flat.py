@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -36,10 +37,6 @@ class FlatGradients:
         self._assign(row, replica)
         return self.replicas[replica]
 
-    def mean_of(self, count: int, team: Team) -> Tensor:
-        """Replaces row 0 by the mean of the first `count` rows and makes it the network's gradient. Returns it."""
-        return self.put(mean_rows_(self.rows[:count], team))
-
     def put(self, gradient: Tensor) -> Tensor:
         """Copies a gradient [parameters] to row 0, if it is not there, and makes it the network's. Returns the row."""
         first = self.rows[0]
@@ -71,8 +68,8 @@ def clip_(gradient: Tensor, max_norm: float, team: Team) -> Tensor:
     """Scales a flat gradient in place to at most `max_norm` without waiting for the device. Returns its norm before."""
     total = len(gradient)
 
-    def norms(parts: range) -> list[Tensor]:  # part by part: the same to the last bit with any number of threads
-        return [torch.linalg.vector_norm(gradient[_elements(total, range(part, part + 1))]) for part in parts]
+    def norms(parts: range) -> Sequence[Tensor]:  # part by part: to the last bit the same with any number of threads
+        return torch._foreach_norm([gradient[_elements(total, range(part, part + 1))] for part in parts])
 
     norm = torch.linalg.vector_norm(torch.stack([norm for done in team.map_parts(norms) for norm in done]))
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)

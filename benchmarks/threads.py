@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from agents.flat import FlatGradients
+from agents.flat import FlatGradients, mean_rows_
 from agents.network import ActorCritic
 from agents.precision import autocast, choose_precision, prepare_process
 from agents.team import Team
@@ -51,7 +51,7 @@ def contenders(preset: str, cores: int, precision: str) -> dict[str, Callable[[]
 
     def threads() -> None:
         team.map(lambda row: passes(gradients.select(row, row), shares[row], precision), range(cores))
-        gradients.mean_of(cores, team)
+        gradients.put(mean_rows_(gradients.rows, team))
 
     return {"one batch, operations on all cores": operations, "a share of the batch per thread": threads}
 
