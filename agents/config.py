@@ -33,6 +33,13 @@ class NetworkConfig:
         if self.hidden <= 0:
             raise ValueError(f"network.hidden must be positive, got {self.hidden}")
 
+    def sides(self, image_size: int) -> list[int]:
+        """Side of the input and of each convolution's output, pixels; 0 from where it is smaller than a kernel on."""
+        sides = [image_size]
+        for kernel, stride in zip(self.kernels, self.strides, strict=True):
+            sides.append((sides[-1] - kernel) // stride + 1 if sides[-1] >= kernel else 0)
+        return sides
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentConfig:

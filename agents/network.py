@@ -24,16 +24,17 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.num_actions, self.frame_stack, self.image_size = num_actions, frame_stack, image_size
         layers: list[nn.Module] = []
-        channels, size = frame_stack, image_size
-        for width, kernel, stride in zip(config.channels, config.kernels, config.strides, strict=True):
+        channels, sides = frame_stack, config.sides(image_size)
+        convolutions = zip(config.channels, config.kernels, config.strides, strict=True)
+        for size, (width, kernel, stride) in zip(sides[:-1], convolutions, strict=True):
             if size < kernel:
                 raise ValueError(
                     f"env.image_size {image_size} is too small for network.kernels {config.kernels}: "
                     f"{size} pixels are left before a kernel of {kernel}"
                 )
             layers += [nn.Conv2d(channels, width, kernel, stride), nn.ReLU(inplace=True)]
-            channels, size = width, (size - kernel) // stride + 1
-        layers += [nn.Flatten(), nn.Linear(channels * size * size, config.hidden), nn.ReLU(inplace=True)]
+            channels = width
+        layers += [nn.Flatten(), nn.Linear(channels * sides[-1] ** 2, config.hidden), nn.ReLU(inplace=True)]
         self.body = nn.Sequential(*layers)
         self.block = block_of(config.kernels[0], config.strides[0], image_size)
         """Side of the blocks of pixels in which the first layer reads images fastest; 1: as they are."""

@@ -14,6 +14,7 @@ from agents.config import NetworkConfig
 from agents.flat import equal_parts
 from agents.fresh import LOSSES
 from rlgns.config.schema import Config
+from rlgns.engine.footprint import rollout_bytes
 from rlgns.engine.probe import MOST_GROUPS, SEGMENTS
 
 FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT = "forward", "weight gradient", "input gradient"
@@ -21,10 +22,6 @@ KINDS = (FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT)
 FLOAT32_BYTES = 4
 ADAM_PASSES = 7
 """Vectors of all parameters that a step moves: weights, gradient and two moments read; weights and moments written."""
-
-SCALARS_BYTES = 31
-"""Per observation of a rollout beside its frame: action 8, log-probability, value, final value and reward 4 each, age,
-terminal and truncated 1 each, and a value's share of the last row 4."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,23 +88,20 @@ class Layer:
 def layers(network: NetworkConfig, *, frame_stack: int, image_size: int, num_actions: int) -> list[Layer]:
     """Returns the network's layers in order; both heads are the last."""
     found: list[Layer] = []
-    channels, size = frame_stack, image_size
-    for number, (width, kernel, stride) in enumerate(
-        zip(network.channels, network.kernels, network.strides, strict=True), start=1
-    ):
-        values, inner, size = channels * size * size, channels * kernel * kernel, (size - kernel) // stride + 1
+    channels, sides = frame_stack, network.sides(image_size)
+    for number, (width, kernel) in enumerate(zip(network.channels, network.kernels, strict=True), start=1):
         found.append(
             Layer(
                 name=f"conv{number}",
-                pixels=size * size,
-                inner=inner,
+                pixels=sides[number] ** 2,
+                inner=channels * kernel**2,
                 outputs=width,
-                input_values=values,
+                input_values=channels * sides[number - 1] ** 2,
                 is_first=number == 1,
             )
         )
         channels = width
-    flat = channels * size * size
+    flat = channels * sides[-1] ** 2
     found.append(Layer(name="hidden", pixels=1, inner=flat, outputs=network.hidden, input_values=flat))
     heads = {"inner": network.hidden, "input_values": network.hidden}
     return [*found, Layer(name="heads", pixels=1, outputs=num_actions + 1, is_head=True, **heads)]
@@ -165,13 +159,12 @@ def bytes_held(run: Config, network: Sequence[Layer], *, threads: int, value_byt
     weights = FLOAT32_BYTES * parameters(network)
     groups = run.groups_per_batch if run.noise.enabled else 1
     frame = run.env.image_size**2
-    history = (run.env.frame_stack - 1) * run.env.num_envs * frame
     outputs = sum(layer.pixels * layer.outputs for layer in network)
     # A stack as bytes and as numbers, and every layer's output; its gradient is as large, one layer's at a time.
     widest = max(layer.input_values for layer in network if not layer.is_first)
     observation = frame * run.env.frame_stack * (1 + value_bytes) + value_bytes * (outputs + widest)
     found = {
-        "rollout": run.rollout_observations * (frame + SCALARS_BYTES) + history,
+        "rollout": rollout_bytes(run),
         "network": weights,
         "gradients, a row per group or thread": weights * max(groups, threads),
         "Adam's moments": 2 * weights if run.agent.optimizer == "adam" else weights,

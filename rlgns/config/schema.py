@@ -178,10 +178,7 @@ class Config:
         self._check_image()
 
     def _check_image(self) -> None:
-        size = self.env.image_size
-        for kernel, stride in zip(self.network.kernels, self.network.strides, strict=True):
-            size = (size - kernel) // stride + 1 if size >= kernel else 0
-        if size < 1:
+        if self.network.sides(self.env.image_size)[-1] < 1:
             raise ValueError(
                 f"env.image_size {self.env.image_size} is too small for network.kernels {self.network.kernels} "
                 f"with network.strides {self.network.strides}"

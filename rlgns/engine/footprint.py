@@ -18,27 +18,27 @@ MOST_ACTIONS = 18
 
 
 def rollout_bytes(run: Config) -> int:
-    """Bytes of one iteration's rollouts: newest frames, and 27 bytes beside them per observation."""
+    """Bytes of one iteration's rollouts: newest frames, 27 bytes beside each, and the values behind the last step."""
     steps, envs = run.agent.rollout_steps, run.env.num_envs
     frames = (steps + run.env.frame_stack - 1) * envs * run.env.image_size**2
-    return frames + 27 * steps * envs
+    return frames + 27 * steps * envs + 4 * envs
 
 
 def parameters(run: Config) -> int:
     """Parameters of the network, with as many actions as any game has."""
-    channels, size, total = run.env.frame_stack, run.env.image_size, 0
-    layers = zip(run.network.channels, run.network.kernels, run.network.strides, strict=True)
-    for width, kernel, stride in layers:
+    network, channels, total = run.network, run.env.frame_stack, 0
+    for width, kernel in zip(network.channels, network.kernels, strict=True):
         total += width * (channels * kernel**2 + 1)
-        channels, size = width, (size - kernel) // stride + 1
-    return total + run.network.hidden * (channels * size**2 + 1) + (MOST_ACTIONS + 1) * (run.network.hidden + 1)
+        channels = width
+    flat = channels * network.sides(run.env.image_size)[-1] ** 2
+    return total + network.hidden * (flat + 1) + (MOST_ACTIONS + 1) * (network.hidden + 1)
 
 
-def learner_bytes(run: Config, placement: Placement) -> float:
+def learner_bytes(run: Config, threads: int) -> float:
     """Memory of a process that learns: its rollouts joined, gradients by group, optimizer, activations of one part."""
     run = _largest(run)
-    rows = max(math.ceil(run.groups_per_batch / max(1, run.engine.learners)), placement.learner_threads)
-    part = run.batch_observations / max(run.groups_per_batch, 1) * placement.learner_threads
+    rows = max(math.ceil(run.groups_per_batch / max(1, run.engine.learners)), threads)
+    part = run.batch_observations / max(run.groups_per_batch, 1) * threads
     return (
         BASE_GIB["learner"] * GIB
         + rollout_bytes(run)
@@ -62,7 +62,7 @@ def _largest(run: Config) -> Config:
 
 def memory_bytes(run: Config, placement: Placement) -> float:
     """Estimate of one trial's resident memory in all, without Ray's daemons and object store."""
-    learning = learner_bytes(run, placement)
+    learning = learner_bytes(run, placement.learner_threads)
     driver = BASE_GIB["driver"] * GIB
     if not placement.learners:
         return max(driver, learning) + placement.runners * BASE_GIB["runner"] * GIB
@@ -105,7 +105,7 @@ def describe(run: Config, share: Share, placement: Placement) -> Iterator[tuple[
     where = f"{len(share.nodes)} nodes with" if len(share.nodes) > 1 else "one machine with"
     at_once = f"{share.most} games at once on " if share.most > 1 else ""
     yield "placement", f"{at_once}{where} {cpus:g} CPUs, {f'{gpus:g} GPUs' if gpus else 'no GPU'}"
-    envs, learning = run.env.num_envs, _gib(learner_bytes(run, placement))
+    envs, learning = run.env.num_envs, _gib(learner_bytes(run, placement.learner_threads))
     gpu = f", {placement.learner_gpus:.2g} GPU" if placement.learner_gpus else ""
     does = f"learns{'' if placement.runners else f' and plays {envs} environments'}"
     if placement.learners:
@@ -133,12 +133,9 @@ def describe(run: Config, share: Share, placement: Placement) -> Iterator[tuple[
 
 def _activations(run: Config) -> int:
     """Units of the network per observation, the stacked input among them."""
-    channels, size = run.env.frame_stack, run.env.image_size
-    total = channels * size**2
-    for width, kernel, stride in zip(run.network.channels, run.network.kernels, run.network.strides, strict=True):
-        size = (size - kernel) // stride + 1
-        total += width * size**2
-    return total + run.network.hidden
+    channels = (run.env.frame_stack, *run.network.channels)
+    sides = run.network.sides(run.env.image_size)
+    return sum(width * side**2 for width, side in zip(channels, sides, strict=True)) + run.network.hidden
 
 
 def _cpus(cpus: float, threads: int) -> str:

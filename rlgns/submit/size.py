@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from rlgns.config.schema import Config
+from rlgns.engine.footprint import GIB, learner_bytes
 from rlgns.numbers import plural
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.session import make_plan
@@ -64,6 +65,8 @@ def _of_run(config: Config) -> Size:
     filled = runners + learners * (config.engine.threads or 1)
     nodes = math.ceil(filled / CPUS_OF_WORKER)
     cpus = math.ceil(filled / nodes) if nodes else 1
+    # Learners may all come to one node, and each holds all rollouts.
+    learning = math.ceil(learners * learner_bytes(config, config.engine.threads or 1) / GIB)
     head_cpus = (config.engine.threads or 4) * len(games)
     return Size(
         games=games,
@@ -75,7 +78,7 @@ def _of_run(config: Config) -> Size:
         head_gpus=len(games) if gpu else 0,
         nodes=nodes,
         cpus=cpus,
-        gib=math.ceil(GIB_OF_NODE + GIB_OF_RUNNER * cpus),
+        gib=math.ceil(GIB_OF_NODE + GIB_OF_RUNNER * cpus) + learning,
     )
 
 

@@ -95,7 +95,7 @@ def test_sizes_are_those_of_real_rollouts_and_networks() -> None:
     run = config(envs=8)
     sizes = [getattr(rollout, name).nbytes for name in rollout.__slots__ if name not in ("frames", "values")]
     assert sum(sizes) + rollout.values[:-1].nbytes == 27 * 16 * 4
-    assert rollout_bytes(run) == (128 + 3) * 8 * 84 * 84 + 27 * 128 * 8
+    assert rollout_bytes(run) == (128 + 3) * 8 * 84 * 84 + 27 * 128 * 8 + 4 * 8
     network = ActorCritic(run.network, num_actions=MOST_ACTIONS, frame_stack=4, image_size=84)
     assert parameters(run) == sum(parameter.numel() for parameter in network.parameters())
 
