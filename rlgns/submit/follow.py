@@ -76,9 +76,7 @@ class Follower:
             FaultError: The cluster did not answer for too long.
             UserError: There is no such job (any more).
         """
-        if attach:
-            self._show_old()
-        return asyncio.run(self._follow())
+        return asyncio.run(self._follow(attach))
 
     def again(self) -> str:
         """Returns the command that attaches to the job."""
@@ -93,7 +91,7 @@ class Follower:
         sys.stdout.flush()
         self._shown = len(log)
 
-    async def _follow(self) -> int:
+    async def _follow(self, attach: bool) -> int:
         loop, leave = asyncio.get_running_loop(), asyncio.Event()
         stopping: set[asyncio.Task[None]] = set()
 
@@ -109,7 +107,7 @@ class Follower:
         for number in caught:
             loop.add_signal_handler(number, interrupt)
         try:
-            ended = asyncio.create_task(self._until_end())
+            ended = asyncio.create_task(self._until_end(attach))
             left = asyncio.create_task(leave.wait())
             await asyncio.wait((ended, left), return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
@@ -131,7 +129,9 @@ class Follower:
                 self._say(f"the cluster did not take the stop ({_short(error)}); trying again")
                 await asyncio.sleep(LONGEST_RETRY_S)
 
-    async def _until_end(self) -> int:
+    async def _until_end(self, attach: bool) -> int:
+        if attach:
+            await asyncio.to_thread(self._show_old)  # not before Ctrl-C is caught: whoever sees the log may press it
         wait_s, lost = FIRST_RETRY_S, False
         while True:
             try:

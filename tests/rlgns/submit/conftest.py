@@ -1,4 +1,4 @@
-"""A real Ray head with its dashboard, on free ports of the loopback and in a folder of its own."""
+"""A real Ray head with its dashboard, alone or with other nodes: free ports of the loopback, a folder of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,8 @@ class Head:
     """RLGNS_RUNS of its node."""
     environment: dict[str, str]
     """Of its node."""
+    nodes: list[subprocess.Popen[bytes]]
+    """The head's own node first; each is `ray start --block`, with all of the node's processes below it."""
 
 
 def free_port() -> int:
@@ -41,6 +45,20 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
+    with started_head(cpus=2) as alone:
+        yield alone
+
+
+@pytest.fixture(scope="module")
+def head_of_three() -> Iterator[Head]:
+    """A head and two more nodes with a processor each."""
+    with started_head(cpus=1, workers=2) as three:
+        yield three
+
+
+@contextmanager
+def started_head(*, cpus: int, workers: int = 0) -> Iterator[Head]:
+    """Starts a head and so many other nodes, each with so many CPUs; ends them, and what they started, in the end."""
     folder = Path(tempfile.mkdtemp(prefix="rlgns-head-"))  # short: Ray's sockets lie in it
     home = folder / "home"
     home.mkdir()
@@ -54,28 +72,46 @@ def head() -> Iterator[Head]:
         "WANDB_API_KEY_FILE": str(folder / "key"),
         "WANDB_BASE_URL": "http://127.0.0.1:9",  # W&B cannot be reached: runs are offline, with a key at hand
     }
-    port = free_port()
-    command = f"-m ray.scripts.scripts start --head --block --num-cpus=2 --port={free_port()} --temp-dir={folder}/ray"
-    command += f" --dashboard-host=127.0.0.1 --dashboard-port={port} --ray-client-server-port={free_port()}"
-    command += f" --dashboard-agent-listen-port={free_port()} --object-store-memory=100000000 --disable-usage-stats"
-    with open(folder / "ray.log", "w") as log:
-        node = subprocess.Popen(
-            [sys.executable, *command.split()],
-            env=environment,
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 180
-    while not _answers(url):
-        assert node.poll() is None and time.monotonic() < deadline, (folder / "ray.log").read_text()
-        time.sleep(0.2)
-    yield Head(url=url, folder=folder, runs=folder / "runs", environment=environment)
-    node.send_signal(signal.SIGTERM)  # `ray start --block` ends its processes
-    node.wait(timeout=60)
-    shutil.rmtree(folder, ignore_errors=True)
+    nodes: list[subprocess.Popen[bytes]] = []
+
+    def start(*where: str) -> None:
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *where]
+        command += [f"--num-cpus={cpus}", f"--dashboard-agent-listen-port={free_port()}"]
+        command += ["--object-store-memory=100000000"]
+        with open(folder / "ray.log", "a") as log:
+            nodes.append(
+                subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+            )
+
+    def wait(until: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 180
+        while not until():
+            alive = all(node.poll() is None for node in nodes)
+            assert alive and time.monotonic() < deadline, (folder / "ray.log").read_text()
+            time.sleep(0.2)
+
+    port, dashboard = free_port(), free_port()
+    url = f"http://127.0.0.1:{dashboard}"
+    try:
+        ports = (f"--port={port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={free_port()}")
+        start("--head", f"--temp-dir={folder}/ray", "--dashboard-host=127.0.0.1", *ports)
+        wait(lambda: _answers(url))
+        for number in range(workers):
+            # A folder each, as on machines of their own: in one, a node unpacks a job's files over those of another.
+            start(f"--address=127.0.0.1:{port}", f"--temp-dir={folder}/ray{number + 2}")
+            wait(partial(_has_nodes, url, 2 + number))
+        yield Head(url=url, folder=folder, runs=folder / "runs", environment=environment, nodes=nodes)
+    finally:
+        for node in reversed(nodes):
+            node.send_signal(signal.SIGTERM)  # `ray start --block` ends its processes
+        for node in nodes:
+            node.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_nodes(url: str, count: int) -> bool:
+    answer = requests.get(f"{url}/nodes?view=summary", timeout=20).json()
+    return sum(node["raylet"].get("state") == "ALIVE" for node in answer["data"]["summary"]) == count
 
 
 def _answers(url: str) -> bool:

@@ -13,7 +13,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
+import psutil
 import pytest
 import requests
 
@@ -61,11 +63,7 @@ def test_a_job_is_submitted_attached_to_stopped_and_saved_without_a_key_in_sight
 
     following = start(head, tmp_path, "--job", job)
     assert following.stdout is not None
-    shown = ""
-    for line in following.stdout:
-        shown += line
-        if "observations/s" in line:
-            break
+    shown = read_until(following.stdout, "observations/s")
     following.send_signal(signal.SIGINT)
     rest, messages = following.communicate(timeout=300)
     assert following.returncode == 130, shown + rest + messages
@@ -93,11 +91,7 @@ def test_a_sweep_outlives_its_follower_and_is_attached_to_again(head: Head, tmp_
     out = head.folder / "swept"
     following = start(head, tmp_path, "--", "sweep", "--config", str(config), "--out", str(out), "--parallel", "2")
     assert following.stderr is not None
-    said = ""
-    for line in following.stderr:
-        said += line
-        if "attach to it again with" in line:
-            break
+    said = read_until(following.stderr, "attach to it again with")
     following.kill()
     said += "".join(following.communicate(timeout=60))
     job = next((word for word in said.split() if word.startswith("rlgns-pong-")), "")
@@ -112,6 +106,65 @@ def test_a_sweep_outlives_its_follower_and_is_attached_to_again(head: Head, tmp_
     assert (out / "points.csv").is_file() and (out / "report.html").is_file()
     assert all(list(folder.wandb_path.glob("offline-run-*")) for folder in folders)
     check_no_key_in_sight(head, details + said + shown + messages)
+
+
+def trained_by(node: subprocess.Popen[bytes]) -> str:
+    """The parts of a run that live on a node."""
+    titles = []
+    for process in psutil.Process(node.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            titles += [word for word in process.cmdline()[0].split(".")[:1] if word.startswith("ray::Atari")]
+    return ", ".join(titles)
+
+
+def read_until(stream: IO[str], text: str) -> str:
+    """Reads lines until one has that text, or to the end; returns what it read."""
+    read = ""
+    for line in stream:
+        read += line
+        if text in line:
+            break
+    return read
+
+
+@pytest.mark.cluster
+def test_a_job_on_three_nodes_is_followed_left_attached_to_stopped_and_goes_on(
+    head_of_three: Head, tmp_path: Path
+) -> None:
+    head, out = head_of_three, head_of_three.folder / "three"
+    train = ("--out", str(out), "--runners", "2", "--observations", "100000000")
+    following = start(head, tmp_path, "--", "train", *train, *TINY)
+    assert following.stdout is not None and following.stderr is not None
+    told = read_until(following.stderr, "attach to it again with")
+    job = next((word for word in told.split() if word.startswith("rlgns-pong-")), "")
+    assert job, told
+    told += read_until(following.stdout, "observations/s")
+    assert sorted(trained_by(node) for node in head.nodes) == ["ray::AtariPPO", *["ray::AtariRunner"] * 2], told
+    following.kill()  # as if its machine had lost power
+    told += "".join(following.communicate(timeout=60))
+
+    attached = start(head, tmp_path, "--job", job)
+    assert attached.stdout is not None
+    told += read_until(attached.stdout, "observations/s")
+    attached.send_signal(signal.SIGINT)
+    rest, messages = attached.communicate(timeout=300)
+    assert attached.returncode == 130, told + rest + messages
+    assert "saved; go on with: rlgns train --resume" in rest, told + rest + messages
+    before = RunFolder(out).last_iteration()
+
+    again = start(head, tmp_path, "--", "train", "--resume", str(out))
+    assert again.stdout is not None
+    told += rest + messages + read_until(again.stdout, "observations/s")
+    again.send_signal(signal.SIGINT)
+    told += "".join(again.communicate(timeout=300))
+    assert again.returncode == 130, told
+    iterations = [row["iteration"] for row in RunFolder(out).rows()]
+    assert iterations == list(range(1, len(iterations) + 1)) and len(iterations) > before
+
+    short = start(head, tmp_path, "--", "train", "--runners", "2", "--observations", "64", *TINY)
+    told += "".join(short.communicate(timeout=300))
+    assert short.returncode == 0, told
+    check_no_key_in_sight(head, told)
 
 
 def check_no_key_in_sight(head: Head, told: str) -> None:
