@@ -3,8 +3,8 @@
     python -m benchmarks.equal_learning --games breakout pong --seeds 3 --markdown docs/results/equal-learning.md
 
 `fast` is what training uses: bfloat16 where the hardware has it, with backward passes of our own, the first layer in
-blocks of pixels, packed weights for playing, Adam shared by threads. `plain` is float32 with the module as torch runs it, on one thread. Same
-environments, seeds, batches and settings. Each training has about one core.
+blocks of pixels, packed weights for playing, Adam shared by threads. `plain` is float32 with the module as torch runs
+it, on one thread. Same environments, seeds, batches and settings. Each training has about one core.
 Exit codes: 0 done, 1 a training failed, 2 usage.
 """
 
