@@ -14,6 +14,9 @@ from torch import Tensor
 WORDS = {4: torch.int32, 16: torch.complex128}
 """Types that move so many bytes at once: copies of whole blocks of pixels are ten times as fast as copies of bytes."""
 
+ROWS_OF_BLOCKS = {2: torch.int16, 4: torch.int32}
+"""The same for one row of a block."""
+
 
 @dataclass(slots=True, eq=False)
 class Rollout:
@@ -186,8 +189,8 @@ class FrameStacks:
 def _in_blocks(frames: Tensor, block: int) -> Tensor:
     """Reorders frames uint8 [time, env, height, width] so that the pixels of each block follow one another."""
     time, envs, height, width = frames.shape
-    split = frames.view(time, envs, height // block, block, width // block, block)
-    return split.transpose(3, 4).contiguous().view(frames.shape)
+    rows = frames.view(ROWS_OF_BLOCKS[block]).view(time, envs, height // block, block, width // block)
+    return rows.transpose(3, 4).contiguous().view(torch.uint8).view(frames.shape)
 
 
 def side_by_side(arrays: Sequence[npt.NDArray[np.generic]], device: torch.device) -> Tensor:
