@@ -19,6 +19,7 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
+from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
@@ -48,6 +49,20 @@ class AtariPPO(Algorithm):
     def get_default_config(cls) -> AtariPPOConfig:
         """Returns an empty configuration; `AtariPPOConfig.of` makes a useful one."""
         return AtariPPOConfig(cls)
+
+    @classmethod
+    def default_resource_request(cls, config: Any) -> PlacementGroupFactory:
+        """Returns what Tune reserves for a trial: RLlib's bundles, a learner's first where the driver needs none.
+
+        RLlib puts runner n into bundle n, for bundle 0 is the driver's. Tune leaves an empty one out: the last runner
+        would take a part of a learner's bundle, and the learner would wait for it without end.
+        """
+        asked = super().default_resource_request(config)
+        assert isinstance(asked, PlacementGroupFactory)
+        if not asked.head_bundle_is_empty:
+            return asked
+        *others, learner = asked.bundles
+        return PlacementGroupFactory([{}, learner, *others], strategy=asked.strategy)
 
     def setup(self, config: Any) -> None:
         """Builds runners and learner, and restores the newest checkpoint."""

@@ -225,6 +225,17 @@ def test_a_trial_asks_for_no_more_than_it_was_given(runners: int, cpus: float, t
     assert 0 < sum(ten_thousandths) <= cpus * 10_000
 
 
+def test_bundle_n_is_that_of_runner_n(tmp_path: Path) -> None:
+    """That is where RLlib puts it: else one takes a part of what a learner waits for."""
+    run = dataclasses.replace(tiny(), env=EnvConfig(num_envs=8), engine=EngineConfig(runners=2, learners=2))
+    for nodes, learner in ((3, 2.0), (1, 0.5)):
+        placement = Placement.of(run, Share.of([Node(cpus=2)] * nodes, 1))
+        trial = Trial(game="pong", num_actions=6, folder=str(tmp_path), placement=placement)
+        bundles = AtariPPO.default_resource_request(AtariPPOConfig.of(run, trial)).bundles
+        assert (placement.learner_cpus, placement.driver_cpus) == (learner, 0)
+        assert [bundle["CPU"] for bundle in bundles] == [learner, *[placement.runner_cpus] * 2, learner]
+
+
 def test_remote_runners_train_the_same_run_as_local_threads(tmp_path: Path) -> None:
     """Two runners of one thread each own the same environments and random numbers as two threads of one process."""
     rows = {}
