@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from agents.config import NetworkConfig
-from agents.passes import connect, convolve
 from agents.rollout import WORDS
 
 
@@ -35,7 +34,9 @@ class ActorCritic(nn.Module):
                 )
             layers += [nn.Conv2d(channels, width, kernel, stride), nn.ReLU(inplace=True)]
             channels = width
-        layers += [nn.Flatten(), nn.Linear(channels * sides[-1] ** 2, config.hidden), nn.ReLU(inplace=True)]
+        # The last rectifier behind Flatten: before it, gradient and activations lie in memory in different orders.
+        layers[-1:] = [nn.Flatten(), layers[-1]]
+        layers += [nn.Linear(channels * sides[-1] ** 2, config.hidden), nn.ReLU(inplace=True)]
         self.body = nn.Sequential(*layers)
         self.block = block_of(config.kernels[0], config.strides[0], image_size)
         """Side of the blocks of pixels in which the first layer reads images fastest; 1: as they are."""
@@ -70,31 +71,16 @@ class ActorCritic(nn.Module):
         first, *rest = self.body
         assert isinstance(first, nn.Conv2d)
         # Pixels are whole numbers, exact in bfloat16; the first weights are divided by 255 in their place: a pass less.
-        weight, stride = first.weight / 255, first.stride[0]
-        if observations.shape[1] != self.frame_stack:
-            weight, stride = in_blocks(weight, self.block), 1
-        hidden = observations.to(dtype)
-        if device == "cpu" and dtype == torch.bfloat16:
-            hidden = self._fast_body(hidden, weight, stride)
+        weight = first.weight / 255
+        if observations.shape[1] == self.frame_stack:
+            hidden = functional.conv2d(observations.to(dtype), weight, first.bias, first.stride)
         else:
-            hidden = functional.conv2d(hidden, weight, first.bias, stride)
-            for layer in rest:
-                hidden = layer(hidden)
+            hidden = functional.conv2d(observations.to(dtype), in_blocks(weight, self.block), first.bias)
+        for layer in rest:
+            hidden = layer(hidden)
         with torch.autocast(device, enabled=False):
             hidden = hidden.to(self.policy_head.weight.dtype)
             return self.policy_head(hidden), self.value_head(hidden).squeeze(-1)
-
-    def _fast_body(self, hidden: Tensor, weight: Tensor, stride: int) -> Tensor:
-        """The body as `agents/passes.py` computes it; the first layer with the weights and stride given."""
-        first, *others = [layer for layer in self.body if isinstance(layer, nn.Conv2d)]
-        assert first.bias is not None
-        hidden = convolve(hidden, weight, first.bias, stride)
-        for layer in others:
-            assert layer.bias is not None
-            hidden = convolve(hidden, layer.weight, layer.bias, layer.stride[0])
-        last = self.body[-2]
-        assert isinstance(last, nn.Linear)
-        return connect(hidden.flatten(1), last.weight, last.bias)
 
 
 def block_of(kernel: int, stride: int, image_size: int) -> int:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.equal_learning --games breakout pong --seeds 3 --markdown docs/results/equal-learning.md
 
-`fast` is what training uses: bfloat16 where the hardware has it, with backward passes of our own, the first layer in
-blocks of pixels, packed weights for playing, Adam shared by threads. `plain` is float32 with the module as torch runs
-it, on one thread. Same environments, seeds, batches and settings. Each training has about one core.
+`fast` is what training uses: bfloat16 where the hardware has it, the first layer in blocks of pixels, packed weights
+for playing, Adam shared by threads. `plain` is float32 with the module as torch runs it, on one thread. Same
+environments, seeds, batches and settings. Each training has about one core.
 Exit codes: 0 done, 1 a training failed, 2 usage.
 """
 
@@ -28,7 +28,6 @@ from scipy import stats
 import agents.inference
 import agents.network
 from agents.network import ActorCritic
-from agents.passes import LEAST_CHANNELS
 from agents.precision import choose_precision, prepare_process
 from agents.team import Team
 from agents.update import Updater
@@ -51,13 +50,12 @@ LAST = 4
 
 
 def settings(game: str, seed: int) -> Config:
-    """`quick`, without annealing, and with layers that take every part of the fast path: blocks, plain products."""
+    """`quick`, with a first layer whose stride allows blocks and a learning rate that is not annealed."""
     return resolve(
         ["quick"],
         {
             "run.games": [game],
             "run.seed": seed,
-            "network.channels": [16, 32, LEAST_CHANNELS],
             "network.kernels": [8, 4, 3],
             "network.strides": [4, 2, 1],
             "agent.rollout_steps": 32,

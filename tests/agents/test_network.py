@@ -68,15 +68,15 @@ def test_forward_is_the_formula_on_pixels_between_zero_and_one() -> None:
 def test_heads_are_float32_under_autocast() -> None:
     network, batch = small_network(), observations(5, STACK, SIZE)
     seen: list[torch.Tensor] = []
-    hook = network.policy_head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    hook = network.body[-1].register_forward_hook(lambda _, __, output: seen.append(output))
     with autocast(torch.device("cpu"), "bfloat16"):
         logits, values = network(batch)
     hook.remove()
     (hidden,) = seen
-    assert torch.equal(hidden, hidden.bfloat16().float())  # the body ran in bfloat16
-    assert hidden.dtype == logits.dtype == values.dtype == torch.float32
-    torch.testing.assert_close(logits, network.policy_head(hidden), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(values, network.value_head(hidden)[:, 0], rtol=1e-6, atol=1e-6)
+    assert hidden.dtype == torch.bfloat16
+    assert logits.dtype == values.dtype == torch.float32
+    torch.testing.assert_close(logits, network.policy_head(hidden.float()), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(values, network.value_head(hidden.float())[:, 0], rtol=1e-6, atol=1e-6)
     exact = network(batch)[0]
     assert not torch.equal(exact, logits)
     assert (exact - logits).abs().max() < 0.05 * exact.abs().max()
