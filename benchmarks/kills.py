@@ -1,10 +1,10 @@
-"""Kills a run with SIGKILL at random moments, in turn driver, learner, a runner, a whole node; checks what it left.
+"""Kills runs with SIGKILL at random moments, in turn driver, learner, a runner, a whole node; checks what they left.
 
-    python benchmarks/kills.py DIR --kills 100 --references 6 --markdown docs/results/kills.md
+    python benchmarks/kills.py DIR --runs 2 --kills 100 --references 24 --markdown docs/results/kills.md
 
 A cluster of two nodes on this machine: the head, and a second one that is killed with all its processes and started
-anew. The driver goes on by `rlgns train --resume`, everything else by itself. DIR holds the killed run, a journal of
-the kills and uninterrupted runs of other seeds; started again, the benchmark goes on where it stopped.
+anew. The driver goes on by `rlgns train --resume`, everything else by itself. DIR holds the killed runs, journals of
+their kills and uninterrupted runs of other seeds; started again, the benchmark goes on where it stopped.
 Exit codes: 0 all as it should be, 1 not.
 """
 
@@ -26,7 +26,8 @@ from typing import Any, final
 import psutil
 import yaml
 
-from benchmarks.kills_results import page, problems, same_distribution
+from benchmarks.kills_comparison import same_distribution
+from benchmarks.kills_results import page, problems
 from rlgns.folder import RunFolder
 
 KINDS = ("driver", "learner", "runner", "node")
@@ -188,6 +189,26 @@ def kill_often(run: Run, journal: Path, options: argparse.Namespace, say: Callab
         say(f"{number + 1:>3}. {entry['dead']}; next row after {entry.get('next_row_s')} s")
 
 
+def journal_of(run: RunFolder) -> Path:
+    """The journal of a run's kills, beside its folder."""
+    return run.path.with_suffix(".jsonl")
+
+
+def killed_run(config: Path, options: argparse.Namespace, seed: int) -> tuple[RunFolder, int]:
+    """A run, killed until it has had its kills, and its exit code; goes on where it was."""
+
+    def say(line: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')}  seed {seed}  {line}", flush=True)
+
+    folder = RunFolder(options.folder / f"killed{seed}")
+    with cluster() as nodes:
+        run = Run(nodes, config, folder.path, seed=seed)
+        kill_often(run, journal_of(folder), options, say)
+        code = run.finish()
+    say(f"ended with exit code {code}")
+    return folder, code
+
+
 def reference(config: Path, folder: Path, seed: int) -> RunFolder:
     """An uninterrupted run: in one process, which trains the same run as two runners (a test holds that)."""
     run = RunFolder(folder / f"seed{seed}")
@@ -218,35 +239,32 @@ def cluster() -> Iterator[Any]:
 
 
 def main() -> int:
-    """Kills, lets the run end, trains the uninterrupted ones, checks."""
+    """Kills, lets the runs end, trains the uninterrupted ones, checks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--iterations", type=int, default=3000)
-    parser.add_argument("--references", type=int, default=6, help="uninterrupted runs")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=int, default=2, help="runs that are killed, one after another")
+    parser.add_argument("--kills", type=int, default=100, help="of each run")
+    parser.add_argument("--iterations", type=int, default=2000)
+    parser.add_argument("--references", type=int, default=24, help="uninterrupted runs; 0: no comparison")
+    parser.add_argument("--seed", type=int, default=1, help="of the first killed run; references' are 100 higher")
     parser.add_argument("--within-s", type=float, default=4.0, help="kill so long after a row, at most")
     parser.add_argument("--markdown", type=Path, help="write the page there")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_SILENT", "true")
-    config, journal = options.folder / "small.yaml", options.folder / "kills.jsonl"
+    config = options.folder / "small.yaml"
     config.write_text(yaml.safe_dump(settings(options.iterations)))
 
-    def say(line: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
-
-    with cluster() as nodes:
-        killed = Run(nodes, config, options.folder / "killed", seed=options.seed)
-        kill_often(killed, journal, options, say)
-        code = killed.finish()
-    say(f"the killed run ended with exit code {code}")
-    others = [reference(config, options.folder, options.seed + 1 + number) for number in range(options.references)]
-    run = RunFolder(options.folder / "killed")
-    wrong = [f"the run ended with exit code {code}"] if code else []
-    wrong += problems(run, options.iterations)
-    comparison = same_distribution(run.rows(), [other.rows() for other in others]) if len(others) > 1 else None
-    text = page(" ".join(sys.argv), read(journal), run, comparison, wrong)
+    runs, kills, wrong = [], [], []
+    for number in range(options.runs):
+        run, code = killed_run(config, options, options.seed + number)
+        runs.append(run)
+        kills += read(journal_of(run))
+        found = [f"ended with exit code {code}"] if code else []
+        wrong += [f"{run.path.name}: {problem}" for problem in found + problems(run, options.iterations)]
+    others = [reference(config, options.folder, options.seed + 100 + each) for each in range(options.references)]
+    comparison = same_distribution([run.rows() for run in runs], [run.rows() for run in others]) if others else None
+    text = page(" ".join(sys.argv), kills, runs, comparison, wrong)
     print(text)
     if options.markdown:
         options.markdown.write_text(text)

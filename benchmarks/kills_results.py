@@ -1,4 +1,4 @@
-"""What a run that was killed often must have kept, and whether it ended like runs that nobody killed."""
+"""What a run that was killed often must have kept, and the page about it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ import math
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scipy import stats
-
+from benchmarks.kills_comparison import Comparison, Rows
 from rlgns.config.load import from_dict
 from rlgns.config.schema import Config
 from rlgns.engine import checkpoint
 from rlgns.folder import RunFolder
 from rlgns.hardware import detect
 from rlgns.monitor.wandb_files import history
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 def measurements(config: Config, iteration: int) -> int:
@@ -79,82 +75,25 @@ def _differences(found: Sequence[int], last: int) -> str:
     return f"{len(found)} rows, missing {missing[:5]}, more than once {twice[:5]}, beyond the end {beyond[:5]}"
 
 
-def _mean(key: str) -> Callable[[Rows], float]:
-    return lambda rows: statistics.fmean(row[key] for row in rows if row[key] is not None)
-
-
-STATISTICS: dict[str, Callable[[Rows], float]] = {
-    "score": _mean("score_mean"),
-    "entropy": _mean("entropy"),
-    "loss/value": _mean("loss/value"),
-    "explained_variance": _mean("explained_variance"),
-    "log grad_norm": lambda rows: math.log(_mean("grad_norm")(rows)),
-    "log noise scale (sum of trace / sum of grad_sq)": lambda rows: math.log(
-        max(1.0, _mean("noise/trace")(rows) / max(1e-12, _mean("noise/grad_sq")(rows)))
-    ),
-}
-"""Of the last third of a run."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """The killed run beside runs that nobody killed."""
-
-    lines: list[tuple[str, float, list[float], float, float]]
-    """Statistic; of the killed run; of the others; p; how far a run's first third is from the others' last, in the
-    same units as the difference that is found in 80 % of cases."""
-    smallest_p: float
-    """Bonferroni's: times the number of statistics, at most 1."""
-    found: float
-    """Difference, in standard deviations between seeds, that is found in 80 % of cases at this level."""
-
-    @property
-    def differs(self) -> bool:
-        """Whether the killed run is told from the others, at 5 % over all statistics."""
-        return self.smallest_p < 0.05
-
-
-def same_distribution(killed: Rows, others: Sequence[Rows]) -> Comparison:
-    """Asks of each statistic whether the killed run may be one more of the others (Student's t, prediction of one)."""
-    lines, count = [], len(others)
-    for name, statistic in STATISTICS.items():
-        theirs, ours = [statistic(_last_third(rows)) for rows in others], statistic(_last_third(killed))
-        spread = statistics.stdev(theirs) * math.sqrt(1 + 1 / count)
-        p = _p((ours - statistics.fmean(theirs)) / spread, count)
-        start = abs(statistic(killed[: len(killed) // 3]) - statistics.fmean(theirs)) / statistics.stdev(theirs)
-        lines.append((name, ours, theirs, p, start))
-    smallest = min(1.0, len(lines) * min(p for *_, p, _ in lines))
-    return Comparison(lines=lines, smallest_p=smallest, found=detectable(count, level=0.05 / len(lines)))
-
-
-def _last_third(rows: Rows) -> Rows:
-    return rows[-(len(rows) // 3) :]
-
-
-def _p(t: float, count: int) -> float:
-    return float(2 * stats.t.sf(abs(t), count - 1))
-
-
-def detectable(count: int, *, level: float, power: float = 0.8) -> float:
-    """The difference, in standard deviations, that one run against `count` others shows with this power."""
-    limit, scale = stats.t.ppf(1 - level / 2, count - 1), math.sqrt(1 + 1 / count)
-    sizes = (step / 10 for step in range(1, 10_000))
-    return next(size for size in sizes if stats.nct.sf(limit, count - 1, size / scale) >= power)
-
-
 def page(
-    command: str, kills: Sequence[Mapping[str, Any]], folder: RunFolder, comparison: Comparison | None, wrong: list[str]
+    command: str,
+    kills: Sequence[Mapping[str, Any]],
+    runs: Sequence[RunFolder],
+    comparison: Comparison | None,
+    wrong: Sequence[str],
 ) -> str:
     """The page of results."""
-    rows = folder.rows()
+    rows = [run.rows() for run in runs]
+    commits = sorted({str(run.about()["git"]) for run in runs})
     lines = [
-        "# A run killed at random moments",
+        "# Runs killed at random moments",
         "",
         f"    python {command}",
         "",
-        f"{time.strftime('%Y-%m-%d')}, {detect().describe()}, commit {folder.about()['git']}.",
+        f"{time.strftime('%Y-%m-%d')}, {detect().describe()}, commit {' and '.join(commits)}.",
         "",
-        f"{len(rows)} iterations, {rows[-1]['optimizer_steps'] if rows else 0} optimizer steps, {len(kills)} kills. "
+        f"{len(runs)} runs of {' and '.join(f'{len(each):,}' for each in rows)} iterations, "
+        f"{sum(each[-1]['optimizer_steps'] for each in rows if each):,} optimizer steps in all, {len(kills)} kills. "
         + ("Every check holds." if not wrong else "Wrong:"),
         *(f"- {problem}" for problem in wrong),
         "",
@@ -173,15 +112,20 @@ def page(
 
 
 def _comparison_lines(comparison: Comparison) -> list[str]:
+    def values(numbers: Sequence[float]) -> str:
+        return ", ".join(f"{value:.3g}" for value in sorted(numbers))
+
+    _, killed, others, _ = comparison.lines[0]
     return [
-        "| last third of the run | killed | uninterrupted, each | p | its own first third, sd away |",
-        "| --- | ---: | --- | ---: | ---: |",
+        f"| last third of the run | {len(killed)} killed | {len(others)} uninterrupted | first third, sd away |",
+        "| --- | --- | --- | ---: |",
         *(
-            f"| {name} | {ours:.4g} | {', '.join(f'{value:.4g}' for value in theirs)} | {p:.2f} | {start:.1f} |"
-            for name, ours, theirs, p, start in comparison.lines
+            f"| {name} | {values(ours)} | {values(theirs)} | {first:.1f} |"
+            for name, ours, theirs, first in comparison.lines
         ),
         "",
-        f"Smallest p times the number of statistics: {comparison.smallest_p:.2f}. One run against so many others shows "
-        f"a difference of {comparison.found:.1f} standard deviations between seeds in 80 % of cases, at 5 % over all "
-        "statistics.",
+        f"Permutation test over all statistics: p = {comparison.p:.2f}. With so many runs a difference of "
+        f"{comparison.found:.1f} standard deviations between seeds in one statistic is found in 80 % of cases, at 5 %. "
+        "The last column is how far the killed runs' own first third is from where the others end: what a run would "
+        "show that had forgotten.",
     ]
