@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import final
 
@@ -15,14 +14,10 @@ from agents.team import PARTS, Team
 
 @final
 class FlatGradients:
-    """Rows of flat gradients of one network, and replicas of it that share its weights but have gradients of their own.
+    """Rows of flat gradients of one network; the first row is the network's own gradient."""
 
-    Each replica may be in another thread: `select` a row for it, run backward on it, and the row holds the gradient.
-    """
-
-    def __init__(self, network: ActorCritic, *, rows: int, replicas: int) -> None:
-        """Allocates float32 [rows, parameters]. The first replica is the network itself."""
-        self.replicas = [network] + [_sharing(network) for _ in range(replicas - 1)]
+    def __init__(self, network: ActorCritic, *, rows: int) -> None:
+        """Allocates float32 [rows, parameters], and makes views of row 0 the parameters' gradients."""
         parameters = list(network.parameters())
         sizes = [parameter.numel() for parameter in parameters]
         self.rows = torch.zeros(rows, sum(sizes), dtype=parameters[0].dtype, device=parameters[0].device)
@@ -30,24 +25,20 @@ class FlatGradients:
             [part.view_as(parameter) for part, parameter in zip(row.split(sizes), parameters, strict=True)]
             for row in self.rows
         ]
+        for parameter, view in zip(parameters, self._views[0], strict=True):
+            parameter.grad = view
 
-    def select(self, row: int, replica: int = 0) -> ActorCritic:
-        """Zeroes a row and lets a replica's `backward` accumulate into it. Returns the replica."""
-        self.rows[row].zero_()
-        self._assign(row, replica)
-        return self.replicas[replica]
+    def write(self, row: int, gradients: Sequence[Tensor]) -> None:
+        """Fills a row with a gradient by each parameter, of any precision."""
+        for view, gradient in zip(self._views[row], gradients, strict=True):
+            view.copy_(gradient)
 
     def put(self, gradient: Tensor) -> Tensor:
-        """Copies a gradient [parameters] to row 0, if it is not there, and makes it the network's. Returns the row."""
+        """Copies a gradient [parameters] to row 0, the network's own, if it is not there. Returns the row."""
         first = self.rows[0]
         if gradient.data_ptr() != first.data_ptr():
             first.copy_(gradient)
-        self._assign(0, 0)
         return first
-
-    def _assign(self, row: int, replica: int) -> None:
-        for parameter, view in zip(self.replicas[replica].parameters(), self._views[row], strict=True):
-            parameter.grad = view
 
 
 def mean_rows_(rows: Tensor, team: Team) -> Tensor:
@@ -86,10 +77,3 @@ def _elements(total: int, parts: range) -> slice:
 def equal_parts(total: int, most: int) -> int:
     """Returns the largest number of equal parts, at most `most`, that `total` things can be split into."""
     return max(parts for parts in range(1, max(1, min(total, most)) + 1) if total % parts == 0)
-
-
-def _sharing(network: ActorCritic) -> ActorCritic:
-    replica = copy.deepcopy(network)
-    for mine, theirs in zip(replica.parameters(), network.parameters(), strict=True):
-        mine.data = theirs.data
-    return replica

@@ -63,19 +63,23 @@ class ActorCritic(nn.Module):
                 [batch, frame_stack * block^2, height / block, width / block] (`FrameStacks.gather`).
 
         Returns:
-            Logits float32 [batch, actions] and values float32 [batch]. Under autocast the body runs in its precision;
-            the heads always run in float32, since the probability ratio is an exponential of differences of logits.
+            Logits float32 [batch, actions] and values float32 [batch]. Under autocast the body runs in its precision,
+            else in that of its last layer's weights; the heads always run in float32, since the probability ratio is an
+            exponential of differences of logits.
         """
         device = observations.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.policy_head.weight.dtype
         first, *rest = self.body
         assert isinstance(first, nn.Conv2d)
+        assert first.bias is not None
+        dtype = next(self.body[-2].parameters()).dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
         # Pixels are whole numbers, exact in bfloat16; the first weights are divided by 255 in their place: a pass less.
         weight = first.weight / 255
-        if observations.shape[1] == self.frame_stack:
-            hidden = functional.conv2d(observations.to(dtype), weight, first.bias, first.stride)
-        else:
-            hidden = functional.conv2d(observations.to(dtype), in_blocks(weight, self.block), first.bias)
+        stride = first.stride
+        if observations.shape[1] != self.frame_stack:
+            weight, stride = in_blocks(weight, self.block), (1, 1)
+        hidden = functional.conv2d(observations.to(dtype), weight.to(dtype), first.bias.to(dtype), stride)
         for layer in rest:
             hidden = layer(hidden)
         with torch.autocast(device, enabled=False):

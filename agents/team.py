@@ -12,6 +12,9 @@ import torch
 PARTS = 8
 """Long vectors are cut into so many parts, whatever the team's size: so sums over them are the same to the last bit."""
 
+WHOLE = 2**14
+"""Vectors of fewer elements are not cut."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -49,6 +52,13 @@ class Team:
         """Ends the threads."""
         if self._pool is not None:
             self._pool.shutdown()
+
+
+def cuts(elements: int, number: int, parts: range) -> list[slice]:
+    """Which elements of a vector of that number belong to some parts: shares of a long one, all or none of others."""
+    if elements < WHOLE:
+        return [slice(None)] if number % PARTS in parts else []
+    return [slice(elements * part // PARTS, elements * (part + 1) // PARTS) for part in parts]
 
 
 def _alone() -> None:

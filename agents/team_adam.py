@@ -8,12 +8,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from agents.team import PARTS, Team
+from agents.team import Team, cuts
 
 _STATE = ("exp_avg", "exp_avg_sq")
-
-WHOLE = 2**14
-"""Parameters of fewer elements are not cut."""
 
 
 @final
@@ -43,7 +40,7 @@ class TeamAdam(torch.optim.Adam):
             steps = []
             for number, parameter in enumerate(parameters):
                 state = self.state[parameter]
-                for cut in _cuts(parameter.numel(), number, parts):
+                for cut in cuts(parameter.numel(), number, parts):
                     whole = (parameter.data, parameter.grad, *(state[name] for name in _STATE))
                     for slices, tensor in zip(vectors, whole, strict=True):
                         slices.append(tensor.view(-1)[cut])
@@ -69,10 +66,3 @@ class TeamAdam(torch.optim.Adam):
             self._team.map_parts(work)
             torch._foreach_add_([self.state[parameter]["step"] for parameter in parameters], 1)
         return None
-
-
-def _cuts(elements: int, number: int, parts: range) -> list[slice]:
-    """Which elements of a parameter belong to some parts: shares of a long one, all or none of a short one."""
-    if elements < WHOLE:
-        return [slice(None)] if number % PARTS in parts else []
-    return [slice(elements * part // PARTS, elements * (part + 1) // PARTS) for part in parts]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.batches import Indices, environment_batches, shuffle_groups, shuffled_batches
+from agents.compute_copy import ComputeCopy
 from agents.config import AgentConfig
 from agents.flat import FlatGradients, clip_, equal_parts, mean_rows_
 from agents.fresh import FreshObservations, OnFresh
@@ -17,7 +18,6 @@ from agents.gae import advantages_and_returns
 from agents.learners import Learners
 from agents.loss import Minibatch, actor_critic_loss
 from agents.network import ActorCritic
-from agents.precision import autocast
 from agents.rollout import FrameStacks, Rollout, side_by_side
 from agents.team import Team
 from agents.team_adam import TeamAdam
@@ -85,7 +85,8 @@ class Updater:
         parameters = list(network.parameters())
         self._device = parameters[0].device
         rows = max(-(-groups // self._learners.count), self._team.size)
-        self._gradients = FlatGradients(network, rows=rows, replicas=self._team.size)
+        self._gradients = FlatGradients(network, rows=rows)
+        self._copy = ComputeCopy(network, precision)
         self.optimizer = make_optimizer(parameters, config, self._team)
 
     def update(
@@ -120,6 +121,7 @@ class Updater:
             group["lr"] = learning_rate
         stacks = FrameStacks(rollouts, self._device, self._network.block)
         data, explained_variance = self._prepare(rollouts)
+        self._copy.refresh(self._team)
         if on_fresh is not None:
             on_fresh(
                 FreshObservations(
@@ -145,6 +147,7 @@ class Updater:
                 losses, gradient = self._batch_gradient(parts, stacks, data, measured=measured, shuffled=shuffled)
                 norm = clip_(gradient, config.max_grad_norm, self._team)
                 self.optimizer.step()
+                self._copy.refresh(self._team)
                 totals += torch.cat([losses, norm[None] / self._learners.count])
                 steps += 1
         self._learners.add_up(totals)
@@ -172,6 +175,7 @@ class Updater:
         """
         stacks = FrameStacks(rollouts, self._device, self._network.block)
         data, _ = self._prepare(rollouts)
+        self._copy.refresh(self._team)
         for parts in splits:
             self._part_gradients(parts, stacks, data)
             yield self._gradients.rows[: len(parts)]
@@ -231,19 +235,16 @@ class Updater:
         workers = min(self._team.size, len(parts))
 
         def work(worker: int) -> list[Tensor]:
-            return [self._gradient(parts[row], stacks, data, row, worker) for row in range(worker, len(parts), workers)]
+            return [self._gradient(parts[row], stacks, data, row) for row in range(worker, len(parts), workers)]
 
         losses = [loss for done in self._team.map(work, range(workers)) for loss in done]
         return torch.stack(losses).mean(0)
 
-    def _gradient(self, indices: Indices, stacks: FrameStacks, data: Minibatch, row: int, worker: int) -> Tensor:
-        network = self._gradients.select(row, worker)
+    def _gradient(self, indices: Indices, stacks: FrameStacks, data: Minibatch, row: int) -> Tensor:
         where = torch.from_numpy(indices).to(self._device)
-        observations = stacks.gather(where)
-        with autocast(self._device, self._precision):
-            logits, values = network(observations)
+        logits, values = self._copy.network(stacks.gather(where))
         loss = actor_critic_loss(logits, values, Minibatch(*(column[where] for column in data)), self._config)
-        loss.total.backward()
+        self._gradients.write(row, self._copy.gradients(loss.total))
         return torch.stack(loss[1:]).detach()
 
 

@@ -12,15 +12,16 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
+from agents.compute_copy import ComputeCopy
 from agents.flat import FlatGradients, mean_rows_
 from agents.network import ActorCritic
-from agents.precision import autocast, choose_precision, prepare_process
+from agents.precision import choose_precision, prepare_process
 from agents.team import Team
 from rlgns.config.load import resolve
 from rlgns.hardware import detect
@@ -29,11 +30,10 @@ BATCH = 256
 CPU = torch.device("cpu")
 
 
-def passes(network: ActorCritic, observations: torch.Tensor, precision: str) -> None:
+def passes(copy: ComputeCopy, observations: torch.Tensor) -> Sequence[torch.Tensor]:
     """One forward and backward pass of a loss of the heads."""
-    with autocast(CPU, precision):
-        logits, values = network(observations)
-    (logits.square().mean() + values.square().mean()).backward()
+    logits, values = copy.network(observations)
+    return copy.gradients(logits.square().mean() + values.square().mean())
 
 
 def contenders(preset: str, cores: int, precision: str) -> dict[str, Callable[[], None]]:
@@ -42,15 +42,16 @@ def contenders(preset: str, cores: int, precision: str) -> dict[str, Callable[[]
     network = ActorCritic(run.network, num_actions=6, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
     shape = (BATCH, run.env.frame_stack, run.env.image_size, run.env.image_size)
     observations = torch.randint(0, 255, shape, dtype=torch.uint8)
-    gradients = FlatGradients(network, rows=cores, replicas=cores)
+    gradients = FlatGradients(network, rows=cores)
+    copy = ComputeCopy(network, precision)
     team = Team(cores)
     shares = observations.chunk(cores)
 
     def operations() -> None:
-        passes(gradients.select(0), observations, precision)
+        gradients.write(0, passes(copy, observations))
 
     def threads() -> None:
-        team.map(lambda row: passes(gradients.select(row, row), shares[row], precision), range(cores))
+        team.map(lambda row: gradients.write(row, passes(copy, shares[row])), range(cores))
         gradients.put(mean_rows_(gradients.rows, team))
 
     return {"one batch, operations on all cores": operations, "a share of the batch per thread": threads}

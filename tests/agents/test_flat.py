@@ -1,4 +1,4 @@
-"""Rows of flat gradients, replicas that share weights, clipping."""
+"""Rows of flat gradients, their mean, clipping."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +13,7 @@ from torch import Tensor
 from agents.flat import FlatGradients, clip_, equal_parts, mean_rows_
 from agents.network import ActorCritic
 from agents.team import Team
-from tests.agents.synthetic import ACTIONS, SIZE, STACK, small_network
+from tests.agents.synthetic import SIZE, STACK, small_network
 
 
 def observations(seed: int, count: int) -> Tensor:
@@ -26,32 +26,20 @@ def loss(network: ActorCritic, batch: Tensor) -> Tensor:
     return (logits.square().sum(-1) + values.square()).mean()
 
 
-def test_replicas_share_weights() -> None:
-    network = small_network()
-    flat = FlatGradients(network, rows=3, replicas=3)
-    assert flat.replicas[0] is network
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(1.7).add_(0.1)
-    batch = observations(0, 2)
-    for replica in flat.replicas[1:]:
-        for mine, theirs in zip(replica(batch), network(batch), strict=True):
-            assert torch.equal(mine, theirs)
+def gradients(network: ActorCritic, batch: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(loss(network, batch), list(network.parameters()))
 
 
-def test_each_replica_accumulates_into_its_own_row() -> None:
+def test_a_written_row_holds_the_gradient_and_no_other_row_changes() -> None:
     network = small_network()
-    flat = FlatGradients(network, rows=4, replicas=2)
+    flat = FlatGradients(network, rows=4)
     flat.rows.fill_(9.0)
-    batches = [observations(1, 3), observations(2, 3)]
-    first, second = flat.select(1, 0), flat.select(3, 1)  # both selected before either runs backward
-    loss(second, batches[1]).backward()
-    loss(first, batches[0]).backward()
-    loss(first, batches[0]).backward()
+    expected = gradients(network, observations(1, 3))
+    flat.write(1, expected)
+    flat.write(3, [gradient.to(torch.bfloat16) for gradient in expected])
     assert (flat.rows[[0, 2]] == 9).all()
-    for row, batch, times in ((1, batches[0], 2), (3, batches[1], 1)):
-        expected = torch.autograd.grad(loss(network, batch), list(network.parameters()))
-        torch.testing.assert_close(flat.rows[row], times * torch.cat([g.flatten() for g in expected]))
+    torch.testing.assert_close(flat.rows[1], torch.cat([g.flatten() for g in expected]), rtol=0, atol=0)
+    assert torch.equal(flat.rows[3], flat.rows[1].to(torch.bfloat16).float())
 
 
 @pytest.fixture(params=[1, 3])
@@ -63,13 +51,13 @@ def team(request: pytest.FixtureRequest) -> Iterator[Team]:
 @pytest.mark.parametrize("parts", [1, 2, 4])
 def test_mean_of_rows_is_the_gradient_of_the_whole_batch(parts: int, team: Team) -> None:
     network = small_network().double()
-    flat = FlatGradients(network, rows=5, replicas=2)
+    flat = FlatGradients(network, rows=5)
     flat.rows.fill_(float("nan"))  # rows beyond the parts must not matter
     batch = observations(3, 8)
     for row, part in enumerate(batch.chunk(parts)):
-        loss(flat.select(row, row % 2), part).backward()
+        flat.write(row, gradients(network, part))
     mean = flat.put(mean_rows_(flat.rows[:parts], team))
-    expected = torch.autograd.grad(loss(network, batch), list(network.parameters()))
+    expected = gradients(network, batch)
     torch.testing.assert_close(mean, torch.cat([g.flatten() for g in expected]), rtol=1e-12, atol=1e-12)
     mean.mul_(0.5)  # the network's own gradients are views: what clips the vector clips them
     for parameter, gradient in zip(network.parameters(), expected, strict=True):
@@ -100,8 +88,3 @@ def test_clipping_leaves_a_zero_gradient_alone(team: Team) -> None:
 def test_equal_parts_is_the_largest_divisor_allowed(total: int, most: int) -> None:
     allowed = [d for d in range(1, total + 1) if total % d == 0 and d <= most]
     assert equal_parts(total, most) == (allowed[-1] if allowed else 1)
-
-
-def test_replicas_have_the_architecture_of_the_network() -> None:
-    replica = FlatGradients(small_network(), rows=1, replicas=2).replicas[1]
-    assert (replica.num_actions, replica.frame_stack, replica.image_size) == (ACTIONS, STACK, SIZE)

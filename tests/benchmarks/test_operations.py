@@ -89,9 +89,8 @@ def test_held_bytes_are_those_of_the_real_arrays() -> None:
     assert held["rollout"] == pytest.approx(real, rel=0.001)  # a value's share of the last row
     assert parameters(layers) == sum(p.numel() for p in network.parameters())
     assert held["network"] == sum(p.nbytes for p in network.parameters())
-    gradients = FlatGradients(network, rows=max(run.groups_per_batch, threads), replicas=1)
+    gradients = FlatGradients(network, rows=max(run.groups_per_batch, threads))
     assert held["gradients, a row per group or thread"] == gradients.rows.nbytes
-    gradients.select(0)
     optimizer = make_optimizer(list(network.parameters()), run.agent, Team(1))
     optimizer.step()
     moments = sum(value.nbytes for state in optimizer.state.values() for name, value in state.items() if name != "step")
