@@ -3,8 +3,9 @@
     python -m benchmarks.equal_learning --games breakout pong --seeds 3 --markdown docs/results/equal-learning.md
 
 `fast` is what training uses: bfloat16 where the hardware has it, the first layer in blocks of pixels, packed weights
-for playing, Adam shared by threads. `plain` is float32 with the module as torch runs it, on one thread. Same
-environments, seeds, batches and settings. Each training has about one core.
+for playing, Adam shared by threads. `float32` is the same in float32. `plain` is float32 with the module as torch runs
+it, on one thread. Same environments, seeds, batches and settings. Each training has about one core. With --keep,
+trainings whose curve lies there are not repeated.
 Exit codes: 0 done, 1 a training failed, 2 usage.
 """
 
@@ -38,7 +39,9 @@ from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors
 from rlgns.source import source_commit
 
-VARIANTS = ("fast", "plain")
+VARIANTS = ("fast", "float32", "plain")
+"""The last is what the others are held against."""
+
 OBSERVATIONS = {"breakout": 250_000, "pong": 500_000}
 """Per training, by game: until the curve has left the score of random play well behind."""
 
@@ -74,7 +77,7 @@ def train(variant: str, game: str, seed: int, observations: int) -> list[dict[st
         agents.network.block_of = lambda *_: 1
     run = settings(game, seed)
     device = torch.device("cpu")
-    precision = "float32" if variant == "plain" else choose_precision("auto", device)
+    precision = choose_precision("auto", device) if variant == "fast" else "float32"
     torch.manual_seed(seed)
     actions = num_actions(game, run.env.protocol)
     network = ActorCritic(
@@ -100,37 +103,40 @@ def last_score(rows: list[dict[str, float]]) -> float:
     return fmean(row["score"] for row in rows if row["observations"] > start)
 
 
-def table(found: dict[tuple[str, str, int], list[dict[str, float]]], games: list[str], seeds: int) -> list[str]:
-    """Returns a Markdown table: each variant's scores, and the difference with Welch's 95 % interval."""
+def table(found: dict[tuple[str, str, int], list[dict[str, float]]], options: argparse.Namespace) -> list[str]:
+    """Returns a Markdown table: each variant's scores, and how far they are from the last's, with Welch's interval."""
     lines = [
-        "| game | observations | fast, by seed | plain, by seed | difference (95 %) |",
+        "| game | observations | variant | last score, mean +- sd (by seed) | minus that of the last variant (95 %) |",
         "| --- | ---: | --- | --- | --- |",
     ]
-    for game in games:
-        by_variant = {v: [last_score(found[v, game, seed]) for seed in range(seeds)] for v in VARIANTS}
-        fast, plain = (by_variant[variant] for variant in VARIANTS)
-        interval = stats.ttest_ind(fast, plain, equal_var=False).confidence_interval(0.95)
-        texts = [
-            f"{fmean(values):.2f} +- {stdev(values):.2f} ({', '.join(f'{value:.2f}' for value in values)})"
-            for values in (fast, plain)
-        ]
-        difference = f"{fmean(fast) - fmean(plain):+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
-        observations = f"{found['fast', game, 0][-1]['observations']:,.0f}"
-        lines.append(f"| {game} | {observations} | {texts[0]} | {texts[1]} | {difference} |")
+    for game in options.games:
+        scores = {v: [last_score(found[v, game, seed]) for seed in range(options.seeds)] for v in options.variants}
+        plain = scores[options.variants[-1]]
+        for variant, values in scores.items():
+            interval = stats.ttest_ind(values, plain, equal_var=False).confidence_interval(0.95)
+            text = f"{fmean(values):.2f} +- {stdev(values):.2f} ({', '.join(f'{value:.2f}' for value in values)})"
+            reference = variant == options.variants[-1]
+            difference = (
+                ""
+                if reference
+                else f"{fmean(values) - fmean(plain):+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
+            )
+            observations = f"{found[variant, game, 0][-1]['observations']:,.0f}"
+            lines.append(f"| {game} | {observations} | {variant} | {text} | {difference} |")
     return lines
 
 
-def curves(found: dict[tuple[str, str, int], list[dict[str, float]]], games: list[str], seeds: int) -> list[str]:
+def curves(found: dict[tuple[str, str, int], list[dict[str, float]]], options: argparse.Namespace) -> list[str]:
     """Returns the score curves as a table: mean over the seeds at ten places."""
     lines = []
-    for game in games:
-        places = np.linspace(0.1, 1, 10) * found["fast", game, 0][-1]["observations"]
+    for game in options.games:
+        places = np.linspace(0.1, 1, 10) * found[options.variants[0], game, 0][-1]["observations"]
         lines += ["", f"Mean score of the last {WINDOW} games in {game} over the seeds, by observations:", ""]
         lines += ["| | " + " | ".join(f"{place:,.0f}" for place in places) + " |", "| --- " + "| ---: " * 10 + "|"]
-        for variant in VARIANTS:
+        for variant in options.variants:
             at = [
                 np.interp(places, [row["observations"] for row in rows], [row["score"] for row in rows])
-                for rows in (found[variant, game, seed] for seed in range(seeds))
+                for rows in (found[variant, game, seed] for seed in range(options.seeds))
             ]
             lines.append(f"| {variant} | " + " | ".join(f"{value:.2f}" for value in np.mean(at, axis=0)) + " |")
     return lines
@@ -140,6 +146,8 @@ def main() -> int:
     """Runs all trainings, two at a time, and prints the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--games", nargs="+", choices=list(OBSERVATIONS), default=list(OBSERVATIONS))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["fast", "plain"])
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="folder for the curves of single trainings")
     parser.add_argument("--seeds", type=int, default=3, help="of each (%(default)s)")
     parser.add_argument("--observations", type=int, help="per training (by game: %(default)s)")
     parser.add_argument("--parallel", type=int, default=hardware.usable_cores(), help="trainings at once")
@@ -154,13 +162,21 @@ def main() -> int:
         return 0
 
     def work(job: tuple[str, str, int]) -> list[dict[str, float]]:
+        kept = options.keep / f"{'-'.join(map(str, job))}.json" if options.keep else None
+        if kept and kept.is_file():
+            return json.loads(kept.read_text())  # type: ignore[no-any-return]
         words = [sys.executable, "-m", "benchmarks.equal_learning", "--worker", *map(str, job)]
         words += ["--observations", str(options.observations)] if options.observations else []
         rows: list[dict[str, float]] = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+        if kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(rows))
         print(f"{job[1]}, {job[0]}, seed {job[2]}: {last_score(rows):.2f}", file=sys.stderr, flush=True)
         return rows
 
-    jobs = [(variant, game, seed) for game in options.games for seed in range(options.seeds) for variant in VARIANTS]
+    jobs = [
+        (variant, game, seed) for game in options.games for seed in range(options.seeds) for variant in options.variants
+    ]
     with ThreadPoolExecutor(options.parallel) as pool:
         try:
             found: dict[tuple[str, str, int], list[dict[str, float]]] = dict(
@@ -178,8 +194,8 @@ def main() -> int:
         f"- Scores: mean of the last {WINDOW} games, averaged over the last quarter of a training; mean +- standard "
         "deviation over seeds; difference with Welch's interval",
         "",
-        *table(found, options.games, options.seeds),
-        *curves(found, options.games, options.seeds),
+        *table(found, options),
+        *curves(found, options),
         "",
     ]
     print("\n".join(page))
