@@ -153,7 +153,6 @@ class FrameStacks:
         missing = self.stack - side_by_side([rollout.ages for rollout in rollouts], device).long()
         self._missing = missing.reshape(-1)
         self.num_envs = self._frames.shape[1]
-        self._offsets = torch.arange(self.stack, device=device) * self.num_envs
 
     def gather(self, indices: Tensor) -> Tensor:
         """Rebuilds observations.
@@ -165,10 +164,17 @@ class FrameStacks:
             uint8 [batch, stack, height, width]; in blocks of b x b pixels [batch, stack * b^2, height / b, width / b],
             channels last in memory, channel (frame * b + row in the block) * b + column in the block.
         """
-        rows = (indices[:, None] + self._offsets).reshape(-1)
+        count, block, missing = len(indices), self._block, self._missing[indices]
         pixels = self._height * self._width
-        stacks = self._frames.reshape(-1, pixels).index_select(0, rows).reshape(len(indices), self.stack, pixels)
-        missing = self._missing[indices]
+        frames = self._frames.reshape(-1, pixels)
+        if block > 1:
+            frames = frames.view(WORDS[block**2])  # a block each
+        # One frame of every stack at a time: what it is gathered to stays in the cache until it is put in its place.
+        stacks = frames.new_empty(count, self.stack, frames.shape[1])
+        if block > 1:
+            stacks = frames.new_empty(count, frames.shape[1], self.stack).transpose(1, 2)
+        for number in range(self.stack):
+            stacks[:, number] = frames.index_select(0, indices + number * self.num_envs)
         for depth in range(1, self.stack):  # frames of the game before are blanked; on a CPU only where there are any
             rows_short = missing >= depth
             if stacks.is_cuda:
@@ -177,13 +183,11 @@ class FrameStacks:
                 stacks[rows_short, depth - 1] = 0
             else:
                 break
-        block = self._block
         if block == 1:
-            return stacks.view(len(indices), self.stack, self._height, self._width)
-        words = stacks.view(WORDS[block**2])  # a block each
-        merged = words.transpose(1, 2).reshape(-1).view(torch.uint8)
+            return stacks.view(count, self.stack, self._height, self._width)
         tall, wide = self._height // block, self._width // block
-        return merged.view(len(indices), tall, wide, self.stack * block**2).permute(0, 3, 1, 2)
+        merged = stacks.transpose(1, 2).view(torch.uint8)
+        return merged.view(count, tall, wide, self.stack * block**2).permute(0, 3, 1, 2)
 
 
 def _in_blocks(frames: Tensor, block: int) -> Tensor:

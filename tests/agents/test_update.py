@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from agents.network import ActorCritic
 from agents.rollout import Rollout
 from agents.team import Team
 from agents.update import GroupSplit, OnGroups, Updater, UpdateStats, annealed, make_optimizer
-from tests.agents.synthetic import near_policy, random_rollouts, small_network
+from tests.agents.synthetic import ACTIONS, NETWORK, SIZE, STACK, near_policy, random_rollouts, small_network
 from tests.reference import SlowRecord, slow_update
 
 STEPS = 3
@@ -206,6 +207,22 @@ def test_rollouts_are_not_changed() -> None:
     updater.update(rollouts[:1], learning_rate=1e-3, seed=SEED)
     for name in before[0].__slots__:
         np.testing.assert_array_equal(getattr(rollouts[0], name), getattr(before[0], name))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+@pytest.mark.parametrize("team", [1, 3])
+def test_after_its_steps_the_copy_has_the_weights_of_the_network(optimizer: str, team: int) -> None:
+    torch.manual_seed(0)
+    wide = replace(NETWORK, hidden=4096)  # vectors that are cut between threads
+    network = ActorCritic(wide, num_actions=ACTIONS, frame_stack=STACK, image_size=SIZE)
+    before = flat(network)
+    with closing(Team(team)) as workers:
+        config = replace(PPO, optimizer=optimizer)
+        updater = Updater(network, config, groups=GROUPS, precision="bfloat16", team=workers)
+        updater.update(rollouts_of(0)[0], learning_rate=1e-3, seed=SEED)
+    assert not torch.equal(flat(network), before)
+    for mine, master in zip(updater._copy.parameters, network.parameters(), strict=True):
+        assert torch.equal(mine, master.to(mine.dtype))
 
 
 def test_bfloat16_gradients_point_the_same_way() -> None:
