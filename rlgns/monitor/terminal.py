@@ -44,6 +44,13 @@ def make_terminal(
     return PlainTerminal(config, stream, clock=clock)
 
 
+EMULATOR_START_S = 0.8
+"""Seconds of a core until an environment has begun its first staggered game (512 took 3 to 4 minutes on 2 cores)."""
+
+MANY_ENVS = 64
+"""So many are worth a word about how long they take to start."""
+
+
 @final
 class Progress:
     """How far all games together are, and how long the rest takes at the pace of the last rows."""
@@ -128,13 +135,20 @@ def adaptive_line(row: Row) -> list[str]:
     return [f"adaptive batch: {numbers.count(row['batch_observations'])}, {row['num_envs']} environments; {aim}"]
 
 
+def starting(config: Config) -> str:
+    """Returns what a game does before its first row, and, where that takes minutes, why."""
+    envs = config.env.num_envs
+    patience = f"; their emulators take {EMULATOR_START_S:.1f} s of a core each" if envs >= MANY_ENVS else ""
+    return f"starting {numbers.count(envs)} {'environments' if envs > 1 else 'environment'}{patience}"
+
+
 @final
 class LiveTerminal(Listener):
     """A progress bar, a table with a line per game, and a line of advice per game, redrawn in place."""
 
     def __init__(self, config: Config, console: Console, *, clock: Callable[[], float]) -> None:
         self._console = console
-        self._progress = Progress(config, clock)
+        self._progress, self._starting = Progress(config, clock), starting(config)
         self._rows: dict[str, Row | None] = dict.fromkeys(config.run.games)
         # Standard output is left alone: it carries results. One redraw a second costs no training time worth measuring.
         self._live = Live(
@@ -168,7 +182,7 @@ class LiveTerminal(Listener):
         lines: list[RenderableType] = [self._bar(width), self._table(rows, width)]
         several = len(rows) > 1
         for game, row in rows:
-            for sentence in [*adaptive_line(row), *advice_lines(row)] if row else ["starting"]:
+            for sentence in [*adaptive_line(row), *advice_lines(row)] if row else [self._starting]:
                 lines.append(Text(f"{game}: {sentence}" if several else sentence, style="italic"))
         return Group(*lines)
 
@@ -214,15 +228,16 @@ class PlainTerminal(Listener):
         self._stream = stream
         self._clock = clock
         self._target = config.run.observations
-        self._progress = Progress(config, clock)
+        self._progress, self._starting = Progress(config, clock), starting(config)
         self._printed_s: dict[str, float] = {}
         self._held_back: dict[str, Row] = {}
         self._advice: dict[str, set[str]] = {}
 
     def start(self, runs: list[RunStart]) -> None:
-        """Notes where resumed games stand."""
+        """Notes where resumed games stand, and says that all are about to play."""
         for run in runs:
             self._progress.start(run.game, run.first_row)
+            self.message(f"{run.key}: {self._starting}")
 
     def row(self, game: str, row: Row) -> None:
         """Prints the row if the game's last line is old enough."""

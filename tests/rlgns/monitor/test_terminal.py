@@ -6,6 +6,7 @@ import io
 import os
 import pty
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,15 @@ from rich.console import Console
 
 from rlgns.config.schema import Config, RunConfig
 from rlgns.monitor.listener import Listener, RunStart
-from rlgns.monitor.terminal import LiveTerminal, PlainTerminal, Progress, advice_lines, make_terminal, noise_scale_of
+from rlgns.monitor.terminal import (
+    LiveTerminal,
+    PlainTerminal,
+    Progress,
+    advice_lines,
+    make_terminal,
+    noise_scale_of,
+    starting,
+)
 from tests.rows import make_null_row, make_row, make_run
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
@@ -182,3 +191,17 @@ def test_a_noise_scale_off_policy_says_so() -> None:
     on_policy, off_policy = make_row(150) | {"policy_lag": 0}, make_row(150) | {"policy_lag": 1}
     assert noise_scale_of(on_policy) == noise_scale_of(make_row(150))
     assert noise_scale_of(off_policy) == noise_scale_of(on_policy) + ", lag 1"
+
+
+def test_before_the_first_row_it_is_said_what_starts_and_of_many_how_long_it_takes(
+    tmp_path: Path, config: Config
+) -> None:
+    stream = io.StringIO()
+    PlainTerminal(config, stream, clock=Clock()).start(starts(tmp_path, config))
+    envs = config.env.num_envs
+    assert f"breakout: starting {envs} environments\n" in stream.getvalue()
+    many = replace(config, env=replace(config.env, num_envs=512))
+    assert starting(many) == "starting 512 environments; their emulators take 0.8 s of a core each"
+    alone, off = replace(config.agent, minibatches=1), replace(config.noise, enabled=False)
+    one = replace(config, env=replace(config.env, num_envs=1), agent=alone, noise=off)
+    assert starting(one) == "starting 1 environment"
