@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import ray
+from ray.exceptions import RayActorError
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.learner.training_data import TrainingData
 
 from rlgns.engine.learner import AtariLearner
+
+DEATH_S = 10.0
+"""Seconds after a learner's failure within which another's death counts as its cause."""
 
 
 @final
@@ -69,18 +73,38 @@ class Learning:
     def _all(self, method: str, **given: Any) -> list[Any]:
         """Calls a method of every remote learner at once; the first that fails ends them all."""
         calls = [getattr(learner, method).remote(**given) for learner in self._remote]
-        waiting = calls
-        while waiting:
-            done, waiting = ray.wait(waiting, num_returns=1)
-            try:
-                ray.get(done)
-            except Exception as error:
-                self._end()
-                number, name = calls.index(done[0]), type(error).__name__
-                raise RuntimeError(f"learner {number} of {len(calls)} died or failed ({name}): {error}") from error
+        failed = _failures(calls)
+        if failed:
+            self._end()
+            died = [number for number, error in failed.items() if isinstance(error, RayActorError)]
+            number = (died or list(failed))[0]
+            error = failed[number]
+            name = type(error).__name__
+            raise RuntimeError(f"learner {number} of {len(calls)} died or failed ({name}): {error}") from error
         return ray.get(calls)
 
     def _end(self) -> None:
         """Ends all remote learners: those that wait for one that is gone would keep the trial from its restart."""
         for learner in self._remote:
             ray.kill(learner)
+
+
+def _failures(calls: list[Any]) -> dict[int, Exception]:
+    """Waits for all calls, or until one failed. Returns what failed, by the call's number, in order of arrival.
+
+    A learner that loses its connection to one that died may say so before the death is known: after a failure that is
+    none, deaths are waited for, not long.
+    """
+    failed: dict[int, Exception] = {}
+    waiting = calls
+    while waiting:
+        done, waiting = ray.wait(waiting, num_returns=1, timeout=DEATH_S if failed else None)
+        if not done:
+            break
+        try:
+            ray.get(done)
+        except Exception as error:
+            failed[calls.index(done[0])] = error
+            if isinstance(error, RayActorError):
+                break
+    return failed

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
+from ray.exceptions import RayActorError
 
 from rlgns.config.load import to_yaml
 from rlgns.engine import checkpoint
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.config import Trial
 from rlgns.engine.learner import _solve
+from rlgns.engine.learning import _failures
 from rlgns.engine.placement import Placement, Share
 from rlgns.folder import RunFolder
 from rlgns.monitor.keys import check_row
@@ -136,3 +139,24 @@ def test_processes_are_spread_over_three_nodes_and_train(tmp_path: Path) -> None
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_death_is_named_before_the_failure_that_it_caused() -> None:
+    @ray.remote
+    class Part:
+        def fail(self, wait_for: Any) -> None:
+            raise OSError("connection reset")
+
+        def die(self) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def answer(self) -> int:
+            return 3
+
+    parts = [Part.remote() for _ in range(3)]
+    assert _failures([part.answer.remote() for part in parts]) == {}
+    failed = _failures([parts[0].fail.remote(ray.put(0)), parts[1].answer.remote()])
+    assert [type(error).__name__ for error in failed.values()] == ["RayTaskError(OSError)"]
+    failed = _failures([parts[0].fail.remote(ray.put(0)), parts[2].answer.remote(), parts[1].die.remote()])
+    assert isinstance(failed[2], RayActorError)

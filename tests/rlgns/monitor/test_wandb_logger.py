@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ def log_and_be_killed(folder: RunFolder) -> None:
     for iteration in range(1, 61):
         folder.append(make_row(iteration))
         logger.row("pong", make_row(iteration))
+    while not history(files_of(folder)[0]):  # 60 rows are more than it holds back, but it writes when it comes to it
+        time.sleep(0.01)
     for child in psutil.Process().children(recursive=True):
         child.kill()
     os.kill(os.getpid(), signal.SIGKILL)
