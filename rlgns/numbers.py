@@ -54,7 +54,9 @@ def percent(value: float | None) -> str:
     """Returns a fraction as a percentage: 0.153 -> '15 %', 0.0153 -> '1.5 %'."""
     if value is None or not math.isfinite(value):
         return NOTHING
-    return f"{100 * value:.1f} %" if 0 < abs(value) < 0.0995 else f"{100 * value:,.0f} %"
+    if abs(value) < 0.0005:
+        return "0 %"  # not "-0.0 %"
+    return f"{100 * value:.1f} %" if abs(value) < 0.0995 else f"{100 * value:,.0f} %"
 
 
 def times(value: float | None) -> str:

@@ -77,6 +77,7 @@ def test_others() -> None:
     assert numbers.score(12_345.6) == "12,346"
     assert numbers.percent(0.153) == "15 %"
     assert numbers.percent(0.0153) == "1.5 %"
+    assert numbers.percent(-0.00001) == numbers.percent(0.0) == "0 %"
     assert numbers.count(1_234_567) == "1,234,567"
 
 
