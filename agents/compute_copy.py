@@ -36,12 +36,12 @@ class ComputeCopy:
                 layer.to(torch.bfloat16)
         self.parameters = list(self.network.parameters())
         """In the master's order."""
-        self._converted: list[tuple[int, Tensor, Tensor]] = []
-        for number, (mine, theirs) in enumerate(zip(self.parameters, master.parameters(), strict=True)):
+        self._converted: list[tuple[Tensor, Tensor]] = []
+        for mine, theirs in zip(self.parameters, master.parameters(), strict=True):
             if mine.dtype == theirs.dtype:
                 mine.data = theirs.data
             else:
-                self._converted.append((number, mine.data, theirs.data))
+                self._converted.append((mine.data, theirs.data))
 
     def gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
         """Differentiates a loss that the copy's outputs gave, by each of `parameters`, in its precision."""
@@ -49,11 +49,11 @@ class ComputeCopy:
 
     def refresh(self, team: Team) -> None:
         """Converts the master's present weights; a team's threads share the work."""
-        if self._converted:
-            team.map_parts(self.refresh_parts)
 
-    def refresh_parts(self, parts: range) -> None:
-        """One thread's share of `refresh`."""
-        for number, mine, theirs in self._converted:
-            for cut in cuts(theirs.numel(), number, parts):
-                mine.view(-1)[cut].copy_(theirs.view(-1)[cut])
+        def work(parts: range) -> None:
+            for number, (mine, theirs) in enumerate(self._converted):
+                for cut in cuts(theirs.numel(), number, parts):
+                    mine.view(-1)[cut].copy_(theirs.view(-1)[cut])
+
+        if self._converted:
+            team.map_parts(work)

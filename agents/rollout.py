@@ -169,10 +169,10 @@ class FrameStacks:
         frames = self._frames.reshape(-1, pixels)
         if block > 1:
             frames = frames.view(WORDS[block**2])  # a block each
-        # One frame of every stack at a time: what it is gathered to stays in the cache until it is put in its place.
-        stacks = frames.new_empty(count, self.stack, frames.shape[1])
-        if block > 1:
             stacks = frames.new_empty(count, frames.shape[1], self.stack).transpose(1, 2)
+        else:
+            stacks = frames.new_empty(count, self.stack, pixels)
+        # One frame of every stack at a time: what it is gathered to stays in the cache until it is put in its place.
         for number in range(self.stack):
             stacks[:, number] = frames.index_select(0, indices + number * self.num_envs)
         for depth in range(1, self.stack):  # frames of the game before are blanked; on a CPU only where there are any

@@ -162,11 +162,13 @@ def main() -> int:
         return 0
 
     def work(job: tuple[str, str, int]) -> list[dict[str, float]]:
-        kept = options.keep / f"{'-'.join(map(str, job))}.json" if options.keep else None
+        observations = options.observations or OBSERVATIONS[job[1]]
+        kept = options.keep / f"{'-'.join(map(str, job))}-{observations}.json" if options.keep else None
         if kept and kept.is_file():
-            return json.loads(kept.read_text())  # type: ignore[no-any-return]
+            kept_rows: list[dict[str, float]] = json.loads(kept.read_text())
+            return kept_rows
         words = [sys.executable, "-m", "benchmarks.equal_learning", "--worker", *map(str, job)]
-        words += ["--observations", str(options.observations)] if options.observations else []
+        words += ["--observations", str(observations)]
         rows: list[dict[str, float]] = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)

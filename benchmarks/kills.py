@@ -26,7 +26,7 @@ from typing import Any, final
 import psutil
 import yaml
 
-from benchmarks.kills_comparison import same_distribution
+from benchmarks.kills_comparison import enough, same_distribution
 from benchmarks.kills_results import page, problems
 from rlgns.folder import RunFolder
 
@@ -250,6 +250,8 @@ def main() -> int:
     parser.add_argument("--within-s", type=float, default=4.0, help="kill so long after a row, at most")
     parser.add_argument("--markdown", type=Path, help="write the page there")
     options = parser.parse_args()
+    if options.references and not enough(options.runs, options.references):
+        parser.error(f"--runs {options.runs} --references {options.references}: too few for a difference at 5 %")
     options.folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("WANDB_SILENT", "true")
     config = options.folder / "small.yaml"

@@ -87,12 +87,17 @@ def permutation_p(ours: Array, theirs: Array) -> float:
     return float((largest >= largest[0] * (1 - 1e-9)).mean())  # the first way is the real one
 
 
+def enough(count: int, others: int) -> bool:
+    """Says whether the clearest difference between so many killed runs and so many others would be below 5 %."""
+    return math.comb(count + others, count) > 20
+
+
 @functools.cache
 def _ways(count: int, others: int) -> Array:
     """Sums over the runs called killed, a row for every way to call them, the first ones' first."""
-    chosen = np.array(list(itertools.combinations(range(count + others), count)))
-    if len(chosen) <= 20:
+    if not enough(count, others):
         raise ValueError(f"{count} killed runs and {others} others: too few for a difference at 5 %")
+    chosen = np.array(list(itertools.combinations(range(count + others), count)))
     ways = np.zeros((len(chosen), count + others))
     np.put_along_axis(ways, chosen, 1.0, axis=1)
     return ways

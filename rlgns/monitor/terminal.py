@@ -23,6 +23,12 @@ from rlgns.monitor.stream import can_draw, console_of, write_line
 PLAIN_LINE_EVERY_S = 5.0
 """Seconds between two plain lines of the same game."""
 
+EMULATOR_START_S = 0.8
+"""Seconds of a core until an environment has begun its first staggered game (512 took 3 to 4 minutes on 2 cores)."""
+
+MANY_ENVS = 64
+"""So many are worth a word about how long they take to start."""
+
 NARROW_COLUMNS = 108
 """Below this width the table leaves out columns that can be read off others."""
 
@@ -42,13 +48,6 @@ def make_terminal(
     if can_draw(console):
         return LiveTerminal(config, console, clock=clock)
     return PlainTerminal(config, stream, clock=clock)
-
-
-EMULATOR_START_S = 0.8
-"""Seconds of a core until an environment has begun its first staggered game (512 took 3 to 4 minutes on 2 cores)."""
-
-MANY_ENVS = 64
-"""So many are worth a word about how long they take to start."""
 
 
 @final
@@ -139,7 +138,7 @@ def starting(config: Config) -> str:
     """Returns what a game does before its first row, and, where that takes minutes, why."""
     envs = config.env.num_envs
     patience = f"; their emulators take {EMULATOR_START_S:.1f} s of a core each" if envs >= MANY_ENVS else ""
-    return f"starting {numbers.count(envs)} {'environments' if envs > 1 else 'environment'}{patience}"
+    return f"starting {numbers.plural(envs, 'environment')}{patience}"
 
 
 @final

@@ -145,7 +145,7 @@ def test_processes_are_spread_over_three_nodes_and_train(tmp_path: Path) -> None
 def test_a_death_is_named_before_the_failure_that_it_caused() -> None:
     @ray.remote
     class Part:
-        def fail(self, wait_for: Any) -> None:
+        def fail(self) -> None:
             raise OSError("connection reset")
 
         def die(self) -> None:
@@ -156,7 +156,7 @@ def test_a_death_is_named_before_the_failure_that_it_caused() -> None:
 
     parts = [Part.remote() for _ in range(3)]
     assert _failures([part.answer.remote() for part in parts]) == {}
-    failed = _failures([parts[0].fail.remote(ray.put(0)), parts[1].answer.remote()])
+    failed = _failures([parts[0].fail.remote(), parts[1].answer.remote()])
     assert [type(error).__name__ for error in failed.values()] == ["RayTaskError(OSError)"]
-    failed = _failures([parts[0].fail.remote(ray.put(0)), parts[2].answer.remote(), parts[1].die.remote()])
+    failed = _failures([parts[0].fail.remote(), parts[2].answer.remote(), parts[1].die.remote()])
     assert isinstance(failed[2], RayActorError)
