@@ -8,7 +8,10 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from agents.convolutions import Frames, NativeConvolutions
+from agents.evaluated import ByAutograd, ByKernels, Evaluated
 from agents.network import ActorCritic
+from agents.rollout import FrameStacks
 from agents.team import Team, cuts
 
 
@@ -18,7 +21,8 @@ class ComputeCopy:
 
     Micikevicius et al. 2018, "Mixed Precision Training", arXiv:1710.03740, section 3.1. Autocast makes such copies in
     every pass of every thread, and a float32 copy of every gradient; these are most of what a pass moves through memory
-    beyond its caches. The values are the same to the last bit.
+    beyond its caches. Where the compiled kernels are there, bfloat16 passes are theirs; else the values are autocast's,
+    to the last bit.
     """
 
     def __init__(self, master: ActorCritic, precision: str) -> None:
@@ -30,9 +34,10 @@ class ComputeCopy:
                 converts; else nothing is converted, and the copy shares all weights.
         """
         self.network = copy.deepcopy(master)
+        by_kernels = precision == "bfloat16" and NativeConvolutions.fit(master)
         if precision == "bfloat16":
             layers = [layer for layer in self.network.body if isinstance(layer, nn.Conv2d | nn.Linear)]
-            for layer in layers[1:]:
+            for layer in layers[-1:] if by_kernels else layers[1:]:
                 layer.to(torch.bfloat16)
         self.parameters = list(self.network.parameters())
         """In the master's order."""
@@ -42,10 +47,25 @@ class ComputeCopy:
                 mine.data = theirs.data
             else:
                 self._converted.append((mine.data, theirs.data))
+        self._convolutions = NativeConvolutions(self.network) if by_kernels else None
+        self._heads = self._both_heads()
 
-    def gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
-        """Differentiates a loss that the copy's outputs gave, by each of `parameters`, in its precision."""
-        return torch.autograd.grad(loss, self.parameters)
+    @property
+    def block(self) -> int:
+        """Side of the blocks of pixels in which stacks are wanted (`FrameStacks`)."""
+        return self.network.block if self._convolutions is None else 1
+
+    @property
+    def takes_parts(self) -> bool:
+        """Whether several parts of one evaluated batch can be differentiated, each by itself."""
+        return self._convolutions is not None
+
+    def evaluate(self, stacks: FrameStacks, where: Tensor) -> Evaluated:
+        """Evaluates some observations, int64 [batch] of `step * num_envs + env`."""
+        if self._convolutions is None:
+            return ByAutograd(self.network, stacks.gather(where))
+        frames = Frames(stacks.frames, stacks.missing, stacks.num_envs)
+        return ByKernels(self.network, self._convolutions, self._heads, frames, where)
 
     def refresh(self, team: Team) -> None:
         """Converts the master's present weights; a team's threads share the work."""
@@ -54,6 +74,14 @@ class ComputeCopy:
             for number, (mine, theirs) in enumerate(self._converted):
                 for cut in cuts(theirs.numel(), number, parts):
                     mine.view(-1)[cut].copy_(theirs.view(-1)[cut])
+            if self._convolutions is not None and 0 in parts:
+                self._convolutions.refresh()
 
         if self._converted:
             team.map_parts(work)
+        self._heads = self._both_heads()
+
+    @torch.no_grad()
+    def _both_heads(self) -> tuple[Tensor, Tensor]:
+        heads = (self.network.policy_head, self.network.value_head)
+        return torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads])

@@ -19,19 +19,12 @@ class FlatGradients:
     def __init__(self, network: ActorCritic, *, rows: int) -> None:
         """Allocates float32 [rows, parameters], and makes views of row 0 the parameters' gradients."""
         parameters = list(network.parameters())
-        sizes = [parameter.numel() for parameter in parameters]
-        self.rows = torch.zeros(rows, sum(sizes), dtype=parameters[0].dtype, device=parameters[0].device)
-        self._views = [
-            [part.view_as(parameter) for part, parameter in zip(row.split(sizes), parameters, strict=True)]
-            for row in self.rows
-        ]
-        for parameter, view in zip(parameters, self._views[0], strict=True):
+        size = sum(parameter.numel() for parameter in parameters)
+        self.rows = torch.zeros(rows, size, dtype=parameters[0].dtype, device=parameters[0].device)
+        self.views = [by_parameter(row, parameters) for row in self.rows]
+        """Of each row the gradient by every parameter."""
+        for parameter, view in zip(parameters, self.views[0], strict=True):
             parameter.grad = view
-
-    def write(self, row: int, gradients: Sequence[Tensor]) -> None:
-        """Fills a row with a gradient by each parameter, of any precision."""
-        for view, gradient in zip(self._views[row], gradients, strict=True):
-            view.copy_(gradient)
 
     def put(self, gradient: Tensor) -> Tensor:
         """Copies a gradient [parameters] to row 0, the network's own, if it is not there. Returns the row."""
@@ -41,11 +34,17 @@ class FlatGradients:
         return first
 
 
+def by_parameter(row: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Views of a flat gradient, one by each parameter."""
+    parts = row.split([parameter.numel() for parameter in parameters])
+    return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
+
+
 def mean_rows_(rows: Tensor, team: Team) -> Tensor:
     """Replaces the first row by the mean of all, [rows, parameters], summed in order. Returns it."""
 
     def work(parts: range) -> None:
-        mine = rows[:, _elements(rows.shape[1], parts)]
+        mine = rows[:, elements(rows.shape[1], parts)]
         for row in mine[1:]:
             mine[0].add_(row)
         mine[0].mul_(1 / len(rows))
@@ -60,17 +59,17 @@ def clip_(gradient: Tensor, max_norm: float, team: Team) -> Tensor:
     total = len(gradient)
 
     def norms(parts: range) -> Sequence[Tensor]:  # part by part: to the last bit the same with any number of threads
-        return torch._foreach_norm([gradient[_elements(total, range(part, part + 1))] for part in parts])
+        return torch._foreach_norm([gradient[elements(total, range(part, part + 1))] for part in parts])
 
     norm = torch.linalg.vector_norm(torch.stack([norm for done in team.map_parts(norms) for norm in done]))
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     if gradient.is_cuda or scale < 1:  # asking is free on a processor only
-        team.map_parts(lambda parts: gradient[_elements(total, parts)].mul_(scale))
+        team.map_parts(lambda parts: gradient[elements(total, parts)].mul_(scale))
     return norm
 
 
-def _elements(total: int, parts: range) -> slice:
-    """Which elements of so many belong to some of the PARTS parts."""
+def elements(total: int, parts: range) -> slice:
+    """Which elements of so many belong to some of the PARTS parts (`Team.map_parts`)."""
     return slice(total * parts.start // PARTS, total * parts.stop // PARTS)
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from agents.batches import Indices
+from agents.compute_copy import ComputeCopy
 from agents.config import AgentConfig
+from agents.flat import by_parameter
 from agents.learners import Learners
-from agents.loss import LossParts, Minibatch, actor_critic_loss
-from agents.network import ActorCritic
-from agents.precision import autocast
+from agents.loss import Minibatch, actor_critic_loss
 from agents.rollout import FrameStacks
 from agents.team import Team
 
@@ -38,53 +38,48 @@ class FreshObservations:
 
     def __init__(
         self,
-        network: ActorCritic,
+        network: ComputeCopy,
         optimizer: torch.optim.Optimizer,
         config: AgentConfig,
         *,
         stacks: FrameStacks,
         data: Minibatch,
-        precision: str,
         team: Team,
         learners: Learners | None = None,
     ) -> None:
-        """Takes what the update works with."""
-        self.network, self.num_steps, self.num_envs = network, stacks.num_steps, stacks.num_envs
+        """Takes what the update works with; the network's copy must have the present weights."""
+        self.num_steps, self.num_envs = stacks.num_steps, stacks.num_envs
         self.coefficients = loss_coefficients(config)
         """Of each of LOSSES in the whole loss."""
         self.learners = learners or Learners()
         """Who else holds them: a measurement's work can be shared."""
         self._optimizer, self._config, self._stacks, self._data = optimizer, config, stacks, data
-        self._precision, self._team = precision, team
-        self._parameters = list(network.parameters())
+        self._network, self._team = network, team
+        self._parameters = list(optimizer.param_groups[0]["params"])
         self.device = self._parameters[0].device
 
     def map(self, job: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Returns job(item) of each item, shared between the update's threads."""
         return self._team.map(job, items)
 
-    def loss(self, indices: Indices) -> LossParts:
-        """Evaluates the mean loss of some observations, `step * num_envs + env`; it can be differentiated."""
-        where = torch.from_numpy(indices).to(self.device)
-        with autocast(self.device, self._precision):
-            logits, values = self.network(self._stacks.gather(where))
-        return actor_critic_loss(logits, values, Minibatch(*(column[where] for column in self._data)), self._config)
-
     def loss_gradients(self, indices: Indices) -> Tensor:
         """Gradients of some observations' mean losses: one forward pass, a backward pass per loss.
+
+        Args:
+            indices: `step * num_envs + env`.
 
         Returns:
             Float32 [losses, parameters] in the order of LOSSES, before their coefficients.
         """
-        parts = self.loss(indices)
-        losses = [getattr(parts, name) for name in LOSSES]
-        rows = []
-        for number, loss in enumerate(losses, start=1):
-            gradients = torch.autograd.grad(
-                loss, self._parameters, retain_graph=number < len(losses), materialize_grads=True
-            )
-            rows.append(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-        return torch.stack(rows)
+        where = torch.from_numpy(indices).to(self.device)
+        evaluated = self._network.evaluate(self._stacks, where)
+        batch = Minibatch(*(column[where] for column in self._data))
+        losses = actor_critic_loss(evaluated.logits, evaluated.values, batch, self._config)
+        rows = torch.empty(len(LOSSES), sum(p.numel() for p in self._parameters), device=self.device)
+        for number, (name, row) in enumerate(zip(LOSSES, rows, strict=True), start=1):
+            views, more = by_parameter(row, self._parameters), number < len(LOSSES)
+            evaluated.differentiate(getattr(losses, name), [views], [len(indices)], again=more)
+        return rows
 
     def inverse_preconditioner(self) -> Tensor | None:
         """What the optimizer multiplies a gradient by, learning rate and momentum apart, from before this iteration.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from agents.convolutions import Frames, NativeConvolutions
 from agents.network import ActorCritic
 from agents.precision import autocast
 
@@ -46,6 +47,30 @@ def can_pack() -> bool:
 
 def _packed(network: ActorCritic, dtype: torch.dtype, batch: int) -> Policy:
     operations = torch.ops.mkldnn
+    by_kernels = dtype == torch.bfloat16 and NativeConvolutions.fit(network)
+    features = _by_kernels(network) if by_kernels else _by_operations(network, dtype, batch)
+    hidden = network.body[-2]
+    assert isinstance(hidden, nn.Linear)
+    hidden_weight = operations._reorder_linear_weight(hidden.weight.to(dtype), batch)
+    hidden_bias = hidden.bias.to(dtype)
+    heads = torch.cat([network.policy_head.weight, network.value_head.weight]).T.contiguous()
+    heads_bias = torch.cat([network.policy_head.bias, network.value_head.bias])
+
+    def evaluate(observations: Tensor) -> tuple[Tensor, Tensor]:
+        x = operations._linear_pointwise(features(observations), hidden_weight, hidden_bias, "relu", [], "")
+        both = torch.addmm(heads_bias, x.to(heads.dtype), heads)
+        return both[:, :-1], both[:, -1]
+
+    return evaluate
+
+
+def _by_kernels(network: ActorCritic) -> Callable[[Tensor], Tensor]:
+    convolutions = NativeConvolutions(network)
+    return lambda observations: convolutions.forward(*Frames.of_observations(observations.contiguous()))[0]
+
+
+def _by_operations(network: ActorCritic, dtype: torch.dtype, batch: int) -> Callable[[Tensor], Tensor]:
+    operations = torch.ops.mkldnn
     convolutions: list[tuple[Tensor, Tensor, list[int]]] = []
     shape = [batch, network.frame_stack, network.image_size, network.image_size]
     for layer in network.body:
@@ -59,19 +84,11 @@ def _packed(network: ActorCritic, dtype: torch.dtype, batch: int) -> Policy:
         convolutions.append((packed, layer.bias.to(dtype), stride))
         side = (shape[2] - kernel) // stride[0] + 1
         shape = [batch, layer.out_channels, side, side]
-    hidden = network.body[-2]
-    assert isinstance(hidden, nn.Linear)
-    hidden_weight = operations._reorder_linear_weight(hidden.weight.to(dtype), batch)
-    hidden_bias = hidden.bias.to(dtype)
-    heads = torch.cat([network.policy_head.weight, network.value_head.weight]).T.contiguous()
-    heads_bias = torch.cat([network.policy_head.bias, network.value_head.bias])
 
-    def evaluate(observations: Tensor) -> tuple[Tensor, Tensor]:
+    def features(observations: Tensor) -> Tensor:
         x = observations.to(dtype)
         for weight, bias, stride in convolutions:
             x = operations._convolution_pointwise(x, weight, bias, [0, 0], stride, [1, 1], 1, "relu", [], "")
-        x = operations._linear_pointwise(x.flatten(1), hidden_weight, hidden_bias, "relu", [], "")
-        both = torch.addmm(heads_bias, x.to(heads.dtype), heads)
-        return both[:, :-1], both[:, -1]
+        return x.flatten(1)
 
-    return evaluate
+    return features

@@ -147,12 +147,13 @@ class FrameStacks:
         """
         self.num_steps, self.stack, self._block = rollouts[0].num_steps, rollouts[0].frame_stack, block
         self._height, self._width = rollouts[0].frames.shape[2:]
-        self._frames = side_by_side([rollout.frames for rollout in rollouts], device)
+        self.frames = side_by_side([rollout.frames for rollout in rollouts], device)
         if block > 1:
-            self._frames = _in_blocks(self._frames, block)
+            self.frames = _in_blocks(self.frames, block)
         missing = self.stack - side_by_side([rollout.ages for rollout in rollouts], device).long()
-        self._missing = missing.reshape(-1)
-        self.num_envs = self._frames.shape[1]
+        self.missing = missing.reshape(-1)
+        """int64 [T * N]: oldest frames of each stack that are of the game before, and count as zero."""
+        self.num_envs = self.frames.shape[1]
 
     def gather(self, indices: Tensor) -> Tensor:
         """Rebuilds observations.
@@ -164,9 +165,9 @@ class FrameStacks:
             uint8 [batch, stack, height, width]; in blocks of b x b pixels [batch, stack * b^2, height / b, width / b],
             channels last in memory, channel (frame * b + row in the block) * b + column in the block.
         """
-        count, block, missing = len(indices), self._block, self._missing[indices]
+        count, block, missing = len(indices), self._block, self.missing[indices]
         pixels = self._height * self._width
-        frames = self._frames.reshape(-1, pixels)
+        frames = self.frames.reshape(-1, pixels)
         if block > 1:
             frames = frames.view(WORDS[block**2])  # a block each
             stacks = frames.new_empty(count, frames.shape[1], self.stack).transpose(1, 2)

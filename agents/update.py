@@ -119,18 +119,17 @@ class Updater:
         config = self._config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        stacks = FrameStacks(rollouts, self._device, self._network.block)
+        stacks = FrameStacks(rollouts, self._device, self._copy.block)
         data, explained_variance = self._prepare(rollouts)
         self._copy.refresh(self._team)
         if on_fresh is not None:
             on_fresh(
                 FreshObservations(
-                    self._network,
+                    self._copy,
                     self.optimizer,
                     config,
                     stacks=stacks,
                     data=data,
-                    precision=self._precision,
                     team=self._team,
                     learners=self._learners,
                 )
@@ -173,7 +172,7 @@ class Updater:
         Yields:
             Per split the gradients of its parts' mean losses [parts, parameters], overwritten by the next.
         """
-        stacks = FrameStacks(rollouts, self._device, self._network.block)
+        stacks = FrameStacks(rollouts, self._device, self._copy.block)
         data, _ = self._prepare(rollouts)
         self._copy.refresh(self._team)
         for parts in splits:
@@ -234,18 +233,24 @@ class Updater:
             return torch.zeros(5, device=self._device)
         workers = min(self._team.size, len(parts))
 
-        def work(worker: int) -> list[Tensor]:
-            return [self._gradient(parts[row], stacks, data, row) for row in range(worker, len(parts), workers)]
+        def work(worker: int) -> Tensor:
+            rows = range(worker, len(parts), workers)
+            together = [rows] if self._copy.takes_parts else [[row] for row in rows]
+            return torch.stack([self._gradients_of(parts, some, stacks, data) for some in together]).sum(0)
 
-        losses = [loss for done in self._team.map(work, range(workers)) for loss in done]
-        return torch.stack(losses).mean(0)
+        return torch.stack(self._team.map(work, range(workers))).sum(0) / sum(map(len, parts))
 
-    def _gradient(self, indices: Indices, stacks: FrameStacks, data: Minibatch, row: int) -> Tensor:
-        where = torch.from_numpy(indices).to(self._device)
-        logits, values = self._copy.network(stacks.gather(where))
-        loss = actor_critic_loss(logits, values, Minibatch(*(column[where] for column in data)), self._config)
-        self._gradients.write(row, self._copy.gradients(loss.total))
-        return torch.stack(loss[1:]).detach()
+    def _gradients_of(
+        self, parts: Sequence[Indices], rows: Sequence[int], stacks: FrameStacks, data: Minibatch
+    ) -> Tensor:
+        """Makes the gradients of those parts. Returns the losses summed over their observations [5]."""
+        mine = [parts[row] for row in rows]
+        where = torch.from_numpy(np.concatenate(mine)).to(self._device)
+        evaluated = self._copy.evaluate(stacks, where)
+        batch = Minibatch(*(column[where] for column in data))
+        loss = actor_critic_loss(evaluated.logits, evaluated.values, batch, self._config)
+        evaluated.differentiate(loss.total, [self._gradients.views[row] for row in rows], [len(part) for part in mine])
+        return len(where) * torch.stack(loss[1:]).detach()
 
 
 def prepare(rollouts: Sequence[Rollout], config: AgentConfig, device: torch.device) -> tuple[Minibatch, float]:

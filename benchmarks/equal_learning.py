@@ -2,10 +2,10 @@
 
     python -m benchmarks.equal_learning --games breakout pong --seeds 3 --markdown docs/results/equal-learning.md
 
-`fast` is what training uses: bfloat16 where the hardware has it, the first layer in blocks of pixels, packed weights
-for playing, Adam shared by threads. `float32` is the same in float32. `plain` is float32 with the module as torch runs
-it, on one thread. Same environments, seeds, batches and settings. Each training has about one core. With --keep,
-trainings whose curve lies there are not repeated.
+`fast` is what training uses: bfloat16 where the hardware has it, the compiled kernels, packed weights for playing, Adam
+shared by threads. `torch` is the same without the kernels, the first layer in blocks of pixels; `float32` is that in
+float32. `plain` is float32 with the module as torch runs it, on one thread. Same environments, seeds, batches and
+settings. Each training has about one core. With --keep, trainings whose curve lies there are not repeated.
 Exit codes: 0 done, 1 a training failed, 2 usage.
 """
 
@@ -27,6 +27,7 @@ import torch
 from scipy import stats
 
 import agents.inference
+import agents.native
 import agents.network
 from agents.network import ActorCritic
 from agents.precision import choose_precision, prepare_process
@@ -39,7 +40,7 @@ from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors
 from rlgns.source import source_commit
 
-VARIANTS = ("fast", "float32", "plain")
+VARIANTS = ("fast", "torch", "float32", "plain")
 """The last is what the others are held against."""
 
 OBSERVATIONS = {"breakout": 250_000, "pong": 500_000}
@@ -72,12 +73,14 @@ def settings(game: str, seed: int) -> Config:
 def train(variant: str, game: str, seed: int, observations: int) -> list[dict[str, float]]:
     """Trains once. Returns the mean score of the last games after every iteration, with the observations so far."""
     prepare_process(1)
+    if variant != "fast":
+        agents.native.library = lambda: None
     if variant == "plain":
         agents.inference.can_pack = lambda: False
         agents.network.block_of = lambda *_: 1
     run = settings(game, seed)
     device = torch.device("cpu")
-    precision = choose_precision("auto", device) if variant == "fast" else "float32"
+    precision = choose_precision("auto", device) if variant in ("fast", "torch") else "float32"
     torch.manual_seed(seed)
     actions = num_actions(game, run.env.protocol)
     network = ActorCritic(

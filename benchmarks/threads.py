@@ -12,13 +12,15 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
+import agents.native
 from agents.compute_copy import ComputeCopy
+from agents.evaluated import ByAutograd, Row
 from agents.flat import FlatGradients, mean_rows_
 from agents.network import ActorCritic
 from agents.precision import choose_precision, prepare_process
@@ -30,10 +32,11 @@ BATCH = 256
 CPU = torch.device("cpu")
 
 
-def passes(copy: ComputeCopy, observations: torch.Tensor) -> Sequence[torch.Tensor]:
+def passes(copy: ComputeCopy, observations: torch.Tensor, row: Row) -> None:
     """One forward and backward pass of a loss of the heads."""
-    logits, values = copy.network(observations)
-    return copy.gradients(logits.square().mean() + values.square().mean())
+    evaluated = ByAutograd(copy.network, observations)
+    loss = evaluated.logits.square().mean() + evaluated.values.square().mean()
+    evaluated.differentiate(loss, [row], [len(observations)])
 
 
 def contenders(preset: str, cores: int, precision: str) -> dict[str, Callable[[], None]]:
@@ -48,10 +51,10 @@ def contenders(preset: str, cores: int, precision: str) -> dict[str, Callable[[]
     shares = observations.chunk(cores)
 
     def operations() -> None:
-        gradients.write(0, passes(copy, observations))
+        passes(copy, observations, gradients.views[0])
 
     def threads() -> None:
-        team.map(lambda row: gradients.write(row, passes(copy, shares[row])), range(cores))
+        team.map(lambda row: passes(copy, shares[row], gradients.views[row]), range(cores))
         gradients.put(mean_rows_(gradients.rows, team))
 
     return {"one batch, operations on all cores": operations, "a share of the batch per thread": threads}
@@ -62,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
+    agents.native.library = lambda: None  # the compiled kernels know one way only
     machine = detect()
     prepare_process(machine.cores)
     precision = choose_precision("auto", CPU)

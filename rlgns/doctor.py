@@ -234,8 +234,10 @@ def check_roms() -> Finding:
 
 
 def check_torch() -> Finding:
-    """The device that would train, torch's threads, and bfloat16."""
+    """The device that would train, torch's threads, bfloat16, and whether the compiled kernels are there."""
     import torch
+
+    from agents import native
 
     machine = hardware.detect()
     text = f"{machine.describe()}, {torch.get_num_threads()} threads"
@@ -243,6 +245,11 @@ def check_torch() -> Finding:
         return Finding(name="torch", status=WARN, text=text, remedy=remedy)
     if not machine.gpu and not machine.bfloat16:
         return Finding(name="torch", status=WARN, text=text, remedy="trains in float32, about half as fast")
+    if not machine.gpu and not machine.kernels and native.suits_processor():
+        remedy = (
+            "trains a quarter slower than it could: install a C compiler (apt install gcc libc6-dev), then rlgns again"
+        )
+        return Finding(name="torch", status=WARN, text=text, remedy=remedy)
     return Finding(name="torch", status=OK, text=text)
 
 

@@ -30,6 +30,9 @@ class Hardware:
     bfloat16: bool
     """Whether the device that would train multiplies bfloat16 natively."""
 
+    kernels: bool
+    """Whether convolutions run on the compiled kernels (agents/kernels) instead of torch's operations."""
+
     def as_dict(self) -> dict[str, str | int | float | bool]:
         """Returns the fields as plain types."""
         return asdict(self)
@@ -37,7 +40,7 @@ class Hardware:
     def describe(self) -> str:
         """Returns one line for people."""
         gpu = f"{self.gpus} x {self.gpu}" if self.gpus > 1 else self.gpu or "no GPU"
-        bf16 = "bfloat16" if self.bfloat16 else "no bfloat16"
+        bf16 = ("bfloat16, compiled kernels" if self.kernels else "bfloat16") if self.bfloat16 else "no bfloat16"
         return f"{self.cores} cores ({self.cpu}), {self.memory_gib:.0f} GiB memory, {gpu}, {bf16}"
 
 
@@ -45,6 +48,7 @@ def detect() -> Hardware:
     """Looks at this machine. Imports torch."""
     import torch
 
+    from agents import native
     from agents.precision import choose_device, has_bfloat16
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -55,6 +59,7 @@ def detect() -> Hardware:
         gpu=torch.cuda.get_device_name(0) if gpus else "",
         gpus=gpus,
         bfloat16=has_bfloat16(choose_device("auto")),
+        kernels=not gpus and native.library() is not None,
     )
 
 

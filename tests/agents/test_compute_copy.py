@@ -1,4 +1,4 @@
-"""The copy of a network that passes compute with: autocast's values without autocast's work."""
+"""The copy of a network that passes compute with: autocast's values without autocast's work, or the kernels'."""
 
 from contextlib import closing
 
@@ -9,80 +9,148 @@ from torch import Tensor
 
 from agents.compute_copy import ComputeCopy
 from agents.config import NetworkConfig
+from agents.evaluated import Evaluated
+from agents.flat import by_parameter
 from agents.network import ActorCritic
 from agents.precision import autocast
+from agents.rollout import FrameStacks
 from agents.team import Team
+from tests.agents.synthetic import random_rollouts
+from tests.agents.test_convolutions import needs_kernels
 
 CPU = torch.device("cpu")
+STACK, SIZE, STEPS, ENVS = 4, 32, 6, 4
+OTHER, FIT = (8, 16), (16, 32)
+"""Widths that the compiled kernels cannot compute, and such as they can."""
 
 
-def make_network() -> ActorCritic:
+def make_network(channels: tuple[int, ...] = OTHER) -> ActorCritic:
     """Has a vector that is cut between threads, the hidden layer's weights, and a first layer that reads blocks."""
     torch.manual_seed(0)
-    config = NetworkConfig(channels=(8, 16), kernels=(8, 4), strides=(4, 2), hidden=128)
-    return ActorCritic(config, num_actions=5, frame_stack=3, image_size=32)
+    config = NetworkConfig(channels=channels, kernels=(8, 4), strides=(4, 2), hidden=128)
+    return ActorCritic(config, num_actions=5, frame_stack=STACK, image_size=SIZE)
 
 
-def images(count: int) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8))
+def make_stacks(block: int) -> FrameStacks:
+    rollouts, _ = random_rollouts(0, steps=STEPS, envs=ENVS, stack=STACK, size=SIZE)
+    return FrameStacks(rollouts, CPU, block)
 
 
-def in_blocks(batch: Tensor) -> Tensor:
-    """The same images in blocks of 4 x 4 pixels."""
-    return batch.view(len(batch), 3, 8, 4, 8, 4).permute(0, 1, 3, 5, 2, 4).reshape(len(batch), 48, 8, 8)
+def loss(outputs: Evaluated) -> Tensor:
+    return (outputs.logits.square().sum(-1) + outputs.values.square()).mean()
 
 
-def loss(outputs: tuple[Tensor, Tensor]) -> Tensor:
-    logits, values = outputs
-    return (logits.square().sum(-1) + values.square()).mean()
+def gradient_of(copy: ComputeCopy, stacks: FrameStacks, where: Tensor) -> Tensor:
+    row = torch.full((sum(parameter.numel() for parameter in copy.parameters),), float("nan"))
+    outputs = copy.evaluate(stacks, where)
+    outputs.differentiate(loss(outputs), [by_parameter(row, copy.parameters)], [len(where)])
+    return row
+
+
+def moved(network: ActorCritic) -> None:
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.7).add_(0.1)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
-@pytest.mark.parametrize("blocks", [False, True])
-def test_gradients_are_those_of_autocast_bit_for_bit(precision: str, blocks: bool) -> None:
-    network, batch = make_network(), images(6)
-    batch = in_blocks(batch) if blocks else batch
+@pytest.mark.parametrize("block", [1, 4])
+def test_gradients_are_those_of_autocast_bit_for_bit(precision: str, block: int) -> None:
+    network, stacks, where = make_network(), make_stacks(block), torch.tensor([3, 17, 8, 0, 23])
     with autocast(CPU, precision):
-        outputs = network(batch)
-    expected = torch.autograd.grad(loss(outputs), list(network.parameters()))
+        logits, values = network(stacks.gather(where))
+    whole = (logits.square().sum(-1) + values.square()).mean()
+    expected = torch.cat([g.flatten() for g in torch.autograd.grad(whole, list(network.parameters()))])
     copy = ComputeCopy(network, precision)
-    got = copy.gradients(loss(copy.network(batch)))
-    for mine, theirs in zip(got, expected, strict=True):
-        assert torch.equal(mine.float(), theirs)
+    assert not copy.takes_parts
+    assert torch.equal(gradient_of(copy, stacks, where), expected)
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_refreshed_it_follows_the_master_and_before_it_does_not(threads: int) -> None:
-    network, batch = make_network(), images(2)
-    copy = ComputeCopy(network, "bfloat16")
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(1.7).add_(0.1)
+@needs_kernels
+def test_the_kernels_gradients_are_nearly_those_of_autocast() -> None:
+    network, where = make_network(FIT), torch.arange(24)
+    copy, plain = ComputeCopy(network, "bfloat16"), ComputeCopy(network, "float32")
+    assert copy.takes_parts
+    assert not plain.takes_parts
+    assert copy.block == 1
+    exact = gradient_of(plain, make_stacks(plain.block), where)
+    got = gradient_of(copy, make_stacks(1), where)
     with autocast(CPU, "bfloat16"):
-        expected = network(batch)
-    assert not torch.equal(copy.network(batch)[0], expected[0])
+        logits, values = network(make_stacks(1).gather(where))
+    whole = (logits.square().sum(-1) + values.square()).mean()
+    by_autocast = torch.cat([g.flatten() for g in torch.autograd.grad(whole, list(network.parameters()))])
+    assert 0 < (got - exact).norm() < 1.2 * (by_autocast - exact).norm()
+
+
+@needs_kernels
+@pytest.mark.parametrize("sizes", [[24], [8, 8, 8], [5, 1, 18]])
+def test_parts_of_one_pass_have_the_gradients_of_passes_of_their_own(sizes: list[int]) -> None:
+    network, stacks = make_network(FIT), make_stacks(1)
+    copy, where = ComputeCopy(network, "bfloat16"), torch.from_numpy(np.random.default_rng(0).permutation(24))
+    rows = torch.full((len(sizes), sum(p.numel() for p in copy.parameters)), float("nan"))
+    outputs = copy.evaluate(stacks, where)
+    outputs.differentiate(loss(outputs), [by_parameter(row, copy.parameters) for row in rows], sizes)
+    for row, part in zip(rows, where.split(sizes), strict=True):
+        alone = gradient_of(copy, stacks, part)
+        assert (row - alone).norm() < 2e-3 * alone.norm()  # gradients of activations are rounded at another scale
+
+
+@needs_kernels
+def test_several_losses_of_one_evaluation_can_be_differentiated() -> None:
+    network, stacks, where = make_network(FIT), make_stacks(1), torch.arange(12)
+    copy = ComputeCopy(network, "bfloat16")
+    rows = torch.empty(2, sum(p.numel() for p in copy.parameters))
+    outputs = copy.evaluate(stacks, where)
+    policy, value = outputs.logits.square().sum(-1).mean(), outputs.values.square().mean()
+    for one, row, again in ((policy, rows[0], True), (value, rows[1], False)):
+        outputs.differentiate(one, [by_parameter(row, copy.parameters)], [12], again=again)
+    whole = gradient_of(copy, stacks, where)
+    assert (rows.sum(0) - whole).norm() < 5e-3 * whole.norm()
+    *_, policy_head, _, value_head, _ = by_parameter(rows[1], copy.parameters)
+    assert policy_head.abs().max() == 0
+    assert value_head.abs().max() > 0
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("channels", [OTHER, FIT])
+def test_refreshed_it_follows_the_master_and_before_it_does_not(threads: int, channels: tuple[int, ...]) -> None:
+    network, where = make_network(channels), torch.arange(2)
+    copy = ComputeCopy(network, "bfloat16")
+    stacks = make_stacks(copy.block)
+    moved(network)
+    with torch.no_grad():
+        expected = ComputeCopy(network, "bfloat16").evaluate(stacks, where)
+    assert not torch.equal(copy.evaluate(stacks, where).logits, expected.logits)
     with closing(Team(threads)) as team:
         copy.refresh(team)
-    for mine, theirs in zip(copy.network(batch), expected, strict=True):
-        assert torch.equal(mine, theirs)
+    got = copy.evaluate(stacks, where)
+    assert torch.equal(got.logits, expected.logits)
+    assert torch.equal(got.values, expected.values)
 
 
 def test_in_float32_it_shares_every_weight() -> None:
-    network, batch = make_network(), images(2)
+    network, stacks, where = make_network(), make_stacks(4), torch.arange(2)
     copy = ComputeCopy(network, "float32")
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(1.7).add_(0.1)
-    for mine, theirs in zip(copy.network(batch), network(batch), strict=True):
-        assert torch.equal(mine, theirs)
+    moved(network)
+    logits, values = network(stacks.gather(where))
+    got = copy.evaluate(stacks, where)
+    assert torch.equal(got.logits, logits)
+    assert torch.equal(got.values, values)
 
 
-def test_threads_may_differentiate_one_copy_at_once() -> None:
-    network, batches = make_network(), images(64).chunk(8)
-    copy = ComputeCopy(network, "float32")  # in which sums in another order, by fewer threads, are nearly the same
-    expected = [copy.gradients(loss(copy.network(batch))) for batch in batches]
+@pytest.mark.parametrize(
+    ("channels", "precision", "tolerance"),
+    # Sums in another order, by fewer threads, are nearly the same in float32; the kernels' are the same.
+    [(OTHER, "float32", 1e-3), pytest.param(FIT, "bfloat16", 1e-6, marks=needs_kernels)],
+)
+def test_threads_may_differentiate_one_copy_at_once(
+    channels: tuple[int, ...], precision: str, tolerance: float
+) -> None:
+    copy = ComputeCopy(make_network(channels), precision)
+    stacks, batches = make_stacks(copy.block), torch.arange(24).chunk(8)
+    expected = [gradient_of(copy, stacks, batch) for batch in batches]
     with closing(Team(4)) as team:
-        got = team.map(lambda batch: copy.gradients(loss(copy.network(batch))), batches)
+        got = team.map(lambda batch: gradient_of(copy, stacks, batch), list(batches))
     for mine, theirs in zip(got, expected, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+        assert (mine - theirs).norm() <= tolerance * theirs.norm()

@@ -12,10 +12,14 @@ from tests.agents.test_network import observations
 CPU = torch.device("cpu")
 
 
-def make(size: int = 36) -> ActorCritic:
+OTHER, FIT = (8, 16), (16, 32)
+"""Widths that the compiled kernels cannot compute, and such as they can."""
+
+
+def make(channels: tuple[int, ...] = OTHER) -> ActorCritic:
     torch.manual_seed(0)
-    shape = NetworkConfig(channels=(8, 16), kernels=(8, 4), strides=(4, 2), hidden=32)
-    network = ActorCritic(shape, num_actions=6, frame_stack=4, image_size=size)
+    shape = NetworkConfig(channels=channels, kernels=(8, 4), strides=(4, 2), hidden=32)
+    network = ActorCritic(shape, num_actions=6, frame_stack=4, image_size=36)
     with torch.no_grad():  # a policy with preferences, and biases that count
         network.policy_head.weight.mul_(100)
         for parameter in network.parameters():
@@ -30,8 +34,9 @@ def test_this_torch_has_the_operations() -> None:
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.02)])
 @pytest.mark.parametrize("batch", [1, 3, 8, 40])
-def test_a_policy_is_the_network(precision: str, tolerance: float, batch: int) -> None:
-    network, images = make(), observations(batch, 4, 36)
+@pytest.mark.parametrize("channels", [OTHER, FIT])
+def test_a_policy_is_the_network(precision: str, tolerance: float, batch: int, channels: tuple[int, ...]) -> None:
+    network, images = make(channels), observations(batch, 4, 36)
     with torch.no_grad(), autocast(CPU, precision):
         logits, values = network(images)
     with playing(network, precision, batch=8) as policy:  # other batches than the one that was packed for work too
@@ -41,7 +46,7 @@ def test_a_policy_is_the_network(precision: str, tolerance: float, batch: int) -
     scale = float(logits.abs().max())
     torch.testing.assert_close(found_logits, logits, rtol=0, atol=tolerance * scale)
     torch.testing.assert_close(found_values, values, rtol=0, atol=tolerance * scale)
-    without_biases = make()
+    without_biases = make(channels)
     with torch.no_grad():
         for parameter in without_biases.parameters():
             if parameter.dim() == 1:

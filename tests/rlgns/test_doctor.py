@@ -13,7 +13,7 @@ import torch
 from rlgns import cli, doctor, hardware
 from rlgns.doctor import FAIL, OK, WARN
 
-NO_GPU = hardware.Hardware(cpu="any", cores=2, memory_gib=8.0, gpu="", gpus=0, bfloat16=True)
+NO_GPU = hardware.Hardware(cpu="any", cores=2, memory_gib=8.0, gpu="", gpus=0, bfloat16=True, kernels=True)
 
 
 def test_every_check_has_one_line_and_none_breaks(tmp_path: Path) -> None:

@@ -1,0 +1,165 @@
+"""The network's convolutions by the compiled kernels: forward and backward passes in bfloat16, channels last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from agents import native
+from agents.network import ActorCritic
+
+LANES = 16
+"""Float32 numbers in a register; layers' widths are multiples of it."""
+
+
+@final
+class Frames:
+    """Newest frames of a rollout where the kernels find them, and how they make up observations."""
+
+    def __init__(self, frames: Tensor, missing: Tensor, num_envs: int) -> None:
+        """Takes what FrameStacks has.
+
+        Args:
+            frames: uint8 [time, env, height, width].
+            missing: int64, for each observation: so many of its oldest frames count as zero.
+            num_envs: From frame to frame of an observation.
+        """
+        self._kept = frames, missing
+        self.source = native.Source(native.address(frames), native.address(missing), num_envs)
+
+    @staticmethod
+    def of_observations(observations: Tensor) -> tuple[Frames, Tensor]:
+        """Frames of whole observations uint8 [batch, stack, height, width], and the number of each."""
+        batch, stack = observations.shape[:2]
+        where = torch.arange(0, batch * stack, stack)
+        return Frames(observations, torch.zeros(batch * stack, dtype=torch.int64), 1), where
+
+
+@final
+class NativeConvolutions:
+    """The convolutions of a network on a processor. Any thread may use them at any time.
+
+    As under autocast, products are of bfloat16 numbers, sums are float32, and what goes from layer to layer is rounded
+    to bfloat16. Gradients of weights are float32 sums that are never rounded.
+    """
+
+    def __init__(self, network: ActorCritic) -> None:
+        """Takes a network that `fits`, and packs its present weights."""
+        self._layers = convolutions_of(network)
+        self._shapes = shapes_of(network)
+        self._packed = native.Network(layers=len(self._shapes), stack=network.frame_stack)
+        self._forward = [_like(forward_order(layer.weight)) for layer in self._layers]
+        self._backward = [_like(backward_order(layer.weight)) for layer in self._layers[1:]]
+        for number, shape in enumerate(self._shapes):
+            self._packed.of[number] = shape
+            self._packed.forward[number] = native.address(self._forward[number])
+            if number:
+                self._packed.backward[number] = native.address(self._backward[number - 1])
+        self._scratch = native.call("scratch_size", self._packed)
+        self.features = self._shapes[-1].out_side ** 2 * self._shapes[-1].out
+        """Outputs of the last layer, for an observation."""
+        self.refresh()
+
+    @staticmethod
+    def fit(network: ActorCritic) -> bool:
+        """Says whether the kernels are there and can compute this network where it is."""
+        layers = convolutions_of(network)
+        return (
+            native.library() is not None
+            and next(network.parameters()).device.type == "cpu"
+            and len(layers) <= native.MOST_LAYERS
+            and network.frame_stack % 2 == 0
+            and all(layer.out_channels % LANES == 0 for layer in layers)
+        )
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Packs the network's present weights."""
+        for number, (layer, packed) in enumerate(zip(self._layers, self._forward, strict=True)):
+            # The first weights are divided by 255 in place of the pixels, as in the module.
+            packed.copy_(forward_order(layer.weight if number else layer.weight / 255))
+            assert layer.bias is not None
+            self._packed.bias[number] = native.address(layer.bias)
+        for layer, packed in zip(self._layers[1:], self._backward, strict=True):
+            packed.copy_(backward_order(layer.weight))
+
+    def forward(self, frames: Frames, where: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluates some observations of a rollout, int64 [batch] of `step * num_envs + env`.
+
+        Returns:
+            Rectified features bfloat16 [batch, features], in the order of `nn.Flatten`, and what `backward` needs.
+        """
+        count = len(where)
+        outputs = native.scratch(count * sum(shape.out_side**2 * shape.out for shape in self._shapes))
+        features = native.scratch(count * self.features).view(count, self.features)
+        scratch = native.scratch(self._scratch)
+        native.call("forward_pass", self._packed, frames.source, where, count, outputs, features, scratch)
+        return features, outputs
+
+    def backward(
+        self, frames: Frames, where: Tensor, outputs: Tensor, gradient: Tensor, part: slice, to: Sequence[Tensor]
+    ) -> None:
+        """Differentiates what `forward` computed.
+
+        Args:
+            frames: As for `forward`.
+            where: As for `forward`.
+            outputs: What it returned.
+            gradient: By the features, bfloat16 [batch, features].
+            part: Of the batch, whose gradients are summed.
+            to: Weight and bias of each layer, as in the network, which are overwritten.
+        """
+        sums = torch.zeros(sum(layer.weight.numel() + layer.out_channels for layer in self._layers))
+        scratch = native.scratch(self._scratch)
+        source, count = frames.source, len(where)
+        native.call(
+            "backward_pass", self._packed, source, where, count, part.start, part.stop, outputs, gradient, sums, scratch
+        )
+        parts = iter(
+            sums.split([size for layer in self._layers for size in (layer.weight.numel(), layer.out_channels)])
+        )
+        for number, shape in enumerate(self._shapes):
+            weight = next(parts).view(shape.kernel, shape.kernel, shape.in_, shape.out).permute(3, 2, 0, 1)
+            to[2 * number].copy_(weight if number else weight / 255)
+            to[2 * number + 1].copy_(next(parts))
+
+
+def convolutions_of(network: ActorCritic) -> list[nn.Conv2d]:
+    """Returns the convolutions of a network, first to last."""
+    return [layer for layer in network.body if isinstance(layer, nn.Conv2d)]
+
+
+def shapes_of(network: ActorCritic) -> list[native.Layer]:
+    """Returns the shapes of those."""
+    side, shapes = network.image_size, []
+    for layer in convolutions_of(network):
+        kernel, stride = layer.kernel_size[0], layer.stride[0]
+        out_side = (side - kernel) // stride + 1
+        shapes.append(native.Layer(side, layer.in_channels, kernel, stride, out_side, layer.out_channels))
+        side = out_side
+    return shapes
+
+
+def _block(channels: int) -> int:
+    return LANES if channels % (2 * LANES) else 2 * LANES
+
+
+def forward_order(weight: Tensor) -> Tensor:
+    """Weights [out, in, k, k] as [out / block, row, column, in / 2, block, 2]."""
+    out, channels, kernel, _ = weight.shape
+    block = _block(out)
+    return weight.view(out // block, block, channels // 2, 2, kernel, kernel).permute(0, 4, 5, 2, 1, 3)
+
+
+def backward_order(weight: Tensor) -> Tensor:
+    """Weights [out, in, k, k] as [in / block, column, row, out / 2, block, 2]."""
+    out, channels, kernel, _ = weight.shape
+    block = _block(channels)
+    return weight.view(out // 2, 2, channels // block, block, kernel, kernel).permute(2, 5, 4, 0, 3, 1)
+
+
+def _like(weight: Tensor) -> Tensor:
+    return torch.empty(weight.shape, dtype=torch.bfloat16)

@@ -1,0 +1,117 @@
+"""Outputs of a network for some observations, and how losses of them are differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, final
+
+import torch
+from torch import Tensor
+
+from agents import native
+from agents.convolutions import Frames, NativeConvolutions
+from agents.network import ActorCritic
+
+Row = Sequence[Tensor]
+"""A gradient by each parameter of a network, in order; float32 views of one vector."""
+
+
+class Evaluated(Protocol):
+    """Outputs of a network for a batch."""
+
+    @property
+    def logits(self) -> Tensor:
+        """Float32 [batch, actions]; losses of it and of the values can be differentiated."""
+
+    @property
+    def values(self) -> Tensor:
+        """Float32 [batch]."""
+
+    def differentiate(self, loss: Tensor, rows: Sequence[Row], sizes: Sequence[int], *, again: bool = False) -> None:
+        """Overwrites rows with gradients.
+
+        Args:
+            loss: A mean over the batch of what depends on each observation by itself.
+            rows: One for each part of the batch: becomes the gradient of that mean over the part.
+            sizes: Observations of each part, in order.
+            again: Other losses of the same outputs will be differentiated afterwards.
+        """
+
+
+@final
+class ByAutograd:
+    """A batch of one part, evaluated by the network's modules."""
+
+    def __init__(self, network: ActorCritic, observations: Tensor) -> None:
+        """Makes the forward pass."""
+        self._parameters = list(network.parameters())
+        self.logits, self.values = network(observations)
+
+    def differentiate(self, loss: Tensor, rows: Sequence[Row], sizes: Sequence[int], *, again: bool = False) -> None:
+        """As in Evaluated."""
+        (row,) = rows
+        gradients = torch.autograd.grad(loss, self._parameters, retain_graph=again, materialize_grads=True)
+        for view, gradient in zip(row, gradients, strict=True):
+            view.copy_(gradient)
+
+
+@final
+class ByKernels:
+    """A batch evaluated by the compiled kernels, and differentiated part by part from one backward pass."""
+
+    def __init__(
+        self,
+        network: ActorCritic,
+        convolutions: NativeConvolutions,
+        heads: tuple[Tensor, Tensor],
+        frames: Frames,
+        where: Tensor,
+    ) -> None:
+        """Makes the forward pass.
+
+        Args:
+            network: Its hidden layer is bfloat16.
+            convolutions: The network's.
+            heads: Weights float32 [actions + 1, hidden] and biases of both heads, the policy's first.
+            frames: Of the rollouts.
+            where: Observations, `step * num_envs + env`.
+        """
+        self._convolutions, self._frames, self._where = convolutions, frames, where
+        self._hidden_layer, self._heads = network.body[-2], heads[0]
+        with torch.no_grad():
+            self._features, self._outputs = convolutions.forward(frames, where)
+            self._hidden = torch.relu_(self._hidden_layer(self._features))
+            self._both = torch.addmm(heads[1], self._hidden.float(), heads[0].T)
+        self._both.requires_grad_()
+        self.logits, self.values = self._both[:, :-1], self._both[:, -1]
+
+    def differentiate(self, loss: Tensor, rows: Sequence[Row], sizes: Sequence[int], *, again: bool = False) -> None:
+        """As in Evaluated."""
+        (both,) = torch.autograd.grad(loss, [self._both], retain_graph=again)
+        with torch.no_grad():
+            if len(sizes) > 1:
+                each = torch.tensor(sizes)
+                both *= (len(both) / each).repeat_interleave(each)[:, None]
+            hidden = torch.ops.aten.threshold_backward((both @ self._heads).to(self._hidden.dtype), self._hidden, 0)
+            features = hidden @ self._hidden_layer.weight
+            begin = 0
+            for row, size in zip(rows, sizes, strict=True):
+                part = slice(begin, begin + size)
+                begin += size
+                *convolutions, weight, bias, policy, policy_bias, value, value_bias = row
+                heads = both[part].T @ self._hidden[part].float()
+                policy.copy_(heads[:-1])
+                value.copy_(heads[-1:])
+                biases = both[part].sum(0)
+                policy_bias.copy_(biases[:-1])
+                value_bias.copy_(biases[-1:])
+                outer_products(hidden[part], self._features[part], weight)
+                torch.sum(hidden[part], 0, dtype=bias.dtype, out=bias)
+                self._convolutions.backward(self._frames, self._where, self._outputs, features, part, convolutions)
+
+
+def outer_products(left: Tensor, right: Tensor, result: Tensor) -> None:
+    """Makes float32 `result` [rows, columns] the product left^T right, bfloat16 [batch, rows] and [batch, columns]."""
+    count, rows, columns = len(left), left.shape[1], right.shape[1]
+    scratch = native.scratch(2 * ((count + 1) // 2) * (rows + columns + 64))
+    native.call("outer_products", left, right, result, scratch, count, rows, columns)

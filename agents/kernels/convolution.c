@@ -1,0 +1,167 @@
+/* Convolutions of small images, channels last: outputs, gradients of the inputs, gradients of the weights.
+ *
+ * With channels last a kernel's row over an image is one run of kernel * in numbers, so a row of outputs is a product
+ * whose left operand already lies in memory, `stride * in` numbers from row to row: nothing is unfolded. Gradients of
+ * weights sum over positions; there the two neighbours in that direction are two images of the batch, which are
+ * interleaved once. Everything of one image and the weights stay in the caches of one core. */
+#include "convolution.h"
+
+
+/* Columns of a block in which weights are packed: two registers, or one where the channels do not fill two. */
+static int block_of(int64_t channels) { return channels % (2 * LANES) ? LANES : 2 * LANES; }
+
+/* ---- outputs ---- */
+
+INLINE void outputs_tile(const int rows, const int wide, const layer *of, const bf16 *images, const bf16 *weights,
+                         const float *bias, bf16 *to) {
+  tile sums;
+  long pairs = of->kernel * of->in / 2;
+  tile_load(&sums, rows, wide, bias, 0);
+  for (int y = 0; y < of->kernel; y++)
+    tile_multiply(&sums, rows, wide, images + y * of->side * of->in, of->stride * of->in, 2,
+                  weights + y * pairs * wide * 2 * LANES, wide * 2 * LANES, pairs);
+  __m512 zero = _mm512_setzero_ps();
+  UNROLLED for (int row = 0; row < rows; row++)
+    for (int j = 0; j < wide; j++)
+      _mm256_storeu_si256((__m256i *)(to + row * of->out + j * LANES),
+                          (__m256i)_mm512_cvtneps_pbh(_mm512_max_ps(sums.at[row][j], zero)));
+}
+
+static void outputs_row(int rows, int wide, const layer *of, const bf16 *images, const bf16 *weights,
+                        const float *bias, bf16 *to) {
+#define HEIGHT(ROWS) \
+  case ROWS: \
+    if (wide == 2) outputs_tile(ROWS, 2, of, images, weights, bias, to); \
+    else outputs_tile(ROWS, 1, of, images, weights, bias, to); \
+    break;
+  switch (rows) { EACH_HEIGHT(HEIGHT) }
+#undef HEIGHT
+}
+
+/* Rectified outputs [count, out_side, out_side, out] of images [count, side, side, in].
+ * weights: [out / block][kernel][kernel * in / 2][block][2], bias float32 [out]. */
+void rectified_outputs(const layer *of, const bf16 *images, const bf16 *weights, const float *bias, bf16 *outputs,
+                       int64_t count) {
+  int block = block_of(of->out), height = even_height(of->out_side);
+  long packed = of->kernel * of->kernel * of->in * block;
+  for (int column = 0; column < of->out; column += block, weights += packed)
+    for (int64_t row = 0; row < count * of->out_side; row++) {
+      int64_t image = row / of->out_side, top = row % of->out_side * of->stride;
+      const bf16 *from = images + (image * of->side + top) * of->side * of->in;
+      for (int x = 0; x < of->out_side; x += height)
+        outputs_row(least(height, of->out_side - x), block / LANES, of, from + x * of->stride * of->in, weights,
+                    bias + column, outputs + (row * of->out_side + x) * of->out + column);
+    }
+}
+
+/* ---- gradients of the inputs ---- */
+
+INLINE void inputs_tile(const int rows, const int wide, const layer *of, const bf16 *gradients, const bf16 *weights,
+                        int taps, float *sum) {
+  tile sums;
+  tile_load(&sums, rows, wide, sum, of->stride * of->in);
+  for (int tap = 0; tap < taps; tap++) /* a row of outputs less is a kernel's row more, `stride` of them */
+    tile_multiply(&sums, rows, wide, gradients - tap * of->out_side * of->out, of->out, 2,
+                  weights + tap * of->stride * of->out * wide * LANES, wide * 2 * LANES, of->out / 2);
+  tile_store(&sums, rows, wide, sum, of->stride * of->in);
+}
+
+static void inputs_row(int rows, int wide, const layer *of, const bf16 *gradients, const bf16 *weights, int taps,
+                       float *sum) {
+#define HEIGHT(ROWS) \
+  case ROWS: \
+    if (wide == 2) inputs_tile(ROWS, 2, of, gradients, weights, taps, sum); \
+    else inputs_tile(ROWS, 1, of, gradients, weights, taps, sum); \
+    break;
+  switch (rows) { EACH_HEIGHT(HEIGHT) }
+#undef HEIGHT
+}
+
+/* Sums one row of the inputs' gradient, float32 [side, in]. */
+static void sum_inputs_row(const layer *of, const bf16 *gradients, const bf16 *weights, int y, float *sum) {
+  int block = block_of(of->in), height = even_height(of->out_side), first = -1, taps = 0;
+  long tap_size = of->out * block;
+  memset(sum, 0, of->side * of->in * sizeof *sum);
+  for (int tap = of->kernel - 1; tap >= 0; tap--)
+    if (y >= tap && (y - tap) % of->stride == 0 && (y - tap) / of->stride < of->out_side) first = tap, taps++;
+  if (!taps) return;
+  const bf16 *row = gradients + (y - first) / of->stride * of->out_side * of->out;
+  for (int column = 0; column < of->in; column += block)
+    for (int tap = 0; tap < of->kernel; tap++, weights += of->kernel * tap_size)
+      for (int x = 0; x < of->out_side; x += height)
+        inputs_row(least(height, of->out_side - x), block / LANES, of, row + x * of->out, weights + first * tap_size,
+                   taps, sum + (x * of->stride + tap) * of->in + column);
+}
+
+/* Gradients by the images, where those are not zero: by what a rectifier had turned into them.
+ * gradients [count, out_side, out_side, out], weights [in / block][kernel column][kernel row][out / 2][block][2],
+ * images and result [count, side, side, in]; sum float32 [side, in] is overwritten. */
+void gradients_of_inputs(const layer *of, const bf16 *gradients, const bf16 *weights, const bf16 *images,
+                         bf16 *result, float *sum, int64_t count) {
+  for (int64_t row = 0; row < count * of->side; row++) {
+    int64_t image = row / of->side;
+    sum_inputs_row(of, gradients + image * of->out_side * of->out_side * of->out, weights, row % of->side, sum);
+    const bf16 *gate = images + row * of->side * of->in;
+    bf16 *to = result + row * of->side * of->in;
+    for (int i = 0; i < of->side * of->in; i += LANES) {
+      __m256i passed = _mm256_loadu_si256((const __m256i *)(gate + i));
+      __m256i rounded = (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(sum + i));
+      _mm256_storeu_si256((__m256i *)(to + i), _mm256_maskz_mov_epi16(_mm256_test_epi16_mask(passed, passed), rounded));
+    }
+  }
+}
+
+/* ---- gradients of the weights ---- */
+
+INLINE void weights_tile(const int rows, const int wide, const layer *of, const bf16 *images, long step, long row_step,
+                         const bf16 *gradients, int from, int to, float *sum) {
+  tile sums;
+  tile_load(&sums, rows, wide, sum, of->out);
+  for (int y = from; y < to; y++)
+    tile_multiply(&sums, rows, wide, images + y * row_step, 2, step, gradients + 2 * y * of->out_side * of->out,
+                  2 * of->out, of->out_side);
+  tile_store(&sums, rows, wide, sum, of->out);
+}
+
+static void weights_rows(int rows, int wide, const layer *of, const bf16 *images, long step, long row_step,
+                         const bf16 *gradients, int from, int to, float *sum) {
+#define HEIGHT(ROWS) \
+  case ROWS: \
+    if (wide == 2) weights_tile(ROWS, 2, of, images, step, row_step, gradients, from, to, sum); \
+    else weights_tile(ROWS, 1, of, images, step, row_step, gradients, from, to, sum); \
+    break;
+  switch (rows) { EACH_HEIGHT(HEIGHT) }
+#undef HEIGHT
+}
+
+/* Adds what some rows of outputs of one pair of images give, to float32 [kernel, kernel * in, out] and [out]. */
+static void add_pair(const layer *of, const bf16 *images, const bf16 *gradients, int from, int to, float *weights,
+                     float *bias) {
+  static const bf16 ones[2] = {0x3f80, 0x3f80};
+  int block = block_of(of->out), run = of->kernel * of->in, height = 8;
+  long step = 2 * of->stride * of->in, row_step = step * of->side;
+  for (int y = 0; y < of->kernel; y++)
+    for (int k = 0; k < run; k += height)
+      for (int column = 0; column < of->out; column += block)
+        weights_rows(least(height, run - k), block / LANES, of, images + 2 * (y * of->side * of->in + k), step,
+                     row_step, gradients + 2 * column, from, to, weights + ((long)y * run + k) * of->out + column);
+  for (int column = 0; column < of->out; column += block)
+    weights_rows(1, block / LANES, of, ones, 0, 0, gradients + 2 * column, from, to, bias + column);
+}
+
+/* Adds the gradients by weights, float32 [kernel, kernel * in, out], and by biases, float32 [out].
+ * images [count, side, side, in], gradients [count, out_side, out_side, out]; pair holds one image and one gradient
+ * twice. */
+void gradients_of_weights(const layer *of, const bf16 *images, const bf16 *gradients, float *weights, float *bias,
+                          bf16 *pair, int64_t count) {
+  int64_t image = of->side * of->side * of->in, gradient = of->out_side * of->out_side * of->out;
+  int64_t in_cache = 24 * 1024 / (4 * of->out_side * of->out); /* rows of interleaved gradients, for every tile anew */
+  int rows = in_cache < 1 ? 1 : least(in_cache, of->out_side);
+  for (int64_t i = 0; i < count; i += 2) {
+    int alone = i + 1 == count;
+    interleave(images + i * image, alone ? NULL : images + (i + 1) * image, pair, image);
+    interleave(gradients + i * gradient, alone ? NULL : gradients + (i + 1) * gradient, pair + 2 * image, gradient);
+    for (int y = 0; y < of->out_side; y += rows)
+      add_pair(of, pair, pair + 2 * image, y, least(y + rows, of->out_side), weights, bias);
+  }
+}

@@ -1,0 +1,25 @@
+/* What convolution.c has. */
+#pragma once
+
+#include "tile.h"
+
+typedef struct {
+  int64_t side, in, kernel, stride, out_side, out; /* square images of `in` channels to such of `out` */
+} layer;
+
+/* Rectified outputs [count, out_side, out_side, out] of images [count, side, side, in].
+ * weights: [out / block][kernel][kernel * in / 2][block][2], bias float32 [out]. */
+void rectified_outputs(const layer *of, const bf16 *images, const bf16 *weights, const float *bias, bf16 *outputs,
+                       int64_t count);
+
+/* Gradients by the images, where those are not zero: by what a rectifier had turned into them.
+ * gradients [count, out_side, out_side, out], weights [in / block][kernel column][kernel row][out / 2][block][2],
+ * images and result [count, side, side, in]; sum float32 [side, in] is overwritten. */
+void gradients_of_inputs(const layer *of, const bf16 *gradients, const bf16 *weights, const bf16 *images,
+                         bf16 *result, float *sum, int64_t count);
+
+/* Adds the gradients by weights, float32 [kernel, kernel * in, out], and by biases, float32 [out].
+ * images [count, side, side, in], gradients [count, out_side, out_side, out]; pair holds one image and one gradient
+ * twice. */
+void gradients_of_weights(const layer *of, const bf16 *images, const bf16 *gradients, float *weights, float *bias,
+                          bf16 *pair, int64_t count);

@@ -1,0 +1,48 @@
+/* Sums of outer products: the gradient of a fully connected layer's weights. */
+#include "tile.h"
+
+#define HEIGHT 8
+#define WIDTH (2 * LANES)
+
+/* Blocks of `block` columns of a matrix [count, columns], rows in pairs: [columns / block][count / 2][block][2]. */
+static void pack_pairs(const bf16 *matrix, bf16 *packed, int64_t count, int64_t columns, int block) {
+  for (int64_t column = 0; column < columns; column += block) {
+    int width = least(block, columns - column);
+    for (int64_t row = 0; row < count; row += 2, packed += 2 * block) {
+      const bf16 *at = matrix + row * columns + column;
+      interleave(at, row + 1 < count ? at + columns : NULL, packed, width);
+    }
+  }
+}
+
+static void sum_tile(int rows, int wide, const bf16 *left, const bf16 *right, int64_t pairs, float *result,
+                     int64_t stride) {
+  tile sums;
+#define CASE(ROWS, WIDE) \
+  { \
+    UNROLLED for (int row = 0; row < ROWS; row++) for (int j = 0; j < WIDE; j++) sums.at[row][j] = _mm512_setzero_ps(); \
+    tile_multiply(&sums, ROWS, WIDE, left, 2, 2 * HEIGHT, right, 2 * WIDTH, pairs); \
+    tile_store(&sums, ROWS, WIDE, result, stride); \
+  }
+#define OF_HEIGHT(ROWS) \
+  case ROWS: \
+    if (wide == 2) CASE(ROWS, 2) else CASE(ROWS, 1) \
+    break;
+  switch (rows) { EACH_HEIGHT(OF_HEIGHT) }
+#undef OF_HEIGHT
+#undef CASE
+}
+
+/* result [rows, columns], float32, becomes the sum over `count` of left [count, rows] times right [count, columns].
+ * columns is a multiple of 16; scratch holds both operands, filled up to pairs and to multiples of 8 and 32. */
+void outer_products(const bf16 *left, const bf16 *right, float *result, bf16 *scratch, int64_t count, int64_t rows,
+                    int64_t columns) {
+  int64_t pairs = (count + 1) / 2, blocks = (rows + HEIGHT - 1) / HEIGHT;
+  bf16 *packed_left = scratch, *packed_right = scratch + blocks * HEIGHT * 2 * pairs;
+  pack_pairs(left, packed_left, count, rows, HEIGHT);
+  pack_pairs(right, packed_right, count, columns, WIDTH);
+  for (int64_t column = 0; column < columns; column += WIDTH)
+    for (int64_t row = 0; row < rows; row += HEIGHT)
+      sum_tile(least(HEIGHT, rows - row), least(WIDTH, columns - column) / LANES, packed_left + row * 2 * pairs,
+               packed_right + column * 2 * pairs, pairs, result + row * columns + column, columns);
+}

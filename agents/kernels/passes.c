@@ -1,0 +1,108 @@
+/* Forward and backward passes through all convolutions, a few images at a time.
+ *
+ * What a layer writes the next one reads while it lies in the core's second cache; stacks of frames, the largest of all,
+ * are made anew for the backward pass instead of being kept. */
+#include "convolution.h"
+#include "pixels.h"
+
+#define MOST_LAYERS 8
+#define TOGETHER 8 /* images at a time; even, since gradients of weights take pairs */
+
+typedef struct {
+  int64_t layers, stack;
+  layer of[MOST_LAYERS];
+  const bf16 *forward[MOST_LAYERS], *backward[MOST_LAYERS]; /* weights, packed for either; none backward in the first */
+  const float *bias[MOST_LAYERS];
+} network;
+
+typedef struct {
+  const uint8_t *frames; /* [time * envs, pixels] */
+  const int64_t *missing;
+  int64_t envs;
+} source;
+
+static int64_t size_in(const layer *of) { return of->side * of->side * of->in; }
+static int64_t size_out(const layer *of) { return of->out_side * of->out_side * of->out; }
+static int64_t largest(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t whole_lines(int64_t numbers) { return (numbers + 31) / 32 * 32; } /* of 64 bytes */
+
+/* bfloat16 numbers that a pass needs beside its results. */
+int64_t scratch_size(const network *net) {
+  int64_t images = 0, gradients = 0, pair = 0, row = 0;
+  for (int i = 0; i < net->layers; i++) {
+    const layer *of = net->of + i;
+    gradients = largest(gradients, size_out(of));
+    images = largest(images, i ? 0 : size_in(of));
+    pair = largest(pair, 2 * (whole_lines(size_in(of)) + whole_lines(size_out(of))));
+    row = largest(row, 2 * of->side * of->in);
+  }
+  return TOGETHER * (whole_lines(images) + 2 * whole_lines(gradients)) + pair + whole_lines(row);
+}
+
+static void stacks(const network *net, const source *from, const int64_t *where, bf16 *to, int64_t count) {
+  stacks_of_frames(from->frames, where, from->missing, to, count, from->envs, net->of->side * net->of->side, net->stack);
+}
+
+/* outputs: of every layer for all images, one layer after the other [count, out_side, out_side, out];
+ * features: of the last, [count, out, out_side, out_side]. */
+void forward_pass(const network *net, const source *from, const int64_t *where, int64_t count, bf16 *outputs,
+                  bf16 *features, bf16 *scratch) {
+  for (int64_t begin = 0; begin < count; begin += TOGETHER) {
+    int64_t some = least(TOGETHER, count - begin);
+    const bf16 *images = scratch;
+    bf16 *to = outputs;
+    stacks(net, from, where + begin, scratch, some);
+    for (int i = 0; i < net->layers; i++) {
+      const layer *of = net->of + i;
+      bf16 *mine = to + begin * size_out(of);
+      rectified_outputs(of, images, net->forward[i], net->bias[i], mine, some);
+      images = mine;
+      to += count * size_out(of);
+    }
+    const layer *last = net->of + net->layers - 1;
+    transposed(images, NULL, features + begin * size_out(last), some, last->out_side * last->out_side, last->out);
+  }
+}
+
+/* Adds the gradients by weights and biases of every layer to `weights`: for each layer in turn
+ * [kernel, kernel * in, out] and [out], float32. Of `count` images only numbers `begin` to `end` - 1 take part.
+ * gradient: by the features. */
+void backward_pass(const network *net, const source *from, const int64_t *where, int64_t count, int64_t begin,
+                   int64_t end, const bf16 *outputs, const bf16 *gradient, float *weights, bf16 *scratch) {
+  const layer *last = net->of + net->layers - 1;
+  int64_t largest_out = 0;
+  for (int i = 0; i < net->layers; i++) largest_out = largest(largest_out, whole_lines(size_out(net->of + i)));
+  bf16 *first = scratch, *one = first + TOGETHER * whole_lines(size_in(net->of)), *other = one + TOGETHER * largest_out;
+  bf16 *pair = other + TOGETHER * largest_out;
+  int64_t in_pair = 0;
+  for (int i = 0; i < net->layers; i++)
+    in_pair = largest(in_pair, 2 * (whole_lines(size_in(net->of + i)) + whole_lines(size_out(net->of + i))));
+  float *row = (float *)(pair + in_pair);
+
+  for (; begin < end; begin += TOGETHER) {
+    int64_t some = least(TOGETHER, end - begin);
+    const bf16 *after = outputs; /* outputs of layer i of all images, from the last to the first */
+    float *sums = weights;
+    for (int i = 0; i < net->layers; i++) {
+      const layer *of = net->of + i;
+      after += count * size_out(of);
+      sums += of->kernel * of->kernel * of->in * of->out + of->out;
+    }
+    after -= count * size_out(last);
+    stacks(net, from, where + begin, first, some);
+    transposed(gradient + begin * size_out(last), after + begin * size_out(last), one, some, last->out,
+               last->out_side * last->out_side);
+    for (int i = net->layers - 1; i >= 0; i--) {
+      const layer *of = net->of + i;
+      int64_t size = of->kernel * of->kernel * of->in * of->out;
+      if (i) after -= count * size_in(of);
+      const bf16 *images = i ? after + begin * size_in(of) : first;
+      sums -= size + of->out;
+      gradients_of_weights(of, images, one, sums, sums + size, pair, some);
+      if (!i) break;
+      gradients_of_inputs(of, one, net->backward[i], images, other, row, some);
+      bf16 *swap = one;
+      one = other, other = swap;
+    }
+  }
+}

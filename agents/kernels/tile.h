@@ -1,0 +1,77 @@
+/* Tiles of a matrix product in registers: bfloat16 operands, float32 sums, AVX-512.
+ *
+ * A tile has `rows` rows and 16 * `wide` columns; both are constants wherever a function here is inlined, so that its
+ * sums stay in registers. Of the left operand two neighbours in the direction that is summed over are broadcast, of the
+ * right one they lie side by side: right[sum / 2][column][2]. */
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef uint16_t bf16;
+
+#define LANES 16     /* float32 numbers in a register */
+#define MOST_ROWS 12 /* 24 sums, two registers of the right operand, one of the left: 27 of 32 */
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLLED _Pragma("GCC unroll 16")
+
+/* Writes a case for every height of a tile. */
+#define EACH_HEIGHT(CASE) \
+  CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+
+typedef struct {
+  __m512 at[MOST_ROWS][2];
+} tile;
+
+INLINE __m512bh pair_everywhere(const bf16 *pair) {
+  int32_t both;
+  memcpy(&both, pair, sizeof both);
+  return (__m512bh)_mm512_set1_epi32(both);
+}
+
+INLINE void tile_load(tile *sums, const int rows, const int wide, const float *from, long stride) {
+  UNROLLED for (int row = 0; row < rows; row++)
+    for (int j = 0; j < wide; j++) sums->at[row][j] = _mm512_loadu_ps(from + row * stride + j * LANES);
+}
+
+INLINE void tile_store(const tile *sums, const int rows, const int wide, float *to, long stride) {
+  UNROLLED for (int row = 0; row < rows; row++)
+    for (int j = 0; j < wide; j++) _mm512_storeu_ps(to + row * stride + j * LANES, sums->at[row][j]);
+}
+
+/* Adds `steps` pairs: sums[row][column] += left[row * stride + step * left_step + 0..1] . right[step * right_step][column][0..1]. */
+INLINE void tile_multiply(tile *sums, const int rows, const int wide, const bf16 *left, long stride, long left_step,
+                          const bf16 *right, long right_step, long steps) {
+  for (long step = 0; step < steps; step++, left += left_step, right += right_step) {
+    __m512bh columns[2];
+    for (int j = 0; j < wide; j++) columns[j] = (__m512bh)_mm512_loadu_si512(right + 2 * LANES * j);
+    UNROLLED for (int row = 0; row < rows; row++) {
+      __m512bh value = pair_everywhere(left + row * stride);
+      for (int j = 0; j < wide; j++) sums->at[row][j] = _mm512_dpbf16_ps(sums->at[row][j], value, columns[j]);
+    }
+  }
+}
+
+/* Height of the tiles that cut `rows` rows evenly. */
+INLINE int even_height(int rows) {
+  int tiles = (rows + MOST_ROWS - 1) / MOST_ROWS;
+  return (rows + tiles - 1) / tiles;
+}
+
+INLINE int least(int a, int b) { return a < b ? a : b; }
+
+/* to[i] = (one[i], other[i]); other may be NULL and then counts as zero. */
+INLINE void interleave(const bf16 *one, const bf16 *other, bf16 *to, int64_t length) {
+  __m512i low = _mm512_cvtepu16_epi32(_mm256_set_epi16(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
+  low = _mm512_or_si512(low, _mm512_slli_epi32(_mm512_add_epi32(low, _mm512_set1_epi32(32)), 16));
+  __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+  for (int64_t i = 0; i < length; i += 32) {
+    __mmask32 there = length - i < 32 ? (1u << (length - i)) - 1 : ~0u;
+    __m512i a = _mm512_maskz_loadu_epi16(there, one + i);
+    __m512i b = other ? _mm512_maskz_loadu_epi16(there, other + i) : _mm512_setzero_si512();
+    __m512i first = _mm512_permutex2var_epi16(a, low, b), second = _mm512_permutex2var_epi16(a, high, b);
+    _mm512_mask_storeu_epi32(to + 2 * i, (__mmask16)there, first);
+    _mm512_mask_storeu_epi32(to + 2 * i + 32, (__mmask16)(there >> 16), second);
+  }
+}

@@ -1,0 +1,98 @@
+"""The compiled kernels (agents/kernels/*.c): whether this machine has them, and calls with tensors."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.machinery
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+
+MOST_LAYERS = 8
+"""As in passes.c."""
+
+_HERE = Path(__file__).parent
+
+
+def suits_processor() -> bool:
+    """Says whether this processor is one that the kernels are for.
+
+    They need AVX-512 with bfloat16. Where there are matrix registers too (AMX), torch's own operations use those, which
+    these do not.
+    """
+    has = {name: getattr(torch.cpu, f"_is_{name}_supported", lambda: False)() for name in ("avx512_bf16", "amx_tile")}
+    return has["avx512_bf16"] and not has["amx_tile"]
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """Returns the kernels; None where they were not built or this processor is none that they are for."""
+    if suits_processor():
+        for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+            path = _HERE / f"_kernels{suffix}"
+            try:
+                return ctypes.CDLL(str(path))
+            except OSError:  # not there, or built for another system
+                continue
+    return None
+
+
+@final
+class Layer(ctypes.Structure):
+    """A convolution's shape: square images, channels last."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("side", "in_", "kernel", "stride", "out_side", "out")]
+    side: int
+    in_: int
+    kernel: int
+    stride: int
+    out_side: int
+    out: int
+
+
+@final
+class Network(ctypes.Structure):
+    """Shapes and packed weights of all convolutions."""
+
+    _fields_ = [
+        ("layers", ctypes.c_int64),
+        ("stack", ctypes.c_int64),
+        ("of", Layer * MOST_LAYERS),
+        ("forward", ctypes.c_void_p * MOST_LAYERS),
+        ("backward", ctypes.c_void_p * MOST_LAYERS),
+        ("bias", ctypes.c_void_p * MOST_LAYERS),
+    ]
+
+
+@final
+class Source(ctypes.Structure):
+    """Where frames lie."""
+
+    _fields_ = [("frames", ctypes.c_void_p), ("missing", ctypes.c_void_p), ("envs", ctypes.c_int64)]
+
+
+def call(name: str, *arguments: ctypes.Structure | Tensor | int) -> int:
+    """Calls a kernel without Python's lock; tensors are given by address and must be contiguous."""
+    kernels = library()
+    assert kernels is not None
+    return int(getattr(kernels, name)(*[_c(argument) for argument in arguments]))
+
+
+def address(tensor: Tensor) -> int:
+    """Where a contiguous tensor's numbers begin."""
+    assert tensor.is_contiguous()
+    return tensor.data_ptr()
+
+
+def scratch(numbers: int) -> Tensor:
+    """Room for so many bfloat16 numbers."""
+    return torch.empty(numbers, dtype=torch.bfloat16)
+
+
+def _c(argument: ctypes.Structure | Tensor | int) -> object:
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(address(argument))
+    return ctypes.byref(argument) if isinstance(argument, ctypes.Structure) else ctypes.c_int64(argument)
