@@ -71,7 +71,9 @@ class Training:
             run.network, num_actions=actions, frame_stack=run.env.frame_stack, image_size=run.env.image_size
         ).to(device)
         self._collectors = Collectors(game, run, network, team=team, worker_index=0, iteration=0, precision=precision)
-        self._measure = RideAlong(run.noise, minibatches=run.agent.minibatches)
+        self._measure = RideAlong(
+            run.noise, minibatches=run.agent.minibatches, team=team if device.type == "cpu" else None
+        )
         self._updaters = {
             measured: Updater(
                 network,

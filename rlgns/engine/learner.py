@@ -49,16 +49,17 @@ class AtariLearner(TorchLearner):
         )
         with torch.no_grad():
             self.learners.take_first(list(self.network.parameters()))
-        self._measure = RideAlong(run.noise, minibatches=run.agent.minibatches, add_up=self.learners.add_up)
-        self._probe = Probe(run, self.network)
         self.team = Team(self.config.learner_threads)
+        team = self.team if device.type == "cpu" else None
+        self._measure = RideAlong(run.noise, minibatches=run.agent.minibatches, add_up=self.learners.add_up, team=team)
+        self._probe = Probe(run, self.network)
         self._updater = Updater(
             self.network,
             run.agent,
             groups=run.at(run.env_tiers[-1]).groups_per_batch,
             precision=self.precision,
             on_groups=self._measure.on_groups if run.noise.enabled else None,
-            team=self.team if device.type == "cpu" else None,
+            team=team,
             learners=self.learners,
         )
 

@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
+import torch
 from torch import Tensor
 
+from agents.flat import elements
+from agents.team import Team
 from agents.update import GroupSplit
 from rlgns.critical.run_average import RunAverage
 from rlgns.noise import (
@@ -35,6 +38,7 @@ class RideAlong:
         *,
         minibatches: int,
         add_up: Callable[[Tensor], Tensor] = lambda products: products,
+        team: Team | None = None,
     ) -> None:
         """Starts with nothing measured.
 
@@ -43,7 +47,9 @@ class RideAlong:
             minibatches: Optimizer steps per epoch.
             add_up: Sums over all learners, each of which has some columns of the groups' gradients; default: one
                 learner, which has them all.
+            team: Threads that share the inner products; None: the caller's alone.
         """
+        self._team = team or Team(1)
         self._add_up = add_up
         horizon = config.horizon_observations or None
         self._config = config
@@ -61,7 +67,7 @@ class RideAlong:
     def on_groups(self, gradients: Tensor, split: GroupSplit) -> None:
         """Receives the group gradients [groups, parameters] of one batch, or this learner's columns of them."""
         began = time.perf_counter()
-        products = self._add_up(gram_on_device(gradients))  # inner products are sums over columns
+        products = self._add_up(self._products(gradients))  # inner products are sums over columns
         moments = moments_from_gram(products.cpu().numpy(), split.observations_per_group)
         self._rungs = {rung.batch_observations for rung in moments.ladder}
         relative = self._size.divide(moments)
@@ -73,6 +79,13 @@ class RideAlong:
             self._design_effect.update_by_env(relative)
             self._tracker.update(relative)
         self.measure_s += time.perf_counter() - began
+
+    def _products(self, gradients: Tensor) -> Tensor:
+        def work(parts: range) -> list[Tensor]:
+            columns = [elements(gradients.shape[1], range(part, part + 1)) for part in parts]
+            return [gram_on_device(gradients[:, some]) for some in columns]
+
+        return torch.stack([product for done in self._team.map_parts(work) for product in done]).sum(0)
 
     def split_shuffled(self, iteration: int) -> bool:
         """Says whether this iteration's first batch is split by shuffled observations."""
