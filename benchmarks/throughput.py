@@ -37,7 +37,7 @@ from benchmarks.peers.ours import run_of
 from benchmarks.peers.settings import Settings
 from benchmarks.peers.worker import BUILDERS
 from benchmarks.throughput_goals import goal_rows, goal_table
-from benchmarks.throughput_memory import MB, Growth, explanation, growth, growth_line, memory_table
+from benchmarks.throughput_memory import MB, Growth, by_process_line, explanation, growth, growth_line, memory_table
 from benchmarks.throughput_page import NOTES, describe, head, tables
 from benchmarks.throughput_processes import ContenderError, Memory, Process, environment_of
 from benchmarks.throughput_results import Start, Turn, summarise
@@ -79,8 +79,8 @@ class Results:
     memory: dict[str, Memory] = field(default_factory=dict)
     resident: dict[str, int] = field(default_factory=dict)
     growth: Growth | None = None
-    main_growth: Growth | None = None
-    """Of the learning process alone."""
+    own: list[dict[str, int]] = field(default_factory=list)
+    """What our processes held after every turn under watch, by process."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,18 +175,16 @@ def hold(processes: dict[str, Process], results: Results, options: argparse.Name
     if ours is None:
         return
     _end([process for process in processes.values() if process is not ours])
-    began, at, held, main = time.monotonic(), [], [], []
+    began, at = time.monotonic(), []
     try:
         while time.monotonic() - began < 60 * options.memory_minutes or not results.resident:
             results.resident = ours.turn(options.observations)["resident"]
-            memory = ours.memory()
-            held.append(memory.all)
-            main.append(memory.main)
+            results.own.append(ours.memory().own)
             at.append(time.monotonic() - began)
             if len(at) % 100 == 0:
-                _say(f"memory     {at[-1] / 60:.1f} minutes, {held[-1] / MB:,.0f} MB")
+                _say(f"memory     {at[-1] / 60:.1f} minutes, {sum(results.own[-1].values()) / MB:,.0f} MB")
     finally:
-        results.growth, results.main_growth = (growth(at, values[: len(at)]) for values in (held, main))
+        results.growth = growth(at, [sum(own.values()) for own in results.own[: len(at)]])
 
 
 def report(about: dict[str, Any], results: Results, options: argparse.Namespace) -> None:
@@ -199,8 +197,8 @@ def report(about: dict[str, Any], results: Results, options: argparse.Namespace)
         lines += ["", "## Memory", "", *memory_table(results.memory), ""]
     if results.resident:
         lines += explanation(results.resident, held)
-    for what, found in (("all our processes", results.growth), ("the learning process", results.main_growth)):
-        lines += [growth_line(what, found)] if found else []
+    if results.growth:
+        lines += [growth_line("all our processes, their own", results.growth), by_process_line(results.own)]
     rows = goal_rows(summary, gpu=about["gpu"], memory=results.memory, held=sum(held.values()), growth=results.growth)
     page = "\n".join([*head(about), "", *lines, "", NOTES, "", "## Goals", "", *goal_table(rows), ""])
     print(page)

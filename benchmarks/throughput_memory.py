@@ -95,6 +95,22 @@ def explanation(resident: Mapping[str, int], held: Mapping[str, int]) -> list[st
     ]
 
 
+def by_process_line(own: Sequence[Mapping[str, int]], *, blocks: int = BLOCKS) -> str:
+    """Returns what every process holds of its own, mean of the first and of the last block of samples, in words."""
+    size = max(1, len(own) // blocks)
+    names = {name: None for sample in own for name in sample}
+    ends = {
+        name: [np.mean([sample.get(name, 0) for sample in part]) / MB for part in (own[:size], own[-size:])]
+        for name in names
+    }
+    by_size = sorted(ends, key=lambda name: -ends[name][1])
+    return (
+        "- By process, MB, first block and last: "
+        + "; ".join(f"{name} {ends[name][0]:,.1f}, {ends[name][1]:,.1f}" for name in by_size)
+        + "."
+    )
+
+
 def growth_line(what: str, found: Growth) -> str:
     """Returns the slope in words."""
     return (

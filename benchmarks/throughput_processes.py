@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -35,6 +36,9 @@ class Memory:
     """In all its processes, Ray's daemons among them; a page that several share is shared out between them (PSS)."""
     processes: int
     """How many those are."""
+    own: dict[str, int] = field(default_factory=dict)
+    """By process: what it holds of its own, in memory or swap. Not the pages of files, libraries above all: the system
+    shares those out among all that map them, so they grow when somebody else's process ends."""
 
 
 class ContenderError(Exception):
@@ -102,15 +106,17 @@ class Process:
 
     def memory(self) -> Memory:
         """Reads what the contender's processes hold now; they may be stopped."""
-        shared_out, count = 0, 0
+        shared_out, count, own = 0, 0, Counter[str]()
         for process in self._family():
             with contextlib.suppress(psutil.NoSuchProcess):
                 full = process.memory_full_info()
                 shared_out += getattr(full, "pss", full.uss)
+                own[_short_name(process)] += _own_bytes(process.pid, full.uss)
                 count += 1
         with contextlib.suppress(psutil.NoSuchProcess):
             main = psutil.Process(self._process.pid).memory_info().rss
-            return Memory(main=main, main_peak=_peak_bytes(self._process.pid) or main, all=shared_out, processes=count)
+            peak = _peak_bytes(self._process.pid) or main
+            return Memory(main=main, main_peak=peak, all=shared_out, processes=count, own=dict(own))
         raise ContenderError(f"{self.name} ended{self._end_of_log()}")
 
     def pause(self) -> None:
@@ -189,6 +195,23 @@ def environment_of(name: str, peers_omp: str) -> dict[str, str]:
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
+
+
+def _short_name(process: psutil.Process) -> str:
+    """The program, or the script that Python runs."""
+    words = process.cmdline() or [process.name()]
+    script = next((word for word in words[1:4] if word.endswith(".py")), None)
+    module = words[words.index("-m") + 1] if "-m" in words[:4] else None
+    return module or Path(script or words[0]).name
+
+
+def _own_bytes(pid: int, otherwise: int) -> int:
+    """Anonymous and shared memory and swap, a page that several processes share shared out; else `otherwise`."""
+    fields = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+        return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(fields))
+    return otherwise
 
 
 def _peak_bytes(pid: int) -> int:

@@ -158,6 +158,8 @@ def test_a_contender_that_measures_itself_starts_and_is_weighed(tmp_path: Path) 
     assert 1e8 < memory.main <= memory.main_peak
     assert memory.processes == 1
     assert memory.all == pytest.approx(memory.main, rel=0.5)  # what others map too is shared out
+    assert list(memory.own) == ["benchmarks.peers.worker"]
+    assert 1e7 < memory.own["benchmarks.peers.worker"] < memory.main  # without torch's libraries
 
 
 def test_usage(capsys: pytest.CaptureFixture[str]) -> None:

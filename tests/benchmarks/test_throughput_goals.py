@@ -7,7 +7,7 @@ import pytest
 from scipy.signal import lfilter
 
 from benchmarks.throughput_goals import NOT_MEASURED, Row, goal_rows, goal_table, judge
-from benchmarks.throughput_memory import BLOCKS, Growth, explanation, growth, growth_line, memory_table
+from benchmarks.throughput_memory import BLOCKS, Growth, by_process_line, explanation, growth, growth_line, memory_table
 from benchmarks.throughput_processes import Memory
 from benchmarks.throughput_results import Turn, summarise
 
@@ -92,6 +92,15 @@ def test_growth_is_open_until_it_was_watched_for_long_enough() -> None:
     assert rows("", dataclasses.replace(leak, low=4e6))[what].verdict == "open (not met by the median)"
     assert "slope +2.0 MB an hour (95 % interval -1.0 to +4.0, 100 samples)" in growth_line("ours", short)
     assert growth([0.0, 1.0], [5.0, 6.0]) is None
+
+
+def test_growth_is_told_by_process_largest_first() -> None:
+    own = [{"raylet": 10_000_000, "learner": 10**9 + number * 10**6} for number in range(40)]
+    own[-1]["late"] = 4_000_000
+    line = by_process_line(own)
+    assert line == (
+        "- By process, MB, first block and last: learner 1,000.5, 1,038.5; raylet 10.0, 10.0; late 0.0, 2.0."
+    )
 
 
 def walk(rng: np.random.Generator, slope: float) -> tuple[list[float], list[float]]:
