@@ -1,0 +1,128 @@
+"""The compiled kernels, layer by layer, against torch's convolutions and against plain matrix products.
+
+    python benchmarks/kernels.py [--preset ppo] [--observations 128] [--rounds 30]
+
+Prints 10^9 operations a second on one thread, medians of alternating rounds by processor time: of the kernels, of
+torch's own bfloat16 convolutions (images channels last, as training without the kernels has them) and of `torch.mm` at
+the shapes that the same convolution has when it is unfolded. Exit codes: 0 done, 1 no kernels here, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from agents import native
+from agents.convolutions import backward_order, convolutions_of, forward_order, shapes_of
+from agents.network import ActorCritic, in_blocks
+from agents.precision import prepare_process
+from rlgns import hardware
+from rlgns.config.load import presets, resolve
+from rlgns.source import source_commit
+
+OUTPUTS, INPUT_GRADIENT, WEIGHT_GRADIENT = "outputs", "gradient of the input", "gradient of the weights"
+Jobs = dict[str, dict[str, Callable[[], object]]]
+
+
+def jobs_of(layer: nn.Conv2d, shape: native.Layer, count: int, *, block: int) -> Jobs:
+    """Returns the ways to do each product of a layer, by product and way; block: side of blocks of pixels, torch's way.
+
+    The first layer (block given) has no gradient of its input.
+    """
+    images = _random(count, shape.side**2 * shape.in_)
+    gradients = _random(count, shape.out_side**2 * shape.out)
+    outputs, inputs = torch.empty_like(gradients), torch.empty_like(images)
+    forward = forward_order(layer.weight.detach()).to(torch.bfloat16).contiguous()
+    bias, sums = torch.zeros(shape.out), torch.zeros_like(layer.weight)
+    pair = native.scratch(2 * (images.shape[1] + gradients.shape[1] + 64))
+    jobs: Jobs = {
+        OUTPUTS: {"kernels": lambda: native.call("rectified_outputs", shape, images, forward, bias, outputs, count)},
+        WEIGHT_GRADIENT: {
+            "kernels": lambda: native.call("gradients_of_weights", shape, images, gradients, sums, bias, pair, count)
+        },
+    }
+    if not block:
+        backward = backward_order(layer.weight.detach()).to(torch.bfloat16).contiguous()
+        row = torch.empty(shape.side * shape.in_)
+        jobs[INPUT_GRADIENT] = {
+            "kernels": lambda: native.call(
+                "gradients_of_inputs", shape, gradients, backward, images, inputs, row, count
+            )
+        }
+    _add_torch(jobs, layer, shape, count, block=max(1, block))
+    _add_products(jobs, shape, count)
+    return jobs
+
+
+def _add_torch(jobs: Jobs, layer: nn.Conv2d, shape: native.Layer, count: int, *, block: int) -> None:
+    weight, stride = layer.weight.detach(), shape.stride
+    if block > 1:
+        weight, stride = in_blocks(weight, block), 1
+    weight = weight.to(torch.bfloat16)
+    side = shape.side // block
+    images = _random(count, side, side, weight.shape[1]).permute(0, 3, 1, 2)
+    gradients = _random(count, shape.out_side, shape.out_side, shape.out).permute(0, 3, 1, 2)
+
+    def back(input_too: bool) -> object:
+        strides, mask = [stride, stride], [input_too, not input_too, False]
+        return torch.ops.aten.convolution_backward(
+            gradients, images, weight, None, strides, [0, 0], [1, 1], False, [0, 0], 1, mask
+        )
+
+    jobs[OUTPUTS]["torch"] = lambda: torch.relu_(nn.functional.conv2d(images, weight, None, stride))
+    jobs[WEIGHT_GRADIENT]["torch"] = lambda: back(False)
+    if INPUT_GRADIENT in jobs:
+        jobs[INPUT_GRADIENT]["torch"] = lambda: back(True)
+
+
+def _add_products(jobs: Jobs, shape: native.Layer, count: int) -> None:
+    rows, inner = count * shape.out_side**2, shape.kernel**2 * shape.in_
+    unfolded, by_output, weight = _random(rows, inner), _random(rows, shape.out), _random(inner, shape.out)
+    jobs[OUTPUTS]["torch.mm"] = lambda: unfolded @ weight
+    jobs[WEIGHT_GRADIENT]["torch.mm"] = lambda: by_output.T @ unfolded
+    if INPUT_GRADIENT in jobs:
+        jobs[INPUT_GRADIENT]["torch.mm"] = lambda: by_output @ weight.T
+
+
+def _random(*shape: int) -> Tensor:
+    return torch.randn(shape).to(torch.bfloat16)
+
+
+def main() -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=sorted(presets()), default="ppo")
+    parser.add_argument("--observations", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=30)
+    options = parser.parse_args()
+    if native.library() is None:
+        print("no kernels: they need AVX-512 with bfloat16 and a C compiler at install time", file=sys.stderr)
+        return 1
+    prepare_process(1)
+    run = resolve([options.preset])
+    network = ActorCritic(run.network, num_actions=6, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
+    print(f"{hardware.detect().describe()}, commit {source_commit()}, {options.observations} observations\n")
+    print("| layer | product | kernels | torch | torch.mm |\n| --- | --- | ---: | ---: | ---: |")
+    for number, (layer, shape) in enumerate(zip(convolutions_of(network), shapes_of(network), strict=True), start=1):
+        jobs = jobs_of(layer, shape, options.observations, block=network.block if number == 1 else 0)
+        operations = 2 * options.observations * shape.out_side**2 * layer.weight.numel()
+        for product, ways in jobs.items():
+            seconds: dict[str, list[float]] = {name: [] for name in ways}
+            for _ in range(options.rounds):
+                for name, way in ways.items():
+                    began = time.thread_time()
+                    way()
+                    seconds[name].append(time.thread_time() - began)
+            rates = [f"{operations / statistics.median(seconds[name]) / 1e9:,.0f}" for name in ways]
+            print(f"| conv{number} | {product} | {' | '.join(rates)} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
