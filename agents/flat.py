@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from agents import native
 from agents.network import ActorCritic
 from agents.team import PARTS, Team
 
@@ -52,6 +53,18 @@ def mean_rows_(rows: Tensor, team: Team) -> Tensor:
     if len(rows) > 1:
         team.map_parts(work)
     return rows[0]
+
+
+def inner_products(rows: Tensor) -> Tensor:
+    """Inner products of float32 rows [count, columns] on a processor, float64 [count, count], by the compiled kernels.
+
+    Chunks of 2,048 columns are summed in float32, chunks in float64. Only where `native.library()` is there.
+    """
+    assert rows.dtype == torch.float32
+    assert rows.stride(1) == 1 or rows.shape[1] <= 1
+    products = torch.empty(len(rows), len(rows), dtype=torch.float64)
+    native.call("inner_products", native.at(rows), rows.stride(0), len(rows), rows.shape[1], products)
+    return products
 
 
 def clip_(gradient: Tensor, max_norm: float, team: Team) -> Tensor:

@@ -74,7 +74,12 @@ class Source(ctypes.Structure):
     _fields_ = [("frames", ctypes.c_void_p), ("missing", ctypes.c_void_p), ("envs", ctypes.c_int64)]
 
 
-def call(name: str, *arguments: ctypes.Structure | Tensor | int) -> int:
+def at(tensor: Tensor) -> ctypes.c_void_p:
+    """The address of a tensor that need not be contiguous."""
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def call(name: str, *arguments: ctypes.Structure | ctypes.c_void_p | Tensor | int) -> int:
     """Calls a kernel without Python's lock; tensors are given by address and must be contiguous."""
     kernels = library()
     assert kernels is not None
@@ -92,7 +97,9 @@ def scratch(numbers: int) -> Tensor:
     return torch.empty(numbers, dtype=torch.bfloat16)
 
 
-def _c(argument: ctypes.Structure | Tensor | int) -> object:
+def _c(argument: ctypes.Structure | ctypes.c_void_p | Tensor | int) -> object:
     if isinstance(argument, Tensor):
         return ctypes.c_void_p(address(argument))
+    if isinstance(argument, ctypes.c_void_p):
+        return argument
     return ctypes.byref(argument) if isinstance(argument, ctypes.Structure) else ctypes.c_int64(argument)

@@ -9,7 +9,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from agents.flat import elements
+from agents import native
+from agents.flat import elements, inner_products
 from agents.team import Team
 from agents.update import GroupSplit
 from rlgns.critical.run_average import RunAverage
@@ -81,9 +82,12 @@ class RideAlong:
         self.measure_s += time.perf_counter() - began
 
     def _products(self, gradients: Tensor) -> Tensor:
+        kernels = native.library() is not None and not gradients.is_cuda and gradients.dtype == torch.float32
+        products = inner_products if kernels else gram_on_device
+
         def work(parts: range) -> list[Tensor]:
             columns = [elements(gradients.shape[1], range(part, part + 1)) for part in parts]
-            return [gram_on_device(gradients[:, some]) for some in columns]
+            return [products(gradients[:, some]) for some in columns]
 
         return torch.stack([product for done in self._team.map_parts(work) for product in done]).sum(0)
 

@@ -5,11 +5,13 @@ from contextlib import closing
 import pytest
 import torch
 
+from agents import native
 from agents.team import Team
 from agents.update import GroupSplit
 from rlgns.engine.measure import RideAlong
 from rlgns.noise import gram, moments_from_gram
 from rlgns.noise.config import NoiseConfig
+from tests.agents.test_convolutions import needs_kernels
 
 
 def row_of(gradients: list[torch.Tensor], threads: int) -> dict[str, object]:
@@ -21,7 +23,12 @@ def row_of(gradients: list[torch.Tensor], threads: int) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("columns", [3, 70_000])
-def test_threads_share_the_products_and_change_nothing(columns: int) -> None:
+@pytest.mark.parametrize("kernels", [False, pytest.param(True, marks=needs_kernels)])
+def test_threads_share_the_products_and_change_nothing(
+    columns: int, kernels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kernels:
+        monkeypatch.setattr(native, "library", lambda: None)
     torch.manual_seed(0)
     gradients = [0.1 + torch.randn(4, columns) for _ in range(6)]
     alone = row_of(gradients, 1)

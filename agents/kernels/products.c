@@ -1,0 +1,51 @@
+/* Inner products of a few long float32 vectors: bound by memory, which is read once. */
+#include "tile.h"
+
+#define CHUNK 2048 /* columns summed in float32 before they are added up in float64: a few rows' stay in the first cache */
+#define LEFT 4     /* rows whose products with another are summed at once */
+
+/* One register's worth of columns, or the rest of them. */
+INLINE __mmask16 there(int64_t left) { return left < LANES ? (__mmask16)((1u << left) - 1) : (__mmask16)0xffff; }
+
+INLINE void chunk_products(const int rows, const float *left, const float *right, int64_t stride, int64_t columns,
+                           double *products, int64_t step) {
+  __m512 sums[LEFT][2];
+  UNROLLED for (int row = 0; row < rows; row++) sums[row][0] = sums[row][1] = _mm512_setzero_ps();
+  int64_t i = 0;
+  for (; i + 2 * LANES <= columns; i += 2 * LANES) {
+    __m512 a = _mm512_loadu_ps(right + i), b = _mm512_loadu_ps(right + i + LANES);
+    UNROLLED for (int row = 0; row < rows; row++) {
+      sums[row][0] = _mm512_fmadd_ps(_mm512_loadu_ps(left + row * stride + i), a, sums[row][0]);
+      sums[row][1] = _mm512_fmadd_ps(_mm512_loadu_ps(left + row * stride + i + LANES), b, sums[row][1]);
+    }
+  }
+  for (; i < columns; i += LANES) {
+    __mmask16 some = there(columns - i);
+    __m512 a = _mm512_maskz_loadu_ps(some, right + i);
+    UNROLLED for (int row = 0; row < rows; row++)
+      sums[row][0] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(some, left + row * stride + i), a, sums[row][0]);
+  }
+  UNROLLED for (int row = 0; row < rows; row++)
+    products[row * step] += _mm512_reduce_add_ps(_mm512_add_ps(sums[row][0], sums[row][1]));
+}
+
+/* products float64 [rows, rows] becomes the inner products of rows, float32 [rows, columns], `stride` apart. */
+void inner_products(const float *vectors, int64_t stride, int64_t rows, int64_t columns, double *products) {
+  memset(products, 0, rows * rows * sizeof *products);
+  for (int64_t begin = 0; begin < columns; begin += CHUNK) {
+    int64_t some = columns - begin < CHUNK ? columns - begin : CHUNK;
+    for (int64_t right = 0; right < rows; right++)
+      for (int64_t left = 0; left <= right; left += LEFT) {
+        const float *a = vectors + left * stride + begin, *b = vectors + right * stride + begin;
+        double *to = products + left * rows + right;
+        switch (right + 1 - left) {
+          case 1: chunk_products(1, a, b, stride, some, to, rows); break;
+          case 2: chunk_products(2, a, b, stride, some, to, rows); break;
+          case 3: chunk_products(3, a, b, stride, some, to, rows); break;
+          default: chunk_products(4, a, b, stride, some, to, rows);
+        }
+      }
+  }
+  for (int64_t row = 0; row < rows; row++)
+    for (int64_t column = 0; column < row; column++) products[row * rows + column] = products[column * rows + row];
+}
