@@ -38,8 +38,6 @@ static void outputs_row(int rows, int wide, const layer *of, const bf16 *images,
 #undef HEIGHT
 }
 
-/* Rectified outputs [count, out_side, out_side, out] of images [count, side, side, in].
- * weights: [out / block][kernel][kernel * in / 2][block][2], bias float32 [out]. */
 void rectified_outputs(const layer *of, const bf16 *images, const bf16 *weights, const float *bias, bf16 *outputs,
                        int64_t count) {
   int block = block_of(of->out), height = even_height(of->out_side);
@@ -59,11 +57,11 @@ void rectified_outputs(const layer *of, const bf16 *images, const bf16 *weights,
 INLINE void inputs_tile(const int rows, const int wide, const layer *of, const bf16 *gradients, const bf16 *weights,
                         int taps, float *sum) {
   tile sums;
-  tile_load(&sums, rows, wide, sum, of->stride * of->in);
+  tile_load(&sums, rows, wide, sum, of->stride * wide * LANES);
   for (int tap = 0; tap < taps; tap++) /* a row of outputs less is a kernel's row more, `stride` of them */
     tile_multiply(&sums, rows, wide, gradients - tap * of->out_side * of->out, of->out, 2,
                   weights + tap * of->stride * of->out * wide * LANES, wide * 2 * LANES, of->out / 2);
-  tile_store(&sums, rows, wide, sum, of->stride * of->in);
+  tile_store(&sums, rows, wide, sum, of->stride * wide * LANES);
 }
 
 static void inputs_row(int rows, int wide, const layer *of, const bf16 *gradients, const bf16 *weights, int taps,
@@ -77,38 +75,45 @@ static void inputs_row(int rows, int wide, const layer *of, const bf16 *gradient
 #undef HEIGHT
 }
 
-/* Sums one row of the inputs' gradient, float32 [side, in]. */
-static void sum_inputs_row(const layer *of, const bf16 *gradients, const bf16 *weights, int y, float *sum) {
-  int block = block_of(of->in), height = even_height(of->out_side), first = -1, taps = 0;
+/* Sums one row of the inputs' gradient in a block of columns, float32 [side, block]. */
+static void sum_inputs_row(const layer *of, const bf16 *gradients, const bf16 *weights, int y, int block, float *sum) {
+  int height = even_height(of->out_side), first = -1, taps = 0;
   long tap_size = of->out * block;
-  memset(sum, 0, of->side * of->in * sizeof *sum);
+  memset(sum, 0, of->side * block * sizeof *sum);
   for (int tap = of->kernel - 1; tap >= 0; tap--)
     if (y >= tap && (y - tap) % of->stride == 0 && (y - tap) / of->stride < of->out_side) first = tap, taps++;
   if (!taps) return;
   const bf16 *row = gradients + (y - first) / of->stride * of->out_side * of->out;
-  for (int column = 0; column < of->in; column += block)
-    for (int tap = 0; tap < of->kernel; tap++, weights += of->kernel * tap_size)
-      for (int x = 0; x < of->out_side; x += height)
-        inputs_row(least(height, of->out_side - x), block / LANES, of, row + x * of->out, weights + first * tap_size,
-                   taps, sum + (x * of->stride + tap) * of->in + column);
+  for (int tap = 0; tap < of->kernel; tap++, weights += of->kernel * tap_size)
+    for (int x = 0; x < of->out_side; x += height)
+      inputs_row(least(height, of->out_side - x), block / LANES, of, row + x * of->out, weights + first * tap_size, taps,
+                 sum + (x * of->stride + tap) * block);
 }
 
-/* Gradients by the images, where those are not zero: by what a rectifier had turned into them.
- * gradients [count, out_side, out_side, out], weights [in / block][kernel column][kernel row][out / 2][block][2],
- * images and result [count, side, side, in]; sum float32 [side, in] is overwritten. */
+/* Rounds sums to a block of the result's columns, where the images are not zero. */
+static void put_inputs_row(const layer *of, const float *sum, const bf16 *images, bf16 *result, int block) {
+  for (int x = 0; x < of->side; x++, images += of->in, result += of->in, sum += block)
+    for (int i = 0; i < block; i += LANES) {
+      __m256i passed = _mm256_loadu_si256((const __m256i *)(images + i));
+      __m256i rounded = (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(sum + i));
+      passed = _mm256_maskz_mov_epi16(_mm256_test_epi16_mask(passed, passed), rounded);
+      _mm256_storeu_si256((__m256i *)(result + i), passed);
+    }
+}
+
+/* In blocks of columns, and every stride-th row in turn: so the weights in use stay in the first cache. */
 void gradients_of_inputs(const layer *of, const bf16 *gradients, const bf16 *weights, const bf16 *images,
                          bf16 *result, float *sum, int64_t count) {
-  for (int64_t row = 0; row < count * of->side; row++) {
-    int64_t image = row / of->side;
-    sum_inputs_row(of, gradients + image * of->out_side * of->out_side * of->out, weights, row % of->side, sum);
-    const bf16 *gate = images + row * of->side * of->in;
-    bf16 *to = result + row * of->side * of->in;
-    for (int i = 0; i < of->side * of->in; i += LANES) {
-      __m256i passed = _mm256_loadu_si256((const __m256i *)(gate + i));
-      __m256i rounded = (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(sum + i));
-      _mm256_storeu_si256((__m256i *)(to + i), _mm256_maskz_mov_epi16(_mm256_test_epi16_mask(passed, passed), rounded));
-    }
-  }
+  int block = block_of(of->in);
+  long packed = of->kernel * of->kernel * of->out * block;
+  for (int column = 0; column < of->in; column += block, weights += packed)
+    for (int phase = 0; phase < of->stride; phase++)
+      for (int64_t image = 0; image < count; image++)
+        for (int y = phase; y < of->side; y += of->stride) {
+          long at = (image * of->side + y) * of->side * of->in + column;
+          sum_inputs_row(of, gradients + image * of->out_side * of->out_side * of->out, weights, y, block, sum);
+          put_inputs_row(of, sum, images + at, result + at, block);
+        }
 }
 
 /* ---- gradients of the weights ---- */
@@ -149,9 +154,6 @@ static void add_pair(const layer *of, const bf16 *images, const bf16 *gradients,
     weights_rows(1, block / LANES, of, ones, 0, 0, gradients + 2 * column, from, to, bias + column);
 }
 
-/* Adds the gradients by weights, float32 [kernel, kernel * in, out], and by biases, float32 [out].
- * images [count, side, side, in], gradients [count, out_side, out_side, out]; pair holds one image and one gradient
- * twice. */
 void gradients_of_weights(const layer *of, const bf16 *images, const bf16 *gradients, float *weights, float *bias,
                           bf16 *pair, int64_t count) {
   int64_t image = of->side * of->side * of->in, gradient = of->out_side * of->out_side * of->out;

@@ -14,7 +14,7 @@ void rectified_outputs(const layer *of, const bf16 *images, const bf16 *weights,
 
 /* Gradients by the images, where those are not zero: by what a rectifier had turned into them.
  * gradients [count, out_side, out_side, out], weights [in / block][kernel column][kernel row][out / 2][block][2],
- * images and result [count, side, side, in]; sum float32 [side, in] is overwritten. */
+ * images and result [count, side, side, in]; sum, float32 numbers for one row of images, is overwritten. */
 void gradients_of_inputs(const layer *of, const bf16 *gradients, const bf16 *weights, const bf16 *images,
                          bf16 *result, float *sum, int64_t count);
 

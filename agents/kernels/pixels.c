@@ -1,10 +1,6 @@
 /* Frames in, features out: what lies before the first convolution and behind the last. */
 #include "pixels.h"
 
-/* Stacks of frames as bfloat16 numbers, channels last: [count, pixels, stack].
- *
- * frames uint8 [time * envs, pixels]; frame k of stack i is number where[i] + k * envs, and counts as zero where
- * k < missing[where[i]]. */
 void stacks_of_frames(const uint8_t *frames, const int64_t *where, const int64_t *missing, bf16 *stacks, int64_t count,
                       int64_t envs, int64_t pixels, int64_t stack) {
   for (int64_t i = 0; i < count; i++, stacks += pixels * stack) {
@@ -35,7 +31,6 @@ void stacks_of_frames(const uint8_t *frames, const int64_t *where, const int64_t
   }
 }
 
-/* Transposes each of `count` matrices [rows, columns]; where gate is not NULL, what is zero there becomes zero. */
 void transposed(const bf16 *matrices, const bf16 *gate, bf16 *result, int64_t count, int64_t rows, int64_t columns) {
   int64_t size = rows * columns;
   for (int64_t i = 0; i < count; i++, matrices += size, result += size)

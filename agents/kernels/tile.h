@@ -66,12 +66,11 @@ INLINE void interleave(const bf16 *one, const bf16 *other, bf16 *to, int64_t len
   __m512i low = _mm512_cvtepu16_epi32(_mm256_set_epi16(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
   low = _mm512_or_si512(low, _mm512_slli_epi32(_mm512_add_epi32(low, _mm512_set1_epi32(32)), 16));
   __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
-  for (int64_t i = 0; i < length; i += 32) {
-    __mmask32 there = length - i < 32 ? (1u << (length - i)) - 1 : ~0u;
-    __m512i a = _mm512_maskz_loadu_epi16(there, one + i);
-    __m512i b = other ? _mm512_maskz_loadu_epi16(there, other + i) : _mm512_setzero_si512();
-    __m512i first = _mm512_permutex2var_epi16(a, low, b), second = _mm512_permutex2var_epi16(a, high, b);
-    _mm512_mask_storeu_epi32(to + 2 * i, (__mmask16)there, first);
-    _mm512_mask_storeu_epi32(to + 2 * i + 32, (__mmask16)(there >> 16), second);
+  int64_t i = 0;
+  for (; i + 32 <= length; i += 32) {
+    __m512i a = _mm512_loadu_si512(one + i), b = other ? _mm512_loadu_si512(other + i) : _mm512_setzero_si512();
+    _mm512_storeu_si512(to + 2 * i, _mm512_permutex2var_epi16(a, low, b));
+    _mm512_storeu_si512(to + 2 * i + 32, _mm512_permutex2var_epi16(a, high, b));
   }
+  for (; i < length; i++) to[2 * i] = one[i], to[2 * i + 1] = other ? other[i] : 0;
 }
