@@ -8,7 +8,6 @@ from typing import final
 import torch
 from torch import Tensor
 
-from agents import native
 from agents.network import ActorCritic
 from agents.team import PARTS, Team
 
@@ -43,28 +42,16 @@ def by_parameter(row: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
 
 def mean_rows_(rows: Tensor, team: Team) -> Tensor:
     """Replaces the first row by the mean of all, [rows, parameters], summed in order. Returns it."""
-
-    def work(parts: range) -> None:
-        mine = rows[:, elements(rows.shape[1], parts)]
-        for row in mine[1:]:
-            mine[0].add_(row)
-        mine[0].mul_(1 / len(rows))
-
     if len(rows) > 1:
-        team.map_parts(work)
+        team.map_parts(lambda parts: mean_in_place(rows[:, elements(rows.shape[1], parts)]))
     return rows[0]
 
 
-def inner_products(rows: Tensor) -> Tensor:
-    """Inner products of float32 rows [count, columns] on a processor, float64 [count, count], by the compiled kernels.
-
-    Chunks of 2,048 columns are summed in float32, chunks in float64. Only where `native.library()` is there.
-    """
-    assert rows.dtype == torch.float32
-    assert rows.stride(1) == 1 or rows.shape[1] <= 1
-    products = torch.empty(len(rows), len(rows), dtype=torch.float64)
-    native.call("inner_products", native.at(rows), rows.stride(0), len(rows), rows.shape[1], products)
-    return products
+def mean_in_place(rows: Tensor) -> None:
+    """Replaces the first of rows [count, columns] by the mean of all, summed in order."""
+    for row in rows[1:]:
+        rows[0].add_(row)
+    rows[0].mul_(1 / len(rows))
 
 
 def clip_(gradient: Tensor, max_norm: float, team: Team) -> Tensor:

@@ -18,6 +18,7 @@ from agents.gae import advantages_and_returns
 from agents.learners import Learners
 from agents.loss import Minibatch, actor_critic_loss
 from agents.network import ActorCritic
+from agents.products import products_and_mean_
 from agents.rollout import FrameStacks, Rollout, side_by_side
 from agents.team import Team
 from agents.team_adam import TeamAdam
@@ -36,6 +37,12 @@ OnGroups = Callable[[Tensor, GroupSplit], None]
 """Receives the group gradients of one batch at one parameter vector, before clipping. Must not keep them.
 
 Of several learners each receives all groups, and of their gradients its own columns.
+"""
+
+OnProducts = Callable[[Tensor, GroupSplit], None]
+"""Receives the inner products of those gradients, float64 [groups, groups]; of several learners those of its columns.
+
+They are made on the way to the batch's mean gradient, and cost next to nothing there.
 """
 
 
@@ -64,6 +71,7 @@ class Updater:
         groups: int,
         precision: str,
         on_groups: OnGroups | None = None,
+        on_products: OnProducts | None = None,
         team: Team | None = None,
         learners: Learners | None = None,
     ) -> None:
@@ -74,12 +82,13 @@ class Updater:
             config: Settings of loss and update.
             groups: Groups of whole environments per batch of the first epoch, at most and unless `update` is told.
             precision: `float32` or `bfloat16`.
-            on_groups: Listener of group gradients; None: nothing is measured.
+            on_groups: Listener of group gradients.
+            on_products: Listener of their inner products; without any listener nothing is measured.
             team: Threads that share each batch's work; None: the caller's alone.
             learners: Processes that share each batch's work; None: this one alone. All must hold the same weights, and
                 be given the same rollouts and arguments.
         """
-        self._config, self._precision, self._on_groups = config, precision, on_groups
+        self._config, self._on_groups, self._on_products = config, on_groups, on_products
         self._network, self._groups = network, groups
         self._team, self._learners = team or Team(1), learners or Learners()
         parameters = list(network.parameters())
@@ -139,7 +148,7 @@ class Updater:
         steps = 0
         for epoch in range(config.epochs):
             for parts in self._batches(rng, epoch, stacks, groups or self._groups):
-                measured = epoch == 0 and self._on_groups is not None
+                measured = epoch == 0 and bool(self._on_groups or self._on_products)
                 shuffled = measured and split_shuffled and steps == 0
                 if shuffled:
                     parts = shuffle_groups(rng, parts)
@@ -217,12 +226,21 @@ class Updater:
             weight = len(own) / len(batch)
         losses = weight * self._part_gradients(mine, stacks, data)
         rows = self._gradients.rows[: len(mine)]
-        if measured and self._on_groups is not None:
+        if measured:
             columns = learners.columns(rows, len(parts))
-            self._on_groups(columns, GroupSplit(observations_per_group=len(parts[0]), shuffled=shuffled))
-            return losses, self._gradients.put(learners.joined(mean_rows_(columns, self._team), rows.shape[1]))
+            self._measure(columns, GroupSplit(observations_per_group=len(parts[0]), shuffled=shuffled))
+            return losses, self._gradients.put(learners.joined(columns[0], rows.shape[1]))
         mean = mean_rows_(rows, self._team) if len(rows) else self._gradients.rows[0].zero_()
         return losses, self._gradients.put(learners.add_up(mean if weight == 1 else mean.mul_(weight)))
+
+    def _measure(self, columns: Tensor, split: GroupSplit) -> None:
+        """Hands out what was asked for, and leaves the mean of all groups in the first row."""
+        if self._on_groups is not None:
+            self._on_groups(columns, split)
+        if self._on_products is not None:
+            self._on_products(products_and_mean_(columns, self._team), split)
+        else:
+            mean_rows_(columns, self._team)
 
     def _part_gradients(self, parts: Sequence[Indices], stacks: FrameStacks, data: Minibatch) -> Tensor:
         """Leaves the gradient of each part's mean loss in its row; the team shares the parts.

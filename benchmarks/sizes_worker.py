@@ -71,16 +71,14 @@ class Training:
             run.network, num_actions=actions, frame_stack=run.env.frame_stack, image_size=run.env.image_size
         ).to(device)
         self._collectors = Collectors(game, run, network, team=team, worker_index=0, iteration=0, precision=precision)
-        self._measure = RideAlong(
-            run.noise, minibatches=run.agent.minibatches, team=team if device.type == "cpu" else None
-        )
+        self._measure = RideAlong(run.noise, minibatches=run.agent.minibatches)
         self._updaters = {
             measured: Updater(
                 network,
                 run.agent,
                 groups=run.groups_per_batch,
                 precision=precision,
-                on_groups=self._measure.on_groups if measured else None,
+                on_products=self._measure.on_products if measured else None,
                 team=team if device.type == "cpu" else None,
             )
             for measured in (True, False)

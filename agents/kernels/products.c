@@ -1,4 +1,4 @@
-/* Inner products of a few long float32 vectors: bound by memory, which is read once. */
+/* Inner products and mean of a few long float32 vectors: bound by memory, which is read once. */
 #include "tile.h"
 
 #define CHUNK 2048 /* columns summed in float32 before they are added up in float64: a few rows' stay in the first cache */
@@ -29,22 +29,40 @@ INLINE void chunk_products(const int rows, const float *left, const float *right
     products[row * step] += _mm512_reduce_add_ps(_mm512_add_ps(sums[row][0], sums[row][1]));
 }
 
-/* products float64 [rows, rows] becomes the inner products of rows, float32 [rows, columns], `stride` apart. */
-void inner_products(const float *vectors, int64_t stride, int64_t rows, int64_t columns, double *products) {
+/* Adds the inner products of a chunk of columns, those of each row with itself and rows before it. */
+static void add_products(const float *vectors, int64_t stride, int64_t rows, int64_t columns, double *products) {
+  for (int64_t right = 0; right < rows; right++)
+    for (int64_t left = 0; left <= right; left += LEFT) {
+      const float *a = vectors + left * stride, *b = vectors + right * stride;
+      double *to = products + left * rows + right;
+      switch (right + 1 - left) {
+        case 1: chunk_products(1, a, b, stride, columns, to, rows); break;
+        case 2: chunk_products(2, a, b, stride, columns, to, rows); break;
+        case 3: chunk_products(3, a, b, stride, columns, to, rows); break;
+        default: chunk_products(4, a, b, stride, columns, to, rows);
+      }
+    }
+}
+
+static void put_mean(float *vectors, int64_t stride, int64_t rows, int64_t columns) {
+  __m512 share = _mm512_set1_ps(1.0f / rows);
+  for (int64_t i = 0; i < columns; i += LANES) {
+    __mmask16 some = there(columns - i);
+    __m512 sum = _mm512_maskz_loadu_ps(some, vectors + i);
+    for (int64_t row = 1; row < rows; row++)
+      sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(some, vectors + row * stride + i));
+    _mm512_mask_storeu_ps(vectors + i, some, _mm512_mul_ps(sum, share));
+  }
+}
+
+/* products float64 [rows, rows] becomes the inner products of rows, float32 [rows, columns], `stride` apart. Where
+ * `mean`, the first row then becomes the mean of all, summed in order: memory is read once for both. */
+void inner_products(float *vectors, int64_t stride, int64_t rows, int64_t columns, double *products, int64_t mean) {
   memset(products, 0, rows * rows * sizeof *products);
   for (int64_t begin = 0; begin < columns; begin += CHUNK) {
     int64_t some = columns - begin < CHUNK ? columns - begin : CHUNK;
-    for (int64_t right = 0; right < rows; right++)
-      for (int64_t left = 0; left <= right; left += LEFT) {
-        const float *a = vectors + left * stride + begin, *b = vectors + right * stride + begin;
-        double *to = products + left * rows + right;
-        switch (right + 1 - left) {
-          case 1: chunk_products(1, a, b, stride, some, to, rows); break;
-          case 2: chunk_products(2, a, b, stride, some, to, rows); break;
-          case 3: chunk_products(3, a, b, stride, some, to, rows); break;
-          default: chunk_products(4, a, b, stride, some, to, rows);
-        }
-      }
+    add_products(vectors + begin, stride, rows, some, products);
+    if (mean) put_mean(vectors + begin, stride, rows, some);
   }
   for (int64_t row = 0; row < rows; row++)
     for (int64_t column = 0; column < row; column++) products[row * rows + column] = products[column * rows + row];

@@ -51,14 +51,14 @@ class AtariLearner(TorchLearner):
             self.learners.take_first(list(self.network.parameters()))
         self.team = Team(self.config.learner_threads)
         team = self.team if device.type == "cpu" else None
-        self._measure = RideAlong(run.noise, minibatches=run.agent.minibatches, add_up=self.learners.add_up, team=team)
+        self._measure = RideAlong(run.noise, minibatches=run.agent.minibatches, add_up=self.learners.add_up)
         self._probe = Probe(run, self.network)
         self._updater = Updater(
             self.network,
             run.agent,
             groups=run.at(run.env_tiers[-1]).groups_per_batch,
             precision=self.precision,
-            on_groups=self._measure.on_groups if run.noise.enabled else None,
+            on_products=self._measure.on_products if run.noise.enabled else None,
             team=team,
             learners=self.learners,
         )
@@ -113,6 +113,7 @@ class AtariLearner(TorchLearner):
             if self.learners.first(self._probe.due())
             else None,
         )
+        self._measure.settle()
         measure_s, probe_s = self._measure.measure_s, self._probe.seconds
         learn_s = time.perf_counter() - began
         self._probe.end_iteration(seconds=timesteps["sample_s"] + learn_s, measure_s=measure_s)

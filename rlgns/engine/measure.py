@@ -9,9 +9,6 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from agents import native
-from agents.flat import elements, inner_products
-from agents.team import Team
 from agents.update import GroupSplit
 from rlgns.critical.run_average import RunAverage
 from rlgns.noise import (
@@ -39,7 +36,6 @@ class RideAlong:
         *,
         minibatches: int,
         add_up: Callable[[Tensor], Tensor] = lambda products: products,
-        team: Team | None = None,
     ) -> None:
         """Starts with nothing measured.
 
@@ -48,9 +44,7 @@ class RideAlong:
             minibatches: Optimizer steps per epoch.
             add_up: Sums over all learners, each of which has some columns of the groups' gradients; default: one
                 learner, which has them all.
-            team: Threads that share the inner products; None: the caller's alone.
         """
-        self._team = team or Team(1)
         self._add_up = add_up
         horizon = config.horizon_observations or None
         self._config = config
@@ -62,34 +56,47 @@ class RideAlong:
         self._run_averages = {end: RunAverage() for end in ("", "_low", "_high")}
         self._at_least = RunAverage()
         self._fresh: list[Moments] = []
+        self._waiting: list[tuple[Tensor, GroupSplit]] = []
         self._rungs: set[int] = set()  # batch sizes of the ladder that the newest batch has
         self.measure_s = 0.0
 
     def on_groups(self, gradients: Tensor, split: GroupSplit) -> None:
         """Receives the group gradients [groups, parameters] of one batch, or this learner's columns of them."""
         began = time.perf_counter()
-        products = self._add_up(self._products(gradients))  # inner products are sums over columns
-        moments = moments_from_gram(products.cpu().numpy(), split.observations_per_group)
+        products = gram_on_device(gradients)
+        self.measure_s += time.perf_counter() - began
+        self.on_products(products, split)
+        self.settle()
+
+    def on_products(self, products: Tensor, split: GroupSplit) -> None:
+        """Receives their inner products [groups, groups], or those of this learner's columns; `settle` works on them.
+
+        So that nothing waits for the device, or for other learners, between an update's steps.
+        """
+        self._waiting.append((products, split))
+
+    def settle(self) -> None:
+        """Takes in what was received since the last call; all learners call it at the same points."""
+        if not self._waiting:
+            return
+        began = time.perf_counter()
+        # Inner products are sums over columns.
+        batches = self._add_up(torch.stack([products for products, _ in self._waiting])).cpu().numpy()
+        for products, (_, split) in zip(batches, self._waiting, strict=True):
+            self._take(moments_from_gram(products, split.observations_per_group), shuffled=split.shuffled)
+        self._waiting = []
+        self.measure_s += time.perf_counter() - began
+
+    def _take(self, moments: Moments, *, shuffled: bool) -> None:
         self._rungs = {rung.batch_observations for rung in moments.ladder}
         relative = self._size.divide(moments)
-        if not split.shuffled:
+        if not shuffled:
             self._fresh.append(moments)
-        if relative is not None and split.shuffled:
+        if relative is not None and shuffled:
             self._design_effect.update_shuffled(relative)
         elif relative is not None:
             self._design_effect.update_by_env(relative)
             self._tracker.update(relative)
-        self.measure_s += time.perf_counter() - began
-
-    def _products(self, gradients: Tensor) -> Tensor:
-        kernels = native.library() is not None and not gradients.is_cuda and gradients.dtype == torch.float32
-        products = inner_products if kernels else gram_on_device
-
-        def work(parts: range) -> list[Tensor]:
-            columns = [elements(gradients.shape[1], range(part, part + 1)) for part in parts]
-            return [products(gradients[:, some]) for some in columns]
-
-        return torch.stack([product for done in self._team.map_parts(work) for product in done]).sum(0)
 
     def split_shuffled(self, iteration: int) -> bool:
         """Says whether this iteration's first batch is split by shuffled observations."""
@@ -112,6 +119,7 @@ class RideAlong:
 
     def report(self, *, optimizer_steps: int, batch_observations: int) -> dict[str, Any]:
         """Ends an iteration of so many steps at that batch: returns its entries of the row, forgets what was fresh."""
+        self.settle()
         estimate = self._tracker.estimate()
         ends = {"": estimate.noise_scale, "_low": max(estimate.low, TINY), "_high": estimate.high}
         for end, sums in self._run_averages.items():

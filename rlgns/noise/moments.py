@@ -26,8 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-COLUMNS_PER_CHUNK = 16_384
-"""Columns per float32 product: rounding of 2e-7 at the full speed of float32 (float64 takes twice the time)."""
+from agents.products import inner_products
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,9 +73,7 @@ class Moments:
 def gram(gradients: torch.Tensor | NDArray[Any]) -> NDArray[np.float64]:
     """Inner products of the groups' gradients.
 
-    Float64 input is multiplied in float64, and so is everything on an accelerator, where it costs next to nothing.
-    Float32 and shorter input on a processor is multiplied in float32 by chunks of columns that are summed in float64.
-    Neither autocast nor a lowered float32 matmul precision reaches the result.
+    Sums over long runs of columns are float64 (`agents.products`).
 
     Args:
         gradients: [groups, parameters], each row the gradient of one group's mean loss.
@@ -93,24 +90,9 @@ def gram(gradients: torch.Tensor | NDArray[Any]) -> NDArray[np.float64]:
 
 def gram_on_device(gradients: torch.Tensor) -> torch.Tensor:
     """As `gram`, left where the gradients are: nothing waits for the device. Raises as `gram` does."""
-    rows = gradients.detach()
-    if rows.ndim != 2:
-        raise ValueError(f"gradients must be [groups, parameters], got {rows.ndim} dimensions")
-    on_processor = rows.device.type == "cpu"
-    single = on_processor and rows.dtype != torch.float64 and torch.get_float32_matmul_precision() == "highest"
-    dtype = torch.float32 if single else torch.float64
-    total = torch.zeros(rows.shape[0], rows.shape[0], dtype=torch.float64, device=rows.device)
-    with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
-        whole = rows.shape[1] // COLUMNS_PER_CHUNK if single else 0
-        if whole:  # one batched product: a loop over chunks would take longer than the products themselves
-            chunks = (
-                rows[:, : whole * COLUMNS_PER_CHUNK].to(dtype).unflatten(1, (whole, COLUMNS_PER_CHUNK)).transpose(0, 1)
-            )
-            total += torch.bmm(chunks, chunks.transpose(1, 2)).sum(0, dtype=torch.float64)
-        for chunk in rows[:, whole * COLUMNS_PER_CHUNK :].split(64 * COLUMNS_PER_CHUNK, dim=1):
-            part = chunk.to(dtype)
-            total += (part @ part.T).to(torch.float64)
-    return total
+    if gradients.ndim != 2:
+        raise ValueError(f"gradients must be [groups, parameters], got {gradients.ndim} dimensions")
+    return inner_products(gradients)
 
 
 def moments_from_gram(products: NDArray[np.float64], observations_per_group: int) -> Moments:

@@ -10,11 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.flat import FlatGradients, clip_, equal_parts, inner_products, mean_rows_
+from agents.flat import FlatGradients, clip_, equal_parts, mean_rows_
 from agents.network import ActorCritic
 from agents.team import Team
 from tests.agents.synthetic import SIZE, STACK, small_network
-from tests.agents.test_convolutions import needs_kernels
 
 
 def observations(seed: int, count: int) -> Tensor:
@@ -71,18 +70,6 @@ def test_mean_of_rows_is_the_gradient_of_the_whole_batch(parts: int, team: Team)
     for parameter, gradient in zip(network.parameters(), expected, strict=True):
         assert parameter.grad is not None
         torch.testing.assert_close(parameter.grad, 0.5 * gradient, rtol=1e-12, atol=1e-12)
-
-
-@needs_kernels
-@pytest.mark.parametrize(("count", "columns"), [(1, 5), (2, 16), (3, 2049), (5, 4100), (9, 70_001)])
-def test_inner_products_are_those_of_float64(count: int, columns: int) -> None:
-    torch.manual_seed(0)
-    rows = (0.1 + torch.randn(count, columns + 7))[:, 3:-4]  # of a longer row
-    expected = rows.double() @ rows.double().T
-    found = inner_products(rows)
-    scale = expected.diag().sqrt().outer(expected.diag().sqrt())
-    assert ((found - expected).abs() / scale).max() < 1e-6
-    assert torch.equal(found, found.T)
 
 
 @given(scale=st.floats(1e-3, 1e3), max_norm=st.floats(1e-3, 1e3), seed=st.integers(0, 1000))

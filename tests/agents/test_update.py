@@ -165,6 +165,23 @@ def test_listener_gets_gradients_of_whole_environments_before_clipping(team: int
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("team", [1, 2])
+def test_listener_of_products_gets_those_of_the_groups_and_training_is_the_same(team: int) -> None:
+    groups = record_groups(PPO, team=team)
+    network, workers = small_network(), Team(team)
+    seen: list[tuple[Tensor, GroupSplit]] = []
+    updater = Updater(
+        network, PPO, groups=GROUPS, precision="float32", on_products=lambda *two: seen.append(two), team=workers
+    )
+    updater.update(rollouts_of(0)[0], learning_rate=PPO.learning_rate, seed=SEED)
+    workers.close()
+    assert len(seen) == len(groups)
+    for (products, split), (rows, expected_split) in zip(seen, groups, strict=True):
+        assert split == expected_split
+        torch.testing.assert_close(products, rows.double() @ rows.double().T, rtol=1e-4, atol=1e-6)
+    assert_same_training(train(PPO, team=team, on_groups=lambda gradients, split: None)[0], network, 1e-5)
+
+
 def test_all_groups_of_a_batch_are_at_one_parameter_vector() -> None:
     config = replace(PPO, minibatches=4, epochs=1)
     network = small_network()

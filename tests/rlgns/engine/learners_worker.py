@@ -48,7 +48,7 @@ def learn(learners: Learners, *, threads: int = 1) -> dict[str, Any]:
         RUN.agent,
         groups=RUN.groups_per_batch,
         precision="float32",
-        on_groups=measure.on_groups,
+        on_products=measure.on_products,
         team=workers,
         learners=learners,
     )

@@ -1,0 +1,57 @@
+"""Inner products of rows and their mean, by the kernel and by torch."""
+
+from contextlib import closing
+
+import pytest
+import torch
+
+from agents import native
+from agents.flat import mean_rows_
+from agents.products import inner_products, products_and_mean_
+from agents.team import Team
+from tests.agents.test_convolutions import needs_kernels
+
+SHAPES = [(1, 5), (2, 16), (3, 2049), (5, 4100), (9, 70_001)]
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=needs_kernels)], ids=["torch", "kernel"], autouse=True)
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not request.param:
+        monkeypatch.setattr(native, "library", lambda: None)
+
+
+def make_rows(count: int, columns: int) -> torch.Tensor:
+    """Rows of nearly one direction, each a part of a longer one."""
+    torch.manual_seed(0)
+    return (0.1 + torch.randn(count, columns + 7))[:, 3:-4]
+
+
+@pytest.mark.parametrize(("count", "columns"), SHAPES)
+def test_inner_products_are_those_of_float64(count: int, columns: int) -> None:
+    rows = make_rows(count, columns)
+    expected = rows.double() @ rows.double().T
+    found = inner_products(rows)
+    assert found.dtype == torch.float64
+    scale = expected.diag().sqrt().outer(expected.diag().sqrt())
+    assert ((found - expected).abs() / scale).max() < 1e-6
+    torch.testing.assert_close(found, found.T, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("count", "columns"), SHAPES)
+def test_products_and_mean_are_those_of_each_alone(count: int, columns: int, threads: int) -> None:
+    rows = make_rows(count, columns)
+    mine, others, plain = rows.clone(), rows.clone(), rows.clone()
+    with closing(Team(threads)) as team, closing(Team(1)) as alone:
+        products = products_and_mean_(mine, team)
+        assert torch.equal(products, products_and_mean_(others, alone))  # to the last bit with any number of threads
+        torch.testing.assert_close(mine[0], mean_rows_(plain, team), rtol=1e-6, atol=1e-7)
+    assert torch.equal(mine, others)
+    assert torch.equal(mine[1:], rows[1:])
+    torch.testing.assert_close(products, inner_products(rows), rtol=1e-5, atol=1e-4)
+
+
+def test_not_a_number_reaches_the_products() -> None:
+    rows = make_rows(3, 5000)
+    rows[1, 4321] = float("nan")
+    assert inner_products(rows).isnan().sum() == 5  # row and column 1
