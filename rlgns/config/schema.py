@@ -56,7 +56,7 @@ class EngineConfig:
     """`auto`, `cpu` or `cuda`."""
 
     precision: str = "auto"
-    """`float32`, `bfloat16` (autocast; weights stay float32) or `auto`: bfloat16 where the hardware has it."""
+    """`float32`, `bfloat16` (weights stay float32) or `auto`: bfloat16 where the hardware has it."""
 
     threads: int = 0
     """torch threads of the learner; 0: the cores that its process may use."""

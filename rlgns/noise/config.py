@@ -24,7 +24,7 @@ class NoiseConfig:
     shuffled_every: int = 8
     """Every so many iterations one batch is split by shuffled observations instead, for the design effect; 0: never."""
 
-    overhead_budget: float = 0.01
+    overhead_budget: float = 0.005
     """Largest share of the time for measuring; the probe runs as often as that leaves room for. 0: no probe."""
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ def test_told_once_and_again_when_it_doubles_or_halves() -> None:
         "iteration",
     ]
     assert said[0] == (
-        "pong: the noise scale is probed every 26 iterations, which keeps measuring within 1.0 % of the time "
+        "pong: the noise scale is probed every 26 iterations, which keeps measuring within 0.5 % of the time "
         "(noise.overhead_budget)"
     )
 
