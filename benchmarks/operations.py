@@ -147,7 +147,9 @@ def bytes_moved(run: Config, network: Sequence[Layer], *, shares: int, value_byt
     }
 
 
-def bytes_held(run: Config, network: Sequence[Layer], *, threads: int, value_bytes: int) -> dict[str, int]:
+def bytes_held(
+    run: Config, network: Sequence[Layer], *, threads: int, value_bytes: int, kernels: bool = False
+) -> dict[str, int]:
     """Returns the bytes that training must hold at once, by what they are; environments and libraries not included.
 
     Args:
@@ -155,6 +157,7 @@ def bytes_held(run: Config, network: Sequence[Layer], *, threads: int, value_byt
         network: Its layers.
         threads: That share a batch.
         value_bytes: Bytes of a value in the network's body.
+        kernels: Convolutions by the compiled kernels, which keep no stacks and only a few images' gradients.
     """
     weights = FLOAT32_BYTES * parameters(network)
     groups = run.groups_per_batch if run.noise.enabled else 1
@@ -163,6 +166,9 @@ def bytes_held(run: Config, network: Sequence[Layer], *, threads: int, value_byt
     # A stack as bytes and as numbers, and every layer's output; its gradient is as large, one layer's at a time.
     widest = max(layer.input_values for layer in network if not layer.is_first)
     observation = frame * run.env.frame_stack * (1 + value_bytes) + value_bytes * (outputs + widest)
+    if kernels:  # beside the outputs the features in the network's order, their gradient and the hidden layer's
+        *_, hidden, _ = network
+        observation = value_bytes * (outputs - network[-1].outputs + 2 * hidden.input_values + hidden.outputs)
     found = {
         "rollout": rollout_bytes(run),
         "network": weights,

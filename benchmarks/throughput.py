@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents import native
 from agents.precision import choose_device, choose_precision
 from benchmarks.operations import FLOAT32_BYTES, bytes_held, layers_of
 from benchmarks.peers.ours import run_of
@@ -214,7 +215,9 @@ def held_bytes(settings: Settings) -> dict[str, int]:
     run, device = run_of(settings), choose_device("auto")
     width = 2 if choose_precision("auto", device) == "bfloat16" else FLOAT32_BYTES
     network = layers_of(run, num_actions(settings.game, run.env.protocol))
-    return bytes_held(run, network, threads=settings.threads if device.type == "cpu" else 1, value_bytes=width)
+    on_cpu = device.type == "cpu"
+    kernels = on_cpu and width == 2 and native.library() is not None
+    return bytes_held(run, network, threads=settings.threads if on_cpu else 1, value_bytes=width, kernels=kernels)
 
 
 def _end(processes: Sequence[Process]) -> None:

@@ -101,6 +101,14 @@ def test_held_bytes_are_those_of_the_real_arrays() -> None:
     assert "the probe's gradients" not in bytes_held(without, layers, threads=threads, value_bytes=2)
 
 
+def test_the_kernels_hold_outputs_and_features_and_no_stacks() -> None:
+    run = resolve(["ppo"])
+    held = bytes_held(run, layers_of(run, ACTIONS), threads=2, value_bytes=2, kernels=True)
+    outputs, features, hidden = 20 * 20 * 32 + 9 * 9 * 64 + 7 * 7 * 64, 7 * 7 * 64, 512
+    numbers = outputs + 2 * features + 2 * hidden  # of the last two with their gradients
+    assert held["activations of one batch"] == 256 * 2 * numbers
+
+
 def test_moved_bytes_are_those_of_a_loop_over_operands() -> None:
     run = resolve(["quick"])
     layers, shares, width = layers_of(run, ACTIONS), 2, 2
