@@ -29,14 +29,20 @@ def suits_processor() -> bool:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """Returns the kernels; None where they were not built or this processor is none that they are for."""
-    if suits_processor():
-        for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-            path = _HERE / f"_kernels{suffix}"
-            try:
+    """Returns the kernels; None where they were not built or this processor is none that they are for.
+
+    Beside sources that are newer they are not used either: their arguments may have changed since.
+    """
+    if not suits_processor():
+        return None
+    newest = max((source.stat().st_mtime for source in (_HERE / "kernels").glob("*.[ch]")), default=0.0)
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = _HERE / f"_kernels{suffix}"
+        try:
+            if path.stat().st_mtime >= newest:
                 return ctypes.CDLL(str(path))
-            except OSError:  # not there, or built for another system
-                continue
+        except OSError:  # not there, or built for another system
+            continue
     return None
 
 

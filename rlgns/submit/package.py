@@ -66,7 +66,7 @@ def pack(command: Sequence[str], folder: Path) -> list[str]:
         UserError: The configuration file cannot be read.
     """
     home = Path(__file__).resolve().parents[2]
-    without = shutil.ignore_patterns("__pycache__", "*.pyc")
+    without = shutil.ignore_patterns("__pycache__", "*.pyc", "*.c", "*.h")  # compiled kernels travel, sources do not
     for name in ("rlgns", *OUR_PACKAGES):
         shutil.copytree(home / name, folder / name, ignore=without)
     shutil.copytree(next(iter(presets().values())).parents[1], folder / "configs", ignore=without)

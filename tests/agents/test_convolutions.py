@@ -1,7 +1,9 @@
 """The compiled kernels against a twin that computes every position by itself."""
 
 import ctypes
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,6 +181,23 @@ def test_they_were_built_where_they_can_be() -> None:
 def test_without_them_nothing_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "library", lambda: None)
     assert not NativeConvolutions.fit(make_network("nature"))
+
+
+@needs_kernels
+def test_beside_newer_sources_they_are_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    built = next(Path(native.__file__).parent.glob("_kernels.*"))
+    copied = shutil.copy(built, tmp_path)
+    source = tmp_path / "kernels" / "tile.h"
+    source.parent.mkdir()
+    source.touch()
+    monkeypatch.setattr(native, "_HERE", tmp_path)
+    try:
+        for seconds, there in ((10.0, True), (-10.0, False)):
+            os.utime(copied, (source.stat().st_mtime + seconds,) * 2)
+            native.library.cache_clear()
+            assert (native.library() is not None) == there
+    finally:
+        native.library.cache_clear()
 
 
 def test_a_library_of_another_system_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
