@@ -247,7 +247,7 @@ def check_torch() -> Finding:
         return Finding(name="torch", status=WARN, text=text, remedy="trains in float32, about half as fast")
     if not machine.gpu and not machine.kernels and native.suits_processor():
         remedy = (
-            "trains a quarter slower than it could: install a C compiler (apt install gcc libc6-dev), then rlgns again"
+            "trains a quarter slower than it could: apt install gcc libc6-dev, then rlgns anew (`make clean train`)"
         )
         return Finding(name="torch", status=WARN, text=text, remedy=remedy)
     return Finding(name="torch", status=OK, text=text)

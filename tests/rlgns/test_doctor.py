@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import shutil
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from agents import native
 from rlgns import cli, doctor, hardware
 from rlgns.doctor import FAIL, OK, WARN
 
@@ -95,6 +97,18 @@ def test_a_gpu_that_torch_may_be_missing(
     monkeypatch.setattr(doctor, "in_container", lambda: container)
     finding = doctor.check_torch()
     assert (finding.status, remedy in finding.remedy) == (WARN if remedy else OK, True)
+
+
+@pytest.mark.parametrize(("suits", "remedy"), [(True, "apt install gcc"), (False, "")])
+def test_kernels_that_are_not_there_are_missed_where_they_could_be(
+    monkeypatch: pytest.MonkeyPatch, suits: bool, remedy: str
+) -> None:
+    monkeypatch.setattr(hardware, "detect", lambda: dataclasses.replace(NO_GPU, kernels=False))
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(native, "suits_processor", lambda: suits)
+    finding = doctor.check_torch()
+    assert (finding.status, remedy in finding.remedy) == (WARN if suits else OK, True)
 
 
 def test_the_command_says_how_many_failed(capsys: pytest.CaptureFixture[str]) -> None:
