@@ -40,7 +40,9 @@ def library() -> ctypes.CDLL | None:
         path = _HERE / f"_kernels{suffix}"
         try:
             if path.stat().st_mtime >= newest:
-                return ctypes.CDLL(str(path))
+                kernels = ctypes.CDLL(str(path))
+                kernels.scratch_size.restype = ctypes.c_int64
+                return kernels
         except OSError:  # not there, or built for another system
             continue
     return None

@@ -26,17 +26,26 @@ static int64_t size_out(const layer *of) { return of->out_side * of->out_side * 
 static int64_t largest(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t whole_lines(int64_t numbers) { return (numbers + 31) / 32 * 32; } /* of 64 bytes */
 
-/* bfloat16 numbers that a pass needs beside its results. */
-int64_t scratch_size(const network *net) {
-  int64_t images = 0, gradients = 0, pair = 0, row = 0;
-  for (int i = 0; i < net->layers; i++) {
-    const layer *of = net->of + i;
-    gradients = largest(gradients, size_out(of));
-    images = largest(images, i ? 0 : size_in(of));
-    pair = largest(pair, 2 * (whole_lines(size_in(of)) + whole_lines(size_out(of))));
-    row = largest(row, 2 * of->side * of->in);
+/* bfloat16 numbers that a pass needs beside its results, each a number of whole lines of the cache. */
+typedef struct {
+  int64_t images, gradients; /* of one image: the first layer's input, the largest output */
+  int64_t pair;              /* two images and two gradients of one layer */
+  int64_t row;               /* of an image, in float32 */
+} room;
+
+static room room_of(const network *net) {
+  room most = {whole_lines(size_in(net->of)), 0, 0, 0};
+  for (const layer *of = net->of; of < net->of + net->layers; of++) {
+    most.gradients = largest(most.gradients, whole_lines(size_out(of)));
+    most.pair = largest(most.pair, 2 * (whole_lines(size_in(of)) + whole_lines(size_out(of))));
+    most.row = largest(most.row, whole_lines(2 * of->side * of->in));
   }
-  return TOGETHER * (whole_lines(images) + 2 * whole_lines(gradients)) + pair + whole_lines(row);
+  return most;
+}
+
+int64_t scratch_size(const network *net) {
+  room most = room_of(net);
+  return TOGETHER * (most.images + 2 * most.gradients) + most.pair + most.row;
 }
 
 static void stacks(const network *net, const source *from, const int64_t *where, bf16 *to, int64_t count) {
@@ -70,14 +79,10 @@ void forward_pass(const network *net, const source *from, const int64_t *where, 
 void backward_pass(const network *net, const source *from, const int64_t *where, int64_t count, int64_t begin,
                    int64_t end, const bf16 *outputs, const bf16 *gradient, float *weights, bf16 *scratch) {
   const layer *last = net->of + net->layers - 1;
-  int64_t largest_out = 0;
-  for (int i = 0; i < net->layers; i++) largest_out = largest(largest_out, whole_lines(size_out(net->of + i)));
-  bf16 *first = scratch, *one = first + TOGETHER * whole_lines(size_in(net->of)), *other = one + TOGETHER * largest_out;
-  bf16 *pair = other + TOGETHER * largest_out;
-  int64_t in_pair = 0;
-  for (int i = 0; i < net->layers; i++)
-    in_pair = largest(in_pair, 2 * (whole_lines(size_in(net->of + i)) + whole_lines(size_out(net->of + i))));
-  float *row = (float *)(pair + in_pair);
+  room most = room_of(net);
+  bf16 *first = scratch, *one = first + TOGETHER * most.images, *other = one + TOGETHER * most.gradients;
+  bf16 *pair = other + TOGETHER * most.gradients;
+  float *row = (float *)(pair + most.pair);
 
   for (; begin < end; begin += TOGETHER) {
     int64_t some = least(TOGETHER, end - begin);
