@@ -62,11 +62,12 @@ class FreshObservations:
         """Returns job(item) of each item, shared between the update's threads."""
         return self._team.map(job, items)
 
-    def loss_gradients(self, indices: Indices) -> Tensor:
+    def loss_gradients(self, indices: Indices, to: Tensor | None = None) -> Tensor:
         """Gradients of some observations' mean losses: one forward pass, a backward pass per loss.
 
         Args:
             indices: `step * num_envs + env`.
+            to: Is overwritten by the result and returned; None: new memory.
 
         Returns:
             Float32 [losses, parameters] in the order of LOSSES, before their coefficients.
@@ -75,7 +76,9 @@ class FreshObservations:
         evaluated = self._network.evaluate(self._stacks, where)
         batch = Minibatch(*(column[where] for column in self._data))
         losses = actor_critic_loss(evaluated.logits, evaluated.values, batch, self._config)
-        rows = torch.empty(len(LOSSES), sum(p.numel() for p in self._parameters), device=self.device)
+        rows = to
+        if rows is None:
+            rows = torch.empty(len(LOSSES), sum(p.numel() for p in self._parameters), device=self.device)
         for number, (name, row) in enumerate(zip(LOSSES, rows, strict=True), start=1):
             views, more = by_parameter(row, self._parameters), number < len(LOSSES)
             evaluated.differentiate(getattr(losses, name), [views], [len(indices)], again=more)

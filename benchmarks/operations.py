@@ -177,7 +177,7 @@ def bytes_held(
         "activations of one batch": observation * run.batch_observations,
     }
     if run.noise.enabled and run.noise.overhead_budget:
-        # Rows of all groups, by loss; and each thread's segments of its group, their losses' gradients and the sum.
+        # Rows of all groups, by loss; and each thread's segments of its group, and one's gradients by loss.
         kept = len(LOSSES) * equal_parts(run.env.num_envs, MOST_GROUPS)
-        found["the probe's gradients"] = weights * (kept + threads * (SEGMENTS + 2 * len(LOSSES)))
+        found["the probe's gradients"] = weights * (kept + threads * (SEGMENTS + len(LOSSES)))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
@@ -54,6 +55,7 @@ class Probe:
         )
         self._budget = ProbeBudget(run.noise.overhead_budget if run.noise.enabled else 0.0)
         self._rows: Tensor | None = None
+        self._room = threading.local()
         self._probe_s: float | None = None
         self._taken = False
 
@@ -144,20 +146,29 @@ class Probe:
         rows, weights = self._rows, torch.tensor(fresh.coefficients, device=fresh.device)
 
         def work(group: int) -> Tensor:
-            whole = torch.empty(segments, rows.shape[2], device=fresh.device)
-            total: Tensor | None = None
+            room = self._room_of_thread(fresh.device)
+            whole, gradients, total = room[:segments], room[SEGMENTS:], rows[:, group]
             for segment, part in enumerate(np.split(mine[group], segments)):
-                gradients = fresh.loss_gradients(part)
+                fresh.loss_gradients(part, gradients)
                 torch.mv(gradients.T, weights, out=whole[segment])
-                total = gradients if total is None else total.add_(gradients)
-            assert total is not None
-            rows[:, group] = total.div_(segments)
+                if segment:
+                    total += gradients
+                else:
+                    total.copy_(gradients)
+            total /= segments
             return gram_on_device(whole)
 
         within = torch.zeros(len(groups), segments, segments, dtype=torch.float64, device=fresh.device)
         if mine:
             within[share] = torch.stack(fresh.map(work, range(len(mine))))
         return fresh.learners.add_up(within)
+
+    def _room_of_thread(self, device: torch.device) -> Tensor:
+        """Rows for a thread's segments and losses; kept, since large blocks that come and go leave gaps."""
+        if not hasattr(self._room, "rows"):
+            self._room.rows = torch.empty(SEGMENTS + len(LOSSES), sum(self._layers.values()), device=device)
+        rows: Tensor = self._room.rows
+        return rows
 
     def _products(self, fresh: FreshObservations, scale: Tensor | None, groups: Sequence[Indices]) -> SplitProducts:
         """Inner products of all groups' rows, which are used up; each learner takes its columns of all rows."""

@@ -95,7 +95,7 @@ def test_held_bytes_are_those_of_the_real_arrays() -> None:
     optimizer.step()
     moments = sum(value.nbytes for state in optimizer.state.values() for name, value in state.items() if name != "step")
     assert held["Adam's moments"] == moments
-    rows, own = len(LOSSES) * 8, threads * (SEGMENTS + 2 * len(LOSSES))
+    rows, own = len(LOSSES) * 8, threads * (SEGMENTS + len(LOSSES))
     assert held["the probe's gradients"] == (rows + own) * held["network"]
     without = dataclasses.replace(run, noise=dataclasses.replace(run.noise, overhead_budget=0.0))
     assert "the probe's gradients" not in bytes_held(without, layers, threads=threads, value_bytes=2)
