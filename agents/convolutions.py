@@ -47,7 +47,7 @@ class NativeConvolutions:
     """
 
     def __init__(self, network: ActorCritic) -> None:
-        """Takes a network that `fits`, and packs its present weights."""
+        """Takes a network that does `fit`, and packs its present weights."""
         self._layers = convolutions_of(network)
         self._shapes = shapes_of(network)
         self._packed = native.Network(layers=len(self._shapes), stack=network.frame_stack)

@@ -6,7 +6,6 @@
  * interleaved once. Everything of one image and the weights stay in the caches of one core. */
 #include "convolution.h"
 
-
 /* Columns of a block in which weights are packed: two registers, or one where the channels do not fill two. */
 static int block_of(int64_t channels) { return channels % (2 * LANES) ? LANES : 2 * LANES; }
 
@@ -29,13 +28,7 @@ INLINE void outputs_tile(const int rows, const int wide, const layer *of, const 
 
 static void outputs_row(int rows, int wide, const layer *of, const bf16 *images, const bf16 *weights,
                         const float *bias, bf16 *to) {
-#define HEIGHT(ROWS) \
-  case ROWS: \
-    if (wide == 2) outputs_tile(ROWS, 2, of, images, weights, bias, to); \
-    else outputs_tile(ROWS, 1, of, images, weights, bias, to); \
-    break;
-  switch (rows) { EACH_HEIGHT(HEIGHT) }
-#undef HEIGHT
+  BY_SIZE(outputs_tile, of, images, weights, bias, to)
 }
 
 void rectified_outputs(const layer *of, const bf16 *images, const bf16 *weights, const float *bias, bf16 *outputs,
@@ -66,13 +59,7 @@ INLINE void inputs_tile(const int rows, const int wide, const layer *of, const b
 
 static void inputs_row(int rows, int wide, const layer *of, const bf16 *gradients, const bf16 *weights, int taps,
                        float *sum) {
-#define HEIGHT(ROWS) \
-  case ROWS: \
-    if (wide == 2) inputs_tile(ROWS, 2, of, gradients, weights, taps, sum); \
-    else inputs_tile(ROWS, 1, of, gradients, weights, taps, sum); \
-    break;
-  switch (rows) { EACH_HEIGHT(HEIGHT) }
-#undef HEIGHT
+  BY_SIZE(inputs_tile, of, gradients, weights, taps, sum)
 }
 
 /* Sums one row of the inputs' gradient in a block of columns, float32 [side, block]. */
@@ -130,13 +117,7 @@ INLINE void weights_tile(const int rows, const int wide, const layer *of, const 
 
 static void weights_rows(int rows, int wide, const layer *of, const bf16 *images, long step, long row_step,
                          const bf16 *gradients, int from, int to, float *sum) {
-#define HEIGHT(ROWS) \
-  case ROWS: \
-    if (wide == 2) weights_tile(ROWS, 2, of, images, step, row_step, gradients, from, to, sum); \
-    else weights_tile(ROWS, 1, of, images, step, row_step, gradients, from, to, sum); \
-    break;
-  switch (rows) { EACH_HEIGHT(HEIGHT) }
-#undef HEIGHT
+  BY_SIZE(weights_tile, of, images, step, row_step, gradients, from, to, sum)
 }
 
 /* Adds what some rows of outputs of one pair of images give, to float32 [kernel, kernel * in, out] and [out]. */

@@ -15,22 +15,18 @@ static void pack_pairs(const bf16 *matrix, bf16 *packed, int64_t count, int64_t 
   }
 }
 
-static void sum_tile(int rows, int wide, const bf16 *left, const bf16 *right, int64_t pairs, float *result,
+INLINE void sum_tile(const int rows, const int wide, const bf16 *left, const bf16 *right, int64_t pairs, float *result,
                      int64_t stride) {
   tile sums;
-#define CASE(ROWS, WIDE) \
-  { \
-    UNROLLED for (int row = 0; row < ROWS; row++) for (int j = 0; j < WIDE; j++) sums.at[row][j] = _mm512_setzero_ps(); \
-    tile_multiply(&sums, ROWS, WIDE, left, 2, 2 * HEIGHT, right, 2 * WIDTH, pairs); \
-    tile_store(&sums, ROWS, WIDE, result, stride); \
-  }
-#define OF_HEIGHT(ROWS) \
-  case ROWS: \
-    if (wide == 2) CASE(ROWS, 2) else CASE(ROWS, 1) \
-    break;
-  switch (rows) { EACH_HEIGHT(OF_HEIGHT) }
-#undef OF_HEIGHT
-#undef CASE
+  UNROLLED for (int row = 0; row < rows; row++)
+    for (int j = 0; j < wide; j++) sums.at[row][j] = _mm512_setzero_ps();
+  tile_multiply(&sums, rows, wide, left, 2, 2 * HEIGHT, right, 2 * WIDTH, pairs);
+  tile_store(&sums, rows, wide, result, stride);
+}
+
+static void sum_rows(int rows, int wide, const bf16 *left, const bf16 *right, int64_t pairs, float *result,
+                     int64_t stride) {
+  BY_SIZE(sum_tile, left, right, pairs, result, stride)
 }
 
 /* result [rows, columns], float32, becomes the sum over `count` of left [count, rows] times right [count, columns].
@@ -43,6 +39,6 @@ void outer_products(const bf16 *left, const bf16 *right, float *result, bf16 *sc
   pack_pairs(right, packed_right, count, columns, WIDTH);
   for (int64_t column = 0; column < columns; column += WIDTH)
     for (int64_t row = 0; row < rows; row += HEIGHT)
-      sum_tile(least(HEIGHT, rows - row), least(WIDTH, columns - column) / LANES, packed_left + row * 2 * pairs,
+      sum_rows(least(HEIGHT, rows - row), least(WIDTH, columns - column) / LANES, packed_left + row * 2 * pairs,
                packed_right + column * 2 * pairs, pairs, result + row * columns + column, columns);
 }

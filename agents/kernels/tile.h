@@ -16,9 +16,19 @@ typedef uint16_t bf16;
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLLED _Pragma("GCC unroll 16")
 
-/* Writes a case for every height of a tile. */
-#define EACH_HEIGHT(CASE) \
-  CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+/* Calls TILE(rows, wide, ...) with constants in place of the variables `rows` and `wide`. */
+#define BY_SIZE(TILE, ...) \
+  switch (rows) { \
+    OF_HEIGHT(1, TILE, __VA_ARGS__) OF_HEIGHT(2, TILE, __VA_ARGS__) OF_HEIGHT(3, TILE, __VA_ARGS__) \
+    OF_HEIGHT(4, TILE, __VA_ARGS__) OF_HEIGHT(5, TILE, __VA_ARGS__) OF_HEIGHT(6, TILE, __VA_ARGS__) \
+    OF_HEIGHT(7, TILE, __VA_ARGS__) OF_HEIGHT(8, TILE, __VA_ARGS__) OF_HEIGHT(9, TILE, __VA_ARGS__) \
+    OF_HEIGHT(10, TILE, __VA_ARGS__) OF_HEIGHT(11, TILE, __VA_ARGS__) OF_HEIGHT(12, TILE, __VA_ARGS__) \
+  }
+#define OF_HEIGHT(ROWS, TILE, ...) \
+  case ROWS: \
+    if (wide == 2) TILE(ROWS, 2, __VA_ARGS__); \
+    else TILE(ROWS, 1, __VA_ARGS__); \
+    break;
 
 typedef struct {
   __m512 at[MOST_ROWS][2];
@@ -40,7 +50,8 @@ INLINE void tile_store(const tile *sums, const int rows, const int wide, float *
     for (int j = 0; j < wide; j++) _mm512_storeu_ps(to + row * stride + j * LANES, sums->at[row][j]);
 }
 
-/* Adds `steps` pairs: sums[row][column] += left[row * stride + step * left_step + 0..1] . right[step * right_step][column][0..1]. */
+/* Adds `steps` pairs to each sum of a row and a column: left[row * stride + step * left_step] and the number behind it
+ * times right[step * right_step + 2 * column] and the number behind that. */
 INLINE void tile_multiply(tile *sums, const int rows, const int wide, const bf16 *left, long stride, long left_step,
                           const bf16 *right, long right_step, long steps) {
   for (long step = 0; step < steps; step++, left += left_step, right += right_step) {
@@ -72,5 +83,10 @@ INLINE void interleave(const bf16 *one, const bf16 *other, bf16 *to, int64_t len
     _mm512_storeu_si512(to + 2 * i, _mm512_permutex2var_epi16(a, low, b));
     _mm512_storeu_si512(to + 2 * i + 32, _mm512_permutex2var_epi16(a, high, b));
   }
-  for (; i < length; i++) to[2 * i] = one[i], to[2 * i + 1] = other ? other[i] : 0;
+  if (i == length) return;
+  __mmask32 rest = (1u << (length - i)) - 1;
+  __m512i a = _mm512_maskz_loadu_epi16(rest, one + i);
+  __m512i b = other ? _mm512_maskz_loadu_epi16(rest, other + i) : _mm512_setzero_si512();
+  _mm512_mask_storeu_epi32(to + 2 * i, (__mmask16)rest, _mm512_permutex2var_epi16(a, low, b));
+  _mm512_mask_storeu_epi32(to + 2 * i + 32, (__mmask16)(rest >> 16), _mm512_permutex2var_epi16(a, high, b));
 }
