@@ -57,7 +57,6 @@ def rollout(envs: int, steps: int) -> Rollout:
     )
 
 
-@ray.remote(num_cpus=0, max_concurrency=PER_PROCESS)
 class Stubs:
     """Several runners in one process."""
 
@@ -132,7 +131,8 @@ def build(folder: Path, envs: int, steps: int) -> AtariPPO:
 def measure(algorithm: AtariPPO, stubs: list[Any], runners: int, rounds: int) -> list[tuple[float, float]]:
     """Wall-clock and CPU seconds of each iteration with so many runners, after two that warm up."""
     manager = FaultTolerantActorManager(init_id=1)
-    manager.add_actors([_Handle(stubs[number % len(stubs)], number + 1) for number in range(runners)])
+    handles: list[Any] = [_Handle(stubs[number % len(stubs)], number + 1) for number in range(runners)]
+    manager.add_actors(handles)
     algorithm.env_runner_group._worker_manager = manager
     algorithm.config.num_env_runners = runners
     times = []
@@ -171,13 +171,14 @@ def main() -> int:
         logging_level=logging.ERROR,
         object_store_memory=int(options.store_gib * 2**30),
     )
+    remote = ray.remote(num_cpus=0, max_concurrency=PER_PROCESS)(Stubs).remote  # type: ignore[call-overload]
     sizes = {"empty": (1, 1), "real": (options.envs, options.steps)}
     with tempfile.TemporaryDirectory(prefix="rlgns-overhead-") as scratch:
         algorithm = build(Path(scratch), envs=8, steps=16)
         own, fits = algorithm.env_runner_group._worker_manager, []
         for name, (envs, steps) in sizes.items():
             processes = -(-max(options.runners) // PER_PROCESS)
-            stubs = [Stubs.remote(envs, steps) for _ in range(processes)]
+            stubs = [remote(envs, steps) for _ in range(processes)]
             megabytes = sum(value.nbytes for value in _arrays(rollout(envs, steps))) / 1e6
             medians = []
             for runners in options.runners:

@@ -74,7 +74,7 @@ def train(variant: str, game: str, seed: int, observations: int) -> list[dict[st
     """Trains once. Returns the mean score of the last games after every iteration, with the observations so far."""
     prepare_process(1)
     if variant != "fast":
-        agents.native.library = lambda: None
+        agents.native.library = lambda: None  # type: ignore[assignment]
     if variant == "plain":
         agents.inference.can_pack = lambda: False
         agents.network.block_of = lambda *_: 1
@@ -159,6 +159,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error(f"--seeds must be at least 2, got {options.seeds}")
+    rollout = settings(options.games[0], 0).rollout_observations
+    if options.observations is not None and options.observations < rollout:
+        parser.error(f"--observations must be at least {rollout}, an iteration's, got {options.observations}")
     if options.worker:
         variant, game, seed = options.worker
         print(json.dumps(train(variant, game, int(seed), options.observations or OBSERVATIONS[game])))
@@ -173,6 +176,11 @@ def main() -> int:
         words = [sys.executable, "-m", "benchmarks.equal_learning", "--worker", *map(str, job)]
         words += ["--observations", str(observations)]
         rows: list[dict[str, float]] = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+        if not rows:
+            raise SystemExit(
+                f"{job[1]}, {job[0]}, seed {job[2]}: no game ended within {observations:,} observations; "
+                "ask for more with --observations"
+            )
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps(rows))
@@ -190,6 +198,8 @@ def main() -> int:
         except subprocess.CalledProcessError as failure:
             print(failure.stderr.decode(errors="replace"), file=sys.stderr)
             return 1
+        finally:
+            pool.shutdown(cancel_futures=True)
     commit: Any = source_commit()
     page = [
         "# Equal learning: the fast path against the plain one",

@@ -103,8 +103,9 @@ def layers(network: NetworkConfig, *, frame_stack: int, image_size: int, num_act
         channels = width
     flat = channels * sides[-1] ** 2
     found.append(Layer(name="hidden", pixels=1, inner=flat, outputs=network.hidden, input_values=flat))
-    heads = {"inner": network.hidden, "input_values": network.hidden}
-    return [*found, Layer(name="heads", pixels=1, outputs=num_actions + 1, is_head=True, **heads)]
+    inner = network.hidden
+    heads = Layer(name="heads", pixels=1, inner=inner, outputs=num_actions + 1, input_values=inner, is_head=True)
+    return [*found, heads]
 
 
 def layers_of(run: Config, num_actions: int) -> list[Layer]:

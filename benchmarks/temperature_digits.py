@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 LOSSES = (1.0, 0.3, 0.1)
@@ -67,7 +68,7 @@ def exact_moments(model: torch.nn.Sequential, inputs: Tensor, labels: Tensor) ->
     The images are the whole population, so their mean gradient is G itself, and nothing is estimated. A linear layer's
     gradient for one image is an outer product, so its squared norm is a product of two norms.
     """
-    first, _, second = model
+    first, second = cast(nn.Linear, model[0]), cast(nn.Linear, model[2])
     hidden = first(inputs)
     active = functional.relu(hidden)
     error = functional.softmax(second(active), -1) - functional.one_hot(labels, 10)

@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
-    agents.native.library = lambda: None  # the compiled kernels know one way only
+    agents.native.library = lambda: None  # type: ignore[assignment]  # the compiled kernels know one way only
     machine = detect()
     prepare_process(machine.cores)
     precision = choose_precision("auto", CPU)

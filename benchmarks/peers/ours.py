@@ -114,6 +114,7 @@ class LearnerAlone:
         self._ours = Ours(dataclasses.replace(settings, learning_rate=LOST_LEARNING_RATE))
         algorithm = self._ours._algorithm
         self._played = [algorithm.env_runner.play(iteration=0, version=0)]
+        assert algorithm.learner_group is not None
         self._group, self._each, self._iterations = algorithm.learner_group, settings.rollout_observations, 0
 
     def run(self, observations: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, final
 
 import gymnasium
 import torch
+from gymnasium.spaces import Box, Discrete
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module.frame_stacking import FrameStackingEnvToModule
 from ray.rllib.connectors.learner.frame_stacking import FrameStackingLearner
@@ -31,13 +32,15 @@ class NatureModule(TorchRLModule, ValueFunctionAPI):
 
     def setup(self) -> None:
         """Builds the layers."""
+        assert isinstance(self.observation_space, Box)
+        assert isinstance(self.action_space, Discrete)
         layers: list[nn.Module] = []
         size, _, channels = self.observation_space.shape
         for width, kernel, stride in FILTERS:
             layers += [nn.Conv2d(channels, width, kernel, stride), nn.ReLU()]
             channels, size = width, (size - kernel) // stride + 1
         self._body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * size * size, 512), nn.ReLU())
-        self._policy = nn.Linear(512, self.action_space.n)
+        self._policy = nn.Linear(512, int(self.action_space.n))
         self._value = nn.Linear(512, 1)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
@@ -120,6 +123,7 @@ class StockRLlib:
         stop_rllib(self._algorithm)
 
     def _sampled(self) -> int:
+        assert self._algorithm.metrics is not None
         return int(self._algorithm.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
 
 
@@ -130,10 +134,9 @@ def _make(game: str, stack: int | None) -> gymnasium.Env[Any, Any]:
 
 
 def _padded() -> RLModuleSpec:
-    filters = [list(layer) for layer in FILTERS]
     return RLModuleSpec(
         model_config=DefaultModelConfig(
-            conv_filters=filters, conv_activation="relu", head_fcnet_hiddens=[512], vf_share_layers=True
+            conv_filters=list(FILTERS), conv_activation="relu", head_fcnet_hiddens=[512], vf_share_layers=True
         )
     )
 
