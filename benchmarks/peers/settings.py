@@ -102,6 +102,7 @@ def start_ray(cpus: int) -> None:
 
     import ray
 
+    os.environ.setdefault("RAY_enable_metrics_collection", "0")  # as `rlgns train` has it; see docs/performance.md
     ray.init(
         address="local",
         num_cpus=cpus,
