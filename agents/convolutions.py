@@ -59,6 +59,7 @@ class NativeConvolutions:
             if number:
                 self._packed.backward[number] = native.address(self._backward[number - 1])
         self._scratch = native.call("scratch_size", self._packed)
+        self._spare: list[Tensor] = []
         self.features = self._shapes[-1].out_side ** 2 * self._shapes[-1].out
         """Outputs of the last layer, for an observation."""
         self.refresh()
@@ -90,14 +91,27 @@ class NativeConvolutions:
         """Evaluates some observations of a rollout, int64 [batch] of `step * num_envs + env`.
 
         Returns:
-            Rectified features bfloat16 [batch, features], in the order of `nn.Flatten`, and what `backward` needs.
+            Rectified features bfloat16 [batch, features], in the order of `nn.Flatten`, and what `backward` needs,
+            which `take_back` should get when it is needed no more.
         """
         count = len(where)
-        outputs = native.scratch(count * sum(shape.out_side**2 * shape.out for shape in self._shapes))
-        features = native.scratch(count * self.features).view(count, self.features)
+        outputs = self._room(count * sum(shape.out_side**2 * shape.out for shape in self._shapes))
+        features = torch.empty(count, self.features, dtype=torch.bfloat16)
         scratch = native.scratch(self._scratch)
         native.call("forward_pass", self._packed, frames.source, where, count, outputs, features, scratch)
         return features, outputs
+
+    def take_back(self, outputs: Tensor) -> None:
+        """Keeps the memory of what `forward` returned for its next calls."""
+        self._spare.append(outputs)
+
+    def _room(self, numbers: int) -> Tensor:
+        """Room for at least so many bfloat16 numbers. What is too small goes: no more is kept than was used at once."""
+        try:
+            spare = self._spare.pop()
+        except IndexError:
+            spare = None
+        return spare if spare is not None and len(spare) >= numbers else torch.empty(numbers, dtype=torch.bfloat16)
 
     def backward(
         self, frames: Frames, where: Tensor, outputs: Tensor, gradient: Tensor, part: slice, to: Sequence[Tensor]

@@ -85,6 +85,11 @@ class ByKernels:
         self._both.requires_grad_()
         self.logits, self.values = self._both[:, :-1], self._both[:, -1]
 
+    def __del__(self) -> None:
+        """Gives back the memory of the layers' outputs, the largest there is."""
+        if hasattr(self, "_outputs"):
+            self._convolutions.take_back(self._outputs)
+
     def differentiate(self, loss: Tensor, rows: Sequence[Row], sizes: Sequence[int], *, again: bool = False) -> None:
         """As in Evaluated."""
         (both,) = torch.autograd.grad(loss, [self._both], retain_graph=again)

@@ -84,13 +84,16 @@ class FreshObservations:
             evaluated.differentiate(getattr(losses, name), [views], [len(indices)], again=more)
         return rows
 
-    def inverse_preconditioner(self) -> Tensor | None:
+    def inverse_preconditioner(self, to: Tensor | None = None) -> Tensor | None:
         """What the optimizer multiplies a gradient by, learning rate and momentum apart, from before this iteration.
 
             Adam       1 / (sqrt(v / (1 - beta_2^t)) + epsilon)
             RMSProp    1 / (sqrt(v) + epsilon)
 
         v the running mean of squared gradients (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
+
+        Args:
+            to: Is overwritten by the result and returned; None: new memory. No other memory of that size is taken.
 
         Returns:
             Float32 [parameters]; None before the first step.
@@ -99,14 +102,13 @@ class FreshObservations:
         if not all(states):
             return None
         settings = self._optimizer.param_groups[0]
-        roots = []
-        for state in states:
+        row = torch.empty(sum(p.numel() for p in self._parameters), device=self.device) if to is None else to
+        for state, view in zip(states, by_parameter(row, self._parameters), strict=True):
             assert state is not None
-            second = state["exp_avg_sq"] if "exp_avg_sq" in state else state["square_avg"]
+            view.copy_(state["exp_avg_sq"] if "exp_avg_sq" in state else state["square_avg"])
             if "betas" in settings:
-                second = second / (1 - settings["betas"][1] ** state["step"].to(second.device, torch.float64))
-            roots.append(second.sqrt().reshape(-1))
-        return 1 / (torch.cat(roots) + settings["eps"])
+                view.div_(1 - settings["betas"][1] ** state["step"].to(view.device, torch.float64))
+        return row.sqrt_().add_(settings["eps"]).reciprocal_()
 
 
 OnFresh = Callable[[FreshObservations], None]

@@ -66,7 +66,13 @@ def _packed(network: ActorCritic, dtype: torch.dtype, batch: int) -> Policy:
 
 def _by_kernels(network: ActorCritic) -> Callable[[Tensor], Tensor]:
     convolutions = NativeConvolutions(network)
-    return lambda observations: convolutions.forward(*Frames.of_observations(observations.contiguous()))[0]
+
+    def features(observations: Tensor) -> Tensor:
+        found, outputs = convolutions.forward(*Frames.of_observations(observations.contiguous()))
+        convolutions.take_back(outputs)
+        return found
+
+    return features
 
 
 def _by_operations(network: ActorCritic, dtype: torch.dtype, batch: int) -> Callable[[Tensor], Tensor]:

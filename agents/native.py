@@ -11,6 +11,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from agents.kept import Kept
+
 MOST_LAYERS = 8
 """As in passes.c."""
 
@@ -100,9 +102,12 @@ def address(tensor: Tensor) -> int:
     return tensor.data_ptr()
 
 
+_kept = Kept()
+
+
 def scratch(numbers: int) -> Tensor:
-    """Room for so many bfloat16 numbers."""
-    return torch.empty(numbers, dtype=torch.bfloat16)
+    """Room for so many bfloat16 numbers, until this thread asks again."""
+    return _kept("scratch", numbers, dtype=torch.bfloat16)
 
 
 def _c(argument: ctypes.Structure | ctypes.c_void_p | Tensor | int) -> object:

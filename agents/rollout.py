@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from agents.kept import Kept
+
 WORDS = {4: torch.int32, 16: torch.complex128}
 """Types that move so many bytes at once: copies of whole blocks of pixels are ten times as fast as copies of bytes."""
 
@@ -137,19 +139,22 @@ class RolloutRecorder:
 class FrameStacks:
     """The frames of one iteration's rollouts on the learner's device, with stacks rebuilt on demand."""
 
-    def __init__(self, rollouts: Sequence[Rollout], device: torch.device, block: int = 1) -> None:
+    def __init__(
+        self, rollouts: Sequence[Rollout], device: torch.device, block: int = 1, kept: Kept | None = None
+    ) -> None:
         """Puts the rollouts' environments side by side; with one rollout on the CPU nothing is copied.
 
         Args:
             rollouts: Of equal length.
             device: Where the stacks are wanted.
             block: Side of the blocks of pixels in which they are wanted, a divisor of height and width.
+            kept: Where frames are joined and reordered; the next use of it overwrites them. None: new memory.
         """
         self.num_steps, self.stack, self._block = rollouts[0].num_steps, rollouts[0].frame_stack, block
         self._height, self._width = rollouts[0].frames.shape[2:]
-        self.frames = side_by_side([rollout.frames for rollout in rollouts], device)
+        self.frames = side_by_side([rollout.frames for rollout in rollouts], device, kept)
         if block > 1:
-            self.frames = _in_blocks(self.frames, block)
+            self.frames = _in_blocks(self.frames, block, kept or Kept())
         missing = self.stack - side_by_side([rollout.ages for rollout in rollouts], device).long()
         self.missing = missing.reshape(-1)
         """int64 [T * N]: oldest frames of each stack that are of the game before, and count as zero."""
@@ -191,14 +196,16 @@ class FrameStacks:
         return merged.view(count, tall, wide, self.stack * block**2).permute(0, 3, 1, 2)
 
 
-def _in_blocks(frames: Tensor, block: int) -> Tensor:
+def _in_blocks(frames: Tensor, block: int, kept: Kept) -> Tensor:
     """Reorders frames uint8 [time, env, height, width] so that the pixels of each block follow one another."""
     time, envs, height, width = frames.shape
     rows = frames.view(ROWS_OF_BLOCKS[block]).view(time, envs, height // block, block, width // block)
-    return rows.transpose(3, 4).contiguous().view(torch.uint8).view(frames.shape)
+    blocks = rows.transpose(3, 4)
+    ordered = kept("blocks", *blocks.shape, dtype=blocks.dtype, device=frames.device).copy_(blocks)
+    return ordered.view(torch.uint8).view(frames.shape)
 
 
-def side_by_side(arrays: Sequence[npt.NDArray[np.generic]], device: torch.device) -> Tensor:
+def side_by_side(arrays: Sequence[npt.NDArray[np.generic]], device: torch.device, kept: Kept | None = None) -> Tensor:
     """Joins arrays [time, env, ...] along the environments, each copied once to the device."""
     with warnings.catch_warnings():  # arrays from Ray's object store are read-only, and nothing here writes to them
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -206,7 +213,8 @@ def side_by_side(arrays: Sequence[npt.NDArray[np.generic]], device: torch.device
     if len(parts) == 1:
         return parts[0].to(device)
     widths = [part.shape[1] for part in parts]
-    joined = torch.empty((parts[0].shape[0], sum(widths), *parts[0].shape[2:]), dtype=parts[0].dtype, device=device)
+    shape = (parts[0].shape[0], sum(widths), *parts[0].shape[2:])
+    joined = (kept or Kept())("joined", *shape, dtype=parts[0].dtype, device=device)
     for place, part in zip(joined.split(widths, dim=1), parts, strict=True):
         place.copy_(part)
     return joined

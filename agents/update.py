@@ -15,6 +15,7 @@ from agents.config import AgentConfig
 from agents.flat import FlatGradients, clip_, equal_parts, mean_rows_
 from agents.fresh import FreshObservations, OnFresh
 from agents.gae import advantages_and_returns
+from agents.kept import Kept
 from agents.learners import Learners
 from agents.loss import Minibatch, actor_critic_loss
 from agents.network import ActorCritic
@@ -95,6 +96,7 @@ class Updater:
         self._device = parameters[0].device
         rows = max(-(-groups // self._learners.count), self._team.size)
         self._gradients = FlatGradients(network, rows=rows)
+        self._kept = Kept()
         self._copy = ComputeCopy(network, precision)
         self.optimizer = make_optimizer(parameters, config, self._team)
 
@@ -128,7 +130,7 @@ class Updater:
         config = self._config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        stacks = FrameStacks(rollouts, self._device, self._copy.block)
+        stacks = FrameStacks(rollouts, self._device, self._copy.block, self._kept)
         data, explained_variance = self._prepare(rollouts)
         self._copy.refresh(self._team)
         if on_fresh is not None:

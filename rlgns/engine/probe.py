@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
@@ -15,6 +14,7 @@ from torch import Tensor
 from agents.batches import Indices, environment_batches
 from agents.flat import equal_parts
 from agents.fresh import LOSSES, FreshObservations, loss_coefficients
+from agents.kept import Kept
 from agents.network import ActorCritic
 from rlgns.config.schema import Config
 from rlgns.noise.budget import ProbeBudget
@@ -47,6 +47,7 @@ class Probe:
         """Starts with nothing measured; `clock`: seconds that only go forward."""
         self._run, self._clock = run, clock
         self._layers = {name: sum(p.numel() for p in parts) for name, parts in network.layers().items()}
+        self._parameters = sum(self._layers.values())
         self._views = Views(
             list(self._layers),
             dict(zip(LOSSES, loss_coefficients(run.agent), strict=True)),
@@ -55,7 +56,7 @@ class Probe:
         )
         self._budget = ProbeBudget(run.noise.overhead_budget if run.noise.enabled else 0.0)
         self._rows: Tensor | None = None
-        self._room = threading.local()
+        self._kept = Kept()
         self._probe_s: float | None = None
         self._taken = False
 
@@ -67,9 +68,10 @@ class Probe:
         """Takes a probe; `seed`: integers that determine its groups."""
         began = self._clock()
         rng = np.random.default_rng([*seed, STREAM])
-        preconditioner = fresh.inverse_preconditioner()
         # P^(-1/2) g: the metric in which the optimizer's step, P^(-1) g, is plain gradient descent.
-        scale = None if preconditioner is None else preconditioner.sqrt()
+        scale = fresh.inverse_preconditioner(self._kept("scale", self._parameters, device=fresh.device))
+        if scale is not None:
+            scale.sqrt_()
         groups = self._groups(fresh, rng)
         segments = self._gradients(fresh, groups, _segments(fresh.num_steps))
         by_env = self._products(fresh, scale, groups)
@@ -141,13 +143,13 @@ class Probe:
         """
         share = fresh.learners.share(len(groups))
         mine = groups[share]
-        if self._rows is None or self._rows.shape[1] != len(mine):
-            self._rows = torch.empty(len(LOSSES), len(mine), sum(self._layers.values()), device=fresh.device)
-        rows, weights = self._rows, torch.tensor(fresh.coefficients, device=fresh.device)
+        self._rows = rows = self._kept("rows", len(LOSSES), len(mine), self._parameters, device=fresh.device)
+        weights = torch.tensor(fresh.coefficients, device=fresh.device)
 
         def work(group: int) -> Tensor:
-            room = self._room_of_thread(fresh.device)
-            whole, gradients, total = room[:segments], room[SEGMENTS:], rows[:, group]
+            whole = self._kept("segments", segments, self._parameters, device=fresh.device)
+            gradients = self._kept("losses", len(LOSSES), self._parameters, device=fresh.device)
+            total = rows[:, group]
             for segment, part in enumerate(np.split(mine[group], segments)):
                 fresh.loss_gradients(part, gradients)
                 torch.mv(gradients.T, weights, out=whole[segment])
@@ -162,13 +164,6 @@ class Probe:
         if mine:
             within[share] = torch.stack(fresh.map(work, range(len(mine))))
         return fresh.learners.add_up(within)
-
-    def _room_of_thread(self, device: torch.device) -> Tensor:
-        """Rows for a thread's segments and losses; kept, since large blocks that come and go leave gaps."""
-        if not hasattr(self._room, "rows"):
-            self._room.rows = torch.empty(SEGMENTS + len(LOSSES), sum(self._layers.values()), device=device)
-        rows: Tensor = self._room.rows
-        return rows
 
     def _products(self, fresh: FreshObservations, scale: Tensor | None, groups: Sequence[Indices]) -> SplitProducts:
         """Inner products of all groups' rows, which are used up; each learner takes its columns of all rows."""
