@@ -112,6 +112,26 @@ def test_several_losses_of_one_evaluation_can_be_differentiated() -> None:
     assert value_head.abs().max() > 0
 
 
+@needs_kernels
+def test_evaluations_side_by_side_have_memory_of_their_own_and_later_ones_take_it_over() -> None:
+    network, stacks = make_network(FIT), make_stacks(1)
+    copy = ComputeCopy(network, "bfloat16")
+    batches = [torch.arange(12), torch.arange(12, 24)]
+    alone = [gradient_of(copy, stacks, where) for where in batches]
+    both = [copy.evaluate(stacks, where) for where in batches]
+    places = {outputs._outputs.data_ptr() for outputs in both}
+    assert len(places) == 2
+    for outputs, where, expected in zip(both, batches, alone, strict=True):
+        row = torch.empty_like(expected)
+        outputs.differentiate(loss(outputs), [by_parameter(row, copy.parameters)], [len(where)])
+        assert torch.equal(row, expected)
+    del both, outputs
+    for count in (12, 5, 12):  # a smaller batch does not shrink what is kept
+        later = copy.evaluate(stacks, torch.arange(count))
+        assert later._outputs.data_ptr() in places
+        del later
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("channels", [OTHER, FIT])
 def test_refreshed_it_follows_the_master_and_before_it_does_not(threads: int, channels: tuple[int, ...]) -> None:

@@ -80,6 +80,24 @@ def test_the_preconditioner_is_that_of_the_steps_before(optimizer: str, decay: f
         np.testing.assert_allclose(found, 1 / (np.sqrt(second) + 1e-4), rtol=1e-4)
 
 
+def test_the_preconditioner_is_made_where_it_is_wanted() -> None:
+    seen: list[torch.Tensor | None] = []
+    network = small_network()
+    updater = Updater(network, PPO, groups=1, precision="float32")
+    room = torch.empty(sum(parameter.numel() for parameter in network.parameters()))
+    for number in range(2):
+        updater.update(
+            rollouts_of(number)[0],
+            learning_rate=1e-3,
+            seed=(number,),
+            on_fresh=lambda fresh: seen.extend([fresh.inverse_preconditioner(), fresh.inverse_preconditioner(room)]),
+        )
+    assert seen[:2] == [None, None]
+    new, there = seen[2:]
+    assert there is room
+    assert new is not None and new is not room and torch.equal(new, room)
+
+
 def test_losses_that_do_not_reach_a_head_have_zero_gradients_there() -> None:
     rollouts, _ = random_rollouts(3, steps=STEPS, envs=4)
     seen: list[torch.Tensor] = []

@@ -3,10 +3,12 @@
 import warnings
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.kept import Kept
 from agents.rollout import FrameStacks, side_by_side
 from tests.agents.synthetic import random_rollouts
 
@@ -68,6 +70,17 @@ def test_stacks_in_blocks_are_the_same_pixels_in_another_order(
                 channel = (frame * block + row % block) * block + column % block
                 found = blocked[:, channel, row // block, column // block]
                 assert torch.equal(found, plain[:, frame, row, column])
+
+
+@pytest.mark.parametrize("block", [1, 2])
+def test_kept_memory_holds_one_iteration_after_another(block: int) -> None:
+    kept, places, where = Kept(), [], torch.arange(12)
+    for seed in range(3):
+        rollouts, _ = random_rollouts(seed, steps=3, envs=2, rollouts=2, stack=4, size=8)
+        stacks = FrameStacks(rollouts, CPU, block, kept)
+        assert torch.equal(stacks.gather(where), FrameStacks(rollouts, CPU, block).gather(where))
+        places.append(stacks.frames.data_ptr())
+    assert len(set(places)) == 1
 
 
 def test_storage_is_the_newest_frame_of_each_observation() -> None:

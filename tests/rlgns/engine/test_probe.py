@@ -10,6 +10,7 @@ import torch
 
 from agents.config import AgentConfig
 from agents.fresh import LOSSES, FreshObservations, loss_coefficients
+from agents.network import ActorCritic
 from agents.team import Team
 from agents.update import Updater
 from envs.config import EnvConfig
@@ -24,6 +25,7 @@ from tests.rlgns.engine.tiny import build, tiny
 
 ENVS, STEPS = 4, 8
 SEED = (1, 2)
+FLOAT32_BYTES = 4
 
 
 def config(*, envs: int = ENVS, budget: float = 0.3) -> Config:
@@ -101,6 +103,27 @@ def test_a_gradient_that_is_not_finite_is_counted_and_left_out() -> None:
     assert np.isfinite(row["noise/joint/trace"])
     probe, _ = probed(config(), updates=3, break_at=2)
     assert "noise/joint/trace" not in probe.report(16)  # nothing to tell of this iteration
+
+
+def test_later_probes_take_no_large_block_of_memory() -> None:
+    """Such blocks leave gaps: with a probe in every iteration, training took a parameter vector's more with each."""
+    run = config()
+    network = ActorCritic(dataclasses.replace(NETWORK, hidden=4000), num_actions=4, frame_stack=2, image_size=7)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    probe, taken = Probe(run, network), []
+
+    def measure(fresh: FreshObservations) -> None:
+        with torch.profiler.profile(profile_memory=True) as profile:
+            probe.measure(fresh, (*SEED, number))
+        taken.append(max(event.self_cpu_memory_usage for event in profile.events()))
+
+    updater = Updater(network, run.agent, groups=1, precision="float32")
+    for number in range(4):
+        rollouts, _ = random_rollouts(number, steps=STEPS, envs=ENVS)
+        updater.update(rollouts, learning_rate=1e-3, seed=SEED, on_fresh=measure)
+    first, _, *later = taken  # the second is the first with a preconditioner
+    assert first >= FLOAT32_BYTES * parameters
+    assert 0 < max(later) < FLOAT32_BYTES * parameters
 
 
 def test_the_clock_that_was_given_sets_the_cadence() -> None:
