@@ -177,8 +177,13 @@ def bytes_held(
         "Adam's moments": 2 * weights if run.agent.optimizer == "adam" else weights,
         "activations of one batch": observation * run.batch_observations,
     }
+    if threads > 1:  # each plays some of the environments
+        found["the threads' frames side by side"] = (
+            (run.agent.rollout_steps + run.env.frame_stack - 1) * run.env.num_envs * frame
+        )
     if run.noise.enabled and run.noise.overhead_budget:
-        # Rows of all groups, by loss; and each thread's segments of its group, and one's gradients by loss.
-        kept = len(LOSSES) * equal_parts(run.env.num_envs, MOST_GROUPS)
+        # Rows of all groups, by loss, and what scales them; each thread's segments of its group, and one's gradients
+        # by loss.
+        kept = 1 + len(LOSSES) * equal_parts(run.env.num_envs, MOST_GROUPS)
         found["the probe's gradients"] = weights * (kept + threads * (SEGMENTS + len(LOSSES)))
     return found

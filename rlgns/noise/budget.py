@@ -83,10 +83,9 @@ class ProbeBudget:
     def iteration(self, *, seconds: float, measure_s: float, probe_s: float | None) -> None:
         """Notes an iteration: how long it took in all, measuring included; `probe_s` None: it had no probe."""
         spent = self._spent
-        spent.elapsed_s += (
-            seconds  # the first iteration starts environments: the second replaces it in what is smoothed
-        )
+        spent.elapsed_s += seconds
         spent.overhead_s += measure_s + (probe_s or 0.0)
+        # The first iteration starts environments: the second replaces it in what is smoothed.
         spent.iteration_s = _smoothed(spent.iteration_s, seconds - (probe_s or 0.0), first=spent.iterations <= 1)
         spent.measure_s = _smoothed(spent.measure_s, measure_s, first=spent.iterations <= 1)
         spent.iterations += 1

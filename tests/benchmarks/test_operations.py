@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from agents.flat import FlatGradients
 from agents.fresh import LOSSES
 from agents.network import ActorCritic
-from agents.rollout import RolloutRecorder
+from agents.rollout import FrameStacks, RolloutRecorder
 from agents.team import Team
 from agents.update import make_optimizer
 from benchmarks.operations import (
@@ -95,7 +95,10 @@ def test_held_bytes_are_those_of_the_real_arrays() -> None:
     optimizer.step()
     moments = sum(value.nbytes for state in optimizer.state.values() for name, value in state.items() if name != "step")
     assert held["Adam's moments"] == moments
-    rows, own = len(LOSSES) * 8, threads * (SEGMENTS + len(LOSSES))
+    joined = FrameStacks([rollout, rollout], torch.device("cpu")).frames.nbytes  # of twice the environments
+    assert held["the threads' frames side by side"] == joined // 2
+    assert "the threads' frames side by side" not in bytes_held(run, layers, threads=1, value_bytes=2)
+    rows, own = len(LOSSES) * 8 + 1, threads * (SEGMENTS + len(LOSSES))
     assert held["the probe's gradients"] == (rows + own) * held["network"]
     without = dataclasses.replace(run, noise=dataclasses.replace(run.noise, overhead_budget=0.0))
     assert "the probe's gradients" not in bytes_held(without, layers, threads=threads, value_bytes=2)
