@@ -109,9 +109,12 @@ class NativeConvolutions:
         """Room for at least so many bfloat16 numbers. What is too small goes: no more is kept than was used at once."""
         try:
             spare = self._spare.pop()
+            if len(spare) >= numbers:
+                return spare
+            del spare
         except IndexError:
-            spare = None
-        return spare if spare is not None and len(spare) >= numbers else torch.empty(numbers, dtype=torch.bfloat16)
+            pass
+        return torch.empty(numbers, dtype=torch.bfloat16)
 
     def backward(
         self, frames: Frames, where: Tensor, outputs: Tensor, gradient: Tensor, part: slice, to: Sequence[Tensor]

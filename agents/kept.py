@@ -24,7 +24,9 @@ class Kept(threading.local):
     ) -> Tensor:
         """Returns a contiguous tensor that holds anything; whoever asks this thread for that name next gets it, too."""
         numbers = torch.Size(shape).numel()
-        kept = self._tensors.get(name)
+        kept = self._tensors.pop(name, None)
         if kept is None or kept.numel() < numbers or kept.dtype != dtype or kept.device != device:
-            self._tensors[name] = kept = torch.empty(numbers, dtype=dtype, device=device)
+            kept = None  # goes before what takes its place comes
+            kept = torch.empty(numbers, dtype=dtype, device=device)
+        self._tensors[name] = kept
         return kept[:numbers].view(shape)

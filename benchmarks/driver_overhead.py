@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 import statistics
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import ray
 from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 
 from agents.rollout import Rollout
+from benchmarks.peers.settings import start_ray
 from envs.vector import num_actions
 from rlgns.config.load import resolve, to_dict
 from rlgns.engine.algorithm import AtariPPO
@@ -163,14 +163,7 @@ def main() -> int:
         "| rollouts | runners | wall-clock ms: median (lowest to highest) | driver's CPU ms: the same |",
         "| --- | ---: | ---: | ---: |",
     ]
-    ray.init(
-        address="local",
-        num_cpus=usable_cores(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=int(options.store_gib * 2**30),
-    )
+    start_ray(usable_cores(), store_bytes=int(options.store_gib * 2**30))
     remote = ray.remote(num_cpus=0, max_concurrency=PER_PROCESS)(Stubs).remote  # type: ignore[call-overload]
     sizes = {"empty": (1, 1), "real": (options.envs, options.steps)}
     with tempfile.TemporaryDirectory(prefix="rlgns-overhead-") as scratch:

@@ -170,12 +170,12 @@ def main() -> int:
     def work(job: tuple[str, str, int]) -> list[dict[str, float]]:
         observations = options.observations or OBSERVATIONS[job[1]]
         kept = options.keep / f"{'-'.join(map(str, job))}-{observations}.json" if options.keep else None
-        if kept and kept.is_file():
-            kept_rows: list[dict[str, float]] = json.loads(kept.read_text())
-            return kept_rows
+        rows: list[dict[str, float]]
+        if kept and kept.is_file() and (rows := json.loads(kept.read_text())):
+            return rows
         words = [sys.executable, "-m", "benchmarks.equal_learning", "--worker", *map(str, job)]
         words += ["--observations", str(observations)]
-        rows: list[dict[str, float]] = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+        rows = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
         if not rows:
             raise SystemExit(
                 f"{job[1]}, {job[0]}, seed {job[2]}: no game ended within {observations:,} observations; "

@@ -40,7 +40,7 @@ def jobs_of(layer: nn.Conv2d, shape: native.Layer, count: int, *, block: int) ->
     outputs, inputs = torch.empty_like(gradients), torch.empty_like(images)
     forward = forward_order(layer.weight.detach()).to(torch.bfloat16).contiguous()
     bias, sums = torch.zeros(shape.out), torch.zeros_like(layer.weight)
-    pair = native.scratch(2 * (images.shape[1] + gradients.shape[1] + 64))
+    pair = torch.empty(2 * (images.shape[1] + gradients.shape[1] + 64), dtype=torch.bfloat16)
     jobs: Jobs = {
         OUTPUTS: {"kernels": lambda: native.call("rectified_outputs", shape, images, forward, bias, outputs, count)},
         WEIGHT_GRADIENT: {

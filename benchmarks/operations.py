@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from agents.config import NetworkConfig
 from agents.flat import equal_parts
 from agents.fresh import LOSSES
+from agents.network import block_of
 from rlgns.config.schema import Config
-from rlgns.engine.footprint import rollout_bytes
+from rlgns.engine.footprint import frames_bytes, rollout_bytes
 from rlgns.engine.probe import MOST_GROUPS, SEGMENTS
 
 FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT = "forward", "weight gradient", "input gradient"
@@ -178,9 +179,9 @@ def bytes_held(
         "activations of one batch": observation * run.batch_observations,
     }
     if threads > 1:  # each plays some of the environments
-        found["the threads' frames side by side"] = (
-            (run.agent.rollout_steps + run.env.frame_stack - 1) * run.env.num_envs * frame
-        )
+        found["the threads' frames side by side"] = frames_bytes(run)
+    if not kernels and block_of(run.network.kernels[0], run.network.strides[0], run.env.image_size) > 1:
+        found["frames in blocks"] = frames_bytes(run)
     if run.noise.enabled and run.noise.overhead_budget:
         # Rows of all groups, by loss, and what scales them; each thread's segments of its group, and one's gradients
         # by loss.

@@ -105,7 +105,8 @@ def _nearest_option(argument: str, parser: Parser) -> str:
     longer = [option for option in options if len(argument) > 2 and option.startswith(argument)]
     if longer:
         return f" (did you mean {longer[0]}?)"
-    return nearest(argument.lstrip("-"), [option.lstrip("-") for option in options]).replace("mean ", "mean --")
+    names = [option[2:] for option in options if option.startswith("--")]
+    return nearest(argument.lstrip("-"), names).replace("mean ", "mean --")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -96,20 +96,20 @@ def atari_id(game: str) -> tuple[str, dict[str, Any]]:
     }
 
 
-def start_ray(cpus: int) -> None:
-    """Starts a Ray of this process's own; it ends with this process."""
+def start_ray(cpus: int, *, store_bytes: int = 2**30) -> None:
+    """Starts a Ray of this process's own, as `rlgns train` does; it ends with this process."""
     import logging
 
     import ray
 
-    os.environ.setdefault("RAY_enable_metrics_collection", "0")  # as `rlgns train` has it; see docs/performance.md
+    os.environ.setdefault("RAY_enable_metrics_collection", "0")  # the daemons'
     ray.init(
         address="local",
         num_cpus=cpus,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        object_store_memory=2**30,
+        object_store_memory=store_bytes,
     )
     for name in ("ray.rllib", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)

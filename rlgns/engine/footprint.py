@@ -20,8 +20,12 @@ MOST_ACTIONS = 18
 def rollout_bytes(run: Config) -> int:
     """Bytes of one iteration's rollouts: newest frames, 27 bytes beside each, and the values behind the last step."""
     steps, envs = run.agent.rollout_steps, run.env.num_envs
-    frames = (steps + run.env.frame_stack - 1) * envs * run.env.image_size**2
-    return frames + 27 * steps * envs + 4 * envs
+    return frames_bytes(run) + 27 * steps * envs + 4 * envs
+
+
+def frames_bytes(run: Config) -> int:
+    """Bytes of one iteration's newest frames, and of the older ones of its first stacks."""
+    return (run.agent.rollout_steps + run.env.frame_stack - 1) * run.env.num_envs * run.env.image_size**2
 
 
 def parameters(run: Config) -> int:

@@ -55,7 +55,6 @@ class Probe:
             run.noise.level,
         )
         self._budget = ProbeBudget(run.noise.overhead_budget if run.noise.enabled else 0.0)
-        self._rows: Tensor | None = None
         self._kept = Kept()
         self._probe_s: float | None = None
         self._taken = False
@@ -73,11 +72,11 @@ class Probe:
         if scale is not None:
             scale.sqrt_()
         groups = self._groups(fresh, rng)
-        segments = self._gradients(fresh, groups, _segments(fresh.num_steps))
-        by_env = self._products(fresh, scale, groups)
+        rows, segments = self._gradients(fresh, groups, _segments(fresh.num_steps))
+        by_env = self._products(fresh, rows, scale, groups)
         drawn = self._shuffled(fresh, rng, len(groups))
-        self._gradients(fresh, drawn, 1)
-        shuffled = self._products(fresh, scale, drawn)
+        rows, _ = self._gradients(fresh, drawn, 1)
+        shuffled = self._products(fresh, rows, scale, drawn)
         probe = ProbeProducts(
             by_env=by_env,
             shuffled=shuffled,
@@ -135,15 +134,17 @@ class Probe:
         each = max(1, observations // (SHUFFLED_SHARE * groups))
         return list(rng.permutation(observations)[: groups * each].reshape(groups, each))
 
-    def _gradients(self, fresh: FreshObservations, groups: Sequence[Indices], segments: int) -> Tensor:
-        """Fills the rows with the gradients by loss of each group in this learner's share.
+    def _gradients(self, fresh: FreshObservations, groups: Sequence[Indices], segments: int) -> tuple[Tensor, Tensor]:
+        """Takes the gradients of each group.
 
-        Returns float64 [groups, segments, segments]: within each group, of all learners, the inner products of the
-        whole loss's gradients of its segments, which are its observations cut in order.
+        Returns:
+            Those of this learner's share by loss [losses, groups of the share, parameters], until the next call; and
+            float64 [groups, segments, segments]: within each group, of all learners, the inner products of the whole
+            loss's gradients of its segments, which are its observations cut in order.
         """
         share = fresh.learners.share(len(groups))
         mine = groups[share]
-        self._rows = rows = self._kept("rows", len(LOSSES), len(mine), self._parameters, device=fresh.device)
+        rows = self._kept("rows", len(LOSSES), len(mine), self._parameters, device=fresh.device)
         weights = torch.tensor(fresh.coefficients, device=fresh.device)
 
         def work(group: int) -> Tensor:
@@ -163,16 +164,16 @@ class Probe:
         within = torch.zeros(len(groups), segments, segments, dtype=torch.float64, device=fresh.device)
         if mine:
             within[share] = torch.stack(fresh.map(work, range(len(mine))))
-        return fresh.learners.add_up(within)
+        return rows, fresh.learners.add_up(within)
 
-    def _products(self, fresh: FreshObservations, scale: Tensor | None, groups: Sequence[Indices]) -> SplitProducts:
+    def _products(
+        self, fresh: FreshObservations, rows: Tensor, scale: Tensor | None, groups: Sequence[Indices]
+    ) -> SplitProducts:
         """Inner products of all groups' rows, which are used up; each learner takes its columns of all rows."""
-        assert self._rows is not None
-        learners, parameters = fresh.learners, self._rows.shape[2]
+        learners, parameters = fresh.learners, rows.shape[2]
         own = learners.own_columns(parameters)
-        rows = self._rows
         if learners.count > 1:
-            several = [learners.columns(row, len(groups))[:, : own.stop - own.start] for row in self._rows]
+            several = [learners.columns(row, len(groups))[:, : own.stop - own.start] for row in rows]
             rows = torch.stack(several)
         by_layer = learners.add_up(products_by_layer(rows, _overlaps(list(self._layers.values()), own)).contiguous())
         preconditioned = None

@@ -240,7 +240,7 @@ def _ray() -> Iterator[None]:
 
 def _start_ray(common: Mapping[str, Any], attempts: int = 3) -> None:
     """Starts a Ray for this process; a machine that is very busy may need more than the 30 seconds that Ray grants."""
-    # Nobody reads the metrics of a Ray that has no dashboard; collecting them makes its daemons grow as they run.
+    # Nobody reads the metrics of a Ray without a dashboard, and collecting them makes its daemons grow.
     os.environ.setdefault("RAY_enable_metrics_collection", "0")
     for attempt in range(1, attempts + 1):
         try:

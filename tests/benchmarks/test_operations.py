@@ -96,8 +96,9 @@ def test_held_bytes_are_those_of_the_real_arrays() -> None:
     moments = sum(value.nbytes for state in optimizer.state.values() for name, value in state.items() if name != "step")
     assert held["Adam's moments"] == moments
     joined = FrameStacks([rollout, rollout], torch.device("cpu")).frames.nbytes  # of twice the environments
-    assert held["the threads' frames side by side"] == joined // 2
+    assert held["the threads' frames side by side"] == held["frames in blocks"] == joined // 2
     assert "the threads' frames side by side" not in bytes_held(run, layers, threads=1, value_bytes=2)
+    assert "frames in blocks" not in bytes_held(run, layers, threads=1, value_bytes=2, kernels=True)
     rows, own = len(LOSSES) * 8 + 1, threads * (SEGMENTS + len(LOSSES))
     assert held["the probe's gradients"] == (rows + own) * held["network"]
     without = dataclasses.replace(run, noise=dataclasses.replace(run.noise, overhead_budget=0.0))

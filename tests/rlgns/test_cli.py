@@ -41,6 +41,8 @@ MISTAKES = [
     ("train --env.num_env 8", "env.num_env: unknown key (did you mean env.num_envs?)"),
     ("train --num-envs 8", "(did you mean --env.num_envs?)"),
     ("train --obs 8", "(did you mean --observations?)"),
+    ("train --hepl", "(did you mean --help?)"),
+    ("train -H", "unknown argument '-H'; `rlgns train --help` lists them"),
     ("train --preset quick", "(did you mean --config?)"),
     ("sweep --num-workers=8", "(did you mean --runners?)"),
     ("config --lr 1e-3", "(did you mean --agent.learning_rate?)"),
