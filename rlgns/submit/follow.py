@@ -20,7 +20,7 @@ PATIENCE_S = 600.0
 """Seconds without any answer after which the follower leaves; the job goes on without it."""
 
 CHECK_S = 10.0
-"""Seconds of silence after which the follower asks whether the cluster is still there."""
+"""Seconds of silence after which the follower asks whether the cluster is still there, and what the job waits for."""
 
 OLD_LINES = 50
 """Lines of what was logged before that are shown again to one who attaches later."""
@@ -55,13 +55,23 @@ class Follower:
         job: Submission id.
         say: Takes one line for the person who watches.
         patience_s: Seconds without any answer after which it gives up.
+        check_s: Seconds of silence after which it asks whether the cluster is there, and what the job waits for.
     """
 
-    def __init__(self, client: Jobs, job: str, say: Callable[[str], None], patience_s: float = PATIENCE_S) -> None:
-        self._client, self._job, self._say, self._patience_s = client, job, say, patience_s
+    def __init__(
+        self,
+        client: Jobs,
+        job: str,
+        say: Callable[[str], None],
+        patience_s: float = PATIENCE_S,
+        check_s: float = CHECK_S,
+    ) -> None:
+        self._client, self._job, self._say = client, job, say
+        self._patience_s, self._check_s = patience_s, check_s
         self._shown = 0  # characters of the log; a new connection begins at its start again
         self._stops = 0
-        self._heard_at = time.monotonic()
+        self._began_at = self._heard_at = time.monotonic()
+        self._waits_for = ""
 
     def follow(self, *, attach: bool = False) -> int:
         """Shows the log until the job ends, and returns its exit status.
@@ -141,6 +151,7 @@ class Follower:
                 self._heard_at = time.monotonic()
                 if str(info.status) in _TERMINAL:
                     return self._conclude(info)
+                self._tell_wait(info)
                 if lost or self._shown > before:
                     wait_s, lost = FIRST_RETRY_S, False
             except Exception as error:
@@ -164,10 +175,11 @@ class Follower:
         try:
             while True:
                 following = following or asyncio.ensure_future(anext(chunks))
-                done, _ = await asyncio.wait((following,), timeout=CHECK_S)
+                done, _ = await asyncio.wait((following,), timeout=self._check_s)
                 if not done:
-                    await asyncio.to_thread(self._client.get_job_info, self._job)  # raises where nothing answers
+                    info = await asyncio.to_thread(self._client.get_job_info, self._job)  # raises where nothing answers
                     self._heard_at = time.monotonic()
+                    self._tell_wait(info)
                     continue
                 try:
                     chunk = following.result()
@@ -182,6 +194,14 @@ class Follower:
         finally:
             if following is not None:
                 following.cancel()
+
+    def _tell_wait(self, info: Any) -> None:
+        """Says what a job waits for that has not begun for a while, once."""
+        waits_for = _short(info.message or "") if str(info.status) == "PENDING" else ""
+        if waits_for != self._waits_for and time.monotonic() - self._began_at > self._check_s:
+            self._waits_for = waits_for
+            if waits_for:
+                self._say(f"waiting: {waits_for}")
 
     def _refuse_unknown(self, error: Exception) -> None:
         text = str(error)
@@ -198,12 +218,22 @@ class Follower:
             self._say("the job was stopped")
             return INTERRUPTED
         if code is None:
-            self._say(f"the job failed before its command began: {_short(info.message or 'no reason given')}")
+            self._say(f"the job failed before its command began: {_both_ends(info.message or 'no reason given')}")
             return FAULT
         return int(code)
 
 
 def _short(error: object) -> str:
     """The first line of an error, or its kind."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = _lines(error)
     return lines[0][:300] if lines else type(error).__name__
+
+
+def _both_ends(message: str) -> str:
+    """The first line, which says what failed, and the last, where tracebacks and pip say why."""
+    first, *others = _lines(message)
+    return f"{first[:300]} {others[-1][:300]}" if others else first[:300]
+
+
+def _lines(text: object) -> list[str]:
+    return [line.strip() for line in str(text).splitlines() if line.strip()]

@@ -69,6 +69,7 @@ def started_head(*, cpus: int, workers: int = 0) -> Iterator[Head]:
         "RLGNS_RUNS": str(folder / "runs"),
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RUNTIME_ENV_RETRY_TIMES": "1",  # where packages cannot be installed, three tries take minutes
         "WANDB_API_KEY_FILE": str(folder / "key"),
         "WANDB_BASE_URL": "http://127.0.0.1:9",  # W&B cannot be reached: runs are offline, with a key at hand
     }

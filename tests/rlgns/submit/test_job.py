@@ -181,6 +181,18 @@ def test_the_exit_status_of_the_command_comes_back(head: Head, tmp_path: Path) -
     assert "cannot be written" in out
 
 
+def test_a_job_that_never_begins_says_what_it_waits_for_and_why_it_failed(head: Head) -> None:
+    pip = {"packages": ["rlgns-does-not-exist==1.0"], "pip_install_options": ["--no-index"]}
+    client, messages = JobsClient(head.url), list[str]()
+    job = client.submit_job(entrypoint="true", runtime_env={"pip": pip})
+    assert Follower(client, job, messages.append, check_s=0.5).follow() == 3
+    assert "runtime environment to be set up" in messages[0]
+    (why,) = [line for line in messages if line.startswith("the job failed before its command began: ")]
+    assert "runtime_env setup failed" in why
+    assert why.endswith("No matching distribution found for rlgns-does-not-exist==1.0")
+    assert len(messages) == 2
+
+
 def test_what_no_cluster_can_run_is_refused_before_it_is_sent(
     head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
