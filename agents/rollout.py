@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,7 +84,7 @@ class RolloutRecorder:
         envs, height, width = self._tail.shape[1:]
         shape = (steps, envs)
         self._rollout = Rollout(
-            frames=np.empty((steps + stack - 1, envs, height, width), np.uint8),
+            frames=_own_pages(steps + stack - 1, envs, height, width),
             ages=np.empty(shape, np.uint8),
             actions=np.empty(shape, np.int64),
             log_probs=np.empty(shape, np.float32),
@@ -194,6 +196,12 @@ class FrameStacks:
         tall, wide = self._height // block, self._width // block
         merged = stacks.transpose(1, 2).view(torch.uint8)
         return merged.view(count, tall, wide, self.stack * block**2).permute(0, 3, 1, 2)
+
+
+def _own_pages(*shape: int) -> npt.NDArray[np.uint8]:
+    """An array whose pages the system gives and, with the array, takes back: freed memory that is kept gets gaps."""
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    return np.frombuffer(mmap.mmap(-1, math.prod(shape), **private), np.uint8).reshape(shape)
 
 
 def _in_blocks(frames: Tensor, block: int, kept: Kept) -> Tensor:

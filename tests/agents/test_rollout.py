@@ -1,5 +1,7 @@
 """Stacks rebuilt from newest frames against a look-up frame by frame."""
 
+import mmap
+import pickle
 import warnings
 
 import numpy as np
@@ -95,6 +97,16 @@ def test_a_rollout_is_left_alone_by_the_next_one() -> None:
     first, second = random_rollouts(1, steps=4, envs=2, rollouts=2, stack=4)[0]
     for name in first.__slots__:
         assert not np.shares_memory(getattr(first, name), getattr(second, name)), name
+
+
+def test_frames_have_pages_of_their_own_that_go_with_them() -> None:
+    (rollout,), _ = random_rollouts(0, steps=4, envs=2, stack=4)
+    pages: object = rollout.frames
+    while isinstance(pages, np.ndarray | memoryview):
+        pages = pages.base if isinstance(pages, np.ndarray) else pages.obj
+    assert isinstance(pages, mmap.mmap)
+    again = pickle.loads(pickle.dumps(rollout))  # on its way from a runner it becomes an ordinary array
+    np.testing.assert_array_equal(again.frames, rollout.frames)
 
 
 def test_values_of_a_time_limit_are_kept_and_others_are_zero() -> None:
