@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -12,31 +13,45 @@ from agents.convolutions import Frames, NativeConvolutions
 from agents.network import ActorCritic
 from agents.precision import autocast
 
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps observations uint8 [batch, stack, height, width] to logits [batch, actions] and values [batch], float32."""
 
 
-@contextlib.contextmanager
-def playing(network: ActorCritic, precision: str, batch: int) -> Iterator[Policy]:
-    """Gives the fastest way to evaluate the network's present weights, for one rollout.
+@final
+class Player:
+    """The fastest way to evaluate a network's weights in one thread, rollout after rollout.
 
     On a processor small batches spend more time in preparing operations than in them: at 4 observations the module
     takes twice as long as oneDNN's own operations on packed weights, which torch's compiler uses and which are used
     here. Elsewhere, or where torch was built without them, it is the module itself under one autocast, which converts
     the weights once.
-
-    Args:
-        network: Must not be trained meanwhile.
-        precision: `float32` or `bfloat16`.
-        batch: Observations at a time that the weights are packed for; others work too.
     """
-    device = next(network.parameters()).device
-    with torch.no_grad():
-        if device.type == "cpu" and can_pack():
-            yield _packed(network, torch.bfloat16 if precision == "bfloat16" else torch.float32, batch)
-        else:
-            with autocast(device, precision):
-                yield lambda observations: network(observations)
+
+    def __init__(self, network: ActorCritic, precision: str, batch: int) -> None:
+        """Packs nothing yet.
+
+        Args:
+            network: Plays.
+            precision: `float32` or `bfloat16`.
+            batch: Observations at a time that the weights are packed for; others work too.
+        """
+        self._network, self._precision = network, precision
+        self._device = next(network.parameters()).device
+        packs = self._device.type == "cpu" and can_pack()
+        self._packed = _Packed(network, _DTYPES[precision], batch) if packs else None
+
+    @contextlib.contextmanager
+    def playing(self) -> Iterator[Policy]:
+        """Gives what evaluates the network's present weights, which must not be trained meanwhile."""
+        with torch.no_grad():
+            if self._packed:
+                self._packed.refresh()
+                yield self._packed.evaluate
+            else:
+                with autocast(self._device, self._precision):
+                    yield lambda observations: self._network(observations)
 
 
 def can_pack() -> bool:
@@ -45,56 +60,82 @@ def can_pack() -> bool:
     return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
-def _packed(network: ActorCritic, dtype: torch.dtype, batch: int) -> Policy:
-    operations = torch.ops.mkldnn
-    by_kernels = dtype == torch.bfloat16 and NativeConvolutions.fit(network)
-    features = _by_kernels(network) if by_kernels else _by_operations(network, dtype, batch)
-    hidden = network.body[-2]
-    assert isinstance(hidden, nn.Linear)
-    hidden_weight = operations._reorder_linear_weight(hidden.weight.to(dtype), batch)
-    hidden_bias = hidden.bias.to(dtype)
-    heads = torch.cat([network.policy_head.weight, network.value_head.weight]).T.contiguous()
-    heads_bias = torch.cat([network.policy_head.bias, network.value_head.bias])
+@final
+class _Packed:
+    """A network's weights as oneDNN or the compiled kernels want them.
 
-    def evaluate(observations: Tensor) -> tuple[Tensor, Tensor]:
-        x = operations._linear_pointwise(features(observations), hidden_weight, hidden_bias, "relu", [], "")
-        both = torch.addmm(heads_bias, x.to(heads.dtype), heads)
+    Their memory stays between rollouts: blocks of megabytes that come and go leave gaps, which add up over hours.
+    """
+
+    def __init__(self, network: ActorCritic, dtype: torch.dtype, batch: int) -> None:
+        by_kernels = dtype == torch.bfloat16 and NativeConvolutions.fit(network)
+        self._features = _ByKernels(network) if by_kernels else _ByOperations(network, dtype, batch)
+        hidden = network.body[-2]
+        assert isinstance(hidden, nn.Linear)
+        self._network, self._hidden, self._batch = network, hidden, batch
+        self._converted = torch.empty_like(hidden.weight, dtype=dtype)
+        self._hidden_weight: Tensor | None = None
+
+    def refresh(self) -> None:
+        """Packs the network's present weights."""
+        network, hidden = self._network, self._hidden
+        self._features.refresh()
+        self._converted.copy_(hidden.weight)
+        self._hidden_weight = None  # goes before what takes its place comes
+        self._hidden_weight = torch.ops.mkldnn._reorder_linear_weight(self._converted, self._batch)
+        self._hidden_bias = hidden.bias.to(self._converted.dtype)
+        self._heads = torch.cat([network.policy_head.weight, network.value_head.weight]).T.contiguous()
+        self._heads_bias = torch.cat([network.policy_head.bias, network.value_head.bias])
+
+    def evaluate(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Is a `Policy`."""
+        features, weight = self._features(observations), self._hidden_weight
+        x = torch.ops.mkldnn._linear_pointwise(features, weight, self._hidden_bias, "relu", [], "")
+        both = torch.addmm(self._heads_bias, x.to(self._heads.dtype), self._heads)
         return both[:, :-1], both[:, -1]
 
-    return evaluate
+
+@final
+class _ByKernels:
+    """Features by the compiled kernels."""
+
+    def __init__(self, network: ActorCritic) -> None:
+        self._convolutions = NativeConvolutions(network)
+
+    def refresh(self) -> None:
+        self._convolutions.refresh()
+
+    def __call__(self, observations: Tensor) -> Tensor:
+        features, outputs = self._convolutions.forward(*Frames.of_observations(observations.contiguous()))
+        self._convolutions.take_back(outputs)
+        return features
 
 
-def _by_kernels(network: ActorCritic) -> Callable[[Tensor], Tensor]:
-    convolutions = NativeConvolutions(network)
+@final
+class _ByOperations:
+    """Features by oneDNN's operations."""
 
-    def features(observations: Tensor) -> Tensor:
-        found, outputs = convolutions.forward(*Frames.of_observations(observations.contiguous()))
-        convolutions.take_back(outputs)
-        return found
+    def __init__(self, network: ActorCritic, dtype: torch.dtype, batch: int) -> None:
+        self._network, self._dtype, self._batch = network, dtype, batch
 
-    return features
+    def refresh(self) -> None:
+        network, operations = self._network, torch.ops.mkldnn
+        self._layers: list[tuple[Tensor, Tensor, list[int]]] = []
+        shape = [self._batch, network.frame_stack, network.image_size, network.image_size]
+        for layer in network.body:
+            if not isinstance(layer, nn.Conv2d):
+                continue
+            assert layer.bias is not None
+            stride, kernel = list(layer.stride), layer.kernel_size[0]
+            # The first weights are divided by 255 in place of the pixels, as in the module.
+            weight = (layer.weight if self._layers else layer.weight / 255).to(self._dtype)
+            packed = operations._reorder_convolution_weight(weight, [0, 0], stride, [1, 1], 1, shape)
+            self._layers.append((packed, layer.bias.to(self._dtype), stride))
+            side = (shape[2] - kernel) // stride[0] + 1
+            shape = [self._batch, layer.out_channels, side, side]
 
-
-def _by_operations(network: ActorCritic, dtype: torch.dtype, batch: int) -> Callable[[Tensor], Tensor]:
-    operations = torch.ops.mkldnn
-    convolutions: list[tuple[Tensor, Tensor, list[int]]] = []
-    shape = [batch, network.frame_stack, network.image_size, network.image_size]
-    for layer in network.body:
-        if not isinstance(layer, nn.Conv2d):
-            continue
-        assert layer.bias is not None
-        stride, kernel = list(layer.stride), layer.kernel_size[0]
-        # The first weights are divided by 255 in place of the pixels, as in the module.
-        weight = (layer.weight if convolutions else layer.weight / 255).to(dtype)
-        packed = operations._reorder_convolution_weight(weight, [0, 0], stride, [1, 1], 1, shape)
-        convolutions.append((packed, layer.bias.to(dtype), stride))
-        side = (shape[2] - kernel) // stride[0] + 1
-        shape = [batch, layer.out_channels, side, side]
-
-    def features(observations: Tensor) -> Tensor:
-        x = observations.to(dtype)
-        for weight, bias, stride in convolutions:
-            x = operations._convolution_pointwise(x, weight, bias, [0, 0], stride, [1, 1], 1, "relu", [], "")
+    def __call__(self, observations: Tensor) -> Tensor:
+        x = observations.to(self._dtype)
+        for weight, bias, stride in self._layers:
+            x = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, [0, 0], stride, [1, 1], 1, "relu", [], "")
         return x.flatten(1)
-
-    return features

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from agents.flat import equal_parts
-from agents.inference import Policy, playing
+from agents.inference import Player, Policy
 from agents.network import ActorCritic
 from agents.rollout import Rollout, RolloutRecorder
 from agents.team import Team
@@ -47,7 +47,7 @@ class Collector:
         """Starts the games, staggered. `stream` tells the random numbers of several collectors apart."""
         self.share = share
         """Which share of its runner's environments this is part of."""
-        self._envs, self._network, self._precision = envs, network, precision
+        self._envs, self._player = envs, Player(network, precision, envs.num_envs)
         self._steps, self._stream = rollout_steps, stream
         self._device = next(network.parameters()).device
         self._observations = envs.reset()
@@ -60,7 +60,7 @@ class Collector:
         noise, logits, actions = rng.gumbel(size=shape), np.empty(shape, np.float32), np.empty(shape[:2], np.int64)
         episodes: list[Episode] = []
         recorder = self._recorder
-        with playing(self._network, self._precision, self._envs.num_envs) as policy:
+        with self._player.playing() as policy:
             for t in range(self._steps):
                 recorder.observe(self._observations[:, -1])
                 logits[t], values = self._evaluate(policy, self._observations)

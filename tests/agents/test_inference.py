@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from agents.config import NetworkConfig
-from agents.inference import can_pack, playing
+from agents.inference import Player, can_pack
 from agents.network import ActorCritic
 from agents.precision import autocast
 from tests.agents.test_network import observations
@@ -39,7 +39,8 @@ def test_a_policy_is_the_network(precision: str, tolerance: float, batch: int, c
     network, images = make(channels), observations(batch, 4, 36)
     with torch.no_grad(), autocast(CPU, precision):
         logits, values = network(images)
-    with playing(network, precision, batch=8) as policy:  # other batches than the one that was packed for work too
+    # Other batches than the one that was packed for work too.
+    with Player(network, precision, batch=8).playing() as policy:
         found_logits, found_values = policy(images)
     assert found_logits.dtype == found_values.dtype == torch.float32
     assert not found_logits.requires_grad
@@ -51,15 +52,37 @@ def test_a_policy_is_the_network(precision: str, tolerance: float, batch: int, c
         for parameter in without_biases.parameters():
             if parameter.dim() == 1:
                 parameter.zero_()
-    with playing(without_biases, precision, batch=8) as policy:
+    with Player(without_biases, precision, batch=8).playing() as policy:
         wrong, _ = policy(images)
     assert (wrong - logits).abs().max() > 5 * tolerance * scale  # the tolerance would see a missing bias
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("channels", [OTHER, FIT])
+def test_a_player_follows_the_network(precision: str, channels: tuple[int, ...]) -> None:
+    network, images = make(channels), observations(8, 4, 36)
+    player = Player(network, precision, batch=8)
+    with player.playing() as policy:
+        before = policy(images)
+    for changed in network.parameters():
+        with torch.no_grad():
+            changed.mul_(1.5)
+        with player.playing() as policy:
+            found = policy(images)
+        with Player(network, precision, batch=8).playing() as policy:
+            expected = policy(images)
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])
+        assert not torch.equal(
+            torch.cat([found[0], found[1][:, None]], 1), torch.cat([before[0], before[1][:, None]], 1)
+        )
+        before = found
 
 
 def test_without_the_operations_the_module_plays(monkeypatch: pytest.MonkeyPatch) -> None:
     network, images = make(), observations(3, 4, 36)
     monkeypatch.setattr("agents.inference.can_pack", lambda: False)
-    with playing(network, "bfloat16", batch=3) as policy:
+    with Player(network, "bfloat16", batch=3).playing() as policy:
         logits, values = policy(images)
     with torch.no_grad(), autocast(CPU, "bfloat16"):
         expected = network(images)
