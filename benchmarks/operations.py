@@ -166,10 +166,10 @@ def bytes_held(
     frame = run.env.image_size**2
     outputs = sum(layer.pixels * layer.outputs for layer in network)
     # A stack as bytes and as numbers, and every layer's output; its gradient is as large, one layer's at a time.
+    *_, hidden, _ = network
     widest = max(layer.input_values for layer in network if not layer.is_first)
     observation = frame * run.env.frame_stack * (1 + value_bytes) + value_bytes * (outputs + widest)
     if kernels:  # beside the outputs the features in the network's order, their gradient and the hidden layer's
-        *_, hidden, _ = network
         observation = value_bytes * (outputs - network[-1].outputs + 2 * hidden.input_values + hidden.outputs)
     found = {
         "rollout": rollout_bytes(run),
@@ -177,6 +177,8 @@ def bytes_held(
         "gradients, a row per group or thread": weights * max(groups, threads),
         "Adam's moments": 2 * weights if run.agent.optimizer == "adam" else weights,
         "activations of one batch": observation * run.batch_observations,
+        # Converted and packed, by each thread that plays.
+        "hidden weights for playing": 2 * value_bytes * hidden.input_values * hidden.outputs * threads,
     }
     if threads > 1:  # each plays some of the environments
         found["the threads' frames side by side"] = frames_bytes(run)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from agents.flat import FlatGradients
@@ -99,6 +100,9 @@ def test_held_bytes_are_those_of_the_real_arrays() -> None:
     assert held["the threads' frames side by side"] == held["frames in blocks"] == joined // 2
     assert "the threads' frames side by side" not in bytes_held(run, layers, threads=1, value_bytes=2)
     assert "frames in blocks" not in bytes_held(run, layers, threads=1, value_bytes=2, kernels=True)
+    hidden = network.body[-2]
+    assert isinstance(hidden, nn.Linear)
+    assert held["hidden weights for playing"] == threads * 2 * hidden.weight.bfloat16().nbytes
     rows, own = len(LOSSES) * 8 + 1, threads * (SEGMENTS + len(LOSSES))
     assert held["the probe's gradients"] == (rows + own) * held["network"]
     without = dataclasses.replace(run, noise=dataclasses.replace(run.noise, overhead_budget=0.0))
