@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
@@ -28,6 +23,7 @@ from rlgns.engine import checkpoint
 from rlgns.engine.config import AtariPPOConfig
 from rlgns.engine.learner import AtariLearner
 from rlgns.engine.learning import Learning
+from rlgns.engine.playing import Playing
 from rlgns.engine.rows import make_row
 from rlgns.errors import FaultError
 from rlgns.folder import RunFolder
@@ -87,10 +83,12 @@ class AtariPPO(Algorithm):
         self._learning = Learning(self.learner_group)
         if not self.config.num_env_runners and self.learner_group.is_local:
             self.env_runner.share(self._learner.network, self._learner.team)
-        # Plays ahead while the learners learn; nothing of it outlives the process.
-        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-        self._next: Future[list[Any]] | None = None
-        self._stopping = threading.Event()
+        self._playing = Playing(
+            self.env_runner_group,
+            runners=self.config.num_env_runners,
+            learners_are_here=self.learner_group.is_local,
+            patience_s=self._run.engine.sample_timeout_s,
+        )
         state = checkpoint.load_newest(self._folder.checkpoints_path)
         if state is not None:
             self._load(state)
@@ -111,11 +109,9 @@ class AtariPPO(Algorithm):
         began = time.perf_counter()
         self._whole = False
         iteration, now = self._iterations_done, self._run.at(self._num_envs)
-        played = self._play(iteration) if self._next is None else self._next.result()
-        self._next = None
+        played = self._playing.play(iteration, self._learning.weights, num_envs=self._num_envs)
         if self._run.engine.async_lag and not self._is_last:
-            weights = self._put_weights()  # before the learners change them
-            self._next = self._ahead.submit(self._play_remote, iteration + 1, iteration, weights)
+            self._playing.play_ahead(iteration + 1, iteration, self._learning.weights, num_envs=self._num_envs)
         sampled_s = time.perf_counter() - began
         outcome = self._learning.update(
             played,
@@ -245,79 +241,20 @@ class AtariPPO(Algorithm):
             if getattr(self, "_whole", False):
                 self.save_now()
         finally:
-            if hasattr(self, "_stopping"):
-                self._stopping.set()
-                self._ahead.shutdown(wait=False, cancel_futures=True)
+            if hasattr(self, "_playing"):
+                self._playing.stop()
             super().cleanup()
             if hasattr(self, "_lock"):
                 os.close(self._lock)
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
-        """Brings restarted runners back; they need no state, since weights travel with each call."""
-        if not env_runner_group or self._next is not None:  # whoever plays ahead does it, in a thread of its own
-            return []
-        return env_runner_group.probe_unhealthy_env_runners()
+        """RLlib's name for bringing restarted runners back."""
+        return self._playing.restore() if env_runner_group else []
 
     @property
     def _is_last(self) -> bool:
         """Whether the run ends with the iteration that is next."""
         return self._observations + self._run.rollout_observations >= self._run.run.observations
-
-    def _put_weights(self) -> ray.ObjectRef:
-        """Puts the present weights where runners find them, owned by this process: a dead learner takes none along."""
-        return ray.put(self._learning.weights())
-
-    def _play(self, iteration: int) -> list[Any]:
-        """Plays one rollout with the present weights. Returns what the runners bring home, or references to it."""
-        if self.config.num_env_runners:
-            return self._play_remote(iteration, iteration, self._put_weights())
-        if self.learner_group.is_local:
-            return [self.env_runner.play(iteration=iteration, version=iteration, num_envs=self._num_envs)]
-        weights = self._put_weights()
-        played = self.env_runner.play(iteration=iteration, version=iteration, weights=weights, num_envs=self._num_envs)
-        return [ray.put(played)]
-
-    def _play_remote(self, iteration: int, version: int, weights: ray.ObjectRef) -> list[Any]:
-        """Plays on all runners until every one has delivered: a batch never changes its composition."""
-        num_envs = self._num_envs
-        group = self.env_runner_group
-        missing = set(range(1, self.config.num_env_runners + 1))
-        found: dict[int, Any] = {}
-        patience_s = self._run.engine.sample_timeout_s
-        while missing and not self._stopping.is_set():
-            answers: list[Any] = group.foreach_env_runner(
-                lambda runner: runner.play_ref(  # type: ignore[attr-defined]
-                    iteration=iteration, version=version, weights=weights, num_envs=num_envs
-                ),
-                local_env_runner=False,
-                remote_worker_ids=sorted(missing),
-                timeout_seconds=patience_s,
-            )
-            for reference, played_version, worker in answers:
-                if played_version == version and not self.learner_group.is_local:
-                    found[worker] = reference  # the learners fetch it themselves
-                elif played_version == version:
-                    # A rollout dies with its runner, also behind the answer that announced it: it is played again.
-                    with contextlib.suppress(RayError):
-                        found[worker] = ray.get(reference, timeout=patience_s)
-            missing -= set(found)
-            if missing:
-                if self._restart_silent(missing):
-                    patience_s *= 2  # a machine that is too slow for the first would otherwise never get there
-                group.probe_unhealthy_env_runners()
-        return [found[worker] for worker in sorted(found)]
-
-    def _restart_silent(self, missing: set[int]) -> set[int]:
-        """Kills runners that neither delivered nor died, which RLlib would wait for again; Ray restarts them.
-
-        Returns which.
-        """
-        manager = self.env_runner_group._worker_manager  # RLlib restarts what died, but has no public name for this
-        silent = missing & set(manager.healthy_actor_ids())
-        for worker in silent:
-            ray.kill(manager.actors()[worker], no_restart=False)
-            manager.set_actor_state(worker, healthy=False)
-        return silent
 
     def _state(self) -> dict[str, Any]:
         return {

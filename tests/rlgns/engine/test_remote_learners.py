@@ -83,7 +83,7 @@ def test_rollouts_played_ahead_are_one_update_old_and_say_so(tmp_path: Path) -> 
     algorithm._learner.update = noting  # type: ignore[assignment]
     for _ in range(4):
         algorithm.train()
-    assert algorithm._next is None  # nothing is played that nobody will learn from
+    assert not algorithm._playing.is_ahead  # nothing is played that nobody will learn from
     algorithm.stop()
     rows = RunFolder(tmp_path).rows()
     for row in rows:
