@@ -22,6 +22,7 @@ from envs.vector import num_actions
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.config import Trial
 from rlgns.engine.footprint import warnings
+from rlgns.engine.node_watch import NodeWatch
 from rlgns.engine.placement import Placement, Share, wants_gpu
 from rlgns.engine.source import Source, SourceSearcher
 from rlgns.errors import FaultError, UserError
@@ -155,13 +156,17 @@ def _tuner(
 
 @final
 class _Relay(tune.Callback):
-    """Passes rows on to the listener and ends to the source, and remembers what could not be written."""
+    """Passes rows and the nodes' comings and goings on to the listener and ends to the source; remembers faults."""
 
     def __init__(self, listener: Listener, outcome: Outcome, source: Source, searcher: SourceSearcher) -> None:
         self._listener, self._outcome, self._source, self._searcher = listener, outcome, source, searcher
+        self._watch = NodeWatch(ray.nodes, listener.message)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles itself for a resume of its own, which is never used
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._watch()  # Tune comes by several times a second, also while a trial waits
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

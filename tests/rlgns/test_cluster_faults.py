@@ -96,6 +96,9 @@ def test_a_node_dies_for_good_and_another_takes_its_runner(tmp_path: Path) -> No
         some_rows(run)
         print(f"three rows {time.monotonic() - began:.0f} s after the node's death")
         assert leave(run.driver) == 130
+    told = out.with_suffix(".log").read_text()
+    assert "cluster: new node" in told
+    assert "cluster: lost node" in told
     check_rows(RunFolder(out))
 
 
