@@ -100,7 +100,10 @@ class AtariPPOConfig(AlgorithmConfig):
         self.training(
             gamma=run.agent.gamma, lr=run.agent.learning_rate, train_batch_size_per_learner=run.rollout_observations
         )
-        self.fault_tolerance(restart_failed_env_runners=True, delay_between_env_runner_restarts_s=0)
+        # Without limit over the run's life, as nodes come and go: `Playing` counts those within an iteration.
+        self.fault_tolerance(
+            restart_failed_env_runners=True, delay_between_env_runner_restarts_s=0, max_num_env_runner_restarts=-1
+        )
         self.debugging(seed=run.run.seed, log_level="ERROR")
         # Runners have no state but their weights, which travel with each call.
         self._dont_auto_sync_env_runner_states = True

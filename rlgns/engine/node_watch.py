@@ -42,9 +42,7 @@ class NodeWatch:
         alive = self._look()
         before, self._alive = self._alive, alive
         for key in before.keys() - alive.keys():
-            self._tell(
-                f"cluster: lost node {before[key]}; what ran there starts anew where there is room, and waits for it"
-            )
+            self._tell(f"cluster: lost node {before[key]}; a run that used it goes on as soon as another node has room")
         for key in alive.keys() - before.keys():
             self._tell(f"cluster: new node {alive[key]}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, final
@@ -12,10 +13,16 @@ import ray
 from ray.exceptions import RayError
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
-from rlgns.engine.runner import AtariRunner
+from rlgns.engine.runner import AtariRunner, PlayError
 
 Weights = Callable[[], Mapping[str, Any]]
 """Returns the network's present state, on the CPU."""
+
+MOST_DEATHS = 10
+"""Of one runner within an iteration: by then it is no accident (memory that runs out each time, for example)."""
+
+BREATH_S = 0.2
+"""Pause where no runner came back: those that wait for a node's room answer no question."""
 
 
 @final
@@ -56,6 +63,9 @@ class Playing:
 
         Returns:
             What the runners bring home, or references to it.
+
+        Raises:
+            RuntimeError: A remote runner failed, or died again and again.
         """
         if self._next is not None:
             ahead, self._next = self._next, None
@@ -93,8 +103,9 @@ class Playing:
         """
         missing = set(range(1, self._runners + 1))
         found: dict[int, Any] = {}
-        patience_s = self._patience_s
+        deaths, patience_s = Counter[int](), self._patience_s
         while missing and not self._stopping.is_set():
+            alive = set(self._manager.healthy_actor_ids())
             answers: list[Any] = self._group.foreach_env_runner(
                 lambda runner: runner.play_ref(  # type: ignore[attr-defined]
                     iteration=iteration, version=version, weights=weights, num_envs=num_envs
@@ -103,28 +114,45 @@ class Playing:
                 remote_worker_ids=sorted(missing),
                 timeout_seconds=patience_s,
             )
-            for reference, played_version, worker in answers:
-                if played_version == version and not self._learners_are_here:
-                    found[worker] = reference  # the learners fetch it themselves
-                elif played_version == version:
-                    # A rollout dies with its runner, also behind the answer that announced it: it is played again.
-                    with contextlib.suppress(RayError):
-                        found[worker] = ray.get(reference, timeout=patience_s)
+            found |= self._brought(answers, version, patience_s)
             missing -= set(found)
             if missing:
-                if self._restart_silent(missing):
+                silent = self._restart_silent(missing)
+                if silent:
                     patience_s *= 2  # a machine that is too slow for the first would otherwise never get there
-                self._group.probe_unhealthy_env_runners()
+                deaths.update(missing & alive - silent)
+                for worker, times in deaths.items():
+                    if times >= MOST_DEATHS:
+                        raise RuntimeError(f"runner {worker} died {times} times in iteration {iteration + 1}")
+                if not self._group.probe_unhealthy_env_runners():
+                    self._stopping.wait(BREATH_S)
         return [found[worker] for worker in sorted(found)]
 
-    def _restart_silent(self, missing: set[int]) -> set[int]:
-        """Kills runners that neither delivered nor died, which RLlib would wait for again; Ray restarts them.
+    def _brought(self, answers: list[Any], version: int, patience_s: float) -> dict[int, Any]:
+        """Returns what can be had of runners' answers, by runner. Raises RuntimeError where one could not play."""
+        found: dict[int, Any] = {}
+        for reference, played_version, worker in answers:
+            if isinstance(reference, PlayError):
+                raise RuntimeError(f"{reference.traceback}runner {worker} failed: {reference.message}")
+            if played_version == version and not self._learners_are_here:
+                found[worker] = reference  # the learners fetch it themselves
+            elif played_version == version:
+                # A rollout dies with its runner, also behind the answer that announced it: it is played again.
+                with contextlib.suppress(RayError):
+                    found[worker] = ray.get(reference, timeout=patience_s)
+        return found
 
-        Returns which.
+    def _restart_silent(self, missing: set[int]) -> set[int]:
+        """Kills runners that did not deliver and that RLlib does not know to be dead: it would wait for them again.
+
+        Ray restarts them. Returns which.
         """
-        manager = self._group._worker_manager  # RLlib restarts what died, but has no public name for this
-        silent = missing & set(manager.healthy_actor_ids())
+        silent = missing & set(self._manager.healthy_actor_ids())
         for worker in silent:
-            ray.kill(manager.actors()[worker], no_restart=False)
-            manager.set_actor_state(worker, healthy=False)
+            ray.kill(self._manager.actors()[worker], no_restart=False)
+            self._manager.set_actor_state(worker, healthy=False)
         return silent
+
+    @property
+    def _manager(self) -> Any:
+        return self._group._worker_manager  # RLlib restarts what died, but has no public name for more

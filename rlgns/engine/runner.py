@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import ray
+from ray.exceptions import RayError
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
@@ -17,6 +20,14 @@ from agents.team import Team
 from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors, Played
 from rlgns.engine.config import AtariPPOConfig
+
+
+@dataclass(frozen=True, slots=True)
+class PlayError:
+    """Why a runner could not play."""
+
+    traceback: str
+    message: str
 
 
 class AtariRunner(EnvRunner):
@@ -74,9 +85,18 @@ class AtariRunner(EnvRunner):
 
     def play_ref(
         self, *, iteration: int, version: int, weights: ray.ObjectRef, num_envs: int | None = None
-    ) -> tuple[ray.ObjectRef, int, int]:
-        """As `play`; leaves the rollout in the object store. Returns (reference, version, worker index)."""
-        played = self.play(iteration=iteration, version=version, weights=weights, num_envs=num_envs)
+    ) -> tuple[ray.ObjectRef | PlayError, int, int]:
+        """As `play`; leaves the rollout in the object store. Returns (reference, version, worker index).
+
+        RLlib would restart a runner for any error, without a word and for ever. So what restarting cannot heal is
+        returned; an object that was lost (RayError) is raised, and the runner plays again.
+        """
+        try:
+            played = self.play(iteration=iteration, version=version, weights=weights, num_envs=num_envs)
+        except RayError:
+            raise
+        except Exception as error:  # of any library
+            return PlayError(traceback.format_exc(), f"{type(error).__name__}: {error}"), version, self.worker_index
         return ray.put(played), played.weights_version, self.worker_index
 
     def sample(self, **kwargs: Any) -> Any:

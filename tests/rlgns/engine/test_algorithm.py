@@ -214,6 +214,41 @@ def test_a_runner_that_is_silent_is_restarted(tmp_path: Path) -> None:
     assert not psutil.pid_exists(pids[1])
 
 
+def test_what_a_restart_cannot_heal_ends_the_trial_and_says_why(tmp_path: Path) -> None:
+    algorithm = build(tiny(runners=2), tmp_path)
+    algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: setattr(runner, "_game", "no_such_game"), local_env_runner=False, remote_worker_ids=[2]
+    )
+    with pytest.raises(RuntimeError, match=r"(?s)Traceback.*runner 2 failed: \w+: .*no_such_game") as failure:
+        algorithm.train()
+    algorithm.stop()
+    assert str(failure.value).splitlines()[-1].startswith("runner 2 failed: ")  # the line that people are shown
+    assert RunFolder(tmp_path).rows() == []
+
+
+def test_a_runner_that_dies_again_and_again_ends_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = build(tiny(runners=2), tmp_path)
+    algorithm.train()
+    group, asked = algorithm.env_runner_group, 0
+    ask = group.foreach_env_runner
+
+    def ask_for_too_much(*given: Any, **named: Any) -> list[Any]:
+        nonlocal asked
+        asked += 1
+        if 1 in named["remote_worker_ids"]:
+            ask(lambda runner: os._exit(1), local_env_runner=False, remote_worker_ids=[1])
+        return ask(*given, **named)
+
+    monkeypatch.setattr(group, "foreach_env_runner", ask_for_too_much)
+    monkeypatch.setattr("rlgns.engine.playing.MOST_DEATHS", 3)
+    with pytest.raises(RuntimeError, match="runner 1 died 3 times in iteration 2"):
+        algorithm.train()
+    monkeypatch.undo()
+    algorithm.stop()
+    assert asked >= 3
+    assert len(RunFolder(tmp_path).rows()) == 1
+
+
 @pytest.mark.parametrize(("runners", "cpus"), [(1, 1), (2, 2), (2, 4), (5, 2), (6, 6), (12, 7), (0, 2)])
 def test_a_trial_asks_for_no_more_than_it_was_given(runners: int, cpus: float, tmp_path: Path) -> None:
     run = dataclasses.replace(tiny(), env=EnvConfig(num_envs=120), engine=EngineConfig(runners=runners))

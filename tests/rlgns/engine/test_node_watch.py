@@ -25,9 +25,7 @@ def test_a_node_that_goes_and_one_that_comes_are_told_once() -> None:
     for _ in range(2):
         now += LOOK_EVERY_S
         watch()
-    assert told == [
-        "cluster: lost node 10.0.0.2 (1 CPU); what ran there starts anew where there is room, and waits for it"
-    ]
+    assert told == ["cluster: lost node 10.0.0.2 (1 CPU); a run that used it goes on as soon as another node has room"]
     nodes += [node("c", CPU=2.0, GPU=2.0), node("d", memory=1e9)]
     for _ in range(2):
         now += LOOK_EVERY_S
