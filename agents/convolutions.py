@@ -40,7 +40,7 @@ class Frames:
 
 @final
 class NativeConvolutions:
-    """The convolutions of a network on a processor. Any thread may use them at any time.
+    """The convolutions of a network on a processor. Any thread may use them, save during `refresh`.
 
     As under autocast, products are of bfloat16 numbers, sums are float32, and what goes from layer to layer is rounded
     to bfloat16. Gradients of weights are float32 sums that are never rounded.

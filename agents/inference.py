@@ -64,7 +64,8 @@ def can_pack() -> bool:
 class _Packed:
     """A network's weights as oneDNN or the compiled kernels want them.
 
-    Their memory stays between rollouts: blocks of megabytes that come and go leave gaps, which add up over hours.
+    Blocks of megabytes that come and go leave gaps, which add up over hours. So the converted weights of the hidden
+    layer keep their memory, and the packed ones stay between rollouts, until new ones take their place.
     """
 
     def __init__(self, network: ActorCritic, dtype: torch.dtype, batch: int) -> None:

@@ -117,7 +117,7 @@ class Updater:
         the data: they are shuffled and never measured.
 
         Args:
-            rollouts: Of equal length, one per runner.
+            rollouts: Of equal length, one per set of environments.
             learning_rate: Step size of every step of this iteration.
             seed: Integers that determine the batches.
             groups: Groups per batch of the first epoch, at most those given at the start; None: as many.

@@ -7,7 +7,7 @@ All train the same game with the same network (Nature CNN, 84x84, stack of 4), 8
 4 batches of 256 and the same step size. Every contender has a process of its own.
 
 1. Starts: contenders one after the other in fresh processes, until the end of their first iteration.
-2. Turns: after one warm-up turn each, every round gives each contender one turn, in random order, and everything else
+2. Turns: after two warm-up turns each, every round gives each contender one turn, in random order, and everything else
    stands still; ratios are taken within rounds. Rounds of only `ours` and `ours-no-noise` follow, since that
    difference is small; in every fifth, what else is compared with a small margin plays too.
 3. Memory: what every contender holds, and whether ours grows while it alone trains on.
@@ -36,30 +36,23 @@ from agents.precision import choose_device, choose_precision
 from benchmarks.operations import FLOAT32_BYTES, bytes_held, layers_of
 from benchmarks.peers.ours import run_of
 from benchmarks.peers.settings import Settings
-from benchmarks.peers.worker import BUILDERS
 from benchmarks.throughput_goals import goal_rows, goal_table
-from benchmarks.throughput_memory import MB, Growth, by_process_line, explanation, growth, growth_line, memory_table
+from benchmarks.throughput_memory import (
+    MB,
+    Growth,
+    by_block,
+    by_process_line,
+    explanation,
+    growth,
+    growth_line,
+    memory_table,
+)
+from benchmarks.throughput_options import parse, settings_of
 from benchmarks.throughput_page import NOTES, describe, head, tables
 from benchmarks.throughput_processes import ContenderError, Memory, Process, environment_of
 from benchmarks.throughput_results import Start, Turn, summarise
-from envs.games import GAMES
 from envs.vector import num_actions
-from rlgns import hardware
 
-DEFAULT = (
-    "ours",
-    "ours-no-noise",
-    "ours-float32",
-    "ours-2-runners",
-    "ours-learner",
-    "limit",
-    "sb3-dummy",
-    "sb3-subproc",
-    "rllib-local",
-    "rllib-2-runners",
-    "rllib-local-encoder",
-    "rllib-2-runners-encoder",
-)
 NOISE_PAIR = ("ours", "ours-no-noise")
 SOMETIMES = ("ours-2-runners", "limit")
 """Join every so many of the pair's rounds."""
@@ -81,25 +74,26 @@ class Results:
     resident: dict[str, int] = field(default_factory=dict)
     growth: Growth | None = None
     own: list[dict[str, int]] = field(default_factory=list)
-    """What our processes held after every turn under watch, by process."""
+    """What our processes held after every turn under watch, by process; on file the means of 20 blocks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark; returns the exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parser().parse_args(words)
-    about = describe(options, _settings(options, ""), words)
+    options = parse(words, __doc__ or "")
+    about = describe(options, settings_of(options, ""), words)
     results, code = Results(), 0
     try:
         with tempfile.TemporaryDirectory(prefix="rlgns-throughput-") as scratch:
-            settings = _settings(options, scratch)
+            settings = settings_of(options, scratch)
             for start in starts(settings, options):
                 results.starts.append(start)
                 _say(f"start {start.round:>4}  {start.contender:<28}{start.seconds:8.1f} s")
             with started(options.only, settings, options) as processes:
                 for turn in play(processes, options):
                     results.turns.append(turn)
-                    _say(f"round {turn.round:>3}  {turn.contender:<28}{turn.rate:8.0f} observations/s")
+                    name = f"round {turn.round:>3}" if turn.round else "warm-up  "
+                    _say(f"{name}  {turn.contender:<28}{turn.rate:8.0f} observations/s")
                 hold(processes, results, options)
     except ContenderError as failure:
         print(f"throughput: {failure}", file=sys.stderr)
@@ -128,10 +122,10 @@ def starts(settings: Settings, options: argparse.Namespace) -> Iterator[Start]:
 
 
 def play(processes: dict[str, Process], options: argparse.Namespace) -> Iterator[Turn]:
-    """Warms everybody up, then yields every turn as it ends."""
-    for name, process in processes.items():
-        warm = Turn.of(0, name, process.turn(options.observations))
-        _say(f"warm-up    {name:<28}{warm.rate:8.0f} observations/s")
+    """Yields every turn as it ends, two of everybody to warm up first."""
+    for _ in range(2):
+        for name, process in processes.items():
+            yield Turn.of(0, name, process.turn(options.observations))
     order = schedule(list(processes), rounds=options.rounds, pairs=options.pairs, seed=options.seed)
     for number, names in enumerate(order, start=1):
         for name in names:
@@ -191,7 +185,7 @@ def hold(processes: dict[str, Process], results: Results, options: argparse.Name
 def report(about: dict[str, Any], results: Results, options: argparse.Namespace) -> None:
     """Prints the results and writes the files that were asked for."""
     summary = summarise(results.turns, results.starts)
-    settings = _settings(options, "")
+    settings = settings_of(options, "")
     held = held_bytes(settings)
     lines = [*tables(summary)]
     if results.memory:
@@ -206,8 +200,12 @@ def report(about: dict[str, Any], results: Results, options: argparse.Namespace)
     if options.markdown:
         options.markdown.write_text(page, encoding="utf-8")
     if options.json:
-        content = {"about": about, "summary": summary, "goals": rows, **dataclasses.asdict(results)}
-        options.json.write_text(json.dumps(content, default=dataclasses.asdict, indent=1) + "\n", encoding="utf-8")
+        measured = {**dataclasses.asdict(results), "own": by_block(results.own) if results.own else []}
+        content = {"about": about, "summary": summary, "goals": rows, **measured}
+        parts = (
+            f"{json.dumps(key)}: {json.dumps(value, default=dataclasses.asdict)}" for key, value in content.items()
+        )
+        options.json.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
 
 
 def held_bytes(settings: Settings) -> dict[str, int]:
@@ -233,56 +231,6 @@ def _process(name: str, folder_name: str, settings: Settings, options: argparse.
     folder.mkdir()
     own = dataclasses.replace(settings, scratch=str(folder))
     return Process(name, own, environment=environment_of(name, options.peers_omp), timeout_s=options.timeout)
-
-
-def _settings(options: argparse.Namespace, scratch: str) -> Settings:
-    return Settings(
-        game=options.game,
-        num_envs=options.envs,
-        rollout_steps=options.steps,
-        epochs=options.epochs,
-        minibatches=options.minibatches,
-        seed=options.seed,
-        threads=hardware.usable_cores(),
-        scratch=scratch,
-    )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="benchmarks/throughput.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=_positive, default=5, help="rounds of all contenders (%(default)s)")
-    parser.add_argument(
-        "--pairs", type=int, default=100, help="rounds with noise on and off, those of all included (%(default)s)"
-    )
-    parser.add_argument("--starts", type=int, default=3, help="fresh starts of each that is timed (%(default)s)")
-    parser.add_argument(
-        "--memory-minutes", type=float, default=2.0, help="how long ours trains on under watch (%(default)s)"
-    )
-    parser.add_argument("--observations", type=_positive, default=1024, help="at least, in each turn (%(default)s)")
-    parser.add_argument("--only", nargs="+", choices=list(BUILDERS), default=list(DEFAULT), metavar="NAME")
-    parser.add_argument("--game", choices=list(GAMES), default="pong", metavar="GAME", help="ROM name (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of contenders and of the order of turns (%(default)s)")
-    parser.add_argument("--envs", type=_positive, default=8, help="environments (%(default)s)")
-    parser.add_argument("--steps", type=_positive, default=128, help="steps of each in a rollout (%(default)s)")
-    parser.add_argument("--epochs", type=_positive, default=4, help="passes over a rollout (%(default)s)")
-    parser.add_argument("--minibatches", type=_positive, default=4, help="batches of an epoch (%(default)s)")
-    parser.add_argument(
-        "--peers-omp", choices=("PASSIVE", "default"), default="PASSIVE", help="OMP_WAIT_POLICY of peers (%(default)s)"
-    )
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds to wait for an answer (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every turn and the summary")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the results page")
-    parser.epilog = f"contenders: {', '.join(BUILDERS)}; by default: {', '.join(DEFAULT)}"
-    return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"must be positive, got {value}")
-    return value
 
 
 def _say(text: str) -> None:

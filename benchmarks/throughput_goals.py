@@ -109,7 +109,7 @@ def judge(value: float, low: float, high: float, *, at_least: float | None = Non
         return judge(-value, -high, -low, at_most=-at_least)
     assert at_most is not None
     if low <= at_most < high:
-        return f"open ({'met' if value <= at_most else 'not met'} by the median)"
+        return f"open ({'met' if value <= at_most else 'not met'} by the estimate)"
     return "met" if value <= at_most else "not met"
 
 
@@ -135,32 +135,34 @@ def _interval(found: Spread) -> str:
 
 
 def _noise_row(summary: Mapping[str, Any]) -> Row:
-    """All time together and not the median of pairs: probes are part of the defaults, and few turns have one."""
-    what, goal = "noise scale off, time of on / off - 1, %", f"at most {NOISE_COST_GOAL:g}"
-    if "noise_cost_total_percent" not in summary:
+    """All time together and not the median of pairs, and probes too, since they are part of the defaults."""
+    what, goal = "time that the noise scale adds, %", f"at most {NOISE_COST_GOAL:g}"
+    if "noise_cost_percent" not in summary:
         return Row(what=what, goal=goal)
-    total, low, high = summary["noise_cost_total_percent"]
-    cost: Spread = summary["noise_cost_percent"]
-    few = cost.count < FEWEST_FOR_INTERVAL
+    total, low, high = summary["noise_cost_percent"]
+    count = summary["noise_riding_percent"].count
     return Row(
         what=what,
         goal=goal,
         measured=f"{total:+.1f}",
-        spread=f"{low:+.1f} to {high:+.1f} (95 %, {cost.count} pairs resampled); median of pairs {cost.median:+.1f}",
-        verdict="open (too few pairs)" if few else judge(total, low, high, at_most=NOISE_COST_GOAL),
+        spread=f"{low:+.1f} to {high:+.1f} (95 %, {count} pairs resampled), "
+        f"of it probes {summary['noise_probe']['percent']:+.1f}",
+        verdict="open (too few pairs)"
+        if count < FEWEST_FOR_INTERVAL
+        else judge(total, low, high, at_most=NOISE_COST_GOAL),
     )
 
 
 def _memory_row(memory: Mapping[str, Memory], settings: Mapping[str, str], held: int) -> Row:
-    what = "memory, all processes"
+    what = "memory, all processes' own"
     goal = f"stated; rollout, network and what training must hold are {held / MB:,.0f} MB"
     if "ours" not in memory:
         return Row(what=what, goal=goal)
-    others = ", ".join(f"{name} {memory[name].all / MB:,.0f}" for name in settings.values() if name in memory)
+    others = ", ".join(f"{name} {memory[name].all_own / MB:,.0f}" for name in settings.values() if name in memory)
     return Row(
         what=what,
         goal=goal,
-        measured=f"{memory['ours'].all / MB:,.0f} MB",
+        measured=f"{memory['ours'].all_own / MB:,.0f} MB",
         spread=f"peers: {others} MB" if others else "",
         verdict="stated",
     )
@@ -174,7 +176,7 @@ def _growth_row(found: Growth | None) -> Row:
     most = GROWTH_SHARE * found.first / (GOAL_MINUTES / 60)
     verdict = judge(found.bytes_per_hour, found.low, found.high, at_most=most)
     if found.minutes < GOAL_MINUTES:
-        verdict = f"open ({found.minutes:.0f} of {GOAL_MINUTES} minutes; {verdict} so far)"
+        verdict = f"open ({found.minutes:.0f} of {GOAL_MINUTES} minutes)"  # at first everything is still filling up
     return Row(
         what=what,
         goal=goal,

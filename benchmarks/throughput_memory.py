@@ -68,11 +68,11 @@ def growth(seconds: Sequence[float], held: Sequence[float], *, blocks: int = BLO
 def memory_table(memory: Mapping[str, Memory]) -> list[str]:
     """Returns every contender's memory as Markdown."""
     lines = [
-        "| contender | its learning process, peak MB | all its processes, MB | processes |",
+        "| contender | its learning process, peak MB | all its processes, their own MB | processes |",
         "| --- | ---: | ---: | ---: |",
     ]
     for name, held in memory.items():
-        lines.append(f"| {name} | {held.main_peak / MB:,.0f} | {held.all / MB:,.0f} | {held.processes} |")
+        lines.append(f"| {name} | {held.main_peak / MB:,.0f} | {held.all_own / MB:,.0f} | {held.processes} |")
     return lines
 
 
@@ -95,18 +95,20 @@ def explanation(resident: Mapping[str, int], held: Mapping[str, int]) -> list[st
     ]
 
 
-def by_process_line(own: Sequence[Mapping[str, int]], *, blocks: int = BLOCKS) -> str:
+def by_block(own: Sequence[Mapping[str, int]], *, blocks: int = BLOCKS) -> list[dict[str, float]]:
+    """Returns the means of blocks of samples, bytes by process; a process that is not there holds nothing."""
+    names = list(dict.fromkeys(name for sample in own for name in sample))
+    parts = np.array_split(np.arange(len(own)), min(blocks, len(own)))
+    return [{name: float(np.mean([own[i].get(name, 0) for i in part])) for name in names} for part in parts]
+
+
+def by_process_line(own: Sequence[Mapping[str, int]]) -> str:
     """Returns what every process holds of its own, mean of the first and of the last block of samples, in words."""
-    size = max(1, len(own) // blocks)
-    names = {name: None for sample in own for name in sample}
-    ends = {
-        name: [np.mean([sample.get(name, 0) for sample in part]) / MB for part in (own[:size], own[-size:])]
-        for name in names
-    }
-    by_size = sorted(ends, key=lambda name: -ends[name][1])
+    first, *_, last = [*by_block(own)[:1], *by_block(own)]
+    by_size = sorted(last, key=lambda name: -last[name])
     return (
         "- By process, MB, first block and last: "
-        + "; ".join(f"{name} {ends[name][0]:,.1f}, {ends[name][1]:,.1f}" for name in by_size)
+        + "; ".join(f"{name} {first[name] / MB:,.1f}, {last[name] / MB:,.1f}" for name in by_size)
         + "."
     )
 

@@ -45,6 +45,7 @@ goal is held against RLlib as it comes; both ratios are above."""
 def describe(options: argparse.Namespace, sizes: Settings, words: Sequence[str]) -> dict[str, Any]:
     """Returns what a reader needs to repeat the run."""
     machine = hardware.detect()
+    network = f"preset {sizes.preset}, " + ("Nature CNN, 84x84" if sizes.preset == "ppo" else "its own network")
     return {
         "date": datetime.date.today().isoformat(),
         "command": shlex.join(["python", "benchmarks/throughput.py", *words]),
@@ -53,16 +54,16 @@ def describe(options: argparse.Namespace, sizes: Settings, words: Sequence[str])
         "gpu": machine.gpu,
         "versions": {name: _version(name) for name in PACKAGES},
         "training": (
-            f"{options.game}, Nature CNN, 84x84, stack of 4; {sizes.num_envs} environments x {sizes.rollout_steps} "
+            f"{options.game}, {network}, stack of 4; {sizes.num_envs} environments x {sizes.rollout_steps} "
             f"steps, {sizes.epochs} epochs x {sizes.minibatches} batches of {sizes.batch_observations}, "
             f"learning rate {sizes.learning_rate:g}; {sizes.threads} torch threads"
         ),
         "method": (
             f"{options.starts} starts; {options.rounds} rounds of all, {max(options.pairs, options.rounds)} of the "
-            f"noise scale's pair; turns of at least {options.observations} observations in random order after one "
-            f"warm-up turn each; no checkpoints, no W&B; ours in the hardware's best precision, peers in float32, "
-            f"which is what they ship; OMP_WAIT_POLICY PASSIVE for ours, {options.peers_omp} for peers; RLlib's "
-            f"wrapper does not clip rewards"
+            f"noise scale's pair; turns of at least {options.observations} observations in random order after two "
+            f"warm-up turns each (the noise scale's first probe falls into the second); no checkpoints, no W&B; ours "
+            f"in the hardware's best precision, peers in float32, which is what they ship; OMP_WAIT_POLICY PASSIVE for "
+            f"ours, {options.peers_omp} for peers; RLlib's wrapper does not clip rewards"
         ),
     }
 
@@ -117,20 +118,27 @@ def _ratio_line(what: str, ratio: Spread) -> str:
 
 
 def _noise_lines(summary: dict[str, Any]) -> list[str]:
-    cost: Spread | None = summary.get("noise_cost_percent")
-    if cost is None:
+    riding: Spread | None = summary.get("noise_riding_percent")
+    if riding is None:
         return []
     interval = (
         "too few rounds for an interval"
-        if cost.count < FEWEST_FOR_INTERVAL
-        else f"95 % interval of the median {cost.median_low:+.1f} to {cost.median_high:+.1f}"
+        if riding.count < FEWEST_FOR_INTERVAL
+        else f"95 % interval of the median {riding.median_low:+.1f} to {riding.median_high:+.1f}"
     )
-    total, low, high = summary["noise_cost_total_percent"]
-    return [
-        f"- Cost of the noise scale (time on / time off - 1): median {cost.median:+.1f} % ({interval}, quartiles "
-        f"{cost.lower_quartile:+.1f} to {cost.upper_quartile:+.1f}, {cost.count} paired rounds); all time together, "
-        f"probes included, {total:+.1f} % (95 % interval by resampling the pairs {low:+.1f} to {high:+.1f})."
-    ]
+    total, low, high = summary["noise_riding_total_percent"]
+    line = (
+        f"- Cost of the noise scale (time on / time off - 1): riding along, median {riding.median:+.1f} % ({interval}, "
+        f"quartiles {riding.lower_quartile:+.1f} to {riding.upper_quartile:+.1f}, {riding.count} paired rounds without "
+        f"a probe), their time together {total:+.1f} % (95 % by resampling the pairs {low:+.1f} to {high:+.1f})."
+    )
+    if "noise_probe" in summary:
+        probe, (total, low, high) = summary["noise_probe"], summary["noise_cost_percent"]
+        line += (
+            f" A probe takes {probe['seconds']:.2f} s, one in {probe['every']} iterations as `noise.overhead_budget` "
+            f"allows: {probe['percent']:+.1f} %. Both together {total:+.1f} % ({low:+.1f} to {high:+.1f})."
+        )
+    return [line]
 
 
 def _overhead_lines(summary: dict[str, Any]) -> list[str]:

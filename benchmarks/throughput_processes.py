@@ -32,13 +32,16 @@ class Memory:
     """Resident in the process that learns."""
     main_peak: int
     """The most that was ever resident in it."""
-    all: int
-    """In all its processes, Ray's daemons among them; a page that several share is shared out between them (PSS)."""
     processes: int
-    """How many those are."""
+    """How many it has, Ray's daemons among them."""
     own: dict[str, int] = field(default_factory=dict)
     """By process: what it holds of its own, in memory or swap. Not the pages of files, libraries above all: the system
     shares those out among all that map them, so they grow when somebody else's process ends."""
+
+    @property
+    def all_own(self) -> int:
+        """What all its processes hold of their own."""
+        return sum(self.own.values())
 
 
 class ContenderError(Exception):
@@ -106,17 +109,15 @@ class Process:
 
     def memory(self) -> Memory:
         """Reads what the contender's processes hold now; they may be stopped."""
-        shared_out, count, own = 0, 0, Counter[str]()
+        count, own = 0, Counter[str]()
         for process in self._family():
             with contextlib.suppress(psutil.NoSuchProcess):
-                full = process.memory_full_info()
-                shared_out += getattr(full, "pss", full.uss)
-                own[_short_name(process)] += _own_bytes(process.pid, full.uss)
+                own[_short_name(process)] += _own_bytes(process)
                 count += 1
         with contextlib.suppress(psutil.NoSuchProcess):
             main = psutil.Process(self._process.pid).memory_info().rss
             peak = _peak_bytes(self._process.pid) or main
-            return Memory(main=main, main_peak=peak, all=shared_out, processes=count, own=dict(own))
+            return Memory(main=main, main_peak=peak, processes=count, own=dict(own))
         raise ContenderError(f"{self.name} ended{self._end_of_log()}")
 
     def pause(self) -> None:
@@ -205,13 +206,13 @@ def _short_name(process: psutil.Process) -> str:
     return module or Path(script or words[0]).name
 
 
-def _own_bytes(pid: int, otherwise: int) -> int:
-    """Anonymous and shared memory and swap, a page that several processes share shared out; else `otherwise`."""
+def _own_bytes(process: psutil.Process) -> int:
+    """Anonymous and shared memory and swap, a page that several processes share shared out; elsewhere USS."""
     fields = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
     with contextlib.suppress(OSError):
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
         return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(fields))
-    return otherwise
+    return int(process.memory_full_info().uss)
 
 
 def _peak_bytes(pid: int) -> int:

@@ -37,7 +37,7 @@ FEWEST_FOR_INTERVAL = 6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
-    """One contender's share of one round."""
+    """One contender's share of one round; round 0 warms it up."""
 
     round: int
     contender: str
@@ -51,6 +51,12 @@ class Turn:
 
     wall_s: tuple[float, ...] = ()
     """By iteration: wall-clock time; ours only."""
+
+    probes: int = 0
+    """Of the noise scale, in this turn; ours only."""
+
+    probe_every: int | None = None
+    """Iterations from one probe to the next, as the budget allows by the end of the turn; ours only."""
 
     details: dict[str, float] = field(default_factory=dict)
     """What the limit is made of; the limit only."""
@@ -73,6 +79,8 @@ class Turn:
             foreign_cores=report["foreign_cores"],
             overhead_s=tuple(whole - sample - learn for whole, sample, learn in parts),
             wall_s=tuple(wall),
+            probes=report.get("probes", 0),
+            probe_every=report.get("probe_every"),
             details=report.get("details", {}),
         )
 
@@ -149,12 +157,15 @@ def summarise(turns: Sequence[Turn], starts: Sequence[Start] = ()) -> dict[str, 
     Returns:
         rates: Spread of observations/s by contender; settings: by peer, its best setting's name; ratios: by peer and
         setting, Spread of ours/peer from rounds in which both ran; comparisons: Spread by name of COMPARISONS;
-        noise_cost_percent: Spread of paired time on/off - 1; noise_cost_total_percent: the same of all time together
-        with its 95 % interval; overhead_ms, overhead_percent: Spread over iterations of ours; details: Spread of what
-        the limit is made of; env_share, peak_share: Spread of ours against the environments alone and against the
-        limit at the machine's peak; start_s, built_s: Spread by contender; start_ratio: by peer, Spread of ours/peer
-        within rounds; foreign_cores: Spread over turns.
+        noise_riding_percent: Spread of paired time on/off - 1 where no probe was taken; noise_riding_total_percent: the
+        same of all that time together with its 95 % interval; noise_probe: a probe's seconds, its cadence (every so
+        many iterations) and its share of the time in percent; noise_cost_percent: both together, with the interval;
+        overhead_ms, overhead_percent: Spread over iterations of ours; details: Spread of what the limit is made of;
+        env_share, peak_share: Spread of ours against the environments alone and against the limit at the machine's
+        peak; start_s, built_s: Spread by contender; start_ratio: by peer, Spread of ours/peer within rounds;
+        foreign_cores: Spread over turns.
     """
+    every_turn, turns = turns, [turn for turn in turns if turn.round]
     rates = {name: Spread.of([turn.rate for turn in turns if turn.contender == name]) for name in _names(turns)}
     summary: dict[str, Any] = {"rates": rates, "settings": {}, "ratios": {}, "comparisons": {}}
     for peer, settings in PEERS.items():
@@ -167,7 +178,7 @@ def summarise(turns: Sequence[Turn], starts: Sequence[Start] = ()) -> dict[str, 
     for what, (first, second) in COMPARISONS.items():
         if both := pairs(turns, first, second):
             summary["comparisons"][what] = _ratio(both)
-    summary |= _noise_cost(turns) | _overhead(turns) | _limit(turns) | _starts(starts)
+    summary |= _noise_cost(every_turn) | _overhead(turns) | _limit(turns) | _starts(starts)
     if turns:
         summary["foreign_cores"] = Spread.of([turn.foreign_cores for turn in turns])
     return summary
@@ -178,7 +189,12 @@ def _ratio(both: Sequence[tuple[Turn, Turn]]) -> Spread:
 
 
 def _noise_cost(turns: Sequence[Turn]) -> dict[str, Any]:
-    both = pairs(turns, "ours", "ours-no-noise")
+    """Riding along from pairs without a probe, probes by their cadence.
+
+    The first probe always falls into the second iteration, so a benchmark of n iterations has one in n at least. A
+    resampled pair that holds it would be an accident that comes every n-th time.
+    """
+    both = [pair for pair in pairs(turns, "ours", "ours-no-noise") if not pair[0].probes and pair[0].round]
     if not both:
         return {}
     seconds = np.array([[turn.seconds / turn.observations for turn in pair] for pair in both])
@@ -186,10 +202,21 @@ def _noise_cost(turns: Sequence[Turn]) -> dict[str, Any]:
     resampled = seconds[drawn].sum(1)
     low, high = np.quantile(100 * (resampled[:, 0] / resampled[:, 1] - 1), (0.025, 0.975))
     on_s, off_s = seconds.sum(0)
-    return {
-        "noise_cost_percent": Spread.of([100 * (off.rate / on.rate - 1) for on, off in both]),
-        "noise_cost_total_percent": (100 * (on_s / off_s - 1), float(low), float(high)),
+    riding = (100 * (on_s / off_s - 1), float(low), float(high))
+    found: dict[str, Any] = {
+        "noise_riding_percent": Spread.of([100 * (off.rate / on.rate - 1) for on, off in both]),
+        "noise_riding_total_percent": riding,
     }
+    ours = [turn for turn in turns if turn.contender == "ours"]
+    probed, every = [turn for turn in ours if turn.probes], ours[-1].probe_every
+    if probed and every:
+        usual_s = float(np.median(seconds[:, 0]))
+        probe_s = statistics.mean((turn.seconds - usual_s * turn.observations) / turn.probes for turn in probed)
+        iteration_s = off_s / len(both) * ours[-1].observations / max(1, len(ours[-1].wall_s))
+        percent = 100 * probe_s / (every * iteration_s)
+        found["noise_probe"] = {"seconds": probe_s, "every": every, "percent": percent}
+        found["noise_cost_percent"] = tuple(part + percent for part in riding)
+    return found
 
 
 def _overhead(turns: Sequence[Turn]) -> dict[str, Any]:

@@ -20,23 +20,29 @@ LOST_LEARNING_RATE = 1e-12
 
 
 def run_of(settings: Settings, *, noise: bool = True, precision: str = "auto", runners: int = 0) -> Config:
-    """Returns the preset `ppo` with the benchmark's sizes; no W&B, no checkpoints while it is timed."""
+    """Returns the preset with the benchmark's sizes; no W&B, no checkpoints while it is timed."""
     from rlgns.config.load import resolve
 
-    return resolve(
-        ["ppo"],
-        {
-            "run.games": [settings.game],
-            "run.seed": settings.seed,
-            "run.observations": 2**31,  # annealing must not change the step size while it is timed
-            "env.num_envs": settings.num_envs,
+    changes = {
+        "run.games": [settings.game],
+        "run.seed": settings.seed,
+        "run.observations": 2**31,  # annealing must not change the step size while it is timed
+        "env.num_envs": settings.num_envs,
+        "agent.rollout_steps": settings.rollout_steps,
+        "agent.epochs": settings.epochs,
+        "agent.minibatches": settings.minibatches,
+        "agent.learning_rate": settings.learning_rate,
+        "noise.enabled": noise,
+        "engine.precision": precision,
+        "engine.runners": runners,
+        "engine.checkpoint_every_s": 1e9,
+        "wandb.mode": "disabled",
+    }
+    if settings.preset == "ppo":  # which the peers train too
+        changes |= {
             "env.image_size": common.IMAGE_SIZE,
             "env.frame_stack": common.FRAME_STACK,
             "env.frame_skip": common.FRAME_SKIP,
-            "agent.rollout_steps": settings.rollout_steps,
-            "agent.epochs": settings.epochs,
-            "agent.minibatches": settings.minibatches,
-            "agent.learning_rate": settings.learning_rate,
             "agent.gamma": common.GAMMA,
             "agent.gae_lambda": common.GAE_LAMBDA,
             "agent.clip": common.CLIP,
@@ -44,13 +50,8 @@ def run_of(settings: Settings, *, noise: bool = True, precision: str = "auto", r
             "agent.entropy_coefficient": common.ENTROPY_COEFFICIENT,
             "agent.max_grad_norm": common.MAX_GRAD_NORM,
             "agent.optimizer_epsilon": common.ADAM_EPSILON,
-            "noise.enabled": noise,
-            "engine.precision": precision,
-            "engine.runners": runners,
-            "engine.checkpoint_every_s": 1e9,
-            "wandb.mode": "disabled",
-        },
-    )
+        }
+    return resolve([settings.preset], changes)
 
 
 @final
@@ -77,6 +78,7 @@ class Ours:
             folder=str(folder.path),
             placement=Placement.of(run, Share.of([Node(cpus=settings.threads)], 1)),
         )
+        self._probes = 0
         self._algorithm = AtariPPOConfig.of(run, trial).build_algo()
         self._resident["network and optimizer"] = _resident_bytes()
 
@@ -84,10 +86,11 @@ class Ours:
         """Trains.
 
         Returns:
-            observations; wall_s, sample_s, learn_s, lists with one entry per iteration; resident, bytes of this process
-            after each stage of its life, the newest last.
+            observations; wall_s, sample_s, learn_s, lists with one entry per iteration; probes, how many of the noise
+            scale were among them; probe_every, iterations from one to the next as the budget allows, or None; resident,
+            bytes of this process after each stage of its life, the newest last.
         """
-        done = 0
+        done, probes_before = 0, self._probes
         times: dict[str, list[float]] = {"wall_s": [], "sample_s": [], "learn_s": []}
         while done < observations:
             began = time.perf_counter()
@@ -96,9 +99,11 @@ class Ours:
             times["sample_s"].append(row["throughput/sample_s"])
             times["learn_s"].append(row["throughput/learn_s"])
             done += row["rollout_observations"]
+            self._probes = row.get("noise/probes", 0)
             self._resident.setdefault("first iteration", _resident_bytes())
         self._resident["all iterations"] = _resident_bytes()
-        return {"observations": done, **times, "resident": self._resident}
+        probed = {"probes": self._probes - probes_before, "probe_every": row.get("noise/probe_every_iterations")}
+        return {"observations": done, **times, **probed, "resident": self._resident}
 
     def close(self) -> None:
         """Stops the algorithm and its Ray."""

@@ -29,6 +29,9 @@ class Settings:
     game: str = "pong"
     """ROM name."""
 
+    preset: str = "ppo"
+    """Of ours; another one has a network and images of its own, which no peer trains."""
+
     num_envs: int = 8
     rollout_steps: int = 128
     """Observations of each environment per iteration."""
