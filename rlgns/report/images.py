@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlgns.errors import FaultError, UserError
+from rlgns.errors import UserError
 from rlgns.folder import plain, reason
 from rlgns.report.document import figures
+from rlgns.report.drawing import draw
 from rlgns.report.figure import Figure
 from rlgns.report.sources import Content
 
@@ -21,30 +22,22 @@ def write_images(content: Content, out: Path) -> list[Path]:
 
     Raises:
         UserError: No browser is installed; the folder cannot be written.
-        FaultError: The browser could not draw.
+        FaultError: The browser could not draw, or did not answer.
     """
     drawings = figures(content)
     if not drawings:
         raise UserError("there is no figure to draw yet")
-    import kaleido
-    from kaleido.errors import ChromeNotFoundError
-
     try:
         out.mkdir(parents=True, exist_ok=True)
-        paths = [out / f"{name}.{kind}" for name in drawings for kind in ("png", "svg")]
-        jobs = [
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or out}: {reason(error)}") from error
+    paths = [out / f"{name}.{kind}" for name in drawings for kind in ("png", "svg")]
+    draw(
+        [
             {"fig": _standalone(drawings[path.stem]), "path": str(path), "opts": _options(path, drawings[path.stem])}
             for path in paths
         ]
-        kaleido.write_fig_from_object_sync(jobs, kopts={"n": 1}, cancel_on_error=True)
-    except ChromeNotFoundError as error:
-        raise UserError(
-            "--figures draws with Chrome or Chromium, and none was found; on Debian or Ubuntu: apt install chromium"
-        ) from error
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename or out}: {reason(error)}") from error
-    except Exception as error:
-        raise FaultError(f"the browser could not draw the figures: {error}") from error
+    )
     return paths
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rlgns import cli
-from rlgns.errors import UserError
+from rlgns.errors import FaultError, UserError
 from rlgns.report import write_figures
 from rlgns.report.document import figures
 from rlgns.report.sources import read
@@ -40,6 +41,20 @@ def test_no_browser_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         write_figures([folder], tmp_path / "figures")
     assert cli.main(["report", str(folder.path), "--figures", str(tmp_path / "figures")]) == 2
     assert not folder.report_path.exists()
+
+
+def test_a_browser_that_hangs_is_ended_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text("#!/bin/sh\nwhile :; do sleep 1; done\n")
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER_PATH", str(browser))
+    monkeypatch.setattr("rlgns.report.drawing.START_S", 5.0)
+    monkeypatch.setattr("rlgns.report.drawing.PICTURE_S", 0.0)
+    folder = make_run(tmp_path / "run", [make_row(i) for i in range(1, 20)])
+    with pytest.raises(FaultError, match="could not draw the figures: no answer within 5 s, 2 times"):
+        write_figures([folder], tmp_path / "figures")
+    commands = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    assert not any(str(browser) in command or "rlgns.report.drawing" in command for command in commands)
 
 
 def test_nothing_to_draw_is_one_line(tmp_path: Path) -> None:

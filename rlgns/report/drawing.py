@@ -1,0 +1,85 @@
+"""Draws figures as pictures, in a process that can be ended: a browser that hangs would hang whoever waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlgns.errors import FaultError, UserError
+from rlgns.folder import reason
+
+START_S, PICTURE_S = 120.0, 10.0
+"""Seconds that a browser may take to start and for each picture; a quiet machine needs a tenth of them."""
+
+TRIES = 2
+NO_BROWSER, NOT_WRITTEN, NOT_DRAWN = 3, 4, 5
+"""Exit codes."""
+
+
+def draw(jobs: Sequence[Mapping[str, Any]]) -> None:
+    """Draws with a Chromium of the machine through kaleido.
+
+    Args:
+        jobs: kaleido's: fig, path and opts of each picture; plain numbers and strings.
+
+    Raises:
+        UserError: No browser is installed, or a picture cannot be written.
+        FaultError: The browser could not draw, or did not answer in time, twice.
+    """
+    patience_s = START_S + PICTURE_S * len(jobs)
+    for _ in range(TRIES):
+        with subprocess.Popen(
+            [sys.executable, "-c", f"import sys, {__name__} as drawing; sys.exit(drawing.main())"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                _, said = process.communicate(json.dumps(list(jobs)), timeout=patience_s)
+            except subprocess.TimeoutExpired:
+                continue
+            finally:
+                _end(process.pid)
+        if not process.returncode:
+            return
+        why = (said.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        if process.returncode in {NO_BROWSER, NOT_WRITTEN}:
+            raise UserError(why)
+        raise FaultError(f"the browser could not draw the figures: {why}")
+    raise FaultError(f"the browser could not draw the figures: no answer within {patience_s:.0f} s, {TRIES} times")
+
+
+def _end(pid: int) -> None:
+    """Ends a process and its browser, which has a session of its own."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+
+
+def main() -> int:
+    """Draws the jobs on standard input; says what failed in the last line on standard error. Returns the exit code."""
+    import kaleido
+    from kaleido.errors import ChromeNotFoundError
+
+    try:
+        kaleido.write_fig_from_object_sync(json.load(sys.stdin), kopts={"n": 1}, cancel_on_error=True)
+    except ChromeNotFoundError:
+        code = NO_BROWSER
+        why = "--figures draws with Chrome or Chromium, and none was found; on Debian or Ubuntu: apt install chromium"
+    except OSError as error:
+        code, why = NOT_WRITTEN, f"cannot write {error.filename or 'the figures'}: {reason(error)}"
+    except Exception as error:  # of the browser, kaleido or what is between them
+        code, why = NOT_DRAWN, str(error) or type(error).__name__
+    else:
+        return 0
+    print(why, file=sys.stderr)  # noqa: T201
+    return code
