@@ -44,7 +44,8 @@ def draw(jobs: Sequence[Mapping[str, Any]]) -> None:
             except subprocess.TimeoutExpired:
                 continue
             finally:
-                _end(process.pid)
+                if process.poll() is None:  # afterwards its number may be another's
+                    _end(process.pid)
         if not process.returncode:
             return
         why = (said.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
