@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from agents.rollout import Rollout
+from rlgns.agents.rollout import Rollout
 
 Array = npt.NDArray[np.float32]
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from agents.config import AgentConfig
+from rlgns.agents.config import AgentConfig
 
 
 class Minibatch(NamedTuple):

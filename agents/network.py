@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.config import NetworkConfig
-from agents.rollout import WORDS
+from rlgns.agents.config import NetworkConfig
+from rlgns.agents.rollout import WORDS
 
 
 class ActorCritic(nn.Module):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from agents.kept import Kept
+from rlgns.agents.compute.buffers import Buffers
 
 WORDS = {4: torch.int32, 16: torch.complex128}
 """Types that move so many bytes at once: copies of whole blocks of pixels are ten times as fast as copies of bytes."""
@@ -142,7 +142,7 @@ class FrameStacks:
     """The frames of one iteration's rollouts on the learner's device, with stacks rebuilt on demand."""
 
     def __init__(
-        self, rollouts: Sequence[Rollout], device: torch.device, block: int = 1, kept: Kept | None = None
+        self, rollouts: Sequence[Rollout], device: torch.device, block: int = 1, kept: Buffers | None = None
     ) -> None:
         """Puts the rollouts' environments side by side; with one rollout on the CPU nothing is copied.
 
@@ -156,7 +156,7 @@ class FrameStacks:
         self._height, self._width = rollouts[0].frames.shape[2:]
         self.frames = side_by_side([rollout.frames for rollout in rollouts], device, kept)
         if block > 1:
-            self.frames = _in_blocks(self.frames, block, kept or Kept())
+            self.frames = _in_blocks(self.frames, block, kept or Buffers())
         missing = self.stack - side_by_side([rollout.ages for rollout in rollouts], device).long()
         self.missing = missing.reshape(-1)
         """int64 [T * N]: oldest frames of each stack that are of the game before, and count as zero."""
@@ -204,7 +204,7 @@ def _own_pages(*shape: int) -> npt.NDArray[np.uint8]:
     return np.frombuffer(mmap.mmap(-1, math.prod(shape), **private), np.uint8).reshape(shape)
 
 
-def _in_blocks(frames: Tensor, block: int, kept: Kept) -> Tensor:
+def _in_blocks(frames: Tensor, block: int, kept: Buffers) -> Tensor:
     """Reorders frames uint8 [time, env, height, width] so that the pixels of each block follow one another."""
     time, envs, height, width = frames.shape
     rows = frames.view(ROWS_OF_BLOCKS[block]).view(time, envs, height // block, block, width // block)
@@ -213,7 +213,9 @@ def _in_blocks(frames: Tensor, block: int, kept: Kept) -> Tensor:
     return ordered.view(torch.uint8).view(frames.shape)
 
 
-def side_by_side(arrays: Sequence[npt.NDArray[np.generic]], device: torch.device, kept: Kept | None = None) -> Tensor:
+def side_by_side(
+    arrays: Sequence[npt.NDArray[np.generic]], device: torch.device, kept: Buffers | None = None
+) -> Tensor:
     """Joins arrays [time, env, ...] along the environments, each copied once to the device."""
     with warnings.catch_warnings():  # arrays from Ray's object store are read-only, and nothing here writes to them
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -222,7 +224,7 @@ def side_by_side(arrays: Sequence[npt.NDArray[np.generic]], device: torch.device
         return parts[0].to(device)
     widths = [part.shape[1] for part in parts]
     shape = (parts[0].shape[0], sum(widths), *parts[0].shape[2:])
-    joined = (kept or Kept())("joined", *shape, dtype=parts[0].dtype, device=device)
+    joined = (kept or Buffers())("joined", *shape, dtype=parts[0].dtype, device=device)
     for place, part in zip(joined.split(widths, dim=1), parts, strict=True):
         place.copy_(part)
     return joined

@@ -8,14 +8,14 @@ from typing import TypeVar, final
 import torch
 from torch import Tensor
 
-from agents.batches import Indices
-from agents.compute_copy import ComputeCopy
-from agents.config import AgentConfig
-from agents.flat import by_parameter
-from agents.learners import Learners
-from agents.loss import Minibatch, actor_critic_loss
-from agents.rollout import FrameStacks
-from agents.team import Team
+from rlgns.agents.batches import Indices
+from rlgns.agents.compute.compute_copy import ComputeCopy
+from rlgns.agents.compute.data_parallel import DataParallel
+from rlgns.agents.compute.flat_gradients import by_parameter
+from rlgns.agents.compute.team import Team
+from rlgns.agents.config import AgentConfig
+from rlgns.agents.loss import Minibatch, actor_critic_loss
+from rlgns.agents.rollout import FrameStacks
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,7 +30,7 @@ def loss_coefficients(config: AgentConfig) -> tuple[float, float, float]:
 
 
 @final
-class FreshObservations:
+class RolloutGradients:
     """All observations of an iteration at the parameters that played them; nothing here changes training.
 
     Gradients are returned and never left in the parameters, no random number is drawn, and no state is written.
@@ -45,13 +45,13 @@ class FreshObservations:
         stacks: FrameStacks,
         data: Minibatch,
         team: Team,
-        learners: Learners | None = None,
+        learners: DataParallel | None = None,
     ) -> None:
         """Takes what the update works with; the network's copy must have the present weights."""
         self.num_steps, self.num_envs = stacks.num_steps, stacks.num_envs
         self.coefficients = loss_coefficients(config)
         """Of each of LOSSES in the whole loss."""
-        self.learners = learners or Learners()
+        self.learners = learners or DataParallel()
         """Who else holds them: a measurement's work can be shared."""
         self._optimizer, self._config, self._stacks, self._data = optimizer, config, stacks, data
         self._network, self._team = network, team
@@ -111,5 +111,5 @@ class FreshObservations:
         return row.sqrt_().add_(settings["eps"]).reciprocal_()
 
 
-OnFresh = Callable[[FreshObservations], None]
+BeforeSteps = Callable[[RolloutGradients], None]
 """Receives an iteration's observations before its first step. Must not keep them."""

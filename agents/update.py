@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.batches import Indices, environment_batches, shuffle_groups, shuffled_batches
-from agents.compute_copy import ComputeCopy
-from agents.config import AgentConfig
-from agents.flat import FlatGradients, clip_, equal_parts, mean_rows_
-from agents.fresh import FreshObservations, OnFresh
-from agents.gae import advantages_and_returns
-from agents.kept import Kept
-from agents.learners import Learners
-from agents.loss import Minibatch, actor_critic_loss
-from agents.network import ActorCritic
-from agents.products import products_and_mean_
-from agents.rollout import FrameStacks, Rollout, side_by_side
-from agents.team import Team
-from agents.team_adam import TeamAdam
+from rlgns.agents.batches import Indices, environment_batches, shuffle_groups, shuffled_batches
+from rlgns.agents.compute.buffers import Buffers
+from rlgns.agents.compute.compute_copy import ComputeCopy
+from rlgns.agents.compute.data_parallel import DataParallel
+from rlgns.agents.compute.flat_gradients import FlatGradients, clip_, equal_parts, mean_rows_
+from rlgns.agents.compute.products import products_and_mean_
+from rlgns.agents.compute.sliced_adam import SlicedAdam
+from rlgns.agents.compute.team import Team
+from rlgns.agents.config import AgentConfig
+from rlgns.agents.gae import advantages_and_returns
+from rlgns.agents.loss import Minibatch, actor_critic_loss
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.rollout import FrameStacks, Rollout, side_by_side
+from rlgns.agents.rollout_gradients import BeforeSteps, RolloutGradients
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +74,7 @@ class Updater:
         on_groups: OnGroups | None = None,
         on_products: OnProducts | None = None,
         team: Team | None = None,
-        learners: Learners | None = None,
+        learners: DataParallel | None = None,
     ) -> None:
         """Takes what is trained and with what.
 
@@ -91,12 +91,12 @@ class Updater:
         """
         self._config, self._on_groups, self._on_products = config, on_groups, on_products
         self._network, self._groups = network, groups
-        self._team, self._learners = team or Team(1), learners or Learners()
+        self._team, self._learners = team or Team(1), learners or DataParallel()
         parameters = list(network.parameters())
         self._device = parameters[0].device
         rows = max(-(-groups // self._learners.count), self._team.size)
         self._gradients = FlatGradients(network, rows=rows)
-        self._kept = Kept()
+        self._kept = Buffers()
         self._copy = ComputeCopy(network, precision)
         self.optimizer = make_optimizer(parameters, config, self._team)
 
@@ -108,7 +108,7 @@ class Updater:
         seed: Sequence[int],
         groups: int | None = None,
         split_shuffled: bool = False,
-        on_fresh: OnFresh | None = None,
+        before_steps: BeforeSteps | None = None,
     ) -> UpdateStats:
         """Runs all epochs over one iteration's rollouts.
 
@@ -122,7 +122,7 @@ class Updater:
             seed: Integers that determine the batches.
             groups: Groups per batch of the first epoch, at most those given at the start; None: as many.
             split_shuffled: The first batch is split by shuffled observations instead of environments.
-            on_fresh: Called once before the first step, with all observations of this iteration; changes nothing.
+            before_steps: Called once before the first step, with all observations of this iteration; changes nothing.
 
         Returns:
             Statistics of the iteration.
@@ -133,9 +133,9 @@ class Updater:
         stacks = FrameStacks(rollouts, self._device, self._copy.block, self._kept)
         data, explained_variance = self._prepare(rollouts)
         self._copy.refresh(self._team)
-        if on_fresh is not None:
-            on_fresh(
-                FreshObservations(
+        if before_steps is not None:
+            before_steps(
+                RolloutGradients(
                     self._copy,
                     self.optimizer,
                     config,
@@ -301,7 +301,7 @@ def prepare(rollouts: Sequence[Rollout], config: AgentConfig, device: torch.devi
 def make_optimizer(parameters: list[torch.nn.Parameter], config: AgentConfig, team: Team) -> torch.optim.Optimizer:
     """Adam (fused: one pass over memory, and its step count stays on the device) or RMSProp with smoothing 0.99."""
     if config.optimizer == "adam":
-        return TeamAdam(parameters, team=team, learning_rate=config.learning_rate, epsilon=config.optimizer_epsilon)
+        return SlicedAdam(parameters, team=team, learning_rate=config.learning_rate, epsilon=config.optimizer_epsilon)
     return torch.optim.RMSprop(parameters, lr=config.learning_rate, alpha=0.99, eps=config.optimizer_epsilon)
 
 

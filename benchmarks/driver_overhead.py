@@ -25,17 +25,17 @@ import numpy as np
 import ray
 from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 
-from agents.rollout import Rollout
 from benchmarks.peers.settings import start_ray
-from envs.vector import num_actions
+from rlgns.agents.rollout import Rollout
 from rlgns.config.load import resolve, to_dict
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.collect import Played
-from rlgns.engine.config import AtariPPOConfig, Trial
-from rlgns.engine.placement import Node, Placement, Share
-from rlgns.folder import RunFolder
-from rlgns.hardware import detect, usable_cores
-from rlgns.source import source_commit
+from rlgns.engine.config import AtariPPOConfig, TrialSpec
+from rlgns.envs.vector import num_actions
+from rlgns.machine.commit import source_commit
+from rlgns.machine.hardware import detect, usable_cores
+from rlgns.machine.placement import Node, Placement, TrialShare
+from rlgns.storage.run_folder import RunFolder
 
 PER_PROCESS = 16
 """Stub runners of a process."""
@@ -109,9 +109,9 @@ def build(folder: Path, envs: int, steps: int) -> AtariPPO:
         },
     )
     RunFolder(folder).create(to_dict(run), {"game": "pong"})
-    placement = Placement.of(run, Share.of([Node(cpus=2)], 1))
+    placement = Placement.of(run, TrialShare.of([Node(cpus=2)], 1))
     actions = num_actions("pong", run.env.protocol)
-    trial = Trial(game="pong", num_actions=actions, folder=str(folder), placement=placement)
+    trial = TrialSpec(game="pong", num_actions=actions, folder=str(folder), placement=placement)
     algorithm = AtariPPOConfig.of(run, trial).build_algo()
     assert isinstance(algorithm, AtariPPO)
     outcome: dict[str, Any] = {}

@@ -26,19 +26,19 @@ import numpy as np
 import torch
 from scipy import stats
 
-import agents.inference
-import agents.native
-import agents.network
-from agents.network import ActorCritic
-from agents.precision import choose_precision, prepare_process
-from agents.team import Team
-from agents.update import Updater
-from envs.vector import num_actions
-from rlgns import hardware
+import rlgns.agents.compute.inference
+import rlgns.agents.compute.native
+import rlgns.agents.network
+from rlgns.agents.compute.precision import choose_precision, prepare_process
+from rlgns.agents.compute.team import Team
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.update import Updater
 from rlgns.config.load import resolve
 from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors
-from rlgns.source import source_commit
+from rlgns.envs.vector import num_actions
+from rlgns.machine import hardware
+from rlgns.machine.commit import source_commit
 
 VARIANTS = ("fast", "torch", "float32", "plain")
 """The last is what the others are held against."""
@@ -74,10 +74,10 @@ def train(variant: str, game: str, seed: int, observations: int) -> list[dict[st
     """Trains once. Returns the mean score of the last games after every iteration, with the observations so far."""
     prepare_process(1)
     if variant != "fast":
-        agents.native.library = lambda: None  # type: ignore[assignment]
+        rlgns.agents.compute.native.library = lambda: None  # type: ignore[assignment]
     if variant == "plain":
-        agents.inference.can_pack = lambda: False
-        agents.network.block_of = lambda *_: 1
+        rlgns.agents.compute.inference.can_pack = lambda: False
+        rlgns.agents.network.block_of = lambda *_: 1
     run = settings(game, seed)
     device = torch.device("cpu")
     precision = choose_precision("auto", device) if variant in ("fast", "torch") else "float32"

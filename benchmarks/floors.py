@@ -27,15 +27,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.flat import equal_parts
-from agents.precision import choose_device, choose_precision, prepare_process
-from agents.team import Team
 from benchmarks.operations import FORWARD, WEIGHT_GRADIENT, Layer, bytes_moved, layers_of, operations
-from envs.games import GAMES
-from envs.vector import AtariEnvs
-from rlgns import hardware
+from rlgns.agents.compute.flat_gradients import equal_parts
+from rlgns.agents.compute.precision import choose_device, choose_precision, prepare_process
+from rlgns.agents.compute.team import Team
 from rlgns.config.load import resolve
 from rlgns.config.schema import Config
+from rlgns.envs.games import GAMES
+from rlgns.envs.vector import AtariEnvs
+from rlgns.machine import hardware
 
 PRODUCT_S = 0.05
 """Seconds for which each product is repeated."""

@@ -18,13 +18,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from agents import native
-from agents.convolutions import backward_order, convolutions_of, forward_order, shapes_of
-from agents.network import ActorCritic, in_blocks
-from agents.precision import prepare_process
-from rlgns import hardware
+from rlgns.agents.compute import native
+from rlgns.agents.compute.convolutions import backward_order, convolutions_of, forward_order, shapes_of
+from rlgns.agents.compute.precision import prepare_process
+from rlgns.agents.network import ActorCritic, in_blocks
 from rlgns.config.load import presets, resolve
-from rlgns.source import source_commit
+from rlgns.machine import hardware
+from rlgns.machine.commit import source_commit
 
 OUTPUTS, INPUT_GRADIENT, WEIGHT_GRADIENT = "outputs", "gradient of the input", "gradient of the weights"
 Jobs = dict[str, dict[str, Callable[[], object]]]

@@ -28,7 +28,7 @@ import yaml
 
 from benchmarks.kills_comparison import enough, same_distribution
 from benchmarks.kills_results import page, problems
-from rlgns.folder import RunFolder
+from rlgns.storage.run_folder import RunFolder
 
 KINDS = ("driver", "learner", "runner", "node")
 PATIENCE_S = 1800

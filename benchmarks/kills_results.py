@@ -13,10 +13,10 @@ from typing import Any
 from benchmarks.kills_comparison import Comparison, Rows
 from rlgns.config.load import from_dict
 from rlgns.config.schema import Config
-from rlgns.engine import checkpoint
-from rlgns.folder import RunFolder
-from rlgns.hardware import detect
+from rlgns.machine.hardware import detect
 from rlgns.monitor.wandb_files import history
+from rlgns.storage import checkpoint
+from rlgns.storage.run_folder import RunFolder
 
 
 def measurements(config: Config, iteration: int) -> int:

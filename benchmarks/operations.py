@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agents.config import NetworkConfig
-from agents.flat import equal_parts
-from agents.fresh import LOSSES
-from agents.network import block_of
+from rlgns.agents.compute.flat_gradients import equal_parts
+from rlgns.agents.config import NetworkConfig
+from rlgns.agents.network import block_of
+from rlgns.agents.rollout_gradients import LOSSES
 from rlgns.config.schema import Config
-from rlgns.engine.footprint import frames_bytes, rollout_bytes
 from rlgns.engine.probe import MOST_GROUPS, SEGMENTS
+from rlgns.machine.footprint import frames_bytes, rollout_bytes
 
 FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT = "forward", "weight gradient", "input gradient"
 KINDS = (FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT)

@@ -17,8 +17,8 @@ import matplotlib as mpl
 mpl.use("svg")
 import matplotlib.pyplot as plt
 
-from rlgns import numbers
-from rlgns.folder import RunFolder
+from rlgns import formatting
+from rlgns.storage.run_folder import RunFolder
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 POINTS = 60
@@ -79,10 +79,10 @@ def milestones(rows: list[dict[str, Any]]) -> list[str]:
     for part in range(1, 9):
         row = rows[round(part * len(rows) / 8) - 1]
         high = row["noise/scale_high"] if row["noise/resolved"] else None
-        scale = numbers.interval(row["noise/scale"], row["noise/scale_low"], high)
+        scale = formatting.interval(row["noise/scale"], row["noise/scale_low"], high)
         lines.append(
-            f"| {row['observations']:,} | {row['seconds'] / 60:.1f} | {numbers.score(row['score_mean'])} | {scale} "
-            f"| {numbers.rounded(row['noise/design_effect'])} |"
+            f"| {row['observations']:,} | {row['seconds'] / 60:.1f} | {formatting.score(row['score_mean'])} | {scale} "
+            f"| {formatting.rounded(row['noise/design_effect'])} |"
         )
     return lines
 

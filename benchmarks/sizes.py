@@ -32,9 +32,9 @@ from typing import Any
 
 from benchmarks.sizes_worker import Size
 from benchmarks.throughput_processes import ROOT
-from envs.games import GAMES
-from rlgns import hardware
-from rlgns.source import source_commit
+from rlgns.envs.games import GAMES
+from rlgns.machine import hardware
+from rlgns.machine.commit import source_commit
 
 FEW: dict[str, tuple[int, ...]] = {
     "environments": (8, 32, 128, 512),

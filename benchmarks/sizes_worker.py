@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
-from agents.network import ActorCritic
-from agents.precision import choose_device, choose_precision, prepare_process
-from agents.rollout import Rollout
-from agents.team import Team
-from agents.update import Updater
+from rlgns.agents.compute.precision import choose_device, choose_precision, prepare_process
+from rlgns.agents.compute.team import Team
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.rollout import Rollout
+from rlgns.agents.update import Updater
 from rlgns.config.load import resolve
 from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors
-from rlgns.engine.measure import RideAlong
-from rlgns.hardware import usable_cores
+from rlgns.engine.ride_along import RideAlong
+from rlgns.machine.hardware import usable_cores
 
 FEWEST_ROUNDS = 2
 
@@ -133,7 +133,7 @@ def measure(size: Size, seconds: float, game: str) -> dict[str, Any]:
 
 
 def _num_actions(game: str, run: Config) -> int:
-    from envs.vector import num_actions
+    from rlgns.envs.vector import num_actions
 
     return num_actions(game, run.env.protocol)
 

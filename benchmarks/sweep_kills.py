@@ -21,8 +21,8 @@ import psutil
 import yaml
 
 from rlgns.config.load import from_dict
-from rlgns.hardware import detect
-from rlgns.sweep.folder import SweepFolder
+from rlgns.machine.hardware import detect
+from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.load import resolve_sweep
 from rlgns.sweep.session import Session, make_plan
 

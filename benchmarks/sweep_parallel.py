@@ -12,11 +12,11 @@ import subprocess
 import sys
 from statistics import median
 
-from rlgns.hardware import usable_cores
+from rlgns.machine.hardware import usable_cores
 
 WORKER = """
 import sys
-from rlgns.sweep.estimate import calibrate
+from rlgns.sweep.forecast import calibrate
 from rlgns.sweep.load import resolve_sweep
 print(calibrate(resolve_sweep(sys.argv[1], {"sweep.parallel": sys.argv[2]})).observations_per_s)
 """

@@ -116,9 +116,9 @@ def _digits(options: argparse.Namespace, done: Sequence[Row]) -> Iterator[Row]:
 
 
 def _pong(options: argparse.Namespace, done: Sequence[Row]) -> Iterator[Row]:
-    from agents.precision import prepare_process
     from benchmarks.temperature_pong import Branch, train
-    from rlgns.engine.checkpoint import load_policy
+    from rlgns.agents.compute.precision import prepare_process
+    from rlgns.storage.checkpoint import load_policy
 
     prepare_process(options.threads)
     policy = load_policy(options.checkpoint)

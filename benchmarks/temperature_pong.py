@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from agents.precision import choose_device, choose_precision
-from agents.team import Team
-from agents.update import GroupSplit, Updater, UpdateStats
+from rlgns.agents.compute.precision import choose_device, choose_precision
+from rlgns.agents.compute.team import Team
+from rlgns.agents.update import GroupSplit, Updater, UpdateStats
 from rlgns.config.schema import Config
-from rlgns.engine.checkpoint import Policy
 from rlgns.engine.collect import Collectors
 from rlgns.noise import GradientSize, Moments, NoiseScaleTracker, group_moments
+from rlgns.storage.checkpoint import Policy
 
 BRANCH_WORKER = 4_000_000
 """Worker index of the random streams: not those of training."""

@@ -18,15 +18,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-import agents.native
-from agents.compute_copy import ComputeCopy
-from agents.evaluated import ByAutograd, Row
-from agents.flat import FlatGradients, mean_rows_
-from agents.network import ActorCritic
-from agents.precision import choose_precision, prepare_process
-from agents.team import Team
+import rlgns.agents.compute.native
+from rlgns.agents.compute.compute_copy import ComputeCopy
+from rlgns.agents.compute.flat_gradients import FlatGradients, mean_rows_
+from rlgns.agents.compute.passes import AutogradPass, Row
+from rlgns.agents.compute.precision import choose_precision, prepare_process
+from rlgns.agents.compute.team import Team
+from rlgns.agents.network import ActorCritic
 from rlgns.config.load import resolve
-from rlgns.hardware import detect
+from rlgns.machine.hardware import detect
 
 BATCH = 256
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 
 def passes(copy: ComputeCopy, observations: torch.Tensor, row: Row) -> None:
     """One forward and backward pass of a loss of the heads."""
-    evaluated = ByAutograd(copy.network, observations)
+    evaluated = AutogradPass(copy.network, observations)
     loss = evaluated.logits.square().mean() + evaluated.values.square().mean()
     evaluated.differentiate(loss, [row], [len(observations)])
 
@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
-    agents.native.library = lambda: None  # type: ignore[assignment]  # the compiled kernels know one way only
+    rlgns.agents.compute.native.library = lambda: None  # type: ignore[assignment]  # the compiled kernels know one way only
     machine = detect()
     prepare_process(machine.cores)
     precision = choose_precision("auto", CPU)

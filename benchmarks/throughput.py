@@ -31,8 +31,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agents import native
-from agents.precision import choose_device, choose_precision
 from benchmarks.operations import FLOAT32_BYTES, bytes_held, layers_of
 from benchmarks.peers.ours import run_of
 from benchmarks.peers.settings import Settings
@@ -51,7 +49,9 @@ from benchmarks.throughput_options import parse, settings_of
 from benchmarks.throughput_page import NOTES, describe, head, tables
 from benchmarks.throughput_processes import ContenderError, Memory, Process, environment_of
 from benchmarks.throughput_results import Start, Turn, summarise
-from envs.vector import num_actions
+from rlgns.agents.compute import native
+from rlgns.agents.compute.precision import choose_device, choose_precision
+from rlgns.envs.vector import num_actions
 
 NOISE_PAIR = ("ours", "ours-no-noise")
 SOMETIMES = ("ours-2-runners", "limit")

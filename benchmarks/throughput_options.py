@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.peers.settings import Settings
 from benchmarks.peers.worker import BUILDERS
-from envs.games import GAMES
-from rlgns import hardware
 from rlgns.config.load import presets, resolve
+from rlgns.envs.games import GAMES
+from rlgns.machine import hardware
 
 DEFAULT = (
     "ours",

@@ -12,8 +12,8 @@ from typing import Any
 
 from benchmarks.peers.settings import Settings
 from benchmarks.throughput_results import FEWEST_FOR_INTERVAL, Spread
-from rlgns import hardware
-from rlgns.source import source_commit
+from rlgns.machine import hardware
+from rlgns.machine.commit import source_commit
 
 PACKAGES = ("rlgns", "torch", "ray", "stable-baselines3", "gymnasium", "ale-py", "numpy")
 DESCRIPTIONS = {

@@ -17,17 +17,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agents.precision import choose_device, choose_precision, prepare_process
-from agents.team import Team
-from agents.update import Updater
+from rlgns.agents.compute.precision import choose_device, choose_precision, prepare_process
+from rlgns.agents.compute.team import Team
+from rlgns.agents.update import Updater
 from rlgns.config.schema import Config
-from rlgns.engine.checkpoint import Policy, load_policy
 from rlgns.engine.collect import Collectors
-from rlgns.engine.measure import RideAlong
 from rlgns.engine.probe import Probe
-from rlgns.hardware import usable_cores
+from rlgns.engine.ride_along import RideAlong
+from rlgns.formatting import NOTHING, interval, rounded
+from rlgns.machine.hardware import usable_cores
 from rlgns.monitor.keys import VIEWS
-from rlgns.numbers import NOTHING, interval, rounded
+from rlgns.storage.checkpoint import Policy, load_policy
 
 WORKER = 4_000_000
 """Worker index of the random streams: neither training's nor calibration's."""
@@ -72,7 +72,7 @@ def measure(policy: Policy, rollouts: int, epochs: int) -> tuple[Probe, RideAlon
             learning_rate=0.0,
             seed=seed,
             split_shuffled=ride_along.split_shuffled(rollout),
-            on_fresh=lambda fresh, seed=seed: probe.measure(fresh, seed),  # type: ignore[misc]
+            before_steps=lambda fresh, seed=seed: probe.measure(fresh, seed),  # type: ignore[misc]
         )
         spent["play"] += middle - began
         spent["probe"] += probe.seconds

@@ -10,7 +10,7 @@ class EnvConfig:
     """Settings of the vector environment, the same for every runner."""
 
     protocol: str = "baselines"
-    """Named protocol: `baselines` or `machado` (see `envs.protocols`)."""
+    """Named protocol: `baselines` or `machado` (see `rlgns.envs.protocols`)."""
 
     num_envs: int = 8
     """Environments over all runners together."""

@@ -17,7 +17,7 @@ Arcade-Learning-Environment, src/ale/vector/), and what is done about it here:
   reset is seeded.
 * Unset threads are taken from the machine and not from what the process may use. Always set.
 * Frames of the stack before a game's first are zero. Games that need FIRE to go on get it at the start only (see
-  `envs.protocols`).
+  `rlgns.envs.protocols`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ import numpy.typing as npt
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
-from envs.config import EnvConfig
-from envs.games import find
-from envs.protocols import PROTOCOLS, Protocol
+from rlgns.envs.config import EnvConfig
+from rlgns.envs.games import find
+from rlgns.envs.protocols import PROTOCOLS, Protocol
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One game played frame by frame with its screen in colour, for videos; observations are those of `envs.vector`.
+"""One game played frame by frame with its screen in colour, for videos; observations are those of `rlgns.envs.vector`.
 
 The vector environment shows no screen. This plays the same protocol and preprocessing step by step in Python, which
 also makes it the slow, obvious twin that the tests compare the vector environment with.
@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from envs.config import EnvConfig
-from envs.games import find
-from envs.protocols import PROTOCOLS, Protocol
+from rlgns.envs.config import EnvConfig
+from rlgns.envs.games import find
+from rlgns.envs.protocols import PROTOCOLS, Protocol
 
 FRAMES_PER_SECOND = 60
 """Rate of the emulated console's television."""
@@ -23,7 +23,7 @@ class FilmedGame:
     """One environment without automatic resets."""
 
     def __init__(self, game: str, config: EnvConfig, *, seed: int, protocol: Protocol | None = None) -> None:
-        """Loads the game. Arguments as of `envs.vector.AtariEnvs`.
+        """Loads the game. Arguments as of `rlgns.envs.vector.AtariEnvs`.
 
         Raises:
             ValueError: Unknown game.

@@ -2,7 +2,7 @@
 
 import sys
 
-from rlgns.cli import main
+from rlgns.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from envs.filmed import FRAMES_PER_SECOND, FilmedGame
-from envs.games import human_normalised
-from envs.protocols import PROTOCOLS, Protocol
-from envs.vector import AtariEnvs, Episode
-from rlgns.engine.checkpoint import Policy, load_policy
+from rlgns.envs.games import human_normalised
+from rlgns.envs.protocols import PROTOCOLS, Protocol
+from rlgns.envs.vector import AtariEnvs, Episode
+from rlgns.envs.video import FRAMES_PER_SECOND, FilmedGame
 from rlgns.errors import FaultError, UserError
-from rlgns.hardware import usable_cores
-from rlgns.monitor.parts import PartsProgress
+from rlgns.machine.hardware import usable_cores
+from rlgns.monitor.parts_progress import PartsProgress
+from rlgns.storage.checkpoint import Policy, load_policy
 
 MAX_ENVS = 10
 """Games played side by side."""
@@ -71,7 +71,7 @@ class EvaluationResult:
 
     @property
     def human_normalised(self) -> float:
-        """Human-normalised mean score (see `envs.games.human_normalised`)."""
+        """Human-normalised mean score (see `rlgns.envs.games.human_normalised`)."""
         return human_normalised(self.game, self.mean)
 
     def describe(self) -> str:

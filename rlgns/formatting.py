@@ -1,8 +1,9 @@
-"""Numbers as people read them: thousands, two or three digits, durations. None and NaN become a dash."""
+"""Numbers and tables as people read them: thousands, two or three digits, durations. None and NaN become a dash."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 NOTHING = "-"
 """Stands for what is not known."""
@@ -104,3 +105,15 @@ def interval(value: float | None, low: float | None, high: float | None) -> str:
     if ends == (False, True):
         return f"{rounded(value)} (at most {rounded(high)})" if known(value) else f"at most {rounded(high)}"
     return MEASURING
+
+
+def aligned(rows: Sequence[Sequence[str]], *, left: int = 0) -> list[str]:
+    """Returns a line per row, columns as wide as their widest cell, the first `left` of them flush left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]

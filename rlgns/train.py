@@ -10,26 +10,26 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from agents.network import ActorCritic
-from envs.protocols import PROTOCOLS
-from envs.vector import num_actions
-from rlgns import hardware
+from rlgns.agents.network import ActorCritic
 from rlgns.config.load import from_dict, overridden, to_dict
 from rlgns.config.schema import Config
-from rlgns.doctor import OK, check_shared_memory
-from rlgns.engine import checkpoint
-from rlgns.engine.source import Listed
+from rlgns.engine.trial_queue import FixedQueue
 from rlgns.engine.trials import Outcome, run_trials
+from rlgns.envs.protocols import PROTOCOLS
+from rlgns.envs.vector import num_actions
 from rlgns.errors import UserError
-from rlgns.folder import LOCK_PATIENCE_S, RunFolder
+from rlgns.machine import hardware
+from rlgns.machine.commit import source_commit
+from rlgns.machine.doctor import OK, check_shared_memory
+from rlgns.machine.nodes import check_device
 from rlgns.monitor.batch_alert import BatchAlert
 from rlgns.monitor.listener import Listener, Listeners, RunStart
 from rlgns.monitor.probe_notice import ProbeNotice
 from rlgns.monitor.terminal import make_terminal
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import summary, write_report
-from rlgns.resources import check_device
-from rlgns.source import source_commit
+from rlgns.storage import checkpoint
+from rlgns.storage.run_folder import LOCK_PATIENCE_S, RunFolder
 
 DONE, FAULT, INTERRUPTED = 0, 3, 130
 OFF_POLICY = (
@@ -148,7 +148,7 @@ def _session(starts: list[RunStart], out: Path) -> int:
         unfinished = [start for start in starts if not _finished(start)]
         if unfinished:
             outcome = run_trials(
-                Listed(unfinished), listener, most=len(unfinished), max_failures=config.engine.max_failures
+                FixedQueue(unfinished), listener, most=len(unfinished), max_failures=config.engine.max_failures
             )
         else:
             outcome = Outcome()

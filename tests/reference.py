@@ -11,8 +11,8 @@ import torch
 from scipy.optimize import least_squares
 from scipy.stats import f, trim_mean
 
-from agents.config import AgentConfig
-from agents.rollout import Rollout
+from rlgns.agents.config import AgentConfig
+from rlgns.agents.rollout import Rollout
 
 # ---- convolutions in bfloat16: every position by itself ------------------------------------------------------------
 

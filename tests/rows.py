@@ -7,8 +7,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from rlgns.folder import RunFolder
 from rlgns.monitor.keys import BY_NAME, REQUIRED
+from rlgns.storage.run_folder import RunFolder
 
 
 def make_row(iteration: int, *, of: int = 200, game: str = "pong", batch: int = 256, seed: int = 0) -> dict[str, Any]:

@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 @final
-class Kept(threading.local):
+class Buffers(threading.local):
     """Each thread's own memory by name: large blocks that come and go would leave gaps, which add up over hours."""
 
     def __init__(self) -> None:

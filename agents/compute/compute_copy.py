@@ -8,11 +8,11 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from agents.convolutions import Frames, NativeConvolutions
-from agents.evaluated import ByAutograd, ByKernels, Evaluated
-from agents.network import ActorCritic
-from agents.rollout import FrameStacks
-from agents.team import Team, cuts
+from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
+from rlgns.agents.compute.passes import AutogradPass, KernelPass, NetworkPass
+from rlgns.agents.compute.team import Team, cuts
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.rollout import FrameStacks
 
 
 @final
@@ -60,12 +60,12 @@ class ComputeCopy:
         """Whether several parts of one evaluated batch can be differentiated, each by itself."""
         return self._convolutions is not None
 
-    def evaluate(self, stacks: FrameStacks, where: Tensor) -> Evaluated:
+    def evaluate(self, stacks: FrameStacks, where: Tensor) -> NetworkPass:
         """Evaluates some observations, int64 [batch] of `step * num_envs + env`."""
         if self._convolutions is None:
-            return ByAutograd(self.network, stacks.gather(where))
+            return AutogradPass(self.network, stacks.gather(where))
         frames = Frames(stacks.frames, stacks.missing, stacks.num_envs)
-        return ByKernels(self.network, self._convolutions, self._heads, frames, where)
+        return KernelPass(self.network, self._convolutions, self._heads, frames, where)
 
     def refresh(self, team: Team) -> None:
         """Converts the master's present weights; a team's threads share the work."""

@@ -8,8 +8,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from agents import native
-from agents.network import ActorCritic
+from rlgns.agents.compute import native
+from rlgns.agents.network import ActorCritic
 
 LANES = 16
 """Float32 numbers in a register; layers' widths are multiples of it."""

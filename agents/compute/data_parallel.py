@@ -19,7 +19,7 @@ from torch import Tensor
 
 
 @final
-class Learners:
+class DataParallel:
     """This process's place among the learners, and what they tell each other.
 
     Every method must be called by all learners in the same order. One that died, or one that does not answer in time,

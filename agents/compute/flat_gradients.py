@@ -8,8 +8,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from agents.network import ActorCritic
-from agents.team import PARTS, Team
+from rlgns.agents.compute.team import PARTS, Team
+from rlgns.agents.network import ActorCritic
 
 
 @final

@@ -9,9 +9,9 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from agents.convolutions import Frames, NativeConvolutions
-from agents.network import ActorCritic
-from agents.precision import autocast
+from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
+from rlgns.agents.compute.precision import autocast
+from rlgns.agents.network import ActorCritic
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -11,12 +11,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from agents.kept import Kept
+from rlgns.agents.compute.buffers import Buffers
 
 MOST_LAYERS = 8
 """As in passes.c."""
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).resolve().parents[1]
 
 
 def suits_processor() -> bool:
@@ -102,7 +102,7 @@ def address(tensor: Tensor) -> int:
     return tensor.data_ptr()
 
 
-_kept = Kept()
+_kept = Buffers()
 
 
 def scratch(numbers: int) -> Tensor:

@@ -8,15 +8,15 @@ from typing import Protocol, final
 import torch
 from torch import Tensor
 
-from agents import native
-from agents.convolutions import Frames, NativeConvolutions
-from agents.network import ActorCritic
+from rlgns.agents.compute import native
+from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
+from rlgns.agents.network import ActorCritic
 
 Row = Sequence[Tensor]
 """A gradient by each parameter of a network, in order; float32 views of one vector."""
 
 
-class Evaluated(Protocol):
+class NetworkPass(Protocol):
     """Outputs of a network for a batch."""
 
     @property
@@ -39,7 +39,7 @@ class Evaluated(Protocol):
 
 
 @final
-class ByAutograd:
+class AutogradPass:
     """A batch of one part, evaluated by the network's modules."""
 
     def __init__(self, network: ActorCritic, observations: Tensor) -> None:
@@ -56,7 +56,7 @@ class ByAutograd:
 
 
 @final
-class ByKernels:
+class KernelPass:
     """A batch evaluated by the compiled kernels, and differentiated part by part from one backward pass."""
 
     def __init__(

@@ -5,46 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents import native
-from agents.flat import elements, mean_in_place
-from agents.team import Team
-
-COLUMNS_PER_CHUNK = 16_384
-"""Columns per float32 product by torch: rounding of 2e-7 at full speed (float64 takes twice the time)."""
+from rlgns.agents.compute import native
+from rlgns.agents.compute.flat_gradients import elements, mean_in_place
+from rlgns.agents.compute.team import Team
+from rlgns.gram import gram_on_device
 
 
 def inner_products(rows: Tensor) -> Tensor:
-    """Inner products of rows, in float64 and where the rows are: nothing waits for the device.
+    """Computes the inner products of all pairs of rows: by the compiled kernel where there is one, else by torch.
 
-    Float64 input is multiplied in float64, and so is everything on an accelerator, where it costs next to nothing.
-    Float32 and shorter input on a processor is multiplied in float32 by chunks of columns that are summed in float64,
-    by a compiled kernel where there is one. Neither autocast nor a lowered float32 matmul precision reaches the result.
+    The kernel, as `rlgns.gram.gram_on_device`, multiplies in float32 and sums chunks of columns in float64.
 
     Args:
         rows: [count, columns].
 
     Returns:
-        Float64 [count, count].
+        Float64 [count, count], on the device of the rows.
     """
     rows = rows.detach()
-    if _suits_kernel(rows):
-        return _by_kernel(rows, mean=False)
-    single = (
-        rows.device.type == "cpu" and rows.dtype != torch.float64 and torch.get_float32_matmul_precision() == "highest"
-    )
-    dtype = torch.float32 if single else torch.float64
-    total = torch.zeros(rows.shape[0], rows.shape[0], dtype=torch.float64, device=rows.device)
-    with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
-        whole = rows.shape[1] // COLUMNS_PER_CHUNK if single else 0
-        if whole:  # one batched product: a loop over chunks would take longer than the products themselves
-            chunks = (
-                rows[:, : whole * COLUMNS_PER_CHUNK].to(dtype).unflatten(1, (whole, COLUMNS_PER_CHUNK)).transpose(0, 1)
-            )
-            total += torch.bmm(chunks, chunks.transpose(1, 2)).sum(0, dtype=torch.float64)
-        for chunk in rows[:, whole * COLUMNS_PER_CHUNK :].split(64 * COLUMNS_PER_CHUNK, dim=1):
-            part = chunk.to(dtype)
-            total += (part @ part.T).to(torch.float64)
-    return total
+    return _by_kernel(rows, mean=False) if _suits_kernel(rows) else gram_on_device(rows)
 
 
 def products_and_mean_(rows: Tensor, team: Team) -> Tensor:

@@ -8,13 +8,13 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from agents.team import Team, cuts
+from rlgns.agents.compute.team import Team, cuts
 
 _STATE = ("exp_avg", "exp_avg_sq")
 
 
 @final
-class TeamAdam(torch.optim.Adam):
+class SlicedAdam(torch.optim.Adam):
     """`torch.optim.Adam`, fused, with the same state and the same result; one step is one pass over memory by all.
 
     A step moves four vectors as long as the network through memory, while every other thread waits for it. Parameters

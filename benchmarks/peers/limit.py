@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from agents.precision import prepare_process
 from benchmarks.floors import Limit
 from benchmarks.peers.ours import run_of
 from benchmarks.peers.settings import Settings
+from rlgns.agents.compute.precision import prepare_process
 
 PLAYED_TIMES = 4
 """Times as many observations are played as a trainer's turn has: without a network they take a fifth of the time."""

@@ -60,11 +60,11 @@ class Ours:
 
     def __init__(self, settings: Settings, *, noise: bool = True, precision: str = "auto", runners: int = 0) -> None:
         """Builds the algorithm in a folder of its own below `settings.scratch`."""
-        from envs.vector import num_actions
         from rlgns.config.load import to_dict
-        from rlgns.engine.config import AtariPPOConfig, Trial
-        from rlgns.engine.placement import Node, Placement, Share
-        from rlgns.folder import RunFolder
+        from rlgns.engine.config import AtariPPOConfig, TrialSpec
+        from rlgns.envs.vector import num_actions
+        from rlgns.machine.placement import Node, Placement, TrialShare
+        from rlgns.storage.run_folder import RunFolder
 
         self._resident = {"libraries": _resident_bytes()}
         start_ray(settings.threads)
@@ -72,11 +72,11 @@ class Ours:
         run = run_of(settings, noise=noise, precision=precision, runners=runners)
         folder = RunFolder(Path(settings.scratch) / "run")
         folder.create(to_dict(run), {"game": settings.game})
-        trial = Trial(
+        trial = TrialSpec(
             game=settings.game,
             num_actions=num_actions(settings.game, run.env.protocol),
             folder=str(folder.path),
-            placement=Placement.of(run, Share.of([Node(cpus=settings.threads)], 1)),
+            placement=Placement.of(run, TrialShare.of([Node(cpus=settings.threads)], 1)),
         )
         self._probes = 0
         self._algorithm = AtariPPOConfig.of(run, trial).build_algo()

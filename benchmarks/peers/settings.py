@@ -90,7 +90,7 @@ def atari_id(game: str) -> tuple[str, dict[str, Any]]:
     The old id does not exist for every game; the arguments say the same: no frame skip, no sticky actions, minimal
     actions. The prefix makes Gymnasium import ale_py, also in processes that only make environments.
     """
-    from envs.games import GAMES
+    from rlgns.envs.games import GAMES
 
     return f"ale_py:ALE/{GAMES[game].title}-v5", {
         "frameskip": 1,

@@ -12,22 +12,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agents.batches import Indices, environment_batches, shuffle_groups
-from agents.team import Team
-from agents.update import GroupSplit, Updater, annealed
-from rlgns.engine.checkpoint import Policy
-from rlgns.engine.measure import RideAlong
-from rlgns.frozen import PlayedSet, precision_of
-from rlgns.noise import gram, moments_from_gram
-from rlgns.noise.comparison import Series
-from rlgns.noise.estimators import (
-    Estimate,
+from rlgns.agents.batches import Indices, environment_batches, shuffle_groups
+from rlgns.agents.compute.products import inner_products
+from rlgns.agents.compute.team import Team
+from rlgns.agents.update import GroupSplit, Updater, annealed
+from rlgns.calibrate.frozen_policy import PlayedSet, precision_of
+from rlgns.engine.ride_along import RideAlong
+from rlgns.noise import moments_from_gram
+from rlgns.noise.offline.comparison import Series
+from rlgns.noise.offline.peer_estimators import (
+    MomentsEstimate,
     across_steps,
     gpt_neox,
     k_diffusion,
     one_small_batch,
     per_example,
 )
+from rlgns.storage.checkpoint import Policy
 
 EXAMPLES = 16
 """Observations of a rollout whose gradients are taken one by one."""
@@ -66,7 +67,7 @@ class Cost:
 
 
 @final
-class Rivals:
+class OnlineEstimators:
     """Takes the gradients of each rollout once per environment and feeds every estimator from them.
 
     A group's mean gradient is the mean of its environments', so whatever is split by environment at one parameter
@@ -102,13 +103,13 @@ class Rivals:
         began = time.perf_counter()
         rows = next(gradients).clone()
         self._cost(PROBE, began, self._num_envs * self._steps)
-        products = gram(rows)
+        products = inner_products(rows).cpu().numpy()
         batch_sq_norm = self._by_environment(played.set_index, rows, products, batches)
 
         began = time.perf_counter()
-        shuffled = moments_from_gram(gram(next(gradients)), len(splits[1][0]))
+        shuffled = moments_from_gram(inner_products(next(gradients)).cpu().numpy(), len(splits[1][0]))
         self._cost(SHUFFLED, began, shuffled.observations)
-        self._add(SHUFFLED, played.set_index, Estimate(shuffled.grad_sq, shuffled.trace), shuffled.observations)
+        self._add(SHUFFLED, played.set_index, MomentsEstimate(shuffled.grad_sq, shuffled.trace), shuffled.observations)
 
         began = time.perf_counter()
         own = float(torch.linalg.vector_norm(next(gradients), dim=1).square().mean())
@@ -130,13 +131,13 @@ class Rivals:
         run = self._run
         b = run.batch_observations // run.groups_per_batch
         width = len(batches[0][0]) // self._steps
-        found: dict[str, list[Estimate]] = {RIDE_ALONG: [], ONE_SMALL: [], TWO_RANKS: []}
+        found: dict[str, list[MomentsEstimate]] = {RIDE_ALONG: [], ONE_SMALL: [], TWO_RANKS: []}
         sq_norms = []
         for groups in batches:
             envs = np.array([group[:width] for group in groups])
             merged = products[envs[:, :, None, None], envs[None, None]].mean(axis=(1, 3))
             moments = moments_from_gram(merged, b)
-            found[RIDE_ALONG].append(Estimate(moments.grad_sq, moments.trace))
+            found[RIDE_ALONG].append(MomentsEstimate(moments.grad_sq, moments.trace))
             found[ONE_SMALL].append(one_small_batch(merged, b))
             if len(groups) % 2 == 0:
                 found[TWO_RANKS].append(k_diffusion(merged, b))
@@ -146,9 +147,9 @@ class Rivals:
                 tracker.on_groups(group_rows, GroupSplit(observations_per_group=b, shuffled=False))
         for name, estimates in found.items():
             if estimates:
-                self._add(name, set_index, Estimate(*np.mean(estimates, axis=0)), run.rollout_observations)
+                self._add(name, set_index, MomentsEstimate(*np.mean(estimates, axis=0)), run.rollout_observations)
         whole = moments_from_gram(products, self._steps)
-        self._add(PROBE, set_index, Estimate(whole.grad_sq, whole.trace), run.rollout_observations)
+        self._add(PROBE, set_index, MomentsEstimate(whole.grad_sq, whole.trace), run.rollout_observations)
         self._add(PROBE_ONE_SMALL, set_index, one_small_batch(products, self._steps), run.rollout_observations)
         if self._num_envs % 2 == 0:
             self._add(PROBE_TWO_RANKS, set_index, k_diffusion(products, self._steps), run.rollout_observations)
@@ -175,7 +176,7 @@ class Rivals:
             )
         )
 
-    def _add(self, name: str, set_index: int, estimate: Estimate, observations: int) -> None:
+    def _add(self, name: str, set_index: int, estimate: MomentsEstimate, observations: int) -> None:
         series = self.series.setdefault(name, Series(self._sets))
         series.add(set_index, grad_sq=estimate.grad_sq, trace=estimate.trace, observations=observations)
 
@@ -214,4 +215,4 @@ class _Stepper:
         self._updater.optimizer.load_state_dict(copy.deepcopy(self._optimizer))
         self._gradients.clear()
         self._updater.update(played.rollouts, learning_rate=self._learning_rate, seed=seed)
-        return gram(torch.stack(self._gradients))
+        return inner_products(torch.stack(self._gradients)).cpu().numpy()

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from agents.batches import Indices
-from agents.config import AgentConfig
-from agents.loss import Minibatch, actor_critic_loss
-from agents.network import ActorCritic
-from agents.rollout import FrameStacks, Rollout
-from agents.update import prepare
-from rlgns.noise.hessian import hessian_vector_products
+from rlgns.agents.batches import Indices
+from rlgns.agents.config import AgentConfig
+from rlgns.agents.loss import Minibatch, actor_critic_loss
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.rollout import FrameStacks, Rollout
+from rlgns.agents.update import prepare
+from rlgns.noise.offline.hessian import hessian_vector_products
 
 
 @final
-class Surrogate:
+class FrozenLoss:
     """The training loss as a function of the parameters, by groups of environments.
 
     The old policy's log-probabilities and values are computed anew in float32: those that were recorded under bfloat16

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator
 
-from agents.precision import choose_device, choose_precision, prepare_process
-from agents.rollout import Rollout
-from agents.team import Team
-from rlgns.engine.checkpoint import Policy
+from rlgns.agents.compute.precision import choose_device, choose_precision, prepare_process
+from rlgns.agents.compute.team import Team
+from rlgns.agents.rollout import Rollout
 from rlgns.engine.collect import Collectors
-from rlgns.hardware import usable_cores
+from rlgns.machine.hardware import usable_cores
+from rlgns.storage.checkpoint import Policy
 
 FIRST_WORKER = 2_000_000
 """Worker index of the first set's random streams: no training run and no evaluation has it."""

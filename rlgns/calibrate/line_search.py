@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.team import Team
-from rlgns.engine.checkpoint import Policy
+from rlgns.agents.compute.team import Team
+from rlgns.calibrate.frozen_loss import FrozenLoss
+from rlgns.calibrate.frozen_policy import play_rounds, ready
 from rlgns.errors import UserError
-from rlgns.frozen import play_rounds, ready
+from rlgns.formatting import MEASURING, interval, rounded
 from rlgns.noise import NoiseScaleEstimate, NoiseScaleTracker, group_moments
-from rlgns.noise.hessian import hessian_moments, hessian_noise_scale
 from rlgns.noise.interval import Ratio
-from rlgns.noise.step_size import StepSizeFit, fit_step_sizes, slope_and_curvature
-from rlgns.numbers import MEASURING, interval, rounded
-from rlgns.surrogate import Surrogate
+from rlgns.noise.offline.hessian import hessian_moments, hessian_noise_scale
+from rlgns.noise.offline.step_size import StepSizeFit, fit_step_sizes, slope_and_curvature
+from rlgns.storage.checkpoint import Policy
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int], None]
@@ -148,7 +148,7 @@ class _Found:
         self.hessian = NoiseScaleTracker(level=level)
         self.simple = NoiseScaleTracker(level=level)
 
-    def add(self, surrogate: Surrogate, half: int, gradients: Tensor, *, sizes: list[int], step_sizes: Array) -> None:
+    def add(self, surrogate: FrozenLoss, half: int, gradients: Tensor, *, sizes: list[int], step_sizes: Array) -> None:
         """Takes in one rollout: `gradients` [half, parameters] of one half, losses and Hessian of the other."""
         others = range(half, 2 * half)
         start = surrogate.value(others)
@@ -168,7 +168,7 @@ class _Found:
         self.simple.update(group_moments(gradients, per_group))
 
 
-def _halves(policy: Policy, team: Team, seed: int) -> Generator[tuple[Surrogate, int, Tensor], None, None]:
+def _halves(policy: Policy, team: Team, seed: int) -> Generator[tuple[FrozenLoss, int, Tensor], None, None]:
     """Plays for ever; yields each rollout's loss by environments in random order, and the first half's gradients."""
     rng = np.random.default_rng([seed, policy.iteration])
     envs = policy.config.env.num_envs
@@ -176,13 +176,13 @@ def _halves(policy: Policy, team: Team, seed: int) -> Generator[tuple[Surrogate,
     try:
         for one in played:
             order = rng.permutation(envs)
-            surrogate = Surrogate(policy.network, policy.config.agent, one.rollouts, [[env] for env in order])
+            surrogate = FrozenLoss(policy.network, policy.config.agent, one.rollouts, [[env] for env in order])
             yield surrogate, envs // 2, surrogate.gradients(range(envs // 2))
     finally:
         played.close()
 
 
-def _try_lengths(surrogate: Surrogate, half: int, gradients: Tensor, *, sizes: tuple[int, int]) -> Array:
+def _try_lengths(surrogate: FrozenLoss, half: int, gradients: Tensor, *, sizes: tuple[int, int]) -> Array:
     """Changes of the loss after steps of the pilot's lengths along the smallest and the largest batch's gradient.
 
     Returns:

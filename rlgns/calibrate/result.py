@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns import rivals as r
-from rlgns.engine.checkpoint import Policy
-from rlgns.folder import plain
+from rlgns.calibrate import estimators as r
 from rlgns.noise import NoiseScaleEstimate, design_effect, shuffled_noise_scale
-from rlgns.noise.brute_force import BruteForceResult, jackknife_error
-from rlgns.noise.comparison import Quality, spread_ratio
 from rlgns.noise.interval import Ratio
+from rlgns.noise.offline.brute_force import BruteForceResult, jackknife_error
+from rlgns.noise.offline.comparison import Quality, spread_ratio
+from rlgns.storage.checkpoint import Policy
+from rlgns.storage.run_folder import plain
 
 Array = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ class Calibration:
     """That was asked for."""
     interrupted: bool
     truth: BruteForceResult
-    rivals: r.Rivals
+    rivals: r.OnlineEstimators
     seconds: float
 
     @property

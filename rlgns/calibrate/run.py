@@ -9,17 +9,17 @@ from typing import final
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from rlgns.calibration import Calibration
-from rlgns.engine.checkpoint import load_policy
+from rlgns.calibrate.estimators import OnlineEstimators
+from rlgns.calibrate.frozen_policy import MAX_SEEDS, play_rounds, ready
+from rlgns.calibrate.result import Calibration
 from rlgns.engine.trials import Interrupt
 from rlgns.errors import UserError
-from rlgns.frozen import MAX_SEEDS, play_rounds, ready
+from rlgns.formatting import duration, percent, short
 from rlgns.monitor.listener import Listener
-from rlgns.monitor.parts import LINE_EVERY_S
+from rlgns.monitor.parts_progress import LINE_EVERY_S
 from rlgns.monitor.stream import can_draw, console_of, write_line
-from rlgns.noise.brute_force import BruteForce, BruteForceResult
-from rlgns.numbers import duration, percent, short
-from rlgns.rivals import Rivals
+from rlgns.noise.offline.brute_force import BruteForce, BruteForceResult
+from rlgns.storage.checkpoint import load_policy
 
 SETS = 8
 """Independent sets of environments, each as large as the run's."""
@@ -58,7 +58,7 @@ def calibrate(checkpoint: Path, *, observations: int = 200_000, precision: float
         parameters=sum(parameter.numel() for parameter in policy.network.parameters()),
         rollout_steps=run.agent.rollout_steps,
     )
-    rivals = Rivals(policy, team, sets=SETS)
+    rivals = OnlineEstimators(policy, team, sets=SETS)
     round_observations = SETS * run.rollout_observations
     most_rounds = max(1, -(-observations // round_observations))
     began = time.monotonic()

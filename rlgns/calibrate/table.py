@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-from rlgns.calibration import SPREAD_OBSERVATIONS, Calibration
-from rlgns.columns import aligned
+from rlgns.calibrate.estimators import EXTRA_PASSES
+from rlgns.calibrate.result import SPREAD_OBSERVATIONS, Calibration
+from rlgns.formatting import NOTHING, aligned, duration, interval, percent, rounded
 from rlgns.noise.interval import Ratio
-from rlgns.numbers import NOTHING, duration, interval, percent, rounded
-from rlgns.rivals import EXTRA_PASSES
 
 GOAL = 0.25
 """Our spread over a two-batch estimator's at equal extra gradient compute: what is aimed at."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlgns.arguments import (
+from rlgns.commands.settings import (
     FREE,
     SHORT,
     SHORT_OF_SWEEP,
@@ -73,7 +73,7 @@ def train(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
 
 def sweep(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Runs a sweep, goes on with one, or prints what one would do."""
-    from rlgns.sweep.folder import SweepFolder
+    from rlgns.storage.sweep_folder import SweepFolder
     from rlgns.sweep.load import resolve_sweep
 
     settings = settings_of(options, overrides, SHORT_OF_SWEEP)
@@ -96,10 +96,10 @@ def sweep(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
 
 def show_config(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Prints the resolved configuration as YAML, and what follows from it as comments."""
-    from rlgns import hardware
     from rlgns.config.load import to_yaml
-    from rlgns.engine.footprint import describe
-    from rlgns.engine.placement import Placement, Share, wants_gpu
+    from rlgns.machine import hardware
+    from rlgns.machine.footprint import describe
+    from rlgns.machine.placement import Placement, TrialShare, wants_gpu
 
     config = resolved(options, overrides)
     print(to_yaml(config), end="")
@@ -116,9 +116,9 @@ def show_config(options: argparse.Namespace, overrides: Mapping[str, str]) -> in
         print(f"#             all sizes here are those of the start, {config.env.num_envs} envs")
     print(f"# iterations  {config.iterations:,}")
     print(f"# hardware    {hardware.detect().describe()}")
-    from rlgns.resources import resources
+    from rlgns.machine.nodes import resources
 
-    share = Share.of(resources(), len(config.run.games))
+    share = TrialShare.of(resources(), len(config.run.games))
     placement = Placement.of(config, share, gpu=wants_gpu(config, share))
     for name, text in describe(config, share, placement):
         print(f"# {name:<11} {text}")
@@ -150,8 +150,8 @@ def calibrate(options: argparse.Namespace) -> int:
     precision = convert("--precision", options.precision, float)
     if options.line_search:
         return _line_search(options, observations, seed)
-    from rlgns import calibrate as calibration
-    from rlgns.calibration_table import describe
+    from rlgns.calibrate import run as calibration
+    from rlgns.calibrate.table import describe
 
     found = calibration.calibrate(Path(options.checkpoint), observations=observations, precision=precision, seed=seed)
     print(json.dumps(found.as_dict(), indent=2, allow_nan=False) if options.json else describe(found))
@@ -162,10 +162,10 @@ def _line_search(options: argparse.Namespace, observations: int, seed: int) -> i
     """Measures B_noise of a frozen policy by line searches and by Hessian-vector products, and prints both."""
     import dataclasses
 
-    from rlgns.engine.checkpoint import load_policy
-    from rlgns.folder import plain
-    from rlgns.line_search import line_search
-    from rlgns.monitor.parts import PartsProgress
+    from rlgns.calibrate.line_search import line_search
+    from rlgns.monitor.parts_progress import PartsProgress
+    from rlgns.storage.checkpoint import load_policy
+    from rlgns.storage.run_folder import plain
 
     policy = load_policy(Path(options.checkpoint))
     with PartsProgress() as progress:
@@ -209,13 +209,13 @@ def fit(options: argparse.Namespace) -> int:
     if not 0 < level < 1:
         raise UserError(f"--level must lie between 0 and 1, got {level}")
     from rlgns.critical.points import fit_points
-    from rlgns.fit import describe_fit, table
-    from rlgns.points import read_points
+    from rlgns.fit.points_file import read_points
+    from rlgns.fit.table import describe_fit, table
 
     fits = fit_points(read_points(Path(options.points)), level=level)
     beside = []
     if options.adaptive:
-        from rlgns.gain_table import check_games, describe_gain, gain_table, gains, read_runs
+        from rlgns.fit.gain_table import check_games, describe_gain, gain_table, gains, read_runs
 
         runs = read_runs([Path(path) for path in options.adaptive])
         check_games(fits, runs)
@@ -260,7 +260,7 @@ def submit(options: argparse.Namespace) -> int:
 
 def _work_of_job(command: list[str]) -> Config | Sweep:
     """Checks here, before anything is sent, what a job would run. Raises UserError."""
-    from rlgns.cli import parse
+    from rlgns.commands.cli import parse
 
     if command[0] not in ("train", "sweep"):
         raise UserError(
@@ -294,7 +294,7 @@ def workspace(options: argparse.Namespace) -> int:
 
 def games() -> int:
     """Prints every game with its reference scores and the paper's score goals."""
-    from envs.games import GAMES
+    from rlgns.envs.games import GAMES
 
     print(f"{'game':<18} {'title':<18} {'random':>10} {'human':>10} {'CleanRL PPO':>12}  score goals")
     for game in GAMES.values():
@@ -312,8 +312,8 @@ def doctor(options: argparse.Namespace) -> int:
 
         folder = [] if options.out is None else ["--out", options.out]
         return submit_job(["doctor", *folder], address=options.address, games=["doctor"])
-    from rlgns.cluster_doctor import address_of_cluster, check_cluster
-    from rlgns.doctor import FAIL, check_machine
+    from rlgns.machine.cluster_doctor import address_of_cluster, check_cluster
+    from rlgns.machine.doctor import FAIL, check_machine
 
     out, address = Path(options.out or os.environ.get("RLGNS_RUNS", "runs")), address_of_cluster(options.address)
     findings = []

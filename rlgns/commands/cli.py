@@ -10,9 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from rlgns.commands.parser import Parser, make_parser
 from rlgns.errors import FaultError, UserError, nearest
-from rlgns.guard import check_packages
-from rlgns.parser import Parser, make_parser
 
 DONE, USERS_MISTAKE, FAULT, INTERRUPTED = 0, 2, 3, 130
 
@@ -115,10 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if list(arguments[:1]) != ["doctor"]:  # which has this check among its own
-            check_packages()
         options, overrides = parse(arguments)
-        from rlgns import commands
+        from rlgns.commands import bodies as commands
 
         code = commands.run(options, overrides)
         sys.stdout.flush()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from rlgns import __version__, help_texts
+from rlgns import __version__
+from rlgns.commands import help_texts
 from rlgns.errors import UserError
 
 

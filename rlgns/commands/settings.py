@@ -83,7 +83,7 @@ def claim_folder(out: Path) -> None:
 
 def check_device(config: Config) -> None:
     """Raises UserError where the configuration asks for a device that this machine lacks."""
-    from rlgns import resources
+    from rlgns.machine import nodes as resources
 
     try:
         resources.check_device(config)

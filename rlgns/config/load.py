@@ -161,7 +161,7 @@ def rom_name(game: str) -> str:
     Raises:
         UserError: Unknown game, with the nearest match.
     """
-    from envs.games import find
+    from rlgns.envs.games import find
 
     try:
         return find(game).name

@@ -6,9 +6,9 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 
-from agents.config import AgentConfig, NetworkConfig
-from envs.config import EnvConfig
+from rlgns.agents.config import AgentConfig, NetworkConfig
 from rlgns.critical.config import AdaptiveConfig
+from rlgns.envs.config import EnvConfig
 from rlgns.noise.config import NoiseConfig
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from rlgns.numbers import duration, times
+from rlgns.formatting import duration, times
 
 UNKNOWN = "not enough measurements yet"
 """The advice before anything is known of the critical batch."""

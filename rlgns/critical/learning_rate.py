@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from rlgns.numbers import percent, rounded
+from rlgns.formatting import percent, rounded
 
 CLIP_FRACTION_HIGH, CLIP_FRACTION_HIGH_ONE_EPOCH = 0.2, 0.1
 """Shares of clipped observations far above which the learning rate is too high (Hilton et al. 2022, section 5)."""

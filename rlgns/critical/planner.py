@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from rlgns.critical.advice import step_ratio
 from rlgns.critical.pareto import ParetoFit
-from rlgns.numbers import duration, rounded, short, times
+from rlgns.formatting import duration, rounded, short, times
 
 COST_FACTOR = 2.0
 """The batch to use is the fastest that costs no more than this times the cheapest: E = 2 E_min at B = B_crit."""
@@ -121,7 +121,7 @@ class BatchPlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class TrainingPlan:
     """All batch sizes, ascending, and the one to use."""
 
     batches: tuple[BatchPlan, ...]
@@ -147,7 +147,7 @@ class Plan:
         return f"{head}: {quicker} as fast as the cheapest batch ({short(least.batch)}), at {dearer} its cost"
 
 
-def plan(trade_off: TradeOff, batches: Sequence[float], machines: Machines) -> Plan:
+def plan(trade_off: TradeOff, batches: Sequence[float], machines: Machines) -> TrainingPlan:
     """Returns what the goal costs at each batch size, and which to use.
 
     Args:
@@ -166,7 +166,7 @@ def plan(trade_off: TradeOff, batches: Sequence[float], machines: Machines) -> P
     cheapest = min(plans, key=lambda option: option.cost)
     affordable = [option for option in plans if option.cost <= COST_FACTOR * cheapest.cost]
     pace = machines.observations_per_s(fastest.batch) / machines.fresh
-    return Plan(
+    return TrainingPlan(
         batches=tuple(plans),
         fastest=fastest,
         cheapest=cheapest,

@@ -1,8 +1,8 @@
 """Statistics over games: interquartile mean and performance profiles, with stratified bootstrap intervals.
 
 Agarwal, Schwarzer, Castro, Courville, Bellemare 2021, "Deep Reinforcement Learning at the Edge of the Statistical
-Precipice", arXiv:2108.13264. Scores are human-normalised (`envs.games.human_normalised`), one per game and seed. The
-bootstrap redraws the seeds of each game among themselves: the games are what they are.
+Precipice", arXiv:2108.13264. Scores are human-normalised (`rlgns.envs.games.human_normalised`), one per game and seed.
+The bootstrap redraws the seeds of each game among themselves: the games are what they are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TRIM = 0.25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
+class ScoreEstimate:
     """A number with its interval; the ends are NaN where every game has one seed only."""
 
     value: float
@@ -41,7 +41,7 @@ class PerformanceProfile:
     high: tuple[float, ...]
 
 
-def iqm(scores: Scores, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Estimate:
+def iqm(scores: Scores, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> ScoreEstimate:
     """Returns the mean of the middle half of all runs of all games (Agarwal et al. 2021, section 4.3).
 
     Of n runs the floor(n / 4) lowest and as many highest are left out. A game with more seeds weighs more.
@@ -58,7 +58,7 @@ def iqm(scores: Scores, *, level: float = 0.95, resamples: int = 2000, seed: int
     games = _checked(scores)
     draws = np.concatenate(_redrawn(games, resamples, seed), axis=1)
     low, high = _ends(_middle_mean(draws), games, level)
-    return Estimate(value=float(_middle_mean(np.concatenate(games)[None])[0]), low=float(low), high=float(high))
+    return ScoreEstimate(value=float(_middle_mean(np.concatenate(games)[None])[0]), low=float(low), high=float(high))
 
 
 def performance_profile(

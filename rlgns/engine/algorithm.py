@@ -19,14 +19,14 @@ from ray.tune.execution.placement_groups import PlacementGroupFactory
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
 from rlgns.critical.adaptive import next_envs, target_batch
-from rlgns.engine import checkpoint
 from rlgns.engine.config import AtariPPOConfig
 from rlgns.engine.learner import AtariLearner
-from rlgns.engine.learning import Learning
-from rlgns.engine.playing import Playing
+from rlgns.engine.learner_group import AtariLearnerGroup
 from rlgns.engine.rows import make_row
+from rlgns.engine.runner_group import AtariRunnerGroup
 from rlgns.errors import FaultError
-from rlgns.folder import RunFolder
+from rlgns.storage import checkpoint
+from rlgns.storage.run_folder import RunFolder
 
 
 class AtariPPO(Algorithm):
@@ -80,10 +80,10 @@ class AtariPPO(Algorithm):
         self._row: dict[str, Any] = newest
         self._whole = True  # False while an iteration is under way: its state must not be saved
         self._saved_iteration = 0
-        self._learning = Learning(self.learner_group)
+        self._learning = AtariLearnerGroup(self.learner_group)
         if not self.config.num_env_runners and self.learner_group.is_local:
             self.env_runner.share(self._learner.network, self._learner.team)
-        self._playing = Playing(
+        self._playing = AtariRunnerGroup(
             self.env_runner_group,
             runners=self.config.num_env_runners,
             learners_are_here=self.learner_group.is_local,

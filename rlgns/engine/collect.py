@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from agents.flat import equal_parts
-from agents.inference import Player, Policy
-from agents.network import ActorCritic
-from agents.rollout import Rollout, RolloutRecorder
-from agents.team import Team
-from envs.vector import AtariEnvs, Episode
+from rlgns.agents.compute.flat_gradients import equal_parts
+from rlgns.agents.compute.inference import Player, Policy
+from rlgns.agents.compute.team import Team
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.rollout import Rollout, RolloutRecorder
 from rlgns.config.schema import Config
+from rlgns.envs.vector import AtariEnvs, Episode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,13 +10,13 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import register_env
 
 from rlgns.config.schema import Config
-from rlgns.engine.placement import Placement
+from rlgns.machine.placement import Placement
 
 ENV = "rlgns"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Trial:
+class TrialSpec:
     """What sets one training apart from the others of a session."""
 
     game: str
@@ -43,12 +43,12 @@ class AtariPPOConfig(AlgorithmConfig):
 
         super().__init__(algo_class or AtariPPO)
         self.run_config: Config | None = None
-        self.trial_config: Trial | None = None
+        self.trial_config: TrialSpec | None = None
         self.learner_threads: int = 1
         self.driver_threads: int = 1
 
     @classmethod
-    def of(cls, run: Config, trial: Trial) -> AtariPPOConfig:
+    def of(cls, run: Config, trial: TrialSpec) -> AtariPPOConfig:
         """Makes the configuration of one game's training."""
         return cls().update_from_dict({"run_config": run, "trial_config": trial})
 
@@ -66,12 +66,12 @@ class AtariPPOConfig(AlgorithmConfig):
         return self.run_config
 
     @property
-    def trial(self) -> Trial:
+    def trial(self) -> TrialSpec:
         """The trial."""
         assert self.trial_config is not None
         return self.trial_config
 
-    def _derive(self, run: Config, trial: Trial) -> None:
+    def _derive(self, run: Config, trial: TrialSpec) -> None:
         from rlgns.engine.runner import AtariRunner, observation_and_action_space
 
         placed = trial.placement
@@ -100,7 +100,7 @@ class AtariPPOConfig(AlgorithmConfig):
         self.training(
             gamma=run.agent.gamma, lr=run.agent.learning_rate, train_batch_size_per_learner=run.rollout_observations
         )
-        # Without limit over the run's life, as nodes come and go: `Playing` counts those within an iteration.
+        # Without limit over the run's life, as nodes come and go: `AtariRunnerGroup` counts those within an iteration.
         self.fault_tolerance(
             restart_failed_env_runners=True, delay_between_env_runner_restarts_s=0, max_num_env_runner_restarts=-1
         )

@@ -12,15 +12,15 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
-from agents.learners import Learners, checksum
-from agents.precision import choose_device, choose_precision, prepare_process
-from agents.team import Team
-from agents.update import Updater, annealed
+from rlgns.agents.compute.data_parallel import DataParallel, checksum
+from rlgns.agents.compute.precision import choose_device, choose_precision, prepare_process
+from rlgns.agents.compute.team import Team
+from rlgns.agents.update import Updater, annealed
 from rlgns.engine.collect import Played
 from rlgns.engine.config import AtariPPOConfig
-from rlgns.engine.measure import RideAlong
 from rlgns.engine.module import AtariModule
 from rlgns.engine.probe import Probe
+from rlgns.engine.ride_along import RideAlong
 
 
 class AtariLearner(TorchLearner):
@@ -41,7 +41,7 @@ class AtariLearner(TorchLearner):
         assert isinstance(module, AtariModule)
         self.network = module.network.to(device)
         self.precision = choose_precision(run.engine.precision, device)
-        self.learners = Learners(
+        self.learners = DataParallel(
             self._learner_index,
             max(1, run.engine.learners),
             device=device,
@@ -71,7 +71,7 @@ class AtariLearner(TorchLearner):
 
     def compute_loss_for_module(self, **kwargs: Any) -> Any:
         """RLlib's hook inside its own update loop, which `update` replaces."""
-        raise NotImplementedError("the loss is computed in agents.update")
+        raise NotImplementedError("the loss is computed in rlgns.agents.update")
 
     def update(  # type: ignore[override]
         self, *, training_data: Any, timesteps: Any = None, **kwargs: Any
@@ -109,7 +109,7 @@ class AtariLearner(TorchLearner):
             groups=now.groups_per_batch,
             split_shuffled=self._measure.split_shuffled(iteration),
             # Clocks differ between learners: the first one's decides.
-            on_fresh=(lambda fresh: self._probe.measure(fresh, seed))
+            before_steps=(lambda fresh: self._probe.measure(fresh, seed))
             if self.learners.first(self._probe.due())
             else None,
         )

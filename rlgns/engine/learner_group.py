@@ -17,7 +17,7 @@ DEATH_S = 10.0
 
 
 @final
-class Learning:
+class AtariLearnerGroup:
     """Speaks to every learner of RLlib's LearnerGroup.
 
     RLlib would give each learner other rollouts, and would wait for those that wait for a dead one.

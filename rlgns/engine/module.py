@@ -7,8 +7,8 @@ from typing import Any
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 
-from agents.config import NetworkConfig
-from agents.network import ActorCritic
+from rlgns.agents.config import NetworkConfig
+from rlgns.agents.network import ActorCritic
 
 
 class AtariModule(TorchRLModule):

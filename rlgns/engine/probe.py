@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.batches import Indices, environment_batches
-from agents.flat import equal_parts
-from agents.fresh import LOSSES, FreshObservations, loss_coefficients
-from agents.kept import Kept
-from agents.network import ActorCritic
+from rlgns.agents.batches import Indices, environment_batches
+from rlgns.agents.compute.buffers import Buffers
+from rlgns.agents.compute.flat_gradients import equal_parts
+from rlgns.agents.compute.products import inner_products
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.rollout_gradients import LOSSES, RolloutGradients, loss_coefficients
 from rlgns.config.schema import Config
 from rlgns.noise.budget import ProbeBudget
-from rlgns.noise.moments import gram_on_device
 from rlgns.noise.parts import products_by_layer
 from rlgns.noise.views import ProbeProducts, SplitProducts, Views
 
@@ -55,7 +55,7 @@ class Probe:
             run.noise.level,
         )
         self._budget = ProbeBudget(run.noise.overhead_budget if run.noise.enabled else 0.0)
-        self._kept = Kept()
+        self._kept = Buffers()
         self._probe_s: float | None = None
         self._taken = False
 
@@ -63,7 +63,7 @@ class Probe:
         """Whether the next iteration is to be probed."""
         return self._budget.due()
 
-    def measure(self, fresh: FreshObservations, seed: Sequence[int]) -> None:
+    def measure(self, fresh: RolloutGradients, seed: Sequence[int]) -> None:
         """Takes a probe; `seed`: integers that determine its groups."""
         began = self._clock()
         rng = np.random.default_rng([*seed, STREAM])
@@ -121,7 +121,7 @@ class Probe:
         self._views.load_state_dict(state["views"])
         self._budget.load_state_dict(state["budget"])
 
-    def _groups(self, fresh: FreshObservations, rng: np.random.Generator) -> list[Indices]:
+    def _groups(self, fresh: RolloutGradients, rng: np.random.Generator) -> list[Indices]:
         count = equal_parts(fresh.num_envs, MOST_GROUPS)
         count = count if count > 1 else fresh.num_envs  # a prime number of environments
         batches = environment_batches(
@@ -129,12 +129,12 @@ class Probe:
         )
         return next(batches)
 
-    def _shuffled(self, fresh: FreshObservations, rng: np.random.Generator, groups: int) -> list[Indices]:
+    def _shuffled(self, fresh: RolloutGradients, rng: np.random.Generator, groups: int) -> list[Indices]:
         observations = fresh.num_steps * fresh.num_envs
         each = max(1, observations // (SHUFFLED_SHARE * groups))
         return list(rng.permutation(observations)[: groups * each].reshape(groups, each))
 
-    def _gradients(self, fresh: FreshObservations, groups: Sequence[Indices], segments: int) -> tuple[Tensor, Tensor]:
+    def _gradients(self, fresh: RolloutGradients, groups: Sequence[Indices], segments: int) -> tuple[Tensor, Tensor]:
         """Takes the gradients of each group.
 
         Returns:
@@ -159,7 +159,7 @@ class Probe:
                 else:
                     total.copy_(gradients)
             total /= segments
-            return gram_on_device(whole)
+            return inner_products(whole)
 
         within = torch.zeros(len(groups), segments, segments, dtype=torch.float64, device=fresh.device)
         if mine:
@@ -167,7 +167,7 @@ class Probe:
         return rows, fresh.learners.add_up(within)
 
     def _products(
-        self, fresh: FreshObservations, rows: Tensor, scale: Tensor | None, groups: Sequence[Indices]
+        self, fresh: RolloutGradients, rows: Tensor, scale: Tensor | None, groups: Sequence[Indices]
     ) -> SplitProducts:
         """Inner products of all groups' rows, which are used up; each learner takes its columns of all rows."""
         learners, parameters = fresh.learners, rows.shape[2]
@@ -175,13 +175,15 @@ class Probe:
         if learners.count > 1:
             several = [learners.columns(row, len(groups))[:, : own.stop - own.start] for row in rows]
             rows = torch.stack(several)
-        by_layer = learners.add_up(products_by_layer(rows, _overlaps(list(self._layers.values()), own)).contiguous())
+        by_layer = learners.add_up(
+            products_by_layer(rows, _overlaps(list(self._layers.values()), own), inner_products).contiguous()
+        )
         preconditioned = None
         if scale is not None:
             whole = rows[0].mul_(fresh.coefficients[0])
             for coefficient, row in zip(fresh.coefficients[1:], rows[1:], strict=True):
                 whole.add_(row, alpha=coefficient)
-            preconditioned = learners.add_up(gram_on_device(whole.mul_(scale[own]))).cpu().numpy()
+            preconditioned = learners.add_up(inner_products(whole.mul_(scale[own]))).cpu().numpy()
         return SplitProducts(
             by_layer=by_layer.cpu().numpy(), preconditioned=preconditioned, observations_per_group=len(groups[0])
         )

@@ -9,7 +9,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from agents.update import GroupSplit
+from rlgns.agents.compute.products import inner_products
+from rlgns.agents.update import GroupSplit
 from rlgns.critical.run_average import RunAverage
 from rlgns.noise import (
     DesignEffectTracker,
@@ -20,7 +21,7 @@ from rlgns.noise import (
     mean_moments,
 )
 from rlgns.noise.config import NoiseConfig
-from rlgns.noise.moments import gram_on_device, moments_from_gram
+from rlgns.noise.moments import moments_from_gram
 
 TINY = 1e-9
 """Observations: stands for a lower end of zero, which counts as a noise scale here."""
@@ -63,7 +64,7 @@ class RideAlong:
     def on_groups(self, gradients: Tensor, split: GroupSplit) -> None:
         """Receives the group gradients [groups, parameters] of one batch, or this learner's columns of them."""
         began = time.perf_counter()
-        products = gram_on_device(gradients)
+        products = inner_products(gradients)
         self.measure_s += time.perf_counter() - began
         self.on_products(products, split)
         self.settle()

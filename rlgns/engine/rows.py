@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from envs.games import human_normalised
 from rlgns.config.schema import Config
 from rlgns.critical.advice import twice_envs, twice_steps
-from rlgns.folder import plain
+from rlgns.envs.games import human_normalised
+from rlgns.storage.run_folder import plain
 
 
 def make_row(

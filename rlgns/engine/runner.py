@@ -14,9 +14,9 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
 
-from agents.network import ActorCritic
-from agents.precision import choose_precision, prepare_process
-from agents.team import Team
+from rlgns.agents.compute.precision import choose_precision, prepare_process
+from rlgns.agents.compute.team import Team
+from rlgns.agents.network import ActorCritic
 from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors, Played
 from rlgns.engine.config import AtariPPOConfig

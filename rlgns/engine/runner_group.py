@@ -26,7 +26,7 @@ BREATH_S = 0.2
 
 
 @final
-class Playing:
+class AtariRunnerGroup:
     """Plays with every runner of RLlib's EnvRunnerGroup, now or ahead of the learners.
 
     RLlib would make up a batch of whatever arrived; here it never changes its composition.

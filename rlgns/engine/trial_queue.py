@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from rlgns.monitor.listener import Row, RunStart
 
 
-class Source:
+class TrialQueue:
     """Hands out runs to train and hears how they fare; all in the driver's process."""
 
     def shared(self, most: int, cpus: float) -> None:
@@ -36,7 +36,7 @@ class Source:
 
 
 @final
-class Listed(Source):
+class FixedQueue(TrialQueue):
     """Runs that are all known from the start, each trained to its end."""
 
     def __init__(self, runs: Sequence[RunStart]) -> None:
@@ -48,7 +48,7 @@ class Listed(Source):
 
 
 @final
-class SourceSearcher(Searcher):
+class QueueSearcher(Searcher):
     """Shows a source to Tune, which asks for one trial at a time and knows trials by ids of its own.
 
     Args:
@@ -57,7 +57,7 @@ class SourceSearcher(Searcher):
         most: How many run at once.
     """
 
-    def __init__(self, source: Source, settings_of: Callable[[RunStart], dict[str, Any]], *, most: int) -> None:
+    def __init__(self, source: TrialQueue, settings_of: Callable[[RunStart], dict[str, Any]], *, most: int) -> None:
         super().__init__()
         self._source, self._settings_of, self._most = source, settings_of, most
         self._keys: dict[str, str] = {}

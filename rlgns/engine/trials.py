@@ -18,17 +18,17 @@ from typing import Any, final
 import ray
 from ray import tune
 
-from envs.vector import num_actions
 from rlgns.engine.algorithm import AtariPPO
-from rlgns.engine.config import Trial
-from rlgns.engine.footprint import warnings
+from rlgns.engine.config import TrialSpec
 from rlgns.engine.node_watch import NodeWatch
-from rlgns.engine.placement import Placement, Share, wants_gpu
-from rlgns.engine.source import Source, SourceSearcher
+from rlgns.engine.trial_queue import QueueSearcher, TrialQueue
+from rlgns.envs.vector import num_actions
 from rlgns.errors import FaultError, UserError
-from rlgns.hardware import usable_cores
+from rlgns.machine.footprint import warnings
+from rlgns.machine.hardware import usable_cores
+from rlgns.machine.nodes import nodes_of_cluster
+from rlgns.machine.placement import Placement, TrialShare, wants_gpu
 from rlgns.monitor.listener import Listener, RunStart
-from rlgns.resources import nodes_of_cluster
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class Interrupt:
         self._listener.message(f"stopping: {self._what} (Ctrl-C again: stop at once)")
 
 
-def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failures: int = 3) -> Outcome:
+def run_trials(source: TrialQueue, listener: Listener, *, most: int = 0, max_failures: int = 3) -> Outcome:
     """Trains every run of a source, side by side, each a Tune trial.
 
     Tune places the trials, restarts one that died (it goes on from its folder's newest checkpoint) and stops them on an
@@ -92,7 +92,7 @@ def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failure
     interrupt = Interrupt(listener)
     scratch = tempfile.mkdtemp(prefix="rlgns-tune-")
     with interrupt.caught(), _ray():
-        share = Share.of(nodes_of_cluster(), most)
+        share = TrialShare.of(nodes_of_cluster(), most)
         source.shared(share.most, share.cpus)
         told: set[str] = set()
 
@@ -104,7 +104,7 @@ def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failure
                 told.add(warning)
             return found
 
-        searcher = SourceSearcher(source, settings, most=share.most)
+        searcher = QueueSearcher(source, settings, most=share.most)
         try:
             # Tune would let one trial at a time wait for its actor; the searcher keeps count itself.
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.most)
@@ -117,10 +117,10 @@ def run_trials(source: Source, listener: Listener, *, most: int = 0, max_failure
     return outcome
 
 
-def settings_of(share: Share, start: RunStart) -> dict[str, Any]:
+def settings_of(share: TrialShare, start: RunStart) -> dict[str, Any]:
     """Returns what the algorithm of a run is configured with."""
     run = start.config
-    trial = Trial(
+    trial = TrialSpec(
         name=start.key,
         game=start.game,
         num_actions=num_actions(start.game, run.env.protocol),
@@ -131,7 +131,7 @@ def settings_of(share: Share, start: RunStart) -> dict[str, Any]:
 
 
 def _tuner(
-    searcher: SourceSearcher, relay: tune.Callback, stopper: tune.Stopper, *, max_failures: int, scratch: str
+    searcher: QueueSearcher, relay: tune.Callback, stopper: tune.Stopper, *, max_failures: int, scratch: str
 ) -> tune.Tuner:
     return tune.Tuner(
         AtariPPO,
@@ -158,7 +158,7 @@ def _tuner(
 class _Relay(tune.Callback):
     """Passes rows and the nodes' comings and goings on to the listener and ends to the source; remembers faults."""
 
-    def __init__(self, listener: Listener, outcome: Outcome, source: Source, searcher: SourceSearcher) -> None:
+    def __init__(self, listener: Listener, outcome: Outcome, source: TrialQueue, searcher: QueueSearcher) -> None:
         self._listener, self._outcome, self._source, self._searcher = listener, outcome, source, searcher
         self._watch = NodeWatch(ray.nodes, listener.message)
 
@@ -197,7 +197,7 @@ class _Relay(tune.Callback):
 class _Stopper(tune.Stopper):
     """Ends a trial that has done enough, and every one once the user asked; a trial that is stopped saves first."""
 
-    def __init__(self, interrupt: Interrupt, source: Source, searcher: SourceSearcher) -> None:
+    def __init__(self, interrupt: Interrupt, source: TrialQueue, searcher: QueueSearcher) -> None:
         self._interrupt, self._source, self._searcher = interrupt, source, searcher
 
     def __getstate__(self) -> dict[str, Any]:

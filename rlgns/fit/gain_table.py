@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlgns.columns import aligned
 from rlgns.critical.adaptive_gain import AdaptiveGain, adaptive_gain
 from rlgns.critical.goals import reach_goals
 from rlgns.critical.points import GoalFit
 from rlgns.errors import UserError
-from rlgns.folder import RunFolder, plain
-from rlgns.numbers import NOTHING, interval, percent, rounded, short, times
-from rlgns.points import rom_name
+from rlgns.fit.points_file import rom_name
+from rlgns.formatting import NOTHING, aligned, interval, percent, rounded, short, times
+from rlgns.storage.run_folder import RunFolder, plain
 
 HEAD = (
     "goal",

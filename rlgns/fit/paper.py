@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rlgns.config.load import shipped_folder
 from rlgns.critical.points import Point
-from rlgns.points import read_points
+from rlgns.fit.points_file import read_points
 
 UNRELIABLE_GOALS = frozenset(("Space Invaders", goal) for goal in (500.0, 800.0, 1500.0, 3500.0))
 """(game, goal) of which the points cannot be told apart in the figure."""

@@ -6,10 +6,10 @@ import csv
 import io
 from pathlib import Path
 
-from envs.games import find
 from rlgns.critical.points import Point, check_columns, parse_point
+from rlgns.envs.games import find
 from rlgns.errors import UserError
-from rlgns.folder import reason
+from rlgns.storage.run_folder import reason
 
 POINTS_FILE = "points.csv"
 """Where a sweep's folder has its points."""

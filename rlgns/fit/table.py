@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from rlgns.columns import aligned
 from rlgns.critical.points import GoalFit
-from rlgns.folder import plain
-from rlgns.numbers import MEASURING, NOTHING, interval, rounded, short, times
+from rlgns.formatting import MEASURING, NOTHING, aligned, interval, rounded, short, times
+from rlgns.storage.run_folder import plain
 
 _HEAD = ("goal", "critical batch (interval)", "S_min", "E_min", "rms", "points", "noise scale (interval)", "ratio")
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlgns.doctor import FAIL, OK, SMALL_SHM_GIB, WARN, Finding, pinned_versions
-from rlgns.numbers import plural
+from rlgns.formatting import plural
+from rlgns.machine.doctor import FAIL, OK, SMALL_SHM_GIB, WARN, Finding, pinned_versions
 
 NODE_S = 60.0
 """Seconds that a node has to answer."""
@@ -25,7 +25,7 @@ KNOCK_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Node:
+class NodeReport:
     """What a task found on one node."""
 
     name: str
@@ -76,7 +76,7 @@ def check_cluster(address: str, out: Path) -> Iterator[Finding]:
         yield check_gpus(nodes)
 
 
-def check_versions_equal(nodes: Sequence[Node]) -> Finding:
+def check_versions_equal(nodes: Sequence[NodeReport]) -> Finding:
     """Python and what rlgns pins have the versions of this process on all nodes."""
     here = _versions(list(pinned_versions()))
     wrong = [
@@ -93,7 +93,7 @@ def check_versions_equal(nodes: Sequence[Node]) -> Finding:
     )
 
 
-def check_shared_memory(nodes: Sequence[Node]) -> Finding:
+def check_shared_memory(nodes: Sequence[NodeReport]) -> Finding:
     """Every node's /dev/shm is large enough for Ray's object store."""
     small = [f"{node.name} {node.shm_gib:.2f} GiB" for node in nodes if 0 < node.shm_gib < SMALL_SHM_GIB]
     if small:
@@ -103,7 +103,7 @@ def check_shared_memory(nodes: Sequence[Node]) -> Finding:
     return Finding(name="node shm", status=OK, text=f"/dev/shm has at least {least:.1f} GiB on every node")
 
 
-def check_shared_folder(nodes: Sequence[Node], folder: Path) -> Finding:
+def check_shared_folder(nodes: Sequence[NodeReport], folder: Path) -> Finding:
     """All nodes see and can write the same folder for runs: any of them may write checkpoints and read them again."""
     wrong = [f"{node.name} cannot write it: {node.write_error}" for node in nodes if node.write_error]
     wrong += [f"{node.name} has another one" for node in nodes if not node.sees_mark and not node.write_error]
@@ -114,7 +114,7 @@ def check_shared_folder(nodes: Sequence[Node], folder: Path) -> Finding:
     return Finding(name="shared", status=OK, text=text)
 
 
-def check_gpus(nodes: Sequence[Node]) -> Finding:
+def check_gpus(nodes: Sequence[NodeReport]) -> Finding:
     """Where Ray counts a GPU, torch is built for one."""
     wrong = [node.name for node in nodes if node.gpus and "+cpu" in node.versions.get("torch", "")]
     if wrong:
@@ -125,7 +125,7 @@ def check_gpus(nodes: Sequence[Node]) -> Finding:
     return Finding(name="gpus", status=OK, text=text)
 
 
-def _examine(alive: Sequence[dict[str, Any]], folder: Path) -> tuple[list[Node], list[str]]:
+def _examine(alive: Sequence[dict[str, Any]], folder: Path) -> tuple[list[NodeReport], list[str]]:
     """Runs a task on every node. Returns what they found, and the names of those that did not answer."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -144,7 +144,9 @@ def _examine(alive: Sequence[dict[str, Any]], folder: Path) -> tuple[list[Node],
     nodes, silent = [], []
     for node, name, answer in zip(alive, _names(alive), asked, strict=True):
         try:
-            nodes.append(Node(name=name, gpus=node["Resources"].get("GPU", 0.0), **ray.get(answer, timeout=NODE_S)))
+            nodes.append(
+                NodeReport(name=name, gpus=node["Resources"].get("GPU", 0.0), **ray.get(answer, timeout=NODE_S))
+            )
         except Exception as error:
             silent.append(f"{name}: {_one_line(error)}")
     mark.unlink(missing_ok=True)

@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlgns import hardware
-from rlgns.errors import UserError
-from rlgns.guard import check_packages
+from rlgns.machine import hardware
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 
@@ -60,7 +58,6 @@ def check_machine(out: Path) -> Iterator[Finding]:
     """
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("python", check_python),
-        ("packages", check_guard),
         ("versions", check_versions),
         ("memory", check_memory),
         ("shm", check_shared_memory),
@@ -84,15 +81,6 @@ def check_python() -> Finding:
     """Which Python runs; that it is new enough is pip's and make's matter, since an older one cannot start this."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     return Finding(name="python", status=OK, text=f"{version} in {sys.prefix}")
-
-
-def check_guard() -> Finding:
-    """`envs` and `agents` are ours."""
-    try:
-        check_packages()
-    except UserError as refusal:
-        return Finding(name="packages", status=FAIL, text=str(refusal))
-    return Finding(name="packages", status=OK, text="envs and agents resolve beside rlgns")
 
 
 def pinned_versions() -> dict[str, str]:
@@ -214,7 +202,7 @@ def check_roms() -> Finding:
     """The ROM of every game is there and is the one that its checksum says."""
     from ale_py import roms
 
-    from envs.games import GAMES
+    from rlgns.envs.games import GAMES
 
     missing = []
     # ale_py prints to standard output where ALE_ROMS_DIR is set
@@ -237,7 +225,7 @@ def check_torch() -> Finding:
     """The device that would train, torch's threads, bfloat16, and whether the compiled kernels are there."""
     import torch
 
-    from agents import native
+    from rlgns.agents.compute import native
 
     machine = hardware.detect()
     text = f"{machine.describe()}, {torch.get_num_threads()} threads"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from rlgns.config.schema import Config
-from rlgns.engine.placement import Placement, Share
+from rlgns.machine.placement import Placement, TrialShare
 
 GIB = 2**30
 
@@ -73,7 +73,7 @@ def memory_bytes(run: Config, placement: Placement) -> float:
     return driver + placement.learners * learning + placement.runners * BASE_GIB["runner"] * GIB
 
 
-def warnings(run: Config, share: Share, placement: Placement) -> Iterator[str]:
+def warnings(run: Config, share: TrialShare, placement: Placement) -> Iterator[str]:
     """Says, a line each, what cannot fit or is of no use."""
     cpus = sum(node.cpus for node in share.nodes)
     processes = placement.runners + (placement.learners or 1) + (placement.learners > 0 and not placement.runners)
@@ -103,7 +103,7 @@ def warnings(run: Config, share: Share, placement: Placement) -> Iterator[str]:
         )
 
 
-def describe(run: Config, share: Share, placement: Placement) -> Iterator[tuple[str, str]]:
+def describe(run: Config, share: TrialShare, placement: Placement) -> Iterator[tuple[str, str]]:
     """Says what goes where, for people: name and text of each line."""
     cpus, gpus = sum(node.cpus for node in share.nodes), sum(node.gpus for node in share.nodes)
     where = f"{len(share.nodes)} nodes with" if len(share.nodes) > 1 else "one machine with"

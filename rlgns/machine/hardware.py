@@ -48,8 +48,8 @@ def detect() -> Hardware:
     """Looks at this machine. Imports torch."""
     import torch
 
-    from agents import native
-    from agents.precision import choose_device, has_bfloat16
+    from rlgns.agents.compute import native
+    from rlgns.agents.compute.precision import choose_device, has_bfloat16
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return Hardware(

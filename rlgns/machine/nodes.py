@@ -7,11 +7,11 @@ import os
 import shutil
 import sys
 
-from agents.precision import choose_device
-from rlgns import hardware
+from rlgns.agents.compute.precision import choose_device
 from rlgns.config.schema import Config
-from rlgns.engine.footprint import GIB
-from rlgns.engine.placement import Node
+from rlgns.machine import hardware
+from rlgns.machine.footprint import GIB
+from rlgns.machine.placement import Node
 
 STORE_SHARE, MOST_STORE = 0.3, 200 * GIB
 """What Ray takes for its object store: a share of the memory, at most so many bytes, and what /dev/shm holds."""
@@ -27,7 +27,7 @@ def resources() -> list[Node]:
         return [this_machine()]
     import ray
 
-    from rlgns.cluster_doctor import knock
+    from rlgns.machine.cluster_doctor import knock
 
     try:
         knock(address)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agents.precision import choose_device
+from rlgns.agents.compute.precision import choose_device
 from rlgns.config.schema import Config
 
 
@@ -23,7 +23,7 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
+class TrialShare:
     """What each of the trials that run at once may use."""
 
     most: int
@@ -36,7 +36,7 @@ class Share:
     """All machines, which the trials share."""
 
     @classmethod
-    def of(cls, nodes: Sequence[Node], most: int) -> Share:
+    def of(cls, nodes: Sequence[Node], most: int) -> TrialShare:
         """Divides a cluster's CPUs and GPUs by `most`; 0: a GPU for each trial, or else a CPU. CPUs stay whole."""
         cpus, gpus = max(1.0, sum(node.cpus for node in nodes)), sum(node.gpus for node in nodes)
         most = max(1, min(most or int(gpus or cpus), int(cpus)))
@@ -62,7 +62,7 @@ class Placement:
     """torch threads of the driver, which learns, plays, or waits."""
 
     @classmethod
-    def of(cls, run: Config, share: Share, *, gpu: bool = False) -> Placement:
+    def of(cls, run: Config, share: TrialShare, *, gpu: bool = False) -> Placement:
         """Gives every runner one CPU, and those that learn the rest, as much as a machine has room for.
 
         With fewer CPUs than processes all get equal fractions, for Ray to count: nothing keeps them apart.
@@ -95,14 +95,14 @@ class Placement:
         )
 
 
-def wants_gpu(run: Config, share: Share) -> bool:
+def wants_gpu(run: Config, share: TrialShare) -> bool:
     """Whether learners are to have GPUs: those of this machine, or of the nodes where remote learners run."""
     if run.engine.learners:
         return run.engine.device == "cuda" or (run.engine.device == "auto" and share.gpus > 0)
     return choose_device(run.engine.device).type == "cuda"
 
 
-def _fraction(share: Share, processes: int) -> float:
+def _fraction(share: TrialShare, processes: int) -> float:
     """The largest CPUs, at most 1, that every process of every trial can have, each whole on one machine."""
     wanted = processes * share.most
     capacities = {node.cpus for node in share.nodes if node.cpus > 0} or {1.0}
@@ -113,7 +113,7 @@ def _fraction(share: Share, processes: int) -> float:
     return 1.0 / wanted
 
 
-def _fits(share: Share, demands: list[float]) -> bool:
+def _fits(share: TrialShare, demands: list[float]) -> bool:
     """Whether the CPUs of all trials' processes fit on the machines, the largest first."""
     left = [node.cpus for node in share.nodes]
     for demand in sorted(demands * share.most, reverse=True):
@@ -124,7 +124,7 @@ def _fits(share: Share, demands: list[float]) -> bool:
     return True
 
 
-def _gpus(share: Share, learners: int) -> float:
+def _gpus(share: TrialShare, learners: int) -> float:
     """GPUs of each learner: one, or an equal part of one where there are fewer."""
     total = sum(math.floor(node.gpus) for node in share.nodes)
     return 1.0 / math.ceil(learners * share.most / total) if total else 0.0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
-from rlgns import numbers
+from rlgns import formatting
 from rlgns.config.schema import Config
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.noise.config import NoiseConfig
@@ -30,7 +30,7 @@ def side_of(batch: float, low: float | None, high: float | None, factor: float) 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class AlertState:
     """What was told last, and since when the batch stands where it stands. A function of a run's rows alone."""
 
     told: Side = "near"
@@ -39,11 +39,11 @@ class Standing:
     since_observations: int = 0
     """Observations of the first of the rows that agree with the newest."""
 
-    def after(self, side: Side | None, observations: int, *, hold_observations: int) -> Standing:
-        """Returns the standing after one more row. A side counts once it has held for `hold_observations` on end."""
+    def after(self, side: Side | None, observations: int, *, hold_observations: int) -> AlertState:
+        """Returns the state after one more row. A side counts once it has held for `hold_observations` on end."""
         since = self.since_observations if side == self.seen else observations
         held = side is not None and observations - since >= hold_observations
-        return Standing(told=side if held and side else self.told, seen=side, since_observations=since)
+        return AlertState(told=side if held and side else self.told, seen=side, since_observations=since)
 
 
 @final
@@ -61,7 +61,7 @@ class BatchAlert(Listener):
     def __init__(self, config: Config, tell: Sequence[Callable[[str, str, str], None]]) -> None:
         self._factor, self._tell = config.wandb.alert_factor, tell
         self._hold = config.noise.horizon_observations or NoiseConfig().horizon_observations
-        self._standings: dict[str, Standing] = {}
+        self._standings: dict[str, AlertState] = {}
 
     def start(self, runs: list[RunStart]) -> None:
         """Finds out what was told before."""
@@ -71,7 +71,7 @@ class BatchAlert(Listener):
 
     def row(self, game: str, row: Row) -> None:
         """Tells where the batch has gone far off."""
-        before = self._standings.get(game, Standing()).told
+        before = self._standings.get(game, AlertState()).told
         side = self._update(game, row)
         if side == before or side == "near":
             return
@@ -87,20 +87,20 @@ class BatchAlert(Listener):
             (row.get("critical_batch/low"), row.get("critical_batch/high")) if row["noise/resolved"] else (None, None)
         )
         side = side_of(row["batch_observations"], *ends, self._factor)
-        standing = self._standings.get(key, Standing())
-        self._standings[key] = standing.after(side, row["observations"], hold_observations=self._hold)
+        state = self._standings.get(key, AlertState())
+        self._standings[key] = state.after(side, row["observations"], hold_observations=self._hold)
         return self._standings[key].told
 
     def _text(self, game: str, row: Row, side: Side) -> str:
         names = ("critical_batch/predicted", "critical_batch/low", "critical_batch/high")
-        critical = numbers.interval(*(row[name] for name in names))
+        critical = formatting.interval(*(row[name] for name in names))
         where, instead = (
             ("below", "a larger batch would take fewer steps at nearly as many observations")
             if side == "small"
             else ("above", "a smaller batch would take fewer observations at nearly as many steps")
         )
         return (
-            f"{game}: the batch of {numbers.count(row['batch_observations'])} observations has been more than "
+            f"{game}: the batch of {formatting.count(row['batch_observations'])} observations has been more than "
             f"{self._factor:g} times {where} the predicted critical batch, {critical}, for "
-            f"{numbers.short(self._hold)} observations: {instead} (wandb.alert_factor)"
+            f"{formatting.short(self._hold)} observations: {instead} (wandb.alert_factor)"
         )

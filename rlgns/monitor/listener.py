@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from rlgns.config.schema import Config
-from rlgns.folder import RunFolder
+from rlgns.storage.run_folder import RunFolder
 
 Row = Mapping[str, Any]
 """One object of metrics.jsonl (see `rlgns.monitor.keys`)."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import final
 
 from rlgns.config.schema import Config
+from rlgns.formatting import percent
 from rlgns.monitor.listener import Listener, Row, RunStart
-from rlgns.numbers import percent
 
 MUCH = 2.0
 """A cadence is told again when it is so many times longer or shorter than the one told last."""

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rlgns import numbers
+from rlgns import formatting
 from rlgns.config.schema import Config
 from rlgns.critical.advice import Advice, twice_envs, twice_steps
 from rlgns.monitor.listener import Listener, Row, RunStart
@@ -51,7 +51,7 @@ def make_terminal(
 
 
 @final
-class Progress:
+class RunsProgress:
     """How far all games together are, and how long the rest takes at the pace of the last rows."""
 
     def __init__(self, config: Config, clock: Callable[[], float]) -> None:
@@ -108,20 +108,20 @@ def noise_scale_of(row: Row) -> str:
     """Returns a row's noise scale for people: '410 (280 to 640)', 'at least 900', 'measuring'; ', lag 1' off policy."""
     high = row.get("noise/scale_high") if row.get("noise/resolved") else None
     lag = f", lag {row['policy_lag']}" if row.get("policy_lag") else ""
-    return numbers.interval(row.get("noise/scale"), row.get("noise/scale_low"), high) + lag
+    return formatting.interval(row.get("noise/scale"), row.get("noise/scale_low"), high) + lag
 
 
 def critical_batch_of(row: Row) -> str:
     """Returns a row's predicted critical batch: '410', '> 900' where only a bound is known, or a dash."""
     low = row.get("critical_batch/low")
     if row.get("critical_batch/high") is None and low:
-        return f"> {numbers.rounded(low)}"
-    return numbers.rounded(row.get("critical_batch/predicted"))
+        return f"> {formatting.rounded(low)}"
+    return formatting.rounded(row.get("critical_batch/predicted"))
 
 
 def batch_of(row: Row) -> str:
     """Returns a row's batch for people: '512', or '512 (adaptive)'."""
-    batch = numbers.count(row["batch_observations"])
+    batch = formatting.count(row["batch_observations"])
     return f"{batch} (adaptive)" if row.get("batch_mode") == "adaptive" else batch
 
 
@@ -130,15 +130,15 @@ def adaptive_line(row: Row) -> list[str]:
     if row.get("batch_mode") != "adaptive":
         return []
     target = row.get("target_batch_observations")
-    aim = f"aims at {numbers.rounded(target)}" if numbers.known(target) else "its aim is not known yet"
-    return [f"adaptive batch: {numbers.count(row['batch_observations'])}, {row['num_envs']} environments; {aim}"]
+    aim = f"aims at {formatting.rounded(target)}" if formatting.known(target) else "its aim is not known yet"
+    return [f"adaptive batch: {formatting.count(row['batch_observations'])}, {row['num_envs']} environments; {aim}"]
 
 
 def starting(config: Config) -> str:
     """Returns what a game does before its first row, and, where that takes minutes, why."""
     envs = config.env.num_envs
     patience = f"; their emulators take {EMULATOR_START_S:.1f} s of a core each" if envs >= MANY_ENVS else ""
-    return f"starting {numbers.plural(envs, 'environment')}{patience}"
+    return f"starting {formatting.plural(envs, 'environment')}{patience}"
 
 
 @final
@@ -147,7 +147,7 @@ class LiveTerminal(Listener):
 
     def __init__(self, config: Config, console: Console, *, clock: Callable[[], float]) -> None:
         self._console = console
-        self._progress, self._starting = Progress(config, clock), starting(config)
+        self._progress, self._starting = RunsProgress(config, clock), starting(config)
         self._rows: dict[str, Row | None] = dict.fromkeys(config.run.games)
         # Standard output is left alone: it carries results. One redraw a second costs no training time worth measuring.
         self._live = Live(
@@ -187,9 +187,9 @@ class LiveTerminal(Listener):
 
     def _bar(self, width: int) -> RenderableType:
         done, total = self._progress.done, self._progress.total
-        left = numbers.duration(self._progress.seconds_left())
-        share = f"{numbers.short(done)} of {numbers.short(total)} observations"
-        text = f"{numbers.percent(done / total)}  {share}, {left} left"
+        left = formatting.duration(self._progress.seconds_left())
+        share = f"{formatting.short(done)} of {formatting.short(total)} observations"
+        text = f"{formatting.percent(done / total)}  {share}, {left} left"
         line = Table.grid(padding=(0, 2), expand=False)
         line.add_row(ProgressBar(total=total, completed=done, width=max(8, min(48, width - len(text) - 3))), Text(text))
         return line
@@ -209,13 +209,13 @@ class LiveTerminal(Listener):
 
 def _cells(row: Row, wide: bool) -> list[str]:
     return [
-        numbers.short(row["observations"]),
-        numbers.score(row["score_mean"]),
-        numbers.percent(row["human_normalised_score"]),
-        numbers.count(row["throughput/observations_per_s"]),
+        formatting.short(row["observations"]),
+        formatting.score(row["score_mean"]),
+        formatting.percent(row["human_normalised_score"]),
+        formatting.count(row["throughput/observations_per_s"]),
         noise_scale_of(row),
         critical_batch_of(row),
-        batch_of(row) if wide else numbers.count(row["batch_observations"]),
+        batch_of(row) if wide else formatting.count(row["batch_observations"]),
     ]
 
 
@@ -227,7 +227,7 @@ class PlainTerminal(Listener):
         self._stream = stream
         self._clock = clock
         self._target = config.run.observations
-        self._progress, self._starting = Progress(config, clock), starting(config)
+        self._progress, self._starting = RunsProgress(config, clock), starting(config)
         self._printed_s: dict[str, float] = {}
         self._held_back: dict[str, Row] = {}
         self._advice: dict[str, set[str]] = {}
@@ -259,14 +259,14 @@ class PlainTerminal(Listener):
         self._printed_s[game] = self._clock()
         human = row["human_normalised_score"]
         parts = [
-            f"{numbers.count(row['observations'])} of {numbers.count(self._target)} observations",
-            f"score {numbers.score(row['score_mean'])}"
-            + (f" ({numbers.percent(human)} of human)" if numbers.known(human) else ""),
-            f"{numbers.count(row['throughput/observations_per_s'])} observations/s",
+            f"{formatting.count(row['observations'])} of {formatting.count(self._target)} observations",
+            f"score {formatting.score(row['score_mean'])}"
+            + (f" ({formatting.percent(human)} of human)" if formatting.known(human) else ""),
+            f"{formatting.count(row['throughput/observations_per_s'])} observations/s",
             f"noise scale {noise_scale_of(row)}",
             f"critical batch {critical_batch_of(row)}",
             f"batch {batch_of(row)}",
-            f"{numbers.duration(self._progress.seconds_left())} left",
+            f"{formatting.duration(self._progress.seconds_left())} left",
         ]
         self.message(f"{game}: {', '.join(parts)}")
         sentences = {sentence.split(":")[0]: sentence for sentence in advice_lines(row)}

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
-from rlgns.folder import RunFolder
 from rlgns.monitor.listener import Row, RunStart
+from rlgns.storage.run_folder import RunFolder
 
 CHECKPOINT_EVERY_S = 3600.0
 """Seconds between two checkpoints that become artifacts while a run goes on; the last one always does."""
@@ -85,7 +85,7 @@ class Artifacts:
             self._safely(self._report)
 
     def _checkpoint(self) -> None:
-        from rlgns.engine.checkpoint import STATE, numbered
+        from rlgns.storage.checkpoint import STATE, numbered
 
         saved = numbered(self._start.folder.checkpoints_path)
         if saved:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
-from envs.games import GAMES
 from rlgns.config.schema import WandbConfig
-from rlgns.folder import RunFolder
+from rlgns.envs.games import GAMES
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.wandb_artifacts import Artifacts
 from rlgns.monitor.wandb_files import newest_step
 from rlgns.monitor.wandb_login import Mode, choose_mode, quiet_wandb
+from rlgns.storage.run_folder import RunFolder
 
 INIT_TIMEOUT_S = 30.0
 """Seconds to wait for the server before the run goes on offline."""

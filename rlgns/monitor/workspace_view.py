@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rlgns.errors import UserError
-from rlgns.folder import reason, write_atomically
 from rlgns.monitor.wandb_login import online_or_offline, quiet_wandb
 from rlgns.monitor.workspace import OPEN, PINNED, SECTIONS, Panel
+from rlgns.storage.run_folder import reason, write_atomically
 
 NAME = "rlgns"
 """Of the view, among a project's saved views."""

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agents.products import inner_products
+from rlgns.gram import gram_on_device
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +73,7 @@ class Moments:
 def gram(gradients: torch.Tensor | NDArray[Any]) -> NDArray[np.float64]:
     """Inner products of the groups' gradients.
 
-    Sums over long runs of columns are float64 (`agents.products`).
+    Sums over long runs of columns are float64 (`rlgns.gram`).
 
     Args:
         gradients: [groups, parameters], each row the gradient of one group's mean loss.
@@ -86,13 +86,6 @@ def gram(gradients: torch.Tensor | NDArray[Any]) -> NDArray[np.float64]:
     """
     result: NDArray[np.float64] = gram_on_device(torch.as_tensor(gradients)).cpu().numpy()
     return result
-
-
-def gram_on_device(gradients: torch.Tensor) -> torch.Tensor:
-    """As `gram`, left where the gradients are: nothing waits for the device. Raises as `gram` does."""
-    if gradients.ndim != 2:
-        raise ValueError(f"gradients must be [groups, parameters], got {gradients.ndim} dimensions")
-    return inner_products(gradients)
 
 
 def moments_from_gram(products: NDArray[np.float64], observations_per_group: int) -> Moments:

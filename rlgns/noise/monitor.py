@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from rlgns.noise.moments import Moments, moments_from_sums
-from rlgns.noise.ranks import Ranks, Share
+from rlgns.noise.ranks import Ranks, RankShare
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
 
 ELEMENTS_PER_CHUNK = 1 << 20
@@ -185,7 +185,7 @@ class NoiseScaleMonitor:
         if not complete:
             _close_group(step)
         parameters = list(self._model.parameters())
-        share = Share(
+        share = RankShare(
             observations=step.observations,
             squares=[float(square) for square in step.squares],
             complete=complete,

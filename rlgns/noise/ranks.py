@@ -25,7 +25,7 @@ ELEMENTS_PER_BUCKET = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
+class RankShare:
     """What one rank tells the others about its part of a step."""
 
     observations: list[float]
@@ -81,7 +81,7 @@ class Ranks:
         with self._ddp.no_sync():
             yield
 
-    def gather(self, share: Share) -> list[Share]:
+    def gather(self, share: RankShare) -> list[RankShare]:
         """Every rank's share, in the order of ranks.
 
         Raises:
@@ -89,7 +89,7 @@ class Ranks:
         """
         if self.count == 1:
             return [share]
-        gathered: list[Share | None] = [None] * self.count
+        gathered: list[RankShare | None] = [None] * self.count
         dist.all_gather_object(gathered, share, group=self._group)
         shares = [s for s in gathered if s is not None]
         sizes = {len(s.has_gradient) for s in shares}

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from rlgns.errors import FaultError
-from rlgns.folder import RunFolder, plain, reason, write_atomically
-from rlgns.gain_table import predicted_gain
+from rlgns.fit.gain_table import predicted_gain
 from rlgns.report.document import document
+from rlgns.report.inputs import ReportInput, read, read_runs
 from rlgns.report.numbers_behind import describe_all
 from rlgns.report.run_section import final_figures
-from rlgns.report.sources import Source, read, read_runs
+from rlgns.storage.run_folder import RunFolder, plain, reason, write_atomically
 
 __all__ = ["report_data", "summary", "write_figures", "write_report"]
 
 
-def write_report(sources: Sequence[Source], out: Path) -> None:
+def write_report(sources: Sequence[ReportInput], out: Path) -> None:
     """Writes one self-contained HTML page about these runs, sweeps and tables of points, whole or not at all.
 
     Args:
@@ -36,7 +36,7 @@ def write_report(sources: Sequence[Source], out: Path) -> None:
         raise FaultError(f"cannot write {out}: {reason(error)}") from error
 
 
-def write_figures(sources: Sequence[Source], out: Path) -> list[Path]:
+def write_figures(sources: Sequence[ReportInput], out: Path) -> list[Path]:
     """Writes the page's figures as PNG and SVG into a folder and returns their paths.
 
     Raises:
@@ -48,7 +48,7 @@ def write_figures(sources: Sequence[Source], out: Path) -> list[Path]:
     return write_images(read(sources), out)
 
 
-def report_data(sources: Sequence[Source]) -> dict[str, Any]:
+def report_data(sources: Sequence[ReportInput]) -> dict[str, Any]:
     """Returns the numbers behind the page, JSON types only. Raises UserError where a file cannot be read."""
     described: dict[str, Any] = plain(describe_all(read(sources)))
     return described

@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 
 from rlgns.critical.adaptive_gain import AdaptiveGain
-from rlgns.gain_table import HEAD, LEGEND, cells, gains, sentence
+from rlgns.fit.gain_table import HEAD, LEGEND, cells, gains, sentence
 from rlgns.report.elements import prose, table_html
 from rlgns.report.html import Section
+from rlgns.report.inputs import Content
 from rlgns.report.run_section import first_upper
-from rlgns.report.sources import Content
 
 
 def adaptive_gains(content: Content) -> list[AdaptiveGain]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlgns import numbers
+from rlgns import formatting
 from rlgns.critical.agreement import MIN_TASKS, Agreement, agreement
-from rlgns.numbers import plural
-from rlgns.paper import paper_goals, paper_tasks
+from rlgns.fit.paper import paper_goals, paper_tasks
+from rlgns.formatting import plural
 from rlgns.report.figure import BLUE, GREY, ORANGE, PURPLE, THREE_DIGITS, Figure, axes, line, log_axis
 from rlgns.report.sweep_data import SweepData, known
 
@@ -178,18 +178,19 @@ def _sentence(found: Sequence[Task], over: dict[str, Agreement]) -> str:
     ours = sum(task.group == OURS for task in found)
     who = f"{plural(ours, 'game')} of these runs and the paper's tasks" if ours else "the paper's tasks"
     text = (
-        f"Over {plural(measured.tasks, 'task')} ({who}) the noise scale explains {numbers.percent(measured.r_squared)} "
-        f"of the variation in critical batch on log axes (r²; {numbers.percent(measured.r_squared_low)} to "
-        f"{numbers.percent(measured.r_squared_high)}); leaving out the task that it leans on most, "
-        f"{numbers.percent(measured.leave_one_out_lowest)}."
+        f"Over {plural(measured.tasks, 'task')} ({who}) the noise scale explains "
+        f"{formatting.percent(measured.r_squared)} of the variation in critical batch on log axes "
+        f"(r²; {formatting.percent(measured.r_squared_low)} to "
+        f"{formatting.percent(measured.r_squared_high)}); leaving out the task that it leans on most, "
+        f"{formatting.percent(measured.leave_one_out_lowest)}."
     )
     if "all" in over and over["all"].tasks > measured.tasks:
-        with_bound = numbers.percent(over["all"].r_squared)
+        with_bound = formatting.percent(over["all"].r_squared)
         text += f" With Dota 5v5, whose critical batch is only a bound, it would be {with_bound}."
     if "these_runs" in over:
-        text += f" These runs alone: {numbers.percent(over['these_runs'].r_squared)}."
+        text += f" These runs alone: {formatting.percent(over['these_runs'].r_squared)}."
     elif ours == 0:
         text += " These runs have no noise scale beside an identified critical batch to add to them."
     else:
         text += f" These runs alone are too few ({plural(ours, 'game')}) for an r² of their own."
-    return text + f" The usual miss is a factor of {numbers.rounded(measured.rms_factor)}."
+    return text + f" The usual miss is a factor of {formatting.rounded(measured.rms_factor)}."

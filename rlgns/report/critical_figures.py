@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rlgns import numbers
+from rlgns import formatting
 from rlgns.critical.points import GoalFit
-from rlgns.numbers import plural
+from rlgns.formatting import plural
 from rlgns.report.figure import (
     BLUE,
     ORANGE,
@@ -117,7 +117,7 @@ def _with_interval(
     x: list[float], ends: tuple[Values, Values, Values], name: str, color: str, symbol: str
 ) -> list[dict[str, Any]]:
     mid, low, high = ends
-    text = [numbers.interval(*entry) for entry in zip(mid, low, high, strict=True)]
+    text = [formatting.interval(*entry) for entry in zip(mid, low, high, strict=True)]
     marker = {"color": color, "size": 8, "symbol": symbol}
     error = {
         "type": "data",
@@ -152,9 +152,9 @@ def _score_sentence(game: GameData) -> str:
     ratios = [goal.noise_over_critical for goal in fits if known(goal.noise_over_critical)]
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        span = f"{numbers.times(min(ratios))} to {numbers.times(max(ratios))}"
+        span = f"{formatting.times(min(ratios))} to {formatting.times(max(ratios))}"
         detail = f" (geometric mean over {plural(len(ratios), 'goal')}, {span})" if len(ratios) > 1 else ""
-        parts.append(f"The noise scale is {numbers.times(mean)} the critical batch{detail}.")
+        parts.append(f"The noise scale is {formatting.times(mean)} the critical batch{detail}.")
     elif any(known(goal.noise_scale) for goal in game.goals):
         parts.append("The noise scale was measured, but there is no critical batch to compare it with.")
     if game.paper:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from rlgns import numbers
-from rlgns.numbers import plural
+from rlgns import formatting
+from rlgns.formatting import plural
 from rlgns.report.adaptive_section import adaptive_sections
 from rlgns.report.data import RunData
 from rlgns.report.elements import figure_html
 from rlgns.report.figure import Figure
 from rlgns.report.html import Section, page
+from rlgns.report.inputs import Content
 from rlgns.report.run_figures import run_figures, time_use
 from rlgns.report.run_section import PROXY, first_upper, overview, run_blocks
 from rlgns.report.score_figures import score_figures, scores_by_game
-from rlgns.report.sources import Content
 from rlgns.report.sweep_section import SWEEP_RUNS_IN_FULL, sweep_figures, sweep_lede, sweep_sections
 
 POINTS_PER_PAGE = 2_000
@@ -62,7 +62,7 @@ def lede(content: Content) -> str:
         return sweep_lede(content.sweeps)
     if len(content.runs) == 1:
         run = content.runs[0]
-        played = numbers.count(run.last.get("observations"))
+        played = formatting.count(run.last.get("observations"))
         text = (
             f"{first_upper(str(run.about.get('game', run.label)))}, {played} observations"
             if run.rows

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlgns.errors import FaultError, UserError
-from rlgns.folder import reason
+from rlgns.storage.run_folder import reason
 
 START_S, PICTURE_S = 120.0, 10.0
 """Seconds that a browser may take to start and for each picture; a quiet machine needs a tenth of them."""

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from rlgns import numbers
-from rlgns.folder import plain
+from rlgns import formatting
 from rlgns.report.figure import Figure
+from rlgns.storage.run_folder import plain
 
 TABLE_ROWS = 12
 """Rows of the table below a figure; the download has them all."""
@@ -127,8 +127,14 @@ def _number(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) >= 1000):
-        return numbers.count(value)
-    return numbers.rounded(value, 3) if isinstance(value, float) else numbers.NOTHING if value is None else str(value)
+        return formatting.count(value)
+    return (
+        formatting.rounded(value, 3)
+        if isinstance(value, float)
+        else formatting.NOTHING
+        if value is None
+        else str(value)
+    )
 
 
 def _cell(value: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlgns import numbers
+from rlgns import formatting
 
 # Middle tones: at least 3:1 on white and on near-black, told apart by the colour-blind too (markers and dashes differ).
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#3b82d8", "#d06f1f", "#1f9a76", "#a05fc4", "#858b95"
@@ -171,4 +171,4 @@ def log_axis(values: Iterable[float | None]) -> dict[str, Any]:
 
 
 def _tick(value: float) -> str:
-    return numbers.short(value) if value >= 1 else f"{value:g}"
+    return formatting.short(value) if value >= 1 else f"{value:g}"

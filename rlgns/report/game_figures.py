@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rlgns import numbers
-from rlgns.numbers import plural
+from rlgns import formatting
+from rlgns.formatting import plural
 from rlgns.report.data import column, thinned
 from rlgns.report.figure import (
     BLUE,
@@ -46,7 +46,7 @@ def noise_growth(game: GameData, most: int) -> Figure | None:
         resolved = [value for value in y if value is not None]
         if not resolved:
             continue
-        name = f"batch {numbers.count(batch)}"
+        name = f"batch {formatting.count(batch)}"
         first = name not in seen
         seen.add(name)
         traces.append(line(x, y, name, colors[batch], legendgroup=name, showlegend=first))
@@ -60,8 +60,8 @@ def noise_growth(game: GameData, most: int) -> Figure | None:
     sentence = f"From the first tenth of what was resolved to the last, the noise scale {growth(1, mean)}"
     if len(grown) > 1:
         sentence += (
-            f" (geometric mean over {plural(len(grown), 'run')}; least {numbers.times(min(grown))}, "
-            f"most {numbers.times(max(grown))})"
+            f" (geometric mean over {plural(len(grown), 'run')}; least {formatting.times(min(grown))}, "
+            f"most {formatting.times(max(grown))})"
         )
     layout = log_axes("observations", "noise scale (observations)", traces)
     layout["xaxis"] |= log_axis(value for trace in traces for value in trace["x"])
@@ -86,7 +86,7 @@ def difficulty(games: Sequence[GameData]) -> Figure | None:
     if len(placed) < 2:
         return None
     placed.sort(key=lambda entry: entry[0])
-    names = [f"{game.title} ({numbers.percent(human)})" for human, game, _ in placed]
+    names = [f"{game.title} ({formatting.percent(human)})" for human, game, _ in placed]
     traces: list[dict[str, Any]] = []
     for name, (_, _, fits) in zip(names, placed, strict=True):
         ends = [fits[0].fit.critical_batch, fits[-1].fit.critical_batch]
@@ -102,7 +102,7 @@ def difficulty(games: Sequence[GameData]) -> Figure | None:
     noise = [known(entry[2][-1].noise_scale) for entry in placed]
     if any(value is not None for value in noise):
         traces.append(
-            _dots(noise, names, "noise scale, hardest goal", ORANGE, "square", [numbers.rounded(v) for v in noise])
+            _dots(noise, names, "noise scale, hardest goal", ORANGE, "square", [formatting.rounded(v) for v in noise])
         )
     layout = axes("observations", "", hover="closest")
     layout["xaxis"] |= log_axis(value for trace in traces for value in trace["x"])
@@ -112,9 +112,9 @@ def difficulty(games: Sequence[GameData]) -> Figure | None:
     largest = placed[last.index(max(last))][1]
     sentence = (
         f"Games from hard (top) to easy, by their hardest goal where random play is 0 % and a human tester 100 %. The "
-        f"critical batch there is {numbers.rounded(last[0])} for the hardest, {hardest.title}, and "
-        f"{numbers.rounded(last[-1])} for the easiest, {easiest.title}; the largest is that of {largest.title}, "
-        f"{numbers.rounded(max(last))}."
+        f"critical batch there is {formatting.rounded(last[0])} for the hardest, {hardest.title}, and "
+        f"{formatting.rounded(last[-1])} for the easiest, {easiest.title}; the largest is that of {largest.title}, "
+        f"{formatting.rounded(max(last))}."
     )
     if len(placed) > 2:
         sentence += f" {_rank_words([entry[0] for entry in placed], last)}"
@@ -164,4 +164,4 @@ def _rank_words(human: Sequence[float], critical: Sequence[float]) -> str:
         return ""
     trend = "smaller for easier games" if rank < 0 else "larger for easier games"
     told = trend if chance < MAX_CHANCE else "no order can be told from so few"
-    return f"Over {len(human)} games: {told} (rank correlation {numbers.rounded(rank)})."
+    return f"Over {len(human)} games: {told} (rank correlation {formatting.rounded(rank)})."

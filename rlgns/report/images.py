@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rlgns.errors import UserError
-from rlgns.folder import plain, reason
 from rlgns.report.document import figures
 from rlgns.report.drawing import draw
 from rlgns.report.figure import Figure
-from rlgns.report.sources import Content
+from rlgns.report.inputs import Content
+from rlgns.storage.run_folder import plain, reason
 
 WIDTH, SCALE = 900, 2
 """Pixels across, and PNG's pixels per one of them."""

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from rlgns.config.load import read_yaml
 from rlgns.critical.points import fit_points
-from rlgns.folder import RunFolder
-from rlgns.paper import paper_goals
-from rlgns.points import read_points
+from rlgns.fit.paper import paper_goals
+from rlgns.fit.points_file import read_points
 from rlgns.report.data import RunData
 from rlgns.report.sweep_data import SweepData, make_games
-from rlgns.sweep.folder import SweepFolder
+from rlgns.storage.run_folder import RunFolder
+from rlgns.storage.sweep_folder import SweepFolder
 
-Source = RunFolder | str | os.PathLike[str]
+ReportInput = RunFolder | str | os.PathLike[str]
 """A run; or a path: a run's folder, a folder of runs, a sweep's folder, a CSV file of points."""
 
 
@@ -29,7 +29,7 @@ class Content:
     sweeps: tuple[SweepData, ...] = ()
 
 
-def read(sources: Sequence[Source]) -> Content:
+def read(sources: Sequence[ReportInput]) -> Content:
     """Returns what these hold. Raises UserError where one cannot be read or holds neither runs nor points."""
     folders: list[RunFolder] = []
     sweeps: list[SweepData] = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rlgns import numbers
+from rlgns import formatting
 from rlgns.critical.advice import step_ratio
 from rlgns.critical.points import GoalFit
-from rlgns.numbers import plural
+from rlgns.formatting import plural
 from rlgns.report.figure import (
     BLUE,
     GREY,
@@ -71,7 +71,7 @@ def pareto_traces(goal: GoalFit, color: str, symbol: str = "circle") -> list[dic
     points = {
         "x": [known(p.optimizer_steps) for p in goal.points],
         "y": [known(p.observations) for p in goal.points],
-        "customdata": [numbers.count(p.batch_observations) for p in goal.points],
+        "customdata": [formatting.count(p.batch_observations) for p in goal.points],
         "mode": "markers",
         "name": name,
         "legendgroup": name,
@@ -157,14 +157,14 @@ def speed_up(game: GameData) -> Figure:
         measured,
     ]
     sentence = (
-        f"To score {goal.goal_score:g}, a batch of {numbers.count(last)} took "
-        f"{numbers.times(base / goal.fit.steps(last))} fewer steps than one of {numbers.count(first)} "
-        f"({numbers.times(last / first)} the batch)."
+        f"To score {goal.goal_score:g}, a batch of {formatting.count(last)} took "
+        f"{formatting.times(base / goal.fit.steps(last))} fewer steps than one of {formatting.count(first)} "
+        f"({formatting.times(last / first)} the batch)."
     )
     if known(goal.noise_scale):
         predicted, _ = _gains(goal.noise_scale, goal.noise_scale, grid)
         traces.append(line(grid, predicted, "as the noise scale predicts", ORANGE, "dash"))
-        sentence += f" The noise scale of these runs predicts {numbers.times(predicted[-1])}."
+        sentence += f" The noise scale of these runs predicts {formatting.times(predicted[-1])}."
     layout = log_axes("batch size (observations)", "times fewer steps", traces)
     layout["xaxis"] |= log_axis(grid)
     return Figure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlgns import numbers
+from rlgns import formatting
 from rlgns.report.data import RunData, column, newest_with, thinned
 from rlgns.report.figure import (
     BLUE,
@@ -56,10 +56,10 @@ def losses(run: RunData, most: int) -> Figure | None:
         mid = [value if end is not None else None for value, end in zip(mid, high, strict=True)]
         header += [f"{prefix}/scale", f"{prefix}/scale_low", f"{prefix}/scale_high"]
         columns += [mid, low, high]
-        now = numbers.interval(mid[-1], low[-1], high[-1])
+        now = formatting.interval(mid[-1], low[-1], high[-1])
         if not any(value is not None for value in (*mid, *low)):
             continue
-        said.append(f"{name} {'not resolved' if now == numbers.MEASURING else now}")
+        said.append(f"{name} {'not resolved' if now == formatting.MEASURING else now}")
         traces += [*band(x, low, high, color, name=f"{name}, interval"), line(x, mid, name, color, dash)]
     title = "Noise scale by loss"
     if not traces:
@@ -91,7 +91,7 @@ def views(run: RunData, most: int) -> Figure | None:
     columns = {key: [row.get(f"noise/{prefix}/{key}") for prefix, _, row in known] for key in VIEW_COLUMNS}
     low, high = positive(columns["scale_low"]), positive(columns["scale_high"])
     mid = [m if h is not None else None for m, h in zip(positive(columns["scale"]), high, strict=True)]
-    text = [numbers.interval(*ends) for ends in zip(mid, low, high, strict=True)]
+    text = [formatting.interval(*ends) for ends in zip(mid, low, high, strict=True)]
     traces: list[dict[str, Any]] = [
         {"x": [a, b], "y": [name, name], "mode": "lines", "line": {"color": BLUE, "width": 3}, "hoverinfo": "skip"}
         for name, a, b in zip(names, low, high, strict=True)
@@ -141,12 +141,12 @@ def layers(run: RunData, most: int) -> Figure | None:
     (least, first), (largest, last) = min(known), max(known)
     loudest = max(zip((share or 0.0 for share in shares), names, strict=True))
     sentence = (
-        f"At {numbers.count(row['observations'])} observations the noise scale runs from "
-        f"{numbers.rounded(least)} ({first}) to {numbers.rounded(largest)} ({last}); {loudest[1]} carries "
-        f"{numbers.percent(loudest[0] / 100)} of the noise (the size of a dot)."
+        f"At {formatting.count(row['observations'])} observations the noise scale runs from "
+        f"{formatting.rounded(least)} ({first}) to {formatting.rounded(largest)} ({last}); {loudest[1]} carries "
+        f"{formatting.percent(loudest[0] / 100)} of the noise (the size of a dot)."
     )
     if len(known) == 1:
-        sentence = f"Only {first} has a noise scale that is resolved: {numbers.rounded(least)} observations."
+        sentence = f"Only {first} has a noise scale that is resolved: {formatting.rounded(least)} observations."
     elif len(known) < len(names):
         missing = len(names) - len(known)
         sentence += f" {missing} of {len(names)} layers {'is' if missing == 1 else 'are'} not resolved."
@@ -181,11 +181,11 @@ def design_effect(run: RunData, most: int) -> Figure | None:
     meaning = (
         "observations of one environment are as good as independent ones"
         if now < 1.1
-        else f"{numbers.rounded(now)} observations of one environment are worth one independent one"
+        else f"{formatting.rounded(now)} observations of one environment are worth one independent one"
     )
     sentence = (
-        f"At the end the design effect is {numbers.rounded(now)}: {meaning}. A batch that is split without regard to "
-        "environments would hide this, and report too small a noise scale."
+        f"At the end the design effect is {formatting.rounded(now)}: {meaning}. A batch that is split without regard "
+        "to environments would hide this, and report too small a noise scale."
     )
     return Figure(
         name="design-effect",
@@ -215,14 +215,14 @@ def time_ladder(run: RunData, most: int) -> Figure | None:
     independent = [noise[0] * steps[0] / step for step in steps]
     sentence = (
         f"Averaging {steps[-1]} consecutive steps of an environment in place of {steps[0]} divides the noise by "
-        f"{numbers.rounded(noise[0] / noise[-1])}; independent steps would divide it by "
-        f"{numbers.rounded(steps[-1] / steps[0])}."
+        f"{formatting.rounded(noise[0] / noise[-1])}; independent steps would divide it by "
+        f"{formatting.rounded(steps[-1] / steps[0])}."
     )
     left, low, high = (row.get(f"noise/twice_steps_noise{end}") for end in ("", "_low", "_high"))
     if left is not None:
-        ends = "" if low is None or high is None else f" ({numbers.percent(low)} to {numbers.percent(high)})"
+        ends = "" if low is None or high is None else f" ({formatting.percent(low)} to {formatting.percent(high)})"
         sentence += (
-            f" Twice the steps would leave {numbers.percent(left)}{ends} of a batch's noise, twice the environments "
+            f" Twice the steps would leave {formatting.percent(left)}{ends} of a batch's noise, twice the environments "
             "leave 50 %."
         )
     traces = [
@@ -230,7 +230,7 @@ def time_ladder(run: RunData, most: int) -> Figure | None:
         line(steps, independent, "if steps were independent", ORANGE, "dash"),
     ]
     layout = log_axes("consecutive steps of one environment", "noise of their mean", traces)
-    layout["xaxis"] |= log_axis(steps) | {"tickvals": steps, "ticktext": [numbers.count(step) for step in steps]}
+    layout["xaxis"] |= log_axis(steps) | {"tickvals": steps, "ticktext": [formatting.count(step) for step in steps]}
     return Figure(
         name="time-ladder",
         title=title,

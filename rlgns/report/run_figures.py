@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rlgns import numbers
+from rlgns import formatting
 from rlgns.report.data import RunData, column, fit_ladder, thinned, time_split
 from rlgns.report.figure import (
     BLUE,
@@ -51,16 +51,16 @@ def score(run: RunData, most: int) -> Figure:
     best_at, best = max(points, key=lambda point: point[1])
     last = run.last.get("human_normalised_score")
     if len(points) == 1:
-        sentence = f"The mean raw score of the full games so far is {numbers.score(best)}."
+        sentence = f"The mean raw score of the full games so far is {formatting.score(best)}."
     else:
         sentence = (
-            f"The mean raw score of the last 100 full games went from {numbers.score(points[0][1])} to "
-            f"{numbers.score(points[-1][1])} over {numbers.count(points[-1][0])} observations; its best was "
-            f"{numbers.score(best)} at {numbers.count(best_at)}."
+            f"The mean raw score of the last 100 full games went from {formatting.score(points[0][1])} to "
+            f"{formatting.score(points[-1][1])} over {formatting.count(points[-1][0])} observations; its best was "
+            f"{formatting.score(best)} at {formatting.count(best_at)}."
         )
-    if numbers.known(last):
+    if formatting.known(last):
         sentence += " On the scale where random play is 0 % and a human tester is 100 %, it ended at "
-        sentence += f"{numbers.percent(last)}."
+        sentence += f"{formatting.percent(last)}."
     hover = "%{y:,.1f} (human-normalised %{customdata:.0%})" if any(v is not None for v in human) else "%{y:,.1f}"
     trace = line(x, y, "mean of the last 100 games", BLUE, customdata=human, hovertemplate=hover + "<extra></extra>")
     return Figure(
@@ -80,18 +80,18 @@ def noise_scale(run: RunData, most: int) -> Figure:
     rows = thinned(run.rows, most)
     x, mid, low, high = _estimate(rows, "noise/scale", "noise/scale_low", "noise/scale_high")
     title = "Gradient noise scale"
-    now = numbers.interval(*_last(run, "noise/scale", "noise/scale_low", "noise/scale_high"))
+    now = formatting.interval(*_last(run, "noise/scale", "noise/scale_low", "noise/scale_high"))
     if not any(value is not None for value in (*mid, *low)):
         text = "The noise scale has not been measured yet, or not enough to say anything of it."
         return Figure(name="noise-scale", title=title, sentence=text)
     bounded = sum(h is None and v is not None for h, v in zip(high, low, strict=True))
-    said = "is not known" if now == numbers.MEASURING else f"is {now} observations"
+    said = "is not known" if now == formatting.MEASURING else f"is {now} observations"
     sentence = (
         f"At the end the noise scale {said}; it is the batch size at which a gradient is as much noise as "
         "signal. The band is the confidence interval."
     )
     if bounded:
-        share = numbers.percent(bounded / len(x))
+        share = formatting.percent(bounded / len(x))
         sentence += f" In {share} of the points only a lower bound could be told (triangles: the truth is above them)."
     traces = estimate(x, mid, low, high, "noise scale", BLUE)
     return Figure(
@@ -116,11 +116,11 @@ def ladder(run: RunData, most: int) -> Figure:
     sizes, norms = fit.batch_observations, fit.grad_sq_norm
     grid = [sizes[0] * (sizes[-1] / sizes[0]) ** (step / 40) for step in range(41)]
     law = [fit.law(size) for size in grid]
-    scale = f"a noise scale of {numbers.rounded(fit.noise_scale)} observations"
-    newest = "in the newest iteration" if fit.rows == 1 else f"over the newest {numbers.count(fit.rows)} iterations"
+    scale = f"a noise scale of {formatting.rounded(fit.noise_scale)} observations"
+    newest = "in the newest iteration" if fit.rows == 1 else f"over the newest {formatting.count(fit.rows)} iterations"
     sentence = (
         f"{newest[:1].upper()}{newest[1:]}, the mean squared gradient norm at {len(sizes)} "
-        f"batch sizes follows |G|^2 + trace / B to within {numbers.percent(fit.misfit)}; the fitted line says "
+        f"batch sizes follows |G|^2 + trace / B to within {formatting.percent(fit.misfit)}; the fitted line says "
         f"{scale if fit.noise_scale else 'that no gradient can be told from the noise yet (|G|^2 is not positive)'}."
     )
     if fit.misfit > 0.1:
@@ -131,7 +131,10 @@ def ladder(run: RunData, most: int) -> Figure:
     }
     traces = [line(grid, positive(law), "|G|<sup>2</sup> + trace / B", BLUE), points]
     layout = log_axes("batch size B (observations)", "squared gradient norm", traces)
-    layout["xaxis"] |= log_axis(sizes) | {"tickvals": list(sizes), "ticktext": [numbers.count(size) for size in sizes]}
+    layout["xaxis"] |= log_axis(sizes) | {
+        "tickvals": list(sizes),
+        "ticktext": [formatting.count(size) for size in sizes],
+    }
     return Figure(
         name="ladder",
         title=title,
@@ -154,13 +157,13 @@ def critical_batch(run: RunData, most: int) -> Figure:
     batch, target = column(rows, "batch_observations"), positive(column(rows, "target_batch_observations"))
     if not any(value is not None for value in (*mid, *low)):
         return Figure(name="critical-batch", title=title, sentence="The critical batch is not known yet.")
-    now, used = numbers.interval(*_last(run, *names)), run.last["batch_observations"]
-    said = "is not known" if now == numbers.MEASURING else f"is {now} observations"
+    now, used = formatting.interval(*_last(run, *names)), run.last["batch_observations"]
+    said = "is not known" if now == formatting.MEASURING else f"is {now} observations"
     sentence = (
         f"At the end the predicted critical batch {said} and each optimizer step uses "
-        f"{numbers.count(used)}. By the trade-off of McCandlish et al. 2018: {run.advice.sentence(interval=True)}."
+        f"{formatting.count(used)}. By the trade-off of McCandlish et al. 2018: {run.advice.sentence(interval=True)}."
     )
-    if numbers.known(run.last.get("critical_batch/run_average")):
+    if formatting.known(run.last.get("critical_batch/run_average")):
         sentence += f" Over the whole run the average that predicts its critical batch is {run_average(run)}."
     if run.adaptive:
         sentence += " The batch is adaptive: it follows sqrt(r N), its target, in doublings."
@@ -211,8 +214,8 @@ def time_use(runs: Sequence[RunData]) -> Figure:
     sentences = []
     for label, split in splits:
         total = sum(split.values())
-        shares = [f"{numbers.percent(split[part] / total)} {name}" for part, name, _ in parts]
-        sentences.append(f"{label}: {numbers.duration(total)}, of which {', '.join(shares[:3])} and {shares[3]}.")
+        shares = [f"{formatting.percent(split[part] / total)} {name}" for part, name, _ in parts]
+        sentences.append(f"{label}: {formatting.duration(total)}, of which {', '.join(shares[:3])} and {shares[3]}.")
     layout = axes("share of wall-clock time, %", "", hover="y unified") | {"barmode": "stack"}
     layout["xaxis"] |= {"range": [0, 100], "tickformat": ""}
     layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
@@ -232,7 +235,7 @@ def time_use(runs: Sequence[RunData]) -> Figure:
 def run_average(run: RunData) -> str:
     """Returns the whole run's prediction of its critical batch, with its interval where the rows have one."""
     mean, low, high = _last(run, *(f"critical_batch/run_average{end}" for end in ("", "_low", "_high")))
-    return numbers.rounded(mean) if low is None else numbers.interval(mean, low, high)
+    return formatting.rounded(mean) if low is None else formatting.interval(mean, low, high)
 
 
 def _estimate(rows: Sequence[Any], mid: str, low: str, high: str) -> tuple[Values, Values, Values, Values]:

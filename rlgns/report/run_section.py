@@ -7,8 +7,8 @@ from html import escape
 from itertools import zip_longest
 from typing import Any
 
-from rlgns import numbers
-from rlgns.gain_table import predicted_gain
+from rlgns import formatting
+from rlgns.fit.gain_table import predicted_gain
 from rlgns.report.data import RunData
 from rlgns.report.elements import facts_html, figure_html, prose, table_html, tiles_html
 from rlgns.report.run_figures import run_average, run_figures
@@ -31,12 +31,12 @@ def final_figures(run: RunData) -> dict[str, str]:
     high = last.get("noise/scale_high") if last.get("noise/resolved") else None
     critical = (last.get(f"critical_batch/{name}") for name in ("predicted", "low", "high"))
     return {
-        "observations": numbers.count(last.get("observations")),
-        "score": numbers.score(last.get("score_mean")),
-        "human-normalised": numbers.percent(last.get("human_normalised_score")),
-        "noise scale": numbers.interval(last.get("noise/scale"), last.get("noise/scale_low"), high),
-        "critical batch": numbers.interval(*critical),
-        "batch in use": numbers.count(last.get("batch_observations")) + (" (adaptive)" if run.adaptive else ""),
+        "observations": formatting.count(last.get("observations")),
+        "score": formatting.score(last.get("score_mean")),
+        "human-normalised": formatting.percent(last.get("human_normalised_score")),
+        "noise scale": formatting.interval(last.get("noise/scale"), last.get("noise/scale_low"), high),
+        "critical batch": formatting.interval(*critical),
+        "batch in use": formatting.count(last.get("batch_observations")) + (" (adaptive)" if run.adaptive else ""),
     }
 
 
@@ -70,13 +70,13 @@ def first_upper(text: str) -> str:
 
 def _tiles(run: RunData) -> str:
     last, final = run.last, final_figures(run)
-    human = f"{final['human-normalised']} of a human tester" if final["human-normalised"] != numbers.NOTHING else ""
+    human = f"{final['human-normalised']} of a human tester" if final["human-normalised"] != formatting.NOTHING else ""
     tiles = [
         ("Score", final["score"], human),
         ("Noise scale", *_value_and_interval(final["noise scale"])),
         ("Critical batch, predicted", *_value_and_interval(final["critical batch"])),
         ("Batch in use", final["batch in use"], "observations per optimizer step"),
-        ("Observations", numbers.short(last.get("observations")), f"in {numbers.duration(last.get('seconds'))}"),
+        ("Observations", formatting.short(last.get("observations")), f"in {formatting.duration(last.get('seconds'))}"),
     ]
     return tiles_html(tiles)
 
@@ -101,13 +101,13 @@ def _facts(run: RunData) -> str:
         "versions": _words(about.get("versions")),
         "started": about.get("created"),
         "code": _words(about.get("git")),
-        "time": numbers.duration(last.get("seconds")),
-        "observations/s": numbers.count(last.get("throughput/observations_per_s")),
+        "time": formatting.duration(last.get("seconds")),
+        "observations/s": formatting.count(last.get("throughput/observations_per_s")),
         **final_figures(run),
         "critical batch, run average": run_average(run),
         "batch": _batches(run),
         "adaptive batch, predicted": _gamma(run),
-        "cost of measuring": f"{numbers.percent(last.get('noise/overhead_fraction'))} of wall-clock time",
+        "cost of measuring": f"{formatting.percent(last.get('noise/overhead_fraction'))} of wall-clock time",
         "in hours": first_upper(run.advice.hours(last.get("seconds") or 0.0)),
     }
     return facts_html("What was run and what it came to", facts)
@@ -116,7 +116,7 @@ def _facts(run: RunData) -> str:
 def _batches(run: RunData) -> str:
     """What batches an adaptive run used: '128 to 1,024 observations, adaptive'; empty where the batch is fixed."""
     used = [row["batch_observations"] for row in run.rows] if run.adaptive else []
-    return f"adaptive: {numbers.count(min(used))} to {numbers.count(max(used))} observations" if used else ""
+    return f"adaptive: {formatting.count(min(used))} to {formatting.count(max(used))} observations" if used else ""
 
 
 def _gamma(run: RunData) -> str:

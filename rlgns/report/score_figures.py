@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from rlgns import numbers
+from rlgns import formatting
 from rlgns.critical.scores import iqm, performance_profile
-from rlgns.numbers import plural
+from rlgns.formatting import plural
 from rlgns.report.data import RunData
 from rlgns.report.figure import BLUE, Figure, axes, band, line
 
@@ -40,12 +40,14 @@ def score_figures(scores: Mapping[str, Sequence[float]]) -> list[Figure]:
     x = [100 * threshold for threshold in profile.thresholds]
     share = [100 * value for value in profile.share]
     low, high = ([100 * v if math.isfinite(v) else None for v in ends] for ends in (profile.low, profile.high))
-    interval = f" ({numbers.percent(mean.low)} to {numbers.percent(mean.high)})" if math.isfinite(mean.low) else ""
+    interval = (
+        f" ({formatting.percent(mean.low)} to {formatting.percent(mean.high)})" if math.isfinite(mean.low) else ""
+    )
     above_human = _above(profile.thresholds, profile.share, 1.0)
     sentence = (
         f"The interquartile mean of the human-normalised score over {plural(len(scores), 'game')} and "
-        f"{plural(runs, 'run')} is {numbers.percent(mean.value)}{interval}, where random play is 0 % and a human "
-        f"tester 100 %; {numbers.percent(above_human)} of the runs are above a human."
+        f"{plural(runs, 'run')} is {formatting.percent(mean.value)}{interval}, where random play is 0 % and a human "
+        f"tester 100 %; {formatting.percent(above_human)} of the runs are above a human."
     )
     if not interval:
         sentence += " With one seed per game there is no interval."

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from envs.games import find, human_normalised
 from rlgns.critical.points import GoalFit
-from rlgns.paper import PaperGoal
-from rlgns.points import rom_name
+from rlgns.envs.games import find, human_normalised
+from rlgns.fit.paper import PaperGoal
+from rlgns.fit.points_file import rom_name
 from rlgns.report.data import RunData
 
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from rlgns import numbers
+from rlgns import formatting
 from rlgns.critical.points import GoalFit
-from rlgns.numbers import plural
+from rlgns.formatting import plural
 from rlgns.report.agreement_figure import agreement_figure
 from rlgns.report.critical_figures import against_score
 from rlgns.report.data import RunData
@@ -47,18 +47,18 @@ def sweep_lede(sweeps: Sequence[SweepData]) -> str:
     text += f", the critical batch is identified at {len(fits)} of them"
     if len(fits) > 1:
         text += (
-            f": from {numbers.rounded(least.fit.critical_batch)} observations ({_game(sweeps, least.game)}, score "
-            f"{goal_name(least)}) to {numbers.rounded(most.fit.critical_batch)} ({_game(sweeps, most.game)}, score "
+            f": from {formatting.rounded(least.fit.critical_batch)} observations ({_game(sweeps, least.game)}, score "
+            f"{goal_name(least)}) to {formatting.rounded(most.fit.critical_batch)} ({_game(sweeps, most.game)}, score "
             f"{goal_name(most)})"
         )
     else:
-        text += f": {numbers.rounded(least.fit.critical_batch)} observations"
+        text += f": {formatting.rounded(least.fit.critical_batch)} observations"
     ratios = [goal.noise_over_critical for goal in fits if math.isfinite(goal.noise_over_critical)]
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        text += f". The noise scale is {numbers.times(mean)} the critical batch"
+        text += f". The noise scale is {formatting.times(mean)} the critical batch"
         text += (
-            f" in the geometric mean, {numbers.times(min(ratios))} to {numbers.times(max(ratios))}"
+            f" in the geometric mean, {formatting.times(min(ratios))} to {formatting.times(max(ratios))}"
             if len(ratios) > 1
             else ""
         )
@@ -123,7 +123,7 @@ def _games_table(sweeps: Sequence[SweepData]) -> str:
                 goal_name(hardest),
                 critical_batch(hardest),
                 noise_scale(hardest),
-                numbers.times(hardest.noise_over_critical),
+                formatting.times(hardest.noise_over_critical),
             )
         )
         link = f'<a href="#game-{number}">{escape(name)}</a>'
@@ -151,7 +151,9 @@ def _goals_table(game: GameData) -> str:
             f"{fit.points_used}" if fit.points_used == len(goal.points) else f"{fit.points_used} of {len(goal.points)}"
         )
         ends = (
-            (numbers.rounded(fit.min_steps, 3), numbers.short(goal.min_observations)) if fit.identified else ("-", "-")
+            (formatting.rounded(fit.min_steps, 3), formatting.short(goal.min_observations))
+            if fit.identified
+            else ("-", "-")
         )
         rows.append(
             (
@@ -159,9 +161,9 @@ def _goals_table(game: GameData) -> str:
                 critical_batch(goal),
                 *ends,
                 noise_scale(goal),
-                numbers.times(goal.noise_over_critical),
+                formatting.times(goal.noise_over_critical),
                 used,
-                numbers.percent(fit.rms),
+                formatting.percent(fit.rms),
             )
         )
     notes = "".join(f"<li>{escape(note)}</li>" for goal in game.goals for note in _notes(goal_name(goal), goal))
@@ -179,7 +181,7 @@ def _notes(name: str, goal: GoalFit) -> list[str]:
         (fit.outliers, "is left out: much slower than the others say", "are left out: much slower than the others say"),
     ):
         if places:
-            batches = ", ".join(numbers.count(points[place].batch_observations) for place in places)
+            batches = ", ".join(formatting.count(points[place].batch_observations) for place in places)
             runs, verb = ("run", one) if len(places) == 1 else ("runs", many)
             notes.append(f"Score {name}: the {runs} at batch {batches} {verb}.")
     return notes

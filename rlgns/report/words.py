@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlgns import numbers
+from rlgns import formatting
 from rlgns.critical.points import GoalFit
 
 
@@ -11,7 +11,7 @@ def growth(first: float, last: float) -> str:
     ratio = last / first
     if 0.87 < ratio < 1.15:
         return "hardly changes"
-    return f"grows {numbers.times(ratio)}" if ratio > 1 else f"falls {numbers.times(1 / ratio)}"
+    return f"grows {formatting.times(ratio)}" if ratio > 1 else f"falls {formatting.times(1 / ratio)}"
 
 
 def goal_name(goal: GoalFit) -> str:
@@ -22,13 +22,13 @@ def goal_name(goal: GoalFit) -> str:
 def critical_batch(goal: GoalFit) -> str:
     """Returns a goal's critical batch with its interval: '290 (180 to 460)', 'at least 900', 'not identified'."""
     fit = goal.fit
-    text = numbers.interval(
+    text = formatting.interval(
         fit.critical_batch if fit.identified else None, fit.critical_batch_low, fit.critical_batch_high
     )
-    return "not identified" if text == numbers.MEASURING else text
+    return "not identified" if text == formatting.MEASURING else text
 
 
 def noise_scale(goal: GoalFit) -> str:
     """Returns the noise scale of a goal's runs with its interval; a dash where none was measured."""
-    text = numbers.interval(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high)
-    return numbers.NOTHING if text == numbers.MEASURING else text
+    text = formatting.interval(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high)
+    return formatting.NOTHING if text == formatting.MEASURING else text

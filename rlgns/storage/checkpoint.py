@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic
 from rlgns.config.load import from_dict
 from rlgns.config.schema import Config
 from rlgns.errors import FaultError, UserError

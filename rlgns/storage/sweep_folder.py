@@ -16,8 +16,8 @@ import yaml
 from rlgns.config.load import from_dict, read_yaml, to_dict
 from rlgns.critical.goals import GoalReached
 from rlgns.errors import FaultError, UserError
-from rlgns.folder import RunFolder, lock, plain, reason, write_atomically
-from rlgns.points import POINTS_FILE
+from rlgns.fit.points_file import POINTS_FILE
+from rlgns.storage.run_folder import RunFolder, lock, plain, reason, write_atomically
 from rlgns.sweep import load
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.plan import Cell, Trial

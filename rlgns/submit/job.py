@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgns.errors import FaultError, UserError
-from rlgns.source import source_commit
+from rlgns.machine.commit import source_commit
 from rlgns.submit import package
 from rlgns.submit.client import JobsClient, jobs_url, told_in_a_line
 from rlgns.submit.follow import DONE, Follower

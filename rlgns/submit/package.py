@@ -15,7 +15,6 @@ from packaging.utils import canonicalize_name
 
 from rlgns.config.load import presets, resolve, sweeps, to_yaml
 from rlgns.errors import UserError
-from rlgns.guard import OUR_PACKAGES
 from rlgns.sweep.load import standalone
 
 CONFIG_FILE = "submitted"
@@ -67,8 +66,7 @@ def pack(command: Sequence[str], folder: Path) -> list[str]:
     """
     home = Path(__file__).resolve().parents[2]
     without = shutil.ignore_patterns("__pycache__", "*.pyc", "*.c", "*.h")  # compiled kernels travel, sources do not
-    for name in ("rlgns", *OUR_PACKAGES):
-        shutil.copytree(home / name, folder / name, ignore=without)
+    shutil.copytree(home / "rlgns", folder / "rlgns", ignore=without)  # its links become folders
     shutil.copytree(next(iter(presets().values())).parents[1], folder / "configs", ignore=without)
     about = importlib.metadata.distribution("rlgns")
     inside = folder / f"rlgns-{about.version}.dist-info"  # by which Python knows version and requirements of rlgns

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from rlgns.config.schema import Config
-from rlgns.engine.footprint import GIB, learner_bytes
-from rlgns.numbers import plural
+from rlgns.formatting import plural
+from rlgns.machine.footprint import GIB, learner_bytes
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.session import make_plan
 

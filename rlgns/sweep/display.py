@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rlgns import numbers
+from rlgns import formatting
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.stream import can_draw, console_of, write_line
 from rlgns.monitor.terminal import noise_scale_of
@@ -29,7 +29,7 @@ PACE_OVER_S = 600.0
 
 
 @final
-class Standing:
+class SweepStatus:
     """How far a sweep is, what it has cost, and how long the rest takes at most."""
 
     def __init__(self, session: Session, *, price: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -74,8 +74,8 @@ class Standing:
     def cost(self) -> str:
         """Returns core-hours so far, of all sessions, and money where there is a price."""
         hours = sum(self._session.seconds.values()) * self._session.cores / 3600
-        money = f", {numbers.rounded(hours * self._price, 3)} in money" if self._price else ""
-        return f"{numbers.rounded(hours)} core-hours{money}"
+        money = f", {formatting.rounded(hours * self._price, 3)} in money" if self._price else ""
+        return f"{formatting.rounded(hours)} core-hours{money}"
 
     def describe(self) -> str:
         """Returns one line."""
@@ -87,7 +87,7 @@ class Standing:
             (Verdict.FAILED, "failed"),
         ):
             parts += [f"{self.count(verdict)} {word}"] if self.count(verdict) else []
-        left = f"; at most {numbers.duration(self.seconds_left())} left" if done < self.total else ""
+        left = f"; at most {formatting.duration(self.seconds_left())} left" if done < self.total else ""
         return f"{', '.join(parts)}; {self.cost()}{left}"
 
     def _left(self) -> int:
@@ -111,37 +111,37 @@ class Display(Listener):
 
 
 def make_display(
-    standing: Standing, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
+    status: SweepStatus, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
 ) -> Display:
     """Returns a live display for a terminal, plain lines for anything else."""
     stream = sys.stderr if stream is None else stream
     console = console_of(stream)
-    return LiveDisplay(standing, console) if can_draw(console) else PlainDisplay(standing, stream, clock=clock)
+    return LiveDisplay(status, console) if can_draw(console) else PlainDisplay(status, stream, clock=clock)
 
 
 @final
 class LiveDisplay(Display):
     """A bar, a line of counts and cost, a table of the trials under way; what ended is printed above."""
 
-    def __init__(self, standing: Standing, console: Console) -> None:
-        self._standing, self._console = standing, console
+    def __init__(self, status: SweepStatus, console: Console) -> None:
+        self._status, self._console = status, console
         self._rows: dict[str, Row | None] = {}
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=1, redirect_stdout=False)
         self._live.start(refresh=True)
 
     def began(self, trial: Trial, start: RunStart) -> None:
         """Adds the trial to the table."""
-        self._standing.refresh()
+        self._status.refresh()
         self._rows[trial.name] = None
 
     def stopped(self, trial: Trial, verdict: Verdict) -> None:
         """Takes the trial off the table."""
-        self._standing.refresh()
+        self._status.refresh()
         self.message(ending(trial.name, verdict, self._rows.pop(trial.name, None)))
 
     def row(self, game: str, row: Row) -> None:
         """Shows the row at the next redraw."""
-        self._standing.row(row)
+        self._status.row(row)
         if game in self._rows:
             self._rows[game] = row
 
@@ -155,30 +155,30 @@ class LiveDisplay(Display):
 
     def render(self) -> RenderableType:
         """Returns what is on the screen now."""
-        bar = ProgressBar(total=1.0, completed=self._standing.share, width=max(8, min(48, self._console.width - 2)))
+        bar = ProgressBar(total=1.0, completed=self._status.share, width=max(8, min(48, self._console.width - 2)))
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
         table.add_column("trial", no_wrap=True, overflow="ellipsis")
         for title in ("obs.", "score", "obs./s", "noise scale"):
             table.add_column(title, justify="right", no_wrap=True)
         for name, row in self._rows.items():
             table.add_row(name, *(cells(row) if row else ["starting", "", "", ""]))
-        return Group(bar, Text(self._standing.describe()), table)
+        return Group(bar, Text(self._status.describe()), table)
 
 
 @final
 class PlainDisplay(Display):
     """One line when a trial begins or ends, and one about the whole sweep every half minute."""
 
-    def __init__(self, standing: Standing, stream: TextIO, *, clock: Callable[[], float]) -> None:
-        self._standing, self._stream, self._clock = standing, stream, clock
+    def __init__(self, status: SweepStatus, stream: TextIO, *, clock: Callable[[], float]) -> None:
+        self._status, self._stream, self._clock = status, stream, clock
         self._rows: dict[str, Row] = {}
         self._printed_s = clock()
 
     def began(self, trial: Trial, start: RunStart) -> None:
         """Prints a line."""
-        self._standing.refresh()
+        self._status.refresh()
         at = (
-            f"goes on after {numbers.count(start.first_row['observations'])} observations"
+            f"goes on after {formatting.count(start.first_row['observations'])} observations"
             if start.first_row
             else "begins"
         )
@@ -186,16 +186,16 @@ class PlainDisplay(Display):
 
     def stopped(self, trial: Trial, verdict: Verdict) -> None:
         """Prints a line about the trial and one about the whole sweep."""
-        self._standing.refresh()
+        self._status.refresh()
         self.message(ending(trial.name, verdict, self._rows.pop(trial.name, None)))
-        self._print_standing()
+        self._print_status()
 
     def row(self, game: str, row: Row) -> None:
         """Prints a line about everything if the last one is old enough."""
-        self._standing.row(row)
+        self._status.row(row)
         self._rows[game] = row
         if self._clock() - self._printed_s >= PLAIN_LINE_EVERY_S:
-            self._print_standing()
+            self._print_status()
 
     def message(self, text: str) -> None:
         """Prints the line."""
@@ -203,12 +203,12 @@ class PlainDisplay(Display):
 
     def end(self, outcome: str) -> None:
         """Prints where the sweep stands."""
-        self._standing.refresh()
-        self._print_standing()
+        self._status.refresh()
+        self._print_status()
 
-    def _print_standing(self) -> None:
+    def _print_status(self) -> None:
         self._printed_s = self._clock()
-        self.message(self._standing.describe())
+        self.message(self._status.describe())
 
 
 def ending(name: str, verdict: Verdict, row: Row | None) -> str:
@@ -216,15 +216,15 @@ def ending(name: str, verdict: Verdict, row: Row | None) -> str:
     why = "stopped" if verdict is Verdict.UNFINISHED else verdict.value
     if row is None:
         return f"{name}: {why}"
-    observations, score = numbers.count(row["observations"]), numbers.score(row["score_mean"])
+    observations, score = formatting.count(row["observations"]), formatting.score(row["score_mean"])
     return f"{name}: {why} after {observations} observations, score {score}"
 
 
 def cells(row: Row) -> list[str]:
     """Returns a trial's row of the table, without its name."""
     return [
-        numbers.short(row["observations"]),
-        numbers.score(row["score_mean"]),
-        numbers.count(row["throughput/observations_per_s"]),
+        formatting.short(row["observations"]),
+        formatting.score(row["score_mean"]),
+        formatting.count(row["throughput/observations_per_s"]),
         noise_scale_of(row),
     ]

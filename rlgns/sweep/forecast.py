@@ -8,16 +8,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from agents.network import ActorCritic
-from agents.precision import choose_device, choose_precision, prepare_process
-from agents.team import Team
-from agents.update import Updater
-from envs.vector import num_actions
-from rlgns import hardware, numbers
+from rlgns import formatting
+from rlgns.agents.compute.precision import choose_device, choose_precision, prepare_process
+from rlgns.agents.compute.team import Team
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.update import Updater
 from rlgns.engine.collect import Collectors
-from rlgns.folder import RunFolder
+from rlgns.envs.vector import num_actions
+from rlgns.machine import hardware
+from rlgns.storage.run_folder import RunFolder
 from rlgns.sweep.config import Sweep
-from rlgns.sweep.plan import Plan, Progress, Trial, Verdict
+from rlgns.sweep.plan import SweepPlan, Trial, TrialProgress, Verdict
 
 CALIBRATE_S = 10.0
 """Seconds that a calibration takes, after a first iteration that does not count."""
@@ -95,17 +96,17 @@ def calibrate(sweep: Sweep, *, seconds: float = CALIBRATE_S) -> Pace:
     )
 
 
-def describe_plan(sweep: Sweep, plan: Plan, progress: Mapping[Trial, Progress], pace: Pace) -> str:
+def describe_plan(sweep: Sweep, plan: SweepPlan, progress: Mapping[Trial, TrialProgress], pace: Pace) -> str:
     """Returns the plan as text: trials, what changes with the batch, the most observations and hours."""
     trials = plan.trials(progress)
     most, cores = at_once(sweep)
     left = {
-        trial: plan.budget - progress.get(trial, Progress()).observations
+        trial: plan.budget - progress.get(trial, TrialProgress()).observations
         for trial in trials
         if plan.verdict(trial, progress) is Verdict.UNFINISHED
     }
     hours = sum(left.values()) / pace.observations_per_s / 3600
-    price = f", {numbers.rounded(hours * cores * sweep.settings.price, 3)} in money" if sweep.settings.price else ""
+    price = f", {formatting.rounded(hours * cores * sweep.settings.price, 3)} in money" if sweep.settings.price else ""
     widest = 2 * plan.rule.widenings
     lines = [
         f"games          {', '.join(plan.games)}",
@@ -119,14 +120,14 @@ def describe_plan(sweep: Sweep, plan: Plan, progress: Mapping[Trial, Progress], 
         "               game, batch and seed where the best learning rate is on the edge",
         f"at once        {most}, {cores} core{'s' * (cores > 1)} each",
         f"pace           {pace.observations_per_s:,.0f} observations/s a trial ({pace.source})",
-        f"at most        {sum(left.values()):,} observations, {numbers.rounded(hours / most)} hours, "
-        f"{numbers.rounded(hours * cores)} core-hours{price}:",
+        f"at most        {sum(left.values()):,} observations, {formatting.rounded(hours / most)} hours, "
+        f"{formatting.rounded(hours * cores)} core-hours{price}:",
         "               trials that reach their last goal or cannot win any more end earlier",
     ]
     return "\n".join(lines)
 
 
-def _batches(sweep: Sweep, plan: Plan) -> list[str]:
+def _batches(sweep: Sweep, plan: SweepPlan) -> list[str]:
     """A table of what each batch size means."""
     lines = [f"{'batch':>8} {'envs':>6} {'steps':>6} {'rollout':>9} {'iterations':>10} {'groups':>6}  learning rates"]
     for batch in sorted(plan.batches):

@@ -9,9 +9,7 @@ from typing import Any
 
 import yaml
 
-from agents.config import AgentConfig
-from envs.config import EnvConfig
-from envs.games import GAMES
+from rlgns.agents.config import AgentConfig
 from rlgns.config.convert import convert
 from rlgns.config.load import (
     build_section,
@@ -23,6 +21,8 @@ from rlgns.config.load import (
     rom_name,
 )
 from rlgns.config.schema import Config
+from rlgns.envs.config import EnvConfig
+from rlgns.envs.games import GAMES
 from rlgns.errors import UserError, nearest
 from rlgns.noise.config import NoiseConfig
 from rlgns.sweep.config import Sweep, SweepConfig

@@ -38,7 +38,7 @@ class Trial:
 
 
 @dataclass(slots=True)
-class Progress:
+class TrialProgress:
     """What a trial's rows say."""
 
     observations: int = 0
@@ -60,7 +60,7 @@ class Verdict(enum.Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class SweepPlan:
     """What a sweep compares."""
 
     games: tuple[str, ...]
@@ -81,11 +81,11 @@ class Plan:
         """Returns the trials that are known before anything was trained."""
         return [trial for cell in self.cells for trial in self._around_centre(cell, self.rule.first)]
 
-    def trials(self, progress: Mapping[Trial, Progress]) -> list[Trial]:
+    def trials(self, progress: Mapping[Trial, TrialProgress]) -> list[Trial]:
         """Returns all trials as far as results so far decide them, in the order in which they are begun."""
         return [trial for cell in self.cells for trial in self.trials_of(cell, progress)]
 
-    def trials_of(self, cell: Cell, progress: Mapping[Trial, Progress]) -> list[Trial]:
+    def trials_of(self, cell: Cell, progress: Mapping[Trial, TrialProgress]) -> list[Trial]:
         """Returns a cell's trials: those of the start, and further ones while the best of any goal is on the edge.
 
         The grid is widened by one step on a side only when all of its trials have ended: what is tried never depends
@@ -101,13 +101,13 @@ class Plan:
                 return trials
             steps = wider
 
-    def verdict(self, trial: Trial, progress: Mapping[Trial, Progress]) -> Verdict:
+    def verdict(self, trial: Trial, progress: Mapping[Trial, TrialProgress]) -> Verdict:
         """Returns where a trial stands.
 
         It is lost once every goal that it has not reached was reached by another learning rate of its cell with no more
         observations than it has used: whatever it does now, it comes later.
         """
-        own = progress.get(trial, Progress())
+        own = progress.get(trial, TrialProgress())
         missing = [goal for goal in self.goals[trial.cell.game] if goal not in own.reached]
         if not missing:
             return Verdict.REACHED
@@ -120,14 +120,14 @@ class Plan:
             return Verdict.BUDGET
         return Verdict.FAILED if own.failed else Verdict.UNFINISHED
 
-    def next_trial(self, progress: Mapping[Trial, Progress], live: Set[Trial]) -> Trial | None:
+    def next_trial(self, progress: Mapping[Trial, TrialProgress], live: Set[Trial]) -> Trial | None:
         """Returns the trial to start, or go on with, now; None: there is none until one that is under way ends."""
         for trial in self.trials(progress):
             if trial not in live and self.verdict(trial, progress) is Verdict.UNFINISHED:
                 return trial
         return None
 
-    def best(self, cell: Cell, goal: float, progress: Mapping[Trial, Progress]) -> Trial | None:
+    def best(self, cell: Cell, goal: float, progress: Mapping[Trial, TrialProgress]) -> Trial | None:
         """Returns the trial of a cell that reached a goal with the fewest observations."""
         reached = [
             (entry.reached[goal], trial)
@@ -142,8 +142,8 @@ class Plan:
             Trial(cell, self.rule.rate(cell.batch, step)) for step in sorted(steps, key=lambda step: (abs(step), step))
         ]
 
-    def _widened(self, cell: Cell, steps: range, progress: Mapping[Trial, Progress]) -> range:
-        tried = {trial: progress.get(trial, Progress()) for trial in self._around_centre(cell, steps)}
+    def _widened(self, cell: Cell, steps: range, progress: Mapping[Trial, TrialProgress]) -> range:
+        tried = {trial: progress.get(trial, TrialProgress()) for trial in self._around_centre(cell, steps)}
         winners = {self.best(cell, goal, tried) for goal in self.goals[cell.game]}
         first = self.rule.first
         low, high = steps[0], steps[-1]

@@ -11,10 +11,10 @@ from rlgns.errors import FaultError, UserError
 from rlgns.monitor.listener import Listeners, RunStart
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import write_report
+from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.config import Sweep
-from rlgns.sweep.display import Standing, make_display
-from rlgns.sweep.estimate import calibrate, describe_plan, of_trials
-from rlgns.sweep.folder import SweepFolder
+from rlgns.sweep.display import SweepStatus, make_display
+from rlgns.sweep.forecast import calibrate, describe_plan, of_trials
 from rlgns.sweep.plan import Trial, Verdict
 from rlgns.sweep.session import Session, make_plan
 from rlgns.sweep.table import summary
@@ -64,7 +64,7 @@ def dry_run(sweep: Sweep, out: Path | None) -> str:
 
 
 def _train(sweep: Sweep, session: Session) -> Outcome:
-    display = make_display(Standing(session, price=sweep.settings.price))
+    display = make_display(SweepStatus(session, price=sweep.settings.price))
     wandb = WandbLogger(sweep.base.wandb, display.message)
 
     def began(trial: Trial, start: RunStart) -> None:

@@ -9,21 +9,21 @@ from typing import Any, final
 from rlgns.config.load import from_dict, to_dict
 from rlgns.config.schema import Config
 from rlgns.critical.goals import GoalReached, reach_goals
-from rlgns.engine.source import Source
+from rlgns.engine.trial_queue import TrialQueue
 from rlgns.errors import FaultError
-from rlgns.folder import RunFolder
 from rlgns.monitor.listener import Row, RunStart
+from rlgns.storage.run_folder import RunFolder
+from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.config import Sweep
-from rlgns.sweep.folder import SweepFolder
-from rlgns.sweep.plan import Plan, Progress, Trial, Verdict
+from rlgns.sweep.plan import SweepPlan, Trial, TrialProgress, Verdict
 
 LOOK_AGAIN = 1.01
 """A run's rows are read again only when there are so many times as many: a long run is not read all the time."""
 
 
-def make_plan(sweep: Sweep) -> Plan:
+def make_plan(sweep: Sweep) -> SweepPlan:
     """Returns what decides of a sweep's trials."""
-    return Plan(
+    return SweepPlan(
         games=sweep.base.run.games,
         batches=sweep.settings.batches,
         seeds=sweep.settings.seeds,
@@ -34,7 +34,7 @@ def make_plan(sweep: Sweep) -> Plan:
 
 
 @final
-class Session(Source):
+class Session(TrialQueue):
     """Hands out a sweep's trials as the plan calls for them, and keeps points.csv true.
 
     Args:
@@ -55,7 +55,7 @@ class Session(Source):
         stopped: Callable[[Trial, Verdict], None] = lambda trial, verdict: None,
     ) -> None:
         self.plan = make_plan(sweep)
-        self.progress: dict[Trial, Progress] = {}
+        self.progress: dict[Trial, TrialProgress] = {}
         self.seconds: dict[Trial, float] = {}
         """Of training, by trial."""
         self._sweep, self._folder, self._about_of = sweep, folder, about_of
@@ -104,7 +104,7 @@ class Session(Source):
     def enough(self, key: str, row: Row) -> bool:
         """Returns whether a trial has reached its last goal, or can win none any more."""
         trial = self._live[key]
-        progress = self.progress.setdefault(trial, Progress())
+        progress = self.progress.setdefault(trial, TrialProgress())
         progress.observations = row["observations"]
         self.seconds[trial] = row["seconds"]
         if self._may_have_reached(trial, row) and row["iteration"] >= self._look_at.get(trial, 0):
@@ -148,7 +148,7 @@ class Session(Source):
         rows, goals = folder.rows(), self.plan.goals.get(trial.cell.game, ())
         environments = folder.config()["env"]["num_envs"]
         reached = [goal for goal in reach_goals(rows, goals, environments=environments) if goal is not None]
-        progress = self.progress.setdefault(trial, Progress())
+        progress = self.progress.setdefault(trial, TrialProgress())
         progress.observations = rows[-1]["observations"] if rows else 0
         progress.reached = {goal.goal: int(goal.observations) for goal in reached}
         self.seconds[trial] = rows[-1]["seconds"] if rows else 0.0

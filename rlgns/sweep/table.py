@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from rlgns import numbers
-from rlgns.columns import aligned
+from rlgns import formatting
 from rlgns.critical.goals import GoalReached
-from rlgns.sweep.folder import SweepFolder
-from rlgns.sweep.plan import Cell, Plan, Progress, Trial
+from rlgns.formatting import aligned
+from rlgns.storage.sweep_folder import SweepFolder
+from rlgns.sweep.plan import Cell, SweepPlan, Trial, TrialProgress
 
 _TITLES = ("game", "goal", "batch", "best learning rate", "optimizer steps", "observations", "seeds")
 
 
 def summary(
-    plan: Plan, progress: Mapping[Trial, Progress], reached: Mapping[Trial, Sequence[GoalReached]], folder: SweepFolder
+    plan: SweepPlan,
+    progress: Mapping[Trial, TrialProgress],
+    reached: Mapping[Trial, Sequence[GoalReached]],
+    folder: SweepFolder,
 ) -> str:
     """Returns a line per goal and batch size with what the best learning rate needed, and where the rest is."""
     lines: list[tuple[str, ...]] = [_TITLES]
@@ -28,8 +31,8 @@ def summary(
 
 
 def _line(
-    plan: Plan,
-    progress: Mapping[Trial, Progress],
+    plan: SweepPlan,
+    progress: Mapping[Trial, TrialProgress],
     reached: Mapping[Trial, Sequence[GoalReached]],
     game: str,
     goal: float,
@@ -40,7 +43,7 @@ def _line(
     found = [next(entry for entry in reached[trial] if entry.goal == goal) for trial in best if trial is not None]
     seeds = f"{len(found)} of {len(plan.seeds)}"
     if not found:
-        return game, f"{goal:g}", numbers.count(batch), "not reached", numbers.NOTHING, numbers.NOTHING, seeds
+        return game, f"{goal:g}", formatting.count(batch), "not reached", formatting.NOTHING, formatting.NOTHING, seeds
     rates = sorted({f"{trial.rate:g}" for trial in best if trial is not None})
     steps, observations = (
         fmean(getattr(entry, name) for entry in found) for name in ("optimizer_steps", "observations")
@@ -48,9 +51,9 @@ def _line(
     return (
         game,
         f"{goal:g}",
-        numbers.count(batch),
+        formatting.count(batch),
         " ".join(rates),
-        numbers.count(steps),
-        numbers.count(observations),
+        formatting.count(steps),
+        formatting.count(observations),
         seeds,
     )

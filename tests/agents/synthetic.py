@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from agents.config import NetworkConfig
-from agents.network import ActorCritic
-from agents.rollout import Rollout, RolloutRecorder
+from rlgns.agents.config import NetworkConfig
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.rollout import Rollout, RolloutRecorder
 from tests.reference import slow_stacks
 
 NETWORK = NetworkConfig(channels=(3,), kernels=(4,), strides=(3,), hidden=5)

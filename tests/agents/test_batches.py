@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.batches import environment_batches, shuffle_groups, shuffled_batches
+from rlgns.agents.batches import environment_batches, shuffle_groups, shuffled_batches
 
 SEEDS = st.integers(0, 2**32 - 1)
 SMALL = st.integers(1, 4)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.config import AgentConfig, NetworkConfig
+from rlgns.agents.config import AgentConfig, NetworkConfig
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.gae import advantages_and_returns
-from agents.rollout import Rollout
+from rlgns.agents.gae import advantages_and_returns
+from rlgns.agents.rollout import Rollout
 from tests.agents.synthetic import random_rollouts
 from tests.reference import slow_advantages, slow_returns
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.config import AgentConfig
-from agents.update import GroupSplit, Updater
+from rlgns.agents.config import AgentConfig
+from rlgns.agents.update import GroupSplit, Updater
 from rlgns.noise import Moments, group_moments
 from tests.agents.synthetic import near_policy, random_rollouts, small_network
 

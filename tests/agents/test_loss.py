@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.config import AgentConfig
-from agents.loss import LossParts, Minibatch, actor_critic_loss
+from rlgns.agents.config import AgentConfig
+from rlgns.agents.loss import LossParts, Minibatch, actor_critic_loss
 from tests.reference import slow_loss
 
 PPO = AgentConfig(clip=0.2, value_coefficient=0.7, entropy_coefficient=0.03)

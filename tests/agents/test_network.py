@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from agents.config import NetworkConfig
-from agents.network import ActorCritic, block_of
-from agents.precision import autocast
+from rlgns.agents.compute.precision import autocast
+from rlgns.agents.config import NetworkConfig
+from rlgns.agents.network import ActorCritic, block_of
 from tests.agents.synthetic import ACTIONS, SIZE, STACK, small_network
 
 

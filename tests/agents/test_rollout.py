@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.kept import Kept
-from agents.rollout import FrameStacks, side_by_side
+from rlgns.agents.compute.buffers import Buffers
+from rlgns.agents.rollout import FrameStacks, side_by_side
 from tests.agents.synthetic import random_rollouts
 
 CPU = torch.device("cpu")
@@ -76,7 +76,7 @@ def test_stacks_in_blocks_are_the_same_pixels_in_another_order(
 
 @pytest.mark.parametrize("block", [1, 2])
 def test_kept_memory_holds_one_iteration_after_another(block: int) -> None:
-    kept, places, where = Kept(), [], torch.arange(12)
+    kept, places, where = Buffers(), [], torch.arange(12)
     for seed in range(3):
         rollouts, _ = random_rollouts(seed, steps=3, envs=2, rollouts=2, stack=4, size=8)
         stacks = FrameStacks(rollouts, CPU, block, kept)

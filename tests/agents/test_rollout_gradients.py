@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from agents.config import AgentConfig
-from agents.fresh import LOSSES, FreshObservations, OnFresh
-from agents.update import Updater
+from rlgns.agents.config import AgentConfig
+from rlgns.agents.rollout_gradients import LOSSES, BeforeSteps, RolloutGradients
+from rlgns.agents.update import Updater
 from tests.agents.synthetic import random_rollouts, small_network
 from tests.agents.test_update import A2C, GROUPS, PPO, SEED, STEPS, flat, rollouts_of
 from tests.reference import SlowRecord, slow_second_moments
 
 
-def train(config: AgentConfig, on_fresh: OnFresh | None, *, updates: int = 1) -> Updater:
+def train(config: AgentConfig, before_steps: BeforeSteps | None, *, updates: int = 1) -> Updater:
     updater = Updater(small_network(), config, groups=GROUPS, precision="float32", on_groups=lambda *_: None)
     for number in range(updates):
-        updater.update(rollouts_of(number)[0], learning_rate=1e-3, seed=(*SEED, number), on_fresh=on_fresh)
+        updater.update(rollouts_of(number)[0], learning_rate=1e-3, seed=(*SEED, number), before_steps=before_steps)
     return updater
 
 
@@ -39,7 +39,7 @@ def test_each_loss_has_the_gradient_of_separate_backward_passes(config: AgentCon
 
 @pytest.mark.parametrize("config", [PPO, A2C], ids=["ppo", "a2c"])
 def test_training_is_the_same_bit_by_bit(config: AgentConfig) -> None:
-    def look(fresh: FreshObservations) -> None:
+    def look(fresh: RolloutGradients) -> None:
         state = torch.get_rng_state()
         rows = fresh.map(fresh.loss_gradients, [np.arange(8), np.arange(8, 24)])
         fresh.inverse_preconditioner()
@@ -69,7 +69,7 @@ def test_the_preconditioner_is_that_of_the_steps_before(optimizer: str, decay: f
             rollouts_of(number)[0],
             learning_rate=1e-3,
             seed=(number,),
-            on_fresh=lambda fresh: seen.append(fresh.inverse_preconditioner()),
+            before_steps=lambda fresh: seen.append(fresh.inverse_preconditioner()),
         )
     assert seen[0] is None
     for steps in (1, 2):
@@ -90,7 +90,9 @@ def test_the_preconditioner_is_made_where_it_is_wanted() -> None:
             rollouts_of(number)[0],
             learning_rate=1e-3,
             seed=(number,),
-            on_fresh=lambda fresh: seen.extend([fresh.inverse_preconditioner(), fresh.inverse_preconditioner(room)]),
+            before_steps=lambda fresh: seen.extend(
+                [fresh.inverse_preconditioner(), fresh.inverse_preconditioner(room)]
+            ),
         )
     assert seen[:2] == [None, None]
     new, there = seen[2:]
@@ -104,7 +106,10 @@ def test_losses_that_do_not_reach_a_head_have_zero_gradients_there() -> None:
     network = small_network()
     updater = Updater(network, PPO, groups=GROUPS, precision="float32")
     updater.update(
-        rollouts, learning_rate=0.0, seed=SEED, on_fresh=lambda fresh: seen.append(fresh.loss_gradients(np.arange(12)))
+        rollouts,
+        learning_rate=0.0,
+        seed=SEED,
+        before_steps=lambda fresh: seen.append(fresh.loss_gradients(np.arange(12))),
     )
     sizes = {name: sum(p.numel() for p in parameters) for name, parameters in network.layers().items()}
     by_layer = dict(zip(sizes, seen[0].split(list(sizes.values()), dim=1), strict=True))

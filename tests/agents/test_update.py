@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.batches import environment_batches, shuffled_batches
-from agents.config import AgentConfig
-from agents.network import ActorCritic
-from agents.rollout import Rollout
-from agents.team import Team
-from agents.update import GroupSplit, OnGroups, Updater, UpdateStats, annealed, make_optimizer
+from rlgns.agents.batches import environment_batches, shuffled_batches
+from rlgns.agents.compute.team import Team
+from rlgns.agents.config import AgentConfig
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.rollout import Rollout
+from rlgns.agents.update import GroupSplit, OnGroups, Updater, UpdateStats, annealed, make_optimizer
 from tests.agents.synthetic import ACTIONS, NETWORK, SIZE, STACK, near_policy, random_rollouts, small_network
 from tests.reference import SlowRecord, slow_update
 

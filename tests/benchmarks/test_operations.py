@@ -8,12 +8,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from agents.flat import FlatGradients
-from agents.fresh import LOSSES
-from agents.network import ActorCritic
-from agents.rollout import FrameStacks, RolloutRecorder
-from agents.team import Team
-from agents.update import make_optimizer
 from benchmarks.operations import (
     ADAM_PASSES,
     FLOAT32_BYTES,
@@ -27,6 +21,12 @@ from benchmarks.operations import (
     operations,
     parameters,
 )
+from rlgns.agents.compute.flat_gradients import FlatGradients
+from rlgns.agents.compute.team import Team
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.rollout import FrameStacks, RolloutRecorder
+from rlgns.agents.rollout_gradients import LOSSES
+from rlgns.agents.update import make_optimizer
 from rlgns.config.load import resolve
 from rlgns.config.schema import Config
 from rlgns.engine.probe import SEGMENTS

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from envs.config import EnvConfig
-from envs.games import GAMES, find, human_normalised
-from envs.protocols import PROTOCOLS
-from envs.vector import AtariEnvs
+from rlgns.envs.config import EnvConfig
+from rlgns.envs.games import GAMES, find, human_normalised
+from rlgns.envs.protocols import PROTOCOLS
+from rlgns.envs.vector import AtariEnvs
 
 SMALL = EnvConfig(image_size=16, frame_stack=1, stagger_steps=0)
 

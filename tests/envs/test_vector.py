@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 
-from envs.config import EnvConfig
-from envs.filmed import FilmedGame
-from envs.protocols import PROTOCOLS
-from envs.vector import AtariEnvs, Step, draw_seeds, random_stream
+from rlgns.envs.config import EnvConfig
+from rlgns.envs.protocols import PROTOCOLS
+from rlgns.envs.vector import AtariEnvs, Step, draw_seeds, random_stream
+from rlgns.envs.video import FilmedGame
 
 BARE = replace(PROTOCOLS["baselines"], noop_max=0, use_fire_reset=False)
 SMALL = EnvConfig(image_size=16, frame_stack=2, stagger_steps=0)

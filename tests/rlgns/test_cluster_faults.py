@@ -26,8 +26,8 @@ import yaml
 from benchmarks.kills import ROOT, Run, cluster, settings
 from benchmarks.kills_results import measurements
 from rlgns.config.load import from_dict
-from rlgns.folder import RunFolder
 from rlgns.monitor.wandb_files import history
+from rlgns.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.cluster
 PATIENCE_S = 600

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from agents.config import NetworkConfig
-from agents.network import ActorCritic
-from envs.config import EnvConfig
-from envs.games import human_normalised
-from envs.protocols import PROTOCOLS
-from envs.vector import Episode
+from rlgns.agents.config import NetworkConfig
+from rlgns.agents.network import ActorCritic
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
-from rlgns.engine import checkpoint
+from rlgns.envs.config import EnvConfig
+from rlgns.envs.games import human_normalised
+from rlgns.envs.protocols import PROTOCOLS
+from rlgns.envs.vector import Episode
 from rlgns.errors import FaultError, UserError
 from rlgns.evaluate import EvaluationResult, evaluate
+from rlgns.storage import checkpoint
 
 CONFIG = Config(
     env=EnvConfig(image_size=16, frame_stack=2, stagger_steps=500),

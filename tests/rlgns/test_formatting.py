@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rlgns import numbers
+from rlgns import formatting
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from rlgns import numbers
     ],
 )
 def test_rounded(value: float, text: str) -> None:
-    assert numbers.rounded(value) == text
+    assert formatting.rounded(value) == text
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_rounded(value: float, text: str) -> None:
     [(950, "950"), (12_345, "12.3k"), (999_900, "1M"), (1_250_000, "1.25M"), (10_000_000, "10M"), (0, "0")],
 )
 def test_short(value: float, text: str) -> None:
-    assert numbers.short(value) == text
+    assert formatting.short(value) == text
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def test_short(value: float, text: str) -> None:
     ],
 )
 def test_duration(seconds: float, text: str) -> None:
-    assert numbers.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(1.66, "1.7x"), (1.04, "1.04x"), (2, "2.0x"), (0.5, "0.50x"), (12.3, "12x")]
 )
 def test_times(value: float, text: str) -> None:
-    assert numbers.times(value) == text
+    assert formatting.times(value) == text
 
 
 @pytest.mark.parametrize(
@@ -69,19 +69,25 @@ def test_times(value: float, text: str) -> None:
     ],
 )
 def test_interval(ends: tuple[float | None, ...], text: str) -> None:
-    assert numbers.interval(*ends) == text
+    assert formatting.interval(*ends) == text
 
 
 def test_others() -> None:
-    assert numbers.score(-20.66) == "-20.7"
-    assert numbers.score(12_345.6) == "12,346"
-    assert numbers.percent(0.153) == "15 %"
-    assert numbers.percent(0.0153) == "1.5 %"
-    assert numbers.percent(-0.00001) == numbers.percent(0.0) == "0 %"
-    assert numbers.count(1_234_567) == "1,234,567"
+    assert formatting.score(-20.66) == "-20.7"
+    assert formatting.score(12_345.6) == "12,346"
+    assert formatting.percent(0.153) == "15 %"
+    assert formatting.percent(0.0153) == "1.5 %"
+    assert formatting.percent(-0.00001) == formatting.percent(0.0) == "0 %"
+    assert formatting.count(1_234_567) == "1,234,567"
 
 
 @pytest.mark.parametrize("name", ["rounded", "short", "duration", "times", "score", "percent", "count"])
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
 def test_what_is_not_known(name: str, value: float | None) -> None:
-    assert getattr(numbers, name)(value) == "-"
+    assert getattr(formatting, name)(value) == "-"
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    rows = [("game", "goal"), ("pong", "-19"), ("a", "10,000")]
+    assert formatting.aligned(rows) == ["game    goal", "pong     -19", "   a  10,000"]
+    assert formatting.aligned(rows, left=1) == ["game    goal", "pong     -19", "a     10,000"]

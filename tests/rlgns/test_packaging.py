@@ -17,7 +17,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 def test_every_package_is_listed() -> None:
     folders = {
-        path.parent.relative_to(ROOT) for top in ("agents", "envs", "rlgns") for path in ROOT.glob(f"{top}/**/*.py")
+        prefix / path.parent.relative_to(ROOT)
+        for top, prefix in (("agents", Path("rlgns")), ("envs", Path("rlgns")), ("rlgns", Path()))
+        for path in (ROOT / top).rglob("*.py")
+        if top != "rlgns" or path.relative_to(ROOT).parts[1] not in ("agents", "envs")
     }
     assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(".".join(folder.parts) for folder in folders)
     for folder in folders:
@@ -34,7 +37,9 @@ def test_what_decides_results_and_checks_is_pinned_exactly() -> None:
     assert {"torch", "ray", "gymnasium", "ale-py", "wandb", "ruff", "mypy", "pytest", "import-linter"} <= pinned
 
 
-@pytest.mark.parametrize("path", ["envs/vector.py", "agents/update.py", "rlgns/cli.py", "configs/presets/ppo.yaml"])
+@pytest.mark.parametrize(
+    "path", ["envs/vector.py", "agents/update.py", "rlgns/commands/cli.py", "configs/presets/ppo.yaml"]
+)
 def test_no_source_is_ignored(path: str) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")

@@ -14,7 +14,7 @@ import yaml
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
 from rlgns.errors import UserError
-from rlgns.folder import RunFolder
+from rlgns.storage.run_folder import RunFolder
 from rlgns.train import resume
 
 TINY = {

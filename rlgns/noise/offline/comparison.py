@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from rlgns.noise.brute_force import BruteForceResult, jackknife_error
 from rlgns.noise.interval import Ratio
+from rlgns.noise.offline.brute_force import BruteForceResult, jackknife_error
 
 Array = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-class Estimate(NamedTuple):
+class MomentsEstimate(NamedTuple):
     """One measurement, before any smoothing; either may be negative."""
 
     grad_sq: float
@@ -28,7 +28,7 @@ class Estimate(NamedTuple):
     """Of tr(Sigma) per observation."""
 
 
-def two_batch(*, small_sq_norm: float, big_sq_norm: float, small: float, big: float) -> Estimate:
+def two_batch(*, small_sq_norm: float, big_sq_norm: float, small: float, big: float) -> MomentsEstimate:
     """Both moments from squared gradient norms at two batch sizes.
 
         grad_sq = (B |g_B|^2 - b |g_b|^2) / (B - b)
@@ -48,13 +48,13 @@ def two_batch(*, small_sq_norm: float, big_sq_norm: float, small: float, big: fl
     """
     if not 0 < small < big:
         raise ValueError(f"the small batch must be positive and smaller than the big one, got {small} and {big}")
-    return Estimate(
+    return MomentsEstimate(
         grad_sq=(big * big_sq_norm - small * small_sq_norm) / (big - small),
         trace=(small_sq_norm - big_sq_norm) / (1 / small - 1 / big),
     )
 
 
-def one_small_batch(products: Array, observations_per_group: int) -> Estimate:
+def one_small_batch(products: Array, observations_per_group: int) -> MomentsEstimate:
     """Two-batch with the last group alone as the small batch: KungFu, and GPT-NeoX if its parameters stood still.
 
     Unbiased, but one group's squared norm stands for all. For normal noise that small against it leaves |G|^2 out,
@@ -75,7 +75,7 @@ def one_small_batch(products: Array, observations_per_group: int) -> Estimate:
     )
 
 
-def k_diffusion(products: Array, observations_per_group: int, ranks: int = 2) -> Estimate:
+def k_diffusion(products: Array, observations_per_group: int, ranks: int = 2) -> MomentsEstimate:
     """Two-batch with the mean over data-parallel ranks as the small batch (k-diffusion, k_diffusion/gns.py).
 
     With as many ranks as groups it is `group_moments`. k-diffusion replaces sums below 1e-8 by 1e-8; not done here.
@@ -100,7 +100,7 @@ def k_diffusion(products: Array, observations_per_group: int, ranks: int = 2) ->
     )
 
 
-def gpt_neox(step_products: Array, batch_observations: int) -> Estimate:
+def gpt_neox(step_products: Array, batch_observations: int) -> MomentsEstimate:
     """Two-batch over optimizer steps: the last step's gradient is small, the mean over the steps big.
 
     Biased: every gradient belongs to other parameters. GPT-NeoX, megatron/gradient_noise_scale/gradient_noise_scale.py
@@ -116,7 +116,7 @@ def gpt_neox(step_products: Array, batch_observations: int) -> Estimate:
     return one_small_batch(step_products, batch_observations)
 
 
-def across_steps(step_products: Array, batch_observations: int) -> Estimate:
+def across_steps(step_products: Array, batch_observations: int) -> MomentsEstimate:
     """Inner products of gradients of neighbouring optimizer steps (RLlib's unmerged pull request 4494 and others).
 
     Biased: with step size e, E <g_1, g_2> = |G|^2 - e (G'HG + tr(H Sigma) / B), zero at the best step size.
@@ -131,10 +131,12 @@ def across_steps(step_products: Array, batch_observations: int) -> Estimate:
     if len(step_products) < 2:
         raise ValueError(f"gradients across steps need at least 2 steps, got {len(step_products)}")
     grad_sq = float(np.diagonal(step_products, offset=1).mean())
-    return Estimate(grad_sq=grad_sq, trace=batch_observations * (float(np.diagonal(step_products).mean()) - grad_sq))
+    return MomentsEstimate(
+        grad_sq=grad_sq, trace=batch_observations * (float(np.diagonal(step_products).mean()) - grad_sq)
+    )
 
 
-def per_example(mean_sq_norm: float, batch_sq_norm: float, batch_observations: int) -> Estimate:
+def per_example(mean_sq_norm: float, batch_sq_norm: float, batch_observations: int) -> MomentsEstimate:
     """Two-batch with single observations as the small batch (nanoGNS, Gray et al. 2024, arXiv:2411.00999).
 
     Biased where observations of one environment are correlated: like a shuffled split, whose limit it is.

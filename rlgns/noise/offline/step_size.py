@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns.noise.hessian import hessian_noise_scale
 from rlgns.noise.interval import Ratio
 from rlgns.noise.moments import Moments
+from rlgns.noise.offline.hessian import hessian_noise_scale
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
 
 Array = NDArray[np.float64]

@@ -4,11 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from agents.kept import Kept
+from rlgns.agents.compute.buffers import Buffers
 
 
 def test_a_name_has_the_same_memory_until_more_is_asked_for() -> None:
-    kept = Kept()
+    kept = Buffers()
     first = kept("rows", 3, 4)
     assert first.shape == (3, 4)
     assert first.dtype == torch.float32
@@ -21,7 +21,7 @@ def test_a_name_has_the_same_memory_until_more_is_asked_for() -> None:
 
 
 def test_another_type_is_other_memory() -> None:
-    kept = Kept()
+    kept = Buffers()
     first = kept("rows", 4)
     bytes_of_it = kept("rows", 4, dtype=torch.uint8)
     assert bytes_of_it.dtype == torch.uint8
@@ -29,7 +29,7 @@ def test_another_type_is_other_memory() -> None:
 
 
 def test_every_thread_has_its_own() -> None:
-    kept = Kept()
+    kept = Buffers()
     mine = kept("rows", 4)
     with ThreadPoolExecutor(1) as other:
         theirs, again = (other.submit(kept, "rows", 4).result() for _ in range(2))

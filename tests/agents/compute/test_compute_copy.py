@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.compute_copy import ComputeCopy
-from agents.config import NetworkConfig
-from agents.evaluated import Evaluated
-from agents.flat import by_parameter
-from agents.network import ActorCritic
-from agents.precision import autocast
-from agents.rollout import FrameStacks
-from agents.team import Team
+from rlgns.agents.compute.compute_copy import ComputeCopy
+from rlgns.agents.compute.flat_gradients import by_parameter
+from rlgns.agents.compute.passes import NetworkPass
+from rlgns.agents.compute.precision import autocast
+from rlgns.agents.compute.team import Team
+from rlgns.agents.config import NetworkConfig
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.rollout import FrameStacks
 from tests.agents.synthetic import random_rollouts
 from tests.agents.test_convolutions import needs_kernels
 
@@ -36,7 +36,7 @@ def make_stacks(block: int) -> FrameStacks:
     return FrameStacks(rollouts, CPU, block)
 
 
-def loss(outputs: Evaluated) -> Tensor:
+def loss(outputs: NetworkPass) -> Tensor:
     return (outputs.logits.square().sum(-1) + outputs.values.square()).mean()
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agents import native
-from agents.config import NetworkConfig
-from agents.convolutions import Frames, NativeConvolutions
-from agents.evaluated import outer_products
-from agents.network import ActorCritic
+from rlgns.agents.compute import native
+from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
+from rlgns.agents.compute.passes import outer_products
+from rlgns.agents.config import NetworkConfig
+from rlgns.agents.network import ActorCritic
 from tests.reference import slow_convolutions, to_bfloat16
 
 needs_kernels = pytest.mark.skipif(

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.flat import FlatGradients, clip_, equal_parts, mean_rows_
-from agents.network import ActorCritic
-from agents.team import Team
+from rlgns.agents.compute.flat_gradients import FlatGradients, clip_, equal_parts, mean_rows_
+from rlgns.agents.compute.team import Team
+from rlgns.agents.network import ActorCritic
 from tests.agents.synthetic import SIZE, STACK, small_network
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from agents.config import NetworkConfig
-from agents.inference import Player, can_pack
-from agents.network import ActorCritic
-from agents.precision import autocast
+from rlgns.agents.compute.inference import Player, can_pack
+from rlgns.agents.compute.precision import autocast
+from rlgns.agents.config import NetworkConfig
+from rlgns.agents.network import ActorCritic
 from tests.agents.test_network import observations
 
 CPU = torch.device("cpu")
@@ -81,7 +81,7 @@ def test_a_player_follows_the_network(precision: str, channels: tuple[int, ...])
 
 def test_without_the_operations_the_module_plays(monkeypatch: pytest.MonkeyPatch) -> None:
     network, images = make(), observations(3, 4, 36)
-    monkeypatch.setattr("agents.inference.can_pack", lambda: False)
+    monkeypatch.setattr("rlgns.agents.compute.inference.can_pack", lambda: False)
     with Player(network, "bfloat16", batch=3).playing() as policy:
         logits, values = policy(images)
     with torch.no_grad(), autocast(CPU, "bfloat16"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents.precision import autocast, choose_device, choose_precision, has_bfloat16, prepare_process
+from rlgns.agents.compute.precision import autocast, choose_device, choose_precision, has_bfloat16, prepare_process
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_a_prepared_process_flushes_denormals() -> None:
 
 FAULTS = """
 import resource, sys, torch
-from agents.precision import keep_memory
+from rlgns.agents.compute.precision import keep_memory
 torch.set_num_threads(1)
 if sys.argv[1] == "keep":
     keep_memory()

@@ -5,10 +5,10 @@ from contextlib import closing
 import pytest
 import torch
 
-from agents import native
-from agents.flat import mean_rows_
-from agents.products import inner_products, products_and_mean_
-from agents.team import Team
+from rlgns.agents.compute import native
+from rlgns.agents.compute.flat_gradients import mean_rows_
+from rlgns.agents.compute.products import inner_products, products_and_mean_
+from rlgns.agents.compute.team import Team
 from tests.agents.test_convolutions import needs_kernels
 
 SHAPES = [(1, 5), (2, 16), (3, 2049), (5, 4100), (9, 70_001)]

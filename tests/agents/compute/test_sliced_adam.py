@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.team import Team
-from agents.team_adam import TeamAdam
+from rlgns.agents.compute.sliced_adam import SlicedAdam
+from rlgns.agents.compute.team import Team
 
 SHAPES = [(7, 5, 3), (4,), (1,), (1301, 13)]
 """The last is long enough to be cut."""
@@ -31,7 +31,7 @@ def step(optimizer: torch.optim.Optimizer, values: Sequence[Tensor], number: int
 def test_steps_and_state_are_those_of_torch(threads: int) -> None:
     mine, theirs = parameters(), parameters()
     with closing(Team(threads)) as team:
-        shared = TeamAdam(mine, team=team, learning_rate=1e-2, epsilon=1e-5)
+        shared = SlicedAdam(mine, team=team, learning_rate=1e-2, epsilon=1e-5)
         plain = torch.optim.Adam(theirs, lr=1e-2, eps=1e-5)
         for number in range(6):
             for optimizer in (shared, plain):
@@ -51,7 +51,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
     for threads in (1, 2, 3):
         values = parameters()
         with closing(Team(threads)) as team:
-            optimizer = TeamAdam(values, team=team, learning_rate=1e-2, epsilon=1e-5)
+            optimizer = SlicedAdam(values, team=team, learning_rate=1e-2, epsilon=1e-5)
             for number in range(4):
                 step(optimizer, values, number)
         found.append(torch.cat([value.detach().flatten() for value in values]))

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from agents.team import Team
+from rlgns.agents.compute.team import Team
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

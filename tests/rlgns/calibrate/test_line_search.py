@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 import torch
 
-from agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic
+from rlgns.calibrate.frozen_loss import FrozenLoss
+from rlgns.calibrate.frozen_policy import play_rounds, ready
+from rlgns.calibrate.line_search import MIN_ROLLOUTS, PILOT_ROLLOUTS, line_search
 from rlgns.config.load import to_dict
-from rlgns.engine.checkpoint import Policy
 from rlgns.errors import UserError
-from rlgns.frozen import play_rounds, ready
-from rlgns.line_search import MIN_ROLLOUTS, PILOT_ROLLOUTS, line_search
-from rlgns.surrogate import Surrogate
+from rlgns.storage.checkpoint import Policy
 from tests.reference import slow_hessian
 from tests.rlgns.engine.tiny import tiny
 
@@ -48,7 +48,7 @@ def test_loss_agrees_with_its_derivatives(policy: Policy) -> None:
     rollouts = next(played).rollouts
     played.close()
     team.close()
-    surrogate = Surrogate(policy.network.double(), config, rollouts, [[2, 0], [1, 3]])
+    surrogate = FrozenLoss(policy.network.double(), config, rollouts, [[2, 0], [1, 3]])
     gradients = surrogate.gradients([0, 1])
     step = 1e-5 * gradients[0]
     rise = (surrogate.value([0, 1], step) - surrogate.value([0, 1], -step)) / 2

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from agents.update import Updater
-from rlgns import rivals
-from rlgns.calibrate import SETS, calibrate
-from rlgns.calibration import Calibration
-from rlgns.calibration_table import describe
-from rlgns.cli import main
-from rlgns.engine.checkpoint import load_policy
+from rlgns.agents.update import Updater
+from rlgns.calibrate import estimators as rivals
+from rlgns.calibrate.estimators import STEPS_EVERY, OnlineEstimators
+from rlgns.calibrate.frozen_policy import PlayedSet, play_rounds, ready
+from rlgns.calibrate.result import Calibration
+from rlgns.calibrate.run import SETS, calibrate
+from rlgns.calibrate.table import describe
+from rlgns.commands.cli import main
 from rlgns.errors import UserError
-from rlgns.frozen import PlayedSet, play_rounds, ready
 from rlgns.noise import group_moments
-from rlgns.noise.estimators import across_steps
-from rlgns.rivals import STEPS_EVERY, Rivals
+from rlgns.noise.offline.peer_estimators import across_steps
+from rlgns.storage.checkpoint import load_policy
 from tests.rlgns.engine.tiny import build, tiny
 
 ROUND = SETS * 4 * 8
@@ -74,14 +74,14 @@ def test_stops_when_both_are_known_well_enough(run: Path, found: Calibration) ->
 def test_an_interrupt_prints_what_is_known_as_numbers_that_any_program_reads(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, found: Calibration
 ) -> None:
-    measure = Rivals.measure
+    measure = OnlineEstimators.measure
 
-    def interrupted_in_the_second_round(self: Rivals, played: PlayedSet) -> torch.Tensor:
+    def interrupted_in_the_second_round(self: OnlineEstimators, played: PlayedSet) -> torch.Tensor:
         if (played.round_index, played.set_index) == (1, 2):
             os.kill(os.getpid(), signal.SIGINT)
         return measure(self, played)
 
-    monkeypatch.setattr(Rivals, "measure", interrupted_in_the_second_round)
+    monkeypatch.setattr(OnlineEstimators, "measure", interrupted_in_the_second_round)
     assert main(["calibrate", str(run), "--observations", "1e6", "--precision", "1e-6", "--json"]) == 130
     printed = capsys.readouterr()
     numbers = json.loads(printed.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
@@ -128,7 +128,7 @@ def test_refuses_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def played(run: Path) -> tuple[PlayedSet, Callable[[], Rivals], Callable[..., Updater]]:
+def played(run: Path) -> tuple[PlayedSet, Callable[[], OnlineEstimators], Callable[..., Updater]]:
     """One rollout of a frozen policy, and makers of what measures it."""
     policy = load_policy(run)
     team = ready(policy)
@@ -139,11 +139,11 @@ def played(run: Path) -> tuple[PlayedSet, Callable[[], Rivals], Callable[..., Up
     def updater(**settings: object) -> Updater:
         return Updater(policy.network, policy.config.agent, precision="float32", team=team, **settings)  # type: ignore[arg-type]
 
-    return first, lambda: Rivals(policy, team, sets=1), updater
+    return first, lambda: OnlineEstimators(policy, team, sets=1), updater
 
 
 def test_rides_along_as_training_does(
-    played: tuple[PlayedSet, Callable[[], Rivals], Callable[..., Updater]],
+    played: tuple[PlayedSet, Callable[[], OnlineEstimators], Callable[..., Updater]],
 ) -> None:
     rollout, make_rivals, make_updater = played
     measured = make_rivals()
@@ -158,7 +158,7 @@ def test_rides_along_as_training_does(
 
 
 def test_real_steps_start_from_the_checkpoint_each_time(
-    played: tuple[PlayedSet, Callable[[], Rivals], Callable[..., Updater]],
+    played: tuple[PlayedSet, Callable[[], OnlineEstimators], Callable[..., Updater]],
 ) -> None:
     rollout, make_rivals, make_updater = played
     stepper = make_rivals()._stepper

@@ -14,8 +14,8 @@ import yaml
 from rlgns import cli, commands
 from rlgns.config.load import resolve, to_dict
 from rlgns.errors import FaultError, UserError
-from rlgns.folder import RunFolder
 from rlgns.monitor.keys import REQUIRED
+from rlgns.storage.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -137,7 +137,7 @@ def test_the_real_command_fails_without_a_traceback() -> None:
 
 def test_light_commands_import_nothing_heavy() -> None:
     program = (
-        "import sys; from rlgns.cli import main; assert main(['games']) == 0; "
+        "import sys; from rlgns.commands.cli import main; assert main(['games']) == 0; "
         "heavy = {'torch', 'ray', 'wandb', 'plotly', 'numpy'} & set(sys.modules); assert not heavy, heavy"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -284,7 +284,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 def test_the_default_folder_is_named_after_game_or_experiment() -> None:
-    from rlgns.arguments import default_out
+    from rlgns.commands.settings import default_out
 
     one = default_out(resolve(["quick"]))
     two = default_out(resolve(["quick"], {"run.games": "pong,qbert"}))
@@ -292,7 +292,7 @@ def test_the_default_folder_is_named_after_game_or_experiment() -> None:
 
 
 def test_claimed_folder_is_made_and_may_exist_when_empty(tmp_path: Path) -> None:
-    from rlgns.arguments import claim_folder
+    from rlgns.commands.settings import claim_folder
 
     claim_folder(tmp_path / "a" / "b")
     claim_folder(tmp_path / "a" / "b")

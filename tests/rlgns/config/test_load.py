@@ -12,10 +12,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.games import GAMES
 from rlgns.config import load
 from rlgns.config.convert import convert
 from rlgns.config.schema import Config
+from rlgns.envs.games import GAMES
 from rlgns.errors import UserError
 
 

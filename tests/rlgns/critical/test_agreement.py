@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import linregress
 
 from rlgns.critical.agreement import agreement
-from rlgns.paper import paper_tasks
+from rlgns.fit.paper import paper_tasks
 
 
 def test_the_line_is_scipys() -> None:

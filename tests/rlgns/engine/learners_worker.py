@@ -16,14 +16,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from agents.config import AgentConfig
-from agents.learners import Learners, checksum
-from agents.team import Team
-from agents.update import Updater
-from envs.config import EnvConfig
+from rlgns.agents.compute.data_parallel import DataParallel, checksum
+from rlgns.agents.compute.team import Team
+from rlgns.agents.config import AgentConfig
+from rlgns.agents.update import Updater
 from rlgns.config.schema import Config
-from rlgns.engine.measure import RideAlong
 from rlgns.engine.probe import Probe
+from rlgns.engine.ride_along import RideAlong
+from rlgns.envs.config import EnvConfig
 from rlgns.noise.config import NoiseConfig
 from tests.agents.synthetic import NETWORK, near_policy, random_rollouts, small_network
 
@@ -38,7 +38,7 @@ RUN = Config(
 )
 
 
-def learn(learners: Learners, *, threads: int = 1) -> dict[str, Any]:
+def learn(learners: DataParallel, *, threads: int = 1) -> dict[str, Any]:
     """Two iterations from made-up rollouts, each with a probe; the second has a batch that is split by shuffling."""
     network, ticks, workers = small_network(), itertools.count(), Team(threads)
     measure = RideAlong(RUN.noise, minibatches=2, add_up=learners.add_up)
@@ -64,7 +64,7 @@ def learn(learners: Learners, *, threads: int = 1) -> dict[str, Any]:
             learning_rate=1e-3,
             seed=(3, iteration),
             split_shuffled=iteration == 1,
-            on_fresh=lambda fresh, seed=(3, iteration): probe.measure(fresh, seed),  # type: ignore[misc]
+            before_steps=lambda fresh, seed=(3, iteration): probe.measure(fresh, seed),  # type: ignore[misc]
         )
         seen["weights"].append(torch.cat([p.detach().double().flatten() for p in network.parameters()]))
         seen["checksums"].append(checksum(network))
@@ -78,7 +78,7 @@ def report(measure: RideAlong) -> dict[str, Any]:
     return measure.report(optimizer_steps=4, batch_observations=RUN.batch_observations)
 
 
-def told_of(learners: Learners) -> str:
+def told_of(learners: DataParallel) -> str:
     """What a learner is told that waits for another."""
     try:
         learners.add_up(torch.zeros(10))
@@ -90,11 +90,11 @@ def told_of(learners: Learners) -> str:
 def work(rank: int, count: int, folder: str) -> None:
     name = f"{folder}/rendezvous-{count}"
     dist.init_process_group("gloo", init_method=f"file://{name}", rank=rank, world_size=count)
-    learners = Learners(rank, count, timeout_s=60)
+    learners = DataParallel(rank, count, timeout_s=60)
     seen = learn(learners, threads=1 + rank % 2)  # threads do not matter either
     seen["first"] = (learners.first(rank == 0), learners.first(rank == 1))
     if count == 2:
-        impatient = Learners(rank, count, timeout_s=0.5)
+        impatient = DataParallel(rank, count, timeout_s=0.5)
         if rank == 0:  # the other is there and does nothing
             seen["late"] = told_of(impatient)
         dist.barrier()

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.team import Team
+from rlgns.agents.compute.team import Team
 from rlgns.config.schema import Config
 from rlgns.critical.config import AdaptiveConfig
 from rlgns.engine import algorithm as algorithm_module
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.collect import Collectors
-from rlgns.folder import RunFolder
 from rlgns.monitor.keys import check_row
+from rlgns.storage.run_folder import RunFolder
 from tests.rlgns.engine.test_collect import make_network, same
 from tests.rlgns.engine.tiny import build, tiny
 

@@ -15,14 +15,14 @@ import torch
 from ray.exceptions import RayError
 from ray.rllib.core.learner.training_data import TrainingData
 
-from envs.config import EnvConfig
 from rlgns.config.schema import EngineConfig
-from rlgns.engine import checkpoint
 from rlgns.engine.algorithm import AtariPPO
-from rlgns.engine.config import AtariPPOConfig, Trial
-from rlgns.engine.placement import Node, Placement, Share
-from rlgns.folder import RunFolder
+from rlgns.engine.config import AtariPPOConfig, TrialSpec
+from rlgns.envs.config import EnvConfig
+from rlgns.machine.placement import Node, Placement, TrialShare
 from rlgns.monitor.keys import check_row
+from rlgns.storage import checkpoint
+from rlgns.storage.run_folder import RunFolder
 from tests.rlgns.engine.tiny import build, tiny
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -240,7 +240,7 @@ def test_a_runner_that_dies_again_and_again_ends_the_trial(tmp_path: Path, monke
         return ask(*given, **named)
 
     monkeypatch.setattr(group, "foreach_env_runner", ask_for_too_much)
-    monkeypatch.setattr("rlgns.engine.playing.MOST_DEATHS", 3)
+    monkeypatch.setattr("rlgns.engine.runner_group.MOST_DEATHS", 3)
     with pytest.raises(RuntimeError, match="runner 1 died 3 times in iteration 2"):
         algorithm.train()
     monkeypatch.undo()
@@ -252,8 +252,8 @@ def test_a_runner_that_dies_again_and_again_ends_the_trial(tmp_path: Path, monke
 @pytest.mark.parametrize(("runners", "cpus"), [(1, 1), (2, 2), (2, 4), (5, 2), (6, 6), (12, 7), (0, 2)])
 def test_a_trial_asks_for_no_more_than_it_was_given(runners: int, cpus: float, tmp_path: Path) -> None:
     run = dataclasses.replace(tiny(), env=EnvConfig(num_envs=120), engine=EngineConfig(runners=runners))
-    placement = Placement.of(run, Share.of([Node(cpus=cpus)], 1))
-    trial = Trial(game="pong", num_actions=6, folder=str(tmp_path), placement=placement)
+    placement = Placement.of(run, TrialShare.of([Node(cpus=cpus)], 1))
+    trial = TrialSpec(game="pong", num_actions=6, folder=str(tmp_path), placement=placement)
     bundles = AtariPPO.default_resource_request(AtariPPOConfig.of(run, trial))._bundles
     assert len(bundles) == runners + 1
     ten_thousandths = [math.ceil(bundle["CPU"] * 10_000) for bundle in bundles]  # what Ray makes of them
@@ -264,8 +264,8 @@ def test_bundle_n_is_that_of_runner_n(tmp_path: Path) -> None:
     """That is where RLlib puts it: else one takes a part of what a learner waits for."""
     run = dataclasses.replace(tiny(), env=EnvConfig(num_envs=8), engine=EngineConfig(runners=2, learners=2))
     for nodes, learner in ((3, 2.0), (1, 0.5)):
-        placement = Placement.of(run, Share.of([Node(cpus=2)] * nodes, 1))
-        trial = Trial(game="pong", num_actions=6, folder=str(tmp_path), placement=placement)
+        placement = Placement.of(run, TrialShare.of([Node(cpus=2)] * nodes, 1))
+        trial = TrialSpec(game="pong", num_actions=6, folder=str(tmp_path), placement=placement)
         bundles = AtariPPO.default_resource_request(AtariPPOConfig.of(run, trial)).bundles
         assert (placement.learner_cpus, placement.driver_cpus) == (learner, 0)
         assert [bundle["CPU"] for bundle in bundles] == [learner, *[placement.runner_cpus] * 2, learner]

@@ -10,15 +10,15 @@ import pytest
 import torch
 from scipy import stats
 
-from agents.config import NetworkConfig
-from agents.network import ActorCritic
-from agents.precision import autocast
-from agents.rollout import FrameStacks, Rollout
-from agents.team import Team
-from envs.config import EnvConfig
-from envs.protocols import PROTOCOLS
-from envs.vector import AtariEnvs, Episode
+from rlgns.agents.compute.precision import autocast
+from rlgns.agents.compute.team import Team
+from rlgns.agents.config import NetworkConfig
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.rollout import FrameStacks, Rollout
 from rlgns.engine.collect import Collector, Collectors, ages, draw_actions, log_probabilities
+from rlgns.envs.config import EnvConfig
+from rlgns.envs.protocols import PROTOCOLS
+from rlgns.envs.vector import AtariEnvs, Episode
 from tests.rlgns.engine.tiny import tiny
 
 CPU = torch.device("cpu")

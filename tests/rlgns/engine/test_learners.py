@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.learners import Learners
+from rlgns.agents.compute.data_parallel import DataParallel
 from tests.agents.synthetic import small_network
 from tests.gloo import run_worker
 from tests.rlgns.engine.learners_worker import COUNTS, learn
@@ -28,7 +28,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Any]:
     """What one learner sees."""
-    return learn(Learners())
+    return learn(DataParallel())
 
 
 def assert_close(one: Any, other: Any, where: str = "", *, rel: float) -> None:
@@ -92,7 +92,7 @@ def test_the_noise_scale_is_that_of_one_learner(seen: Seen, alone: dict[str, Any
 
 def test_columns_of_one_learner_alone_are_not_enough(alone: dict[str, Any]) -> None:
     """The comparison has power: a learner that forgets the others' columns sees another noise scale."""
-    forgetful = Learners()
+    forgetful = DataParallel()
     forgetful.columns = lambda rows, total: rows[:, : rows.shape[1] // 2]  # type: ignore[method-assign]
     forgetful.joined = lambda part, length: torch.nn.functional.pad(part, (0, length - len(part)))  # type: ignore[method-assign]
     with pytest.raises(AssertionError):
@@ -121,8 +121,8 @@ def test_shares_are_whole_and_nearly_equal() -> None:
             assert [item for part in columns for item in part] == list(range(total))
 
 
-def _placed(rank: int, count: int) -> Learners:
+def _placed(rank: int, count: int) -> DataParallel:
     """A learner's place without the others."""
-    learner = Learners()
+    learner = DataParallel()
     learner.rank, learner.count = rank, count
     return learner

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from agents.config import AgentConfig
-from agents.fresh import LOSSES, FreshObservations, loss_coefficients
-from agents.network import ActorCritic
-from agents.team import Team
-from agents.update import Updater
-from envs.config import EnvConfig
+from rlgns.agents.compute.team import Team
+from rlgns.agents.config import AgentConfig
+from rlgns.agents.network import ActorCritic
+from rlgns.agents.rollout_gradients import LOSSES, RolloutGradients, loss_coefficients
+from rlgns.agents.update import Updater
 from rlgns.config.schema import Config
 from rlgns.engine.probe import Probe
-from rlgns.folder import RunFolder
+from rlgns.envs.config import EnvConfig
 from rlgns.monitor.keys import check_row
 from rlgns.noise.config import NoiseConfig
+from rlgns.storage.run_folder import RunFolder
 from tests.agents.synthetic import NETWORK, near_policy, random_rollouts, small_network
 from tests.reference import SlowRecord, slow_moments
 from tests.rlgns.engine.tiny import build, tiny
@@ -44,7 +44,7 @@ def probed(run: Config, *, team: int = 1, updates: int = 1, break_at: int | None
     workers = Team(team)
     updater = Updater(network, run.agent, groups=1, precision="float32", team=workers)
 
-    def measure(fresh: FreshObservations) -> None:
+    def measure(fresh: RolloutGradients) -> None:
         if number == break_at:
             kept = network.value_head.bias.detach().clone()
             network.value_head.bias.data.fill_(float("nan"))
@@ -56,7 +56,7 @@ def probed(run: Config, *, team: int = 1, updates: int = 1, break_at: int | None
     for number in range(updates):
         rollouts, observations = random_rollouts(number, steps=STEPS, envs=run.env.num_envs)
         near_policy(rollouts, observations, network, seed=number)
-        updater.update(rollouts, learning_rate=0.0, seed=SEED, on_fresh=measure)
+        updater.update(rollouts, learning_rate=0.0, seed=SEED, before_steps=measure)
     workers.close()
     return probe, updater
 
@@ -112,7 +112,7 @@ def test_later_probes_take_no_large_block_of_memory() -> None:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     probe, taken = Probe(run, network), []
 
-    def measure(fresh: FreshObservations) -> None:
+    def measure(fresh: RolloutGradients) -> None:
         with torch.profiler.profile(profile_memory=True) as profile:
             probe.measure(fresh, (*SEED, number))
         taken.append(max(event.self_cpu_memory_usage for event in profile.events()))
@@ -120,7 +120,7 @@ def test_later_probes_take_no_large_block_of_memory() -> None:
     updater = Updater(network, run.agent, groups=1, precision="float32")
     for number in range(4):
         rollouts, _ = random_rollouts(number, steps=STEPS, envs=ENVS)
-        updater.update(rollouts, learning_rate=1e-3, seed=SEED, on_fresh=measure)
+        updater.update(rollouts, learning_rate=1e-3, seed=SEED, before_steps=measure)
     first, _, *later = taken  # the second is the first with a preconditioner
     assert first >= FLOAT32_BYTES * parameters
     assert 0 < max(later) < FLOAT32_BYTES * parameters

@@ -13,15 +13,15 @@ import torch
 from ray.exceptions import RayActorError
 
 from rlgns.config.load import to_yaml
-from rlgns.engine import checkpoint
 from rlgns.engine.algorithm import AtariPPO
-from rlgns.engine.config import Trial
+from rlgns.engine.config import TrialSpec
 from rlgns.engine.learner import _solve
-from rlgns.engine.learning import _failures
-from rlgns.engine.placement import Placement, Share
-from rlgns.folder import RunFolder
+from rlgns.engine.learner_group import _failures
+from rlgns.machine.nodes import nodes_of_cluster
+from rlgns.machine.placement import Placement, TrialShare
 from rlgns.monitor.keys import check_row
-from rlgns.resources import nodes_of_cluster
+from rlgns.storage import checkpoint
+from rlgns.storage.run_folder import RunFolder
 from tests.rlgns.engine.tiny import build, tiny
 
 
@@ -106,11 +106,11 @@ def test_processes_are_spread_over_three_nodes_and_train(tmp_path: Path) -> None
             cluster.add_node(num_cpus=2)
         cluster.wait_for_nodes()
         ray.init(address=cluster.address, log_to_driver=False)
-        share = Share.of(nodes_of_cluster(), 1)
+        share = TrialShare.of(nodes_of_cluster(), 1)
         assert [node.cpus for node in share.nodes] == [2, 2, 2]
         placement = Placement.of(config, share)
         assert (placement.learner_cpus, placement.runner_cpus) == (2, 1)
-        trial = Trial(game="pong", num_actions=6, folder=str(tmp_path), placement=placement)
+        trial = TrialSpec(game="pong", num_actions=6, folder=str(tmp_path), placement=placement)
         group = AtariPPO.default_resource_request({"run_config": config, "trial_config": trial})()
         assert group.wait(60)
         table = placement_group_table(group)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from rlgns.config.load import to_dict
-from rlgns.engine.placement import Node, Share
-from rlgns.engine.source import Listed, SourceSearcher
+from rlgns.engine.trial_queue import Listed, SourceSearcher
 from rlgns.engine.trials import run_trials, settings_of
-from rlgns.folder import RunFolder
+from rlgns.machine.placement import Node, TrialShare
 from rlgns.monitor.listener import Listener, Row, RunStart
+from rlgns.storage.run_folder import RunFolder
 from tests.rlgns.engine.tiny import tiny
 
 
@@ -23,7 +23,7 @@ def starts(count: int) -> list[RunStart]:
 
 def test_a_trial_without_remote_runners_fits_one_machine() -> None:
     (start,) = starts(1)
-    trial = settings_of(Share.of([Node(cpus=4), Node(cpus=4)], 1), start)["trial_config"]
+    trial = settings_of(TrialShare.of([Node(cpus=4), Node(cpus=4)], 1), start)["trial_config"]
     assert (trial.name, trial.placement.driver_cpus, trial.num_actions) == ("run0", 4.0, 6)
 
 

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from agents.config import AgentConfig, NetworkConfig
-from envs.config import EnvConfig
+from rlgns.agents.config import AgentConfig, NetworkConfig
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config, EngineConfig, RunConfig, WandbConfig
 from rlgns.engine.algorithm import AtariPPO
-from rlgns.engine.config import AtariPPOConfig, Trial
-from rlgns.engine.placement import Node, Placement, Share
-from rlgns.folder import RunFolder
+from rlgns.engine.config import AtariPPOConfig, TrialSpec
+from rlgns.envs.config import EnvConfig
+from rlgns.machine.placement import Node, Placement, TrialShare
 from rlgns.noise.config import NoiseConfig
+from rlgns.storage.run_folder import RunFolder
 
 
 def tiny(**engine: object) -> Config:
@@ -31,8 +31,8 @@ def build(config: Config, path: Path) -> AtariPPO:
     folder = RunFolder(path)
     if not folder.config_path.exists():
         folder.create(to_dict(config), {"game": "pong"})
-    placement = Placement.of(config, Share.of([Node(cpus=2)], 1))
-    trial = Trial(game="pong", num_actions=6, folder=str(path), placement=placement)
+    placement = Placement.of(config, TrialShare.of([Node(cpus=2)], 1))
+    trial = TrialSpec(game="pong", num_actions=6, folder=str(path), placement=placement)
     algorithm = AtariPPOConfig.of(config, trial).build_algo()
     assert isinstance(algorithm, AtariPPO)
     return algorithm

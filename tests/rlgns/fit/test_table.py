@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rlgns import cli
-from rlgns.paper import paper_goals, paper_points, paper_tasks
+from rlgns.commands import cli
+from rlgns.fit.paper import paper_goals, paper_points, paper_tasks
 from tests.rows import make_row, make_run
 
 HEAD = "game,goal_score,batch_observations,optimizer_steps,observations"

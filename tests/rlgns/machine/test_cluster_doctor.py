@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from rlgns import cluster_doctor
-from rlgns.cluster_doctor import Node
-from rlgns.doctor import FAIL, OK, WARN, pinned_versions
+from rlgns.machine import cluster_doctor
+from rlgns.machine.cluster_doctor import NodeReport
+from rlgns.machine.doctor import FAIL, OK, WARN, pinned_versions
 
-GOOD = Node(
+GOOD = NodeReport(
     name="a (10.0.0.1)",
     gpus=0,
     versions=cluster_doctor._versions(list(pinned_versions())),
@@ -22,7 +22,7 @@ GOOD = Node(
 )
 
 
-def changed(**fields: object) -> list[Node]:
+def changed(**fields: object) -> list[NodeReport]:
     return [GOOD, dataclasses.replace(GOOD, name="b (10.0.0.2)", **fields)]  # type: ignore[arg-type]
 
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents import native
 from rlgns import cli, doctor, hardware
-from rlgns.doctor import FAIL, OK, WARN
+from rlgns.agents.compute import native
+from rlgns.machine.doctor import FAIL, OK, WARN
 
 NO_GPU = hardware.Hardware(cpu="any", cores=2, memory_gib=8.0, gpu="", gpus=0, bfloat16=True, kernels=True)
 
 
 def test_every_check_has_one_line_and_none_breaks(tmp_path: Path) -> None:
     findings = list(doctor.check_machine(tmp_path / "runs"))
-    names = ["python", "packages", "versions", "memory", "shm", "user", "folder", "ports", "roms", "torch", "wandb"]
+    names = ["python", "versions", "memory", "shm", "user", "folder", "ports", "roms", "torch", "wandb"]
     assert [finding.name for finding in findings] == names
     for finding in findings:
         assert finding.status in (OK, WARN, FAIL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlgns import hardware
+from rlgns.machine import hardware
 
 
 def test_this_machine() -> None:

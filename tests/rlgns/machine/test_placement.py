@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from agents.network import ActorCritic
-from envs.config import EnvConfig
+from rlgns.agents.network import ActorCritic
 from rlgns.config.schema import Config, EngineConfig
-from rlgns.engine.footprint import (
+from rlgns.envs.config import EnvConfig
+from rlgns.machine.footprint import (
     GIB,
     MOST_ACTIONS,
     describe,
@@ -20,7 +20,7 @@ from rlgns.engine.footprint import (
     rollout_bytes,
     warnings,
 )
-from rlgns.engine.placement import Node, Placement, Share
+from rlgns.machine.placement import Node, Placement, TrialShare
 from tests.agents.synthetic import random_rollouts
 
 
@@ -45,7 +45,7 @@ def machines(*cpus: float, gpus: float = 0) -> list[Node]:
     ],
 )
 def test_trials_at_once_share_what_there_is(nodes: list[Node], most: int, shared: tuple[int, float, float]) -> None:
-    share = Share.of(nodes, most)
+    share = TrialShare.of(nodes, most)
     assert (share.most, share.cpus, share.gpus) == shared
 
 
@@ -72,7 +72,7 @@ def test_runners_get_a_cpu_each_and_learners_the_rest(
     learners: tuple[int, float],
     runners: tuple[int, float],
 ) -> None:
-    share = Share.of(nodes, 1)
+    share = TrialShare.of(nodes, 1)
     placed = Placement.of(config(envs=32 if engine.get("runners") != 3 else 24, **engine), share)
     assert placed.driver_cpus == driver
     assert (placed.learners, placed.learner_cpus) == learners
@@ -87,7 +87,7 @@ def test_learners_share_gpus_where_there_are_fewer() -> None:
     nodes = machines(16, gpus=2)
     for learners, each in ((0, 1.0), (2, 1.0), (3, 0.5), (5, 1 / 3)):
         run = config(learners=learners)
-        assert Placement.of(run, Share.of(nodes, 1), gpu=True).learner_gpus == pytest.approx(each)
+        assert Placement.of(run, TrialShare.of(nodes, 1), gpu=True).learner_gpus == pytest.approx(each)
 
 
 def test_sizes_are_those_of_real_rollouts_and_networks() -> None:
@@ -122,14 +122,14 @@ def test_the_object_store_holds_rollouts_and_weights_and_twice_as_many_when_play
     ],
 )
 def test_what_cannot_fit_is_told_in_a_line(run: Config, node: Node, warning: str) -> None:
-    share = Share.of([node], 1)
+    share = TrialShare.of([node], 1)
     (told,) = warnings(run, share, Placement.of(run, share))
     assert warning in told and "\n" not in told
 
 
 def test_what_fits_is_shown_without_a_warning() -> None:
     run = config(runners=4, learners=2)
-    share = Share.of([Node(cpus=8, memory=64 * GIB, object_store=8 * GIB)] * 2, 1)
+    share = TrialShare.of([Node(cpus=8, memory=64 * GIB, object_store=8 * GIB)] * 2, 1)
     lines = dict(describe(run, share, Placement.of(run, share)))
     assert lines["placement"] == "2 nodes with 16 CPUs, no GPU"
     assert lines["driver"].startswith("waits: 0 CPUs")

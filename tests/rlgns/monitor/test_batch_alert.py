@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlgns.config.schema import Config, RunConfig, WandbConfig
-from rlgns.monitor.batch_alert import BatchAlert, Side, Standing, side_of
+from rlgns.monitor.batch_alert import AlertState, BatchAlert, Side, side_of
 from rlgns.monitor.listener import RunStart
 from rlgns.monitor.wandb_files import records
 from rlgns.monitor.wandb_logger import WandbLogger
@@ -72,14 +72,14 @@ def test_sides(batch: float, low: float, width: float, factor: float) -> None:
 
 @given(st.lists(sides, max_size=60), st.integers(min_value=1, max_value=6))
 def test_a_side_is_told_once_it_held_and_only_when_it_changes(course: list[Side | None], hold: int) -> None:
-    standing, changes = Standing(), []
+    state, changes = AlertState(), []
     for at, side in enumerate(course):
-        before, standing = standing.told, standing.after(side, at, hold_observations=hold)
+        before, state = state.told, state.after(side, at, hold_observations=hold)
         last = course[max(0, at - hold) : at + 1]
         held = len(last) == hold + 1 and set(last) == {side}
-        assert standing.told == (side if held and side is not None else before)  # the rule, told the slow way
-        if standing.told != before:
-            changes.append(standing.told)
+        assert state.told == (side if held and side is not None else before)  # the rule, told the slow way
+        if state.told != before:
+            changes.append(state.told)
     assert all(one != other for one, other in zip(["near", *changes], changes, strict=False))
 
 

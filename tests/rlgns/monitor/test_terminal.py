@@ -17,7 +17,7 @@ from rlgns.monitor.listener import Listener, RunStart
 from rlgns.monitor.terminal import (
     LiveTerminal,
     PlainTerminal,
-    Progress,
+    RunsProgress,
     advice_lines,
     make_terminal,
     noise_scale_of,
@@ -165,7 +165,7 @@ def test_a_real_terminal_gets_the_live_table(config: Config, monkeypatch: pytest
 
 def test_time_left_goes_by_todays_pace(config: Config) -> None:
     clock = Clock()
-    progress = Progress(config, clock)
+    progress = RunsProgress(config, clock)
     for game in GAMES:
         progress.start(game, make_row(100) if game == "pong" else None)
     assert progress.seconds_left() is None

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from rlgns.config.schema import Config, RunConfig, WandbConfig
-from rlgns.folder import RunFolder
 from rlgns.monitor import wandb_artifacts
 from rlgns.monitor.listener import RunStart
 from rlgns.monitor.wandb_files import records
 from rlgns.monitor.wandb_logger import WandbLogger
+from rlgns.storage.run_folder import RunFolder
 from tests.rows import make_row, make_run
 
 pytestmark = pytest.mark.usefixtures("no_login")

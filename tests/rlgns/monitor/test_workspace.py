@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import wandb
 
-from rlgns import cli
+from rlgns.commands import cli
 from rlgns.monitor.keys import KEYS, WANDB_KEYS, Key
 from rlgns.monitor.wandb_logger import flatten
 from rlgns.monitor.workspace import OPEN, PINNED, SECTIONS, Panel

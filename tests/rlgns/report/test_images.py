@@ -8,11 +8,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rlgns import cli
+from rlgns.commands import cli
 from rlgns.errors import FaultError, UserError
 from rlgns.report import write_figures
 from rlgns.report.document import figures
-from rlgns.report.sources import read
+from rlgns.report.inputs import read
 from tests.browser import CHROMIUM
 from tests.rows import make_row, make_run
 from tests.sweep_files import make_point, write_points

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from rlgns import cli
+from rlgns.commands import cli
 from rlgns.critical.points import fit_points
 from rlgns.errors import UserError
-from rlgns.paper import paper_goals
-from rlgns.points import read_points
+from rlgns.fit.paper import paper_goals
+from rlgns.fit.points_file import read_points
 from rlgns.report import report_data, write_report
 from rlgns.report.critical_figures import against_score
 from rlgns.report.pareto_figures import pareto, speed_up

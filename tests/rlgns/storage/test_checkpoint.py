@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from rlgns.config.load import to_dict
-from rlgns.engine.checkpoint import load, load_newest, load_policy, numbered, save
 from rlgns.engine.runner import build_network
 from rlgns.errors import FaultError, UserError
+from rlgns.storage.checkpoint import load, load_newest, load_policy, numbered, save
 from tests.rlgns.engine.tiny import tiny
 
 

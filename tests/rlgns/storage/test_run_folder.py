@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from rlgns.errors import FaultError, UserError
-from rlgns.folder import RunFolder, plain, write_atomically
+from rlgns.storage.run_folder import RunFolder, plain, write_atomically
 
 
 @pytest.fixture
@@ -163,7 +163,8 @@ def test_plain_knows_other_types() -> None:
 
 
 def test_a_run_is_trained_by_one_process_and_a_kill_lets_go(folder: RunFolder) -> None:
-    code = f"from rlgns.folder import *; RunFolder({str(folder.path)!r}).lock(); print('has it', flush=True); input()"
+    code = "from rlgns.storage.run_folder import *; "
+    code += f"RunFolder({str(folder.path)!r}).lock(); print('has it', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"has it\n"

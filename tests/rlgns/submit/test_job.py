@@ -19,7 +19,7 @@ import psutil
 import pytest
 import requests
 
-from rlgns.folder import RunFolder
+from rlgns.storage.run_folder import RunFolder
 from rlgns.submit.client import JobsClient
 from rlgns.submit.follow import Follower
 from tests.rlgns.submit.conftest import NODE_KEY, Head, free_port
@@ -196,7 +196,7 @@ def test_a_job_that_never_begins_says_what_it_waits_for_and_why_it_failed(head: 
 def test_what_no_cluster_can_run_is_refused_before_it_is_sent(
     head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from rlgns import cli
+    from rlgns.commands import cli
 
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", head.url)
     monkeypatch.setenv("SOME_API_KEY", "sesame-open")

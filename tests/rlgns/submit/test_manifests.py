@@ -13,7 +13,7 @@ import pytest
 import ray.autoscaler
 import yaml
 
-from rlgns import cli
+from rlgns.commands import cli
 from rlgns.config.load import resolve
 from rlgns.submit import manifests
 from rlgns.submit.size import Size, size_of

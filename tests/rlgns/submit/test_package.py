@@ -24,7 +24,8 @@ def test_what_is_packed_runs_by_itself(tmp_path: Path) -> None:
     command = package.pack(["config", "--config", str(mine), "--run.seed", "3"], folder)
     assert command == ["config", "--config", "submitted/mine.yaml", "--run.seed", "3"]
     assert not list(folder.rglob("*.pyc"))
-    script = "import rlgns, importlib.metadata as m; print(rlgns.__file__, m.version('rlgns')); import rlgns.cli as c; "
+    script = "import rlgns, importlib.metadata as m; print(rlgns.__file__, m.version('rlgns')); "
+    script += "import rlgns.commands.cli as c; "
     script += f"raise SystemExit(c.main({command!r}))"
     ran = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, env={"PATH": "/usr/bin"}, capture_output=True, text=True, check=True
@@ -152,7 +153,7 @@ class Dropping(BaseHTTPRequestHandler):
 def test_a_connection_that_breaks_at_the_start_is_one_line(
     capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
 ) -> None:
-    from rlgns import cli
+    from rlgns.commands import cli
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Dropping) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -163,7 +164,7 @@ def test_a_connection_that_breaks_at_the_start_is_one_line(
 
 
 def test_a_wrong_address_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    from rlgns import cli
+    from rlgns.commands import cli
 
     assert cli.main(["submit", "--address", "http://127.0.0.1:9", "--", "train"]) == 2
     assert capsys.readouterr().err == (

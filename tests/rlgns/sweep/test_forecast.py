@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlgns.hardware import usable_cores
+from rlgns.machine.hardware import usable_cores
 from rlgns.sweep.config import Sweep, SweepConfig
-from rlgns.sweep.estimate import Pace, at_once, calibrate, describe_plan, of_trials
+from rlgns.sweep.forecast import Pace, at_once, calibrate, describe_plan, of_trials
 from rlgns.sweep.load import resolve_sweep
-from rlgns.sweep.plan import Progress
+from rlgns.sweep.plan import TrialProgress
 from rlgns.sweep.session import make_plan
 from tests.rlgns.engine.tiny import tiny
 from tests.rows import make_row, make_run
@@ -25,7 +25,7 @@ def test_hours_are_those_of_what_is_left() -> None:
     assert "1 observations/s a trial (made up)" in text
     assert "75,600 observations, 21 hours" in text
     assert "   512    128     16     2,048          2      4  0.000707 0.00141 0.00283" in text
-    done = {trial: Progress(observations=3600) for trial in trials[:9]}
+    done = {trial: TrialProgress(observations=3600) for trial in trials[:9]}
     assert "43,200 observations, 12 hours" in describe_plan(sweep, plan, done, pace)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from envs.games import GAMES
+from rlgns.envs.games import GAMES
 from rlgns.errors import UserError
 from rlgns.sweep.load import resolve_sweep, to_dict
 from rlgns.sweep.session import make_plan

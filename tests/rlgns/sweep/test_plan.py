@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlgns.sweep.plan import Cell, Plan, Progress, Trial, Verdict
+from rlgns.sweep.plan import Cell, SweepPlan, Trial, TrialProgress, Verdict
 from rlgns.sweep.rates import RateRule
 
 
-def make_plan(**changes: object) -> Plan:
+def make_plan(**changes: object) -> SweepPlan:
     rule = RateRule(largest=0.4, batch=0.0, exponent=0.5, count=3, widenings=2)
     fields: dict[str, object] = {
         "games": ("pong",),
@@ -22,7 +22,7 @@ def make_plan(**changes: object) -> Plan:
         "budget": 1000,
         "rule": rule,
     }
-    return Plan(**{**fields, **changes})  # type: ignore[arg-type]
+    return SweepPlan(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 CELL = Cell(0, "pong", 64)
@@ -52,38 +52,38 @@ def test_the_centre_comes_first() -> None:
 
 def test_verdicts() -> None:
     plan = make_plan()
-    quick = Progress(observations=500, reached={-19.0: 100, 0.0: 400})
+    quick = TrialProgress(observations=500, reached={-19.0: 100, 0.0: 400})
     assert plan.verdict(LOW, {}) is Verdict.UNFINISHED
-    assert plan.verdict(LOW, {LOW: Progress(observations=999)}) is Verdict.UNFINISHED
-    assert plan.verdict(LOW, {LOW: Progress(observations=1000)}) is Verdict.BUDGET
+    assert plan.verdict(LOW, {LOW: TrialProgress(observations=999)}) is Verdict.UNFINISHED
+    assert plan.verdict(LOW, {LOW: TrialProgress(observations=1000)}) is Verdict.BUDGET
     assert plan.verdict(LOW, {LOW: quick}) is Verdict.REACHED
-    assert plan.verdict(LOW, {LOW: Progress(failed=True)}) is Verdict.FAILED
+    assert plan.verdict(LOW, {LOW: TrialProgress(failed=True)}) is Verdict.FAILED
 
 
 def test_a_trial_is_lost_only_when_no_goal_is_left_to_win() -> None:
     plan = make_plan()
-    quick = Progress(observations=500, reached={-19.0: 100, 0.0: 400})
-    assert plan.verdict(LOW, {MIDDLE: quick, LOW: Progress(observations=399)}) is Verdict.UNFINISHED
-    assert plan.verdict(LOW, {MIDDLE: quick, LOW: Progress(observations=400)}) is Verdict.LOST
+    quick = TrialProgress(observations=500, reached={-19.0: 100, 0.0: 400})
+    assert plan.verdict(LOW, {MIDDLE: quick, LOW: TrialProgress(observations=399)}) is Verdict.UNFINISHED
+    assert plan.verdict(LOW, {MIDDLE: quick, LOW: TrialProgress(observations=400)}) is Verdict.LOST
     # its first goal is won already, the second can be no more
-    own = Progress(observations=400, reached={-19.0: 90})
+    own = TrialProgress(observations=400, reached={-19.0: 90})
     assert plan.verdict(LOW, {MIDDLE: quick, LOW: own}) is Verdict.LOST
     # two rivals together take what neither does alone
-    split = {MIDDLE: Progress(observations=300, reached={-19.0: 100}), HIGH: Progress(reached={0.0: 200})}
-    assert plan.verdict(LOW, {**split, LOW: Progress(observations=200)}) is Verdict.LOST
-    assert plan.verdict(LOW, {**split, LOW: Progress(observations=199)}) is Verdict.UNFINISHED
+    split = {MIDDLE: TrialProgress(observations=300, reached={-19.0: 100}), HIGH: TrialProgress(reached={0.0: 200})}
+    assert plan.verdict(LOW, {**split, LOW: TrialProgress(observations=200)}) is Verdict.LOST
+    assert plan.verdict(LOW, {**split, LOW: TrialProgress(observations=199)}) is Verdict.UNFINISHED
     # another seed or batch is no rival
     for cell in (Cell(1, "pong", 64), Cell(0, "pong", 128)):
-        assert plan.verdict(LOW, {Trial(cell, 0.4): quick, LOW: Progress(observations=900)}) is Verdict.UNFINISHED
+        assert plan.verdict(LOW, {Trial(cell, 0.4): quick, LOW: TrialProgress(observations=900)}) is Verdict.UNFINISHED
 
 
 def test_the_grid_widens_where_the_best_is_on_the_edge_and_only_when_all_have_ended() -> None:
     plan = make_plan()
-    lost = Progress(observations=1000)
-    best_low = {LOW: Progress(reached={-19.0: 50, 0.0: 60}), MIDDLE: lost}
+    lost = TrialProgress(observations=1000)
+    best_low = {LOW: TrialProgress(reached={-19.0: 50, 0.0: 60}), MIDDLE: lost}
     assert plan.trials(best_low) == [MIDDLE, LOW, HIGH]
     assert plan.trials({**best_low, HIGH: lost}) == [MIDDLE, LOW, HIGH, Trial(CELL, 0.1)]
-    best_middle = {MIDDLE: Progress(reached={-19.0: 50, 0.0: 60}), LOW: lost, HIGH: lost}
+    best_middle = {MIDDLE: TrialProgress(reached={-19.0: 50, 0.0: 60}), LOW: lost, HIGH: lost}
     assert plan.trials(best_middle) == [MIDDLE, LOW, HIGH]
     nothing = {MIDDLE: lost, LOW: lost, HIGH: lost}
     assert plan.trials(nothing) == [MIDDLE, LOW, HIGH]  # no goal reached: nothing says which way
@@ -91,45 +91,47 @@ def test_the_grid_widens_where_the_best_is_on_the_edge_and_only_when_all_have_en
 
 def test_goals_that_different_edges_win_widen_both_ways_up_to_the_limit() -> None:
     plan = make_plan()
-    found: dict[Trial, Progress] = {}
+    found: dict[Trial, TrialProgress] = {}
     for _ in range(20):
         trials = plan.trials(found)
         for trial in trials:  # the lower, the sooner the first goal; the higher, the sooner the second
             first, second = int(100 * trial.rate), int(100 / trial.rate)
-            found.setdefault(trial, Progress(observations=1000, reached={-19.0: first, 0.0: second}))
+            found.setdefault(trial, TrialProgress(observations=1000, reached={-19.0: first, 0.0: second}))
     assert sorted(trial.rate for trial in plan.trials(found)) == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
     assert plan.next_trial(found, set()) is None
 
 
 def test_no_widening_where_none_is_allowed() -> None:
     plan = make_plan(rule=RateRule(largest=0.4, batch=0.0, exponent=0.5, count=3, widenings=0))
-    found = {trial: Progress(reached={-19.0: int(100 * trial.rate), 0.0: 50}) for trial in (LOW, MIDDLE, HIGH)}
+    found = {trial: TrialProgress(reached={-19.0: int(100 * trial.rate), 0.0: 50}) for trial in (LOW, MIDDLE, HIGH)}
     assert plan.trials(found) == [MIDDLE, LOW, HIGH]
 
 
 def test_a_trial_under_way_is_not_started_again_and_an_unfinished_one_is_gone_on_with() -> None:
     plan = make_plan()
-    progress = {MIDDLE: Progress(observations=10)}
+    progress = {MIDDLE: TrialProgress(observations=10)}
     assert plan.next_trial(progress, set()) == MIDDLE
     assert plan.next_trial(progress, {MIDDLE}) == LOW
     assert plan.next_trial(progress, {LOW, MIDDLE, HIGH}) is None
-    assert plan.next_trial({MIDDLE: Progress(observations=10, failed=True)}, set()) == LOW
+    assert plan.next_trial({MIDDLE: TrialProgress(observations=10, failed=True)}, set()) == LOW
 
 
 def test_what_was_trained_before_is_reused_when_a_batch_or_seed_is_added() -> None:
     plan = make_plan()
-    done = {trial: Progress(observations=1000) for trial in (LOW, HIGH)}
-    done[MIDDLE] = Progress(observations=30, reached={-19.0: 9, 0.0: 20})
+    done = {trial: TrialProgress(observations=1000) for trial in (LOW, HIGH)}
+    done[MIDDLE] = TrialProgress(observations=30, reached={-19.0: 9, 0.0: 20})
     wider = make_plan(batches=(32, 64), seeds=(0, 1))
     kept = [trial for trial in wider.trials(done) if wider.verdict(trial, done) is not Verdict.UNFINISHED]
     assert set(kept) == set(plan.trials(done)) == {LOW, MIDDLE, HIGH}
     assert len(wider.trials(done)) == len(kept) + 3 * 3
 
 
-def play(plan: Plan, needs: dict[Trial, dict[float, int]], *, at_once: int, seed: int) -> dict[Trial, Progress]:
+def play(
+    plan: SweepPlan, needs: dict[Trial, dict[float, int]], *, at_once: int, seed: int
+) -> dict[Trial, TrialProgress]:
     """Trains a sweep whose trials' results are known, in steps of random trials; `next_trial` decides."""
     draw = random.Random(seed)
-    progress: dict[Trial, Progress] = {}
+    progress: dict[Trial, TrialProgress] = {}
     live: set[Trial] = set()
     while True:
         while len(live) < at_once and (trial := plan.next_trial(progress, live)) is not None:
@@ -137,7 +139,7 @@ def play(plan: Plan, needs: dict[Trial, dict[float, int]], *, at_once: int, seed
         if not live:
             return progress
         trial = draw.choice(sorted(live))
-        own = progress.setdefault(trial, Progress())
+        own = progress.setdefault(trial, TrialProgress())
         own.observations += 50
         own.reached = {goal: need for goal, need in needs[trial].items() if need <= own.observations}
         live = {trial for trial in live if plan.verdict(trial, progress) is Verdict.UNFINISHED}
@@ -156,7 +158,7 @@ def test_the_best_of_every_goal_is_the_same_as_if_all_were_trained_to_the_end(se
     }
     stopped_early = play(plan, needs, at_once=at_once, seed=seed)
     to_the_end = {
-        trial: Progress(observations=1000, reached={goal: need for goal, need in wanted.items() if need <= 1000})
+        trial: TrialProgress(observations=1000, reached={goal: need for goal, need in wanted.items() if need <= 1000})
         for trial, wanted in needs.items()
     }
     assert set(stopped_early) == set(plan.trials(stopped_early))

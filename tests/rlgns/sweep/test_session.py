@@ -12,11 +12,11 @@ from rich.console import Console
 
 from rlgns.critical.goals import GoalReached
 from rlgns.errors import UserError
-from rlgns.folder import RunFolder
-from rlgns.points import read_points
+from rlgns.fit.points_file import read_points
+from rlgns.storage.run_folder import RunFolder
+from rlgns.storage.sweep_folder import COLUMNS, SweepFolder
 from rlgns.sweep.config import Sweep
-from rlgns.sweep.display import LiveDisplay, PlainDisplay, Standing
-from rlgns.sweep.folder import COLUMNS, SweepFolder
+from rlgns.sweep.display import LiveDisplay, PlainDisplay, SweepStatus
 from rlgns.sweep.load import resolve_sweep
 from rlgns.sweep.plan import Cell, Trial, Verdict
 from rlgns.sweep.session import Session
@@ -181,8 +181,8 @@ def test_a_folder_has_one_process_at_a_time(sweep: Sweep, tmp_path: Path) -> Non
 def test_plain_lines_say_where_the_sweep_stands(sweep: Sweep, tmp_path: Path) -> None:
     out, stream, now = tmp_path / "out", io.StringIO(), [0.0]
     session = session_of(sweep, out)
-    standing = Standing(session, price=0.5, clock=lambda: now[0])
-    display = PlainDisplay(standing, stream, clock=lambda: now[0])
+    status = SweepStatus(session, price=0.5, clock=lambda: now[0])
+    display = PlainDisplay(status, stream, clock=lambda: now[0])
     session.began, session.stopped = display.began, display.stopped
     session.shared(2, 2.0)
     start = session.next()
@@ -206,7 +206,7 @@ def test_the_live_display_shows_trials_under_way_within_its_width(sweep: Sweep, 
     out = tmp_path / "out"
     session = session_of(sweep, out)
     console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
-    display = LiveDisplay(Standing(session, price=0), console)
+    display = LiveDisplay(SweepStatus(session, price=0), console)
     session.began, session.stopped = display.began, display.stopped
     one, two = (session.next() for _ in range(2))
     assert one is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks import sweep_kills
-from rlgns.sweep.folder import SweepFolder
+from rlgns.storage.sweep_folder import SweepFolder
 
 
 def test_a_sweep_that_is_killed_and_interrupted_ends_as_planned(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rlgns.noise import group_moments
-from rlgns.noise.brute_force import BruteForce, BruteForceResult
+from rlgns.noise.offline.brute_force import BruteForce, BruteForceResult
 from tests.reference import slow_brute_force
 
 SETS, ROUNDS, ENVS, STEPS, DIMENSION = 6, 4, 4, 8, 20

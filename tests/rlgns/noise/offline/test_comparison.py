@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from rlgns.noise.brute_force import BruteForceResult
-from rlgns.noise.comparison import Series, spread_ratio
+from rlgns.noise.offline.brute_force import BruteForceResult
+from rlgns.noise.offline.comparison import Series, spread_ratio
 
 SETS, PER_SET, OBSERVATIONS = 8, 6, 100
 GRAD_SQ, TRACE = 2.0, 300.0

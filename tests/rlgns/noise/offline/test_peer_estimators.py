@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rlgns.noise import moments_from_gram, shuffled_noise_scale
-from rlgns.noise.estimators import (
-    Estimate,
+from rlgns.noise.offline.peer_estimators import (
+    MomentsEstimate,
     across_steps,
     gpt_neox,
     k_diffusion,
@@ -79,9 +79,9 @@ def errors_off(values: np.ndarray, truth: float) -> float:
     return abs(values.mean() - truth) / (values.std(ddof=1) / math.sqrt(len(values)))
 
 
-def ours(products: np.ndarray, b: int) -> Estimate:
+def ours(products: np.ndarray, b: int) -> MomentsEstimate:
     moments = moments_from_gram(products, b)
-    return Estimate(moments.grad_sq, moments.trace)
+    return MomentsEstimate(moments.grad_sq, moments.trace)
 
 
 @pytest.fixture(scope="module")

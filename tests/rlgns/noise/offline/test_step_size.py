@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from rlgns.noise.step_size import fit_step_sizes, slope_and_curvature
+from rlgns.noise.offline.step_size import fit_step_sizes, slope_and_curvature
 
 CURVATURES = np.array([4.0, 1.0, 0.25])
 GRADIENT = np.array([0.3, -0.6, 1.0])

@@ -1,0 +1,1 @@
+"""The speed: one implementation of each heavy step, and what it runs on."""

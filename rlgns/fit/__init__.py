@@ -1,0 +1,1 @@
+"""`rlgns fit`: tables of points, read and written; what adaptive batches gained."""

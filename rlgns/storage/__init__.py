@@ -1,0 +1,1 @@
+"""What lies on disk: runs, sweeps, checkpoints; each layout is known in one place."""
