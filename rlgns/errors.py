@@ -1,20 +1,46 @@
-"""The two ways a command ends early: the user's mistake (exit code 2) and a fault after saving (exit code 3)."""
+"""The two ways in which a command fails, the exit codes of all commands, and errors as one line of text."""
 
 from __future__ import annotations
 
 import difflib
+import enum
 from collections.abc import Iterable
 
 
+class ExitCode(enum.IntEnum):
+    """Exit status of `rlgns`, whatever the command."""
+
+    DONE = 0
+    USER_ERROR = 2
+    """The user's mistake; nothing was trained."""
+
+    FAULT = 3
+    """Stopped early by a fault, after saving."""
+
+    INTERRUPTED = 130
+    """Stopped by the user, after saving."""
+
+
 class UserError(Exception):
-    """The user's mistake, told in one line: the value, what is allowed, the nearest match. Exit code 2."""
+    """The user's mistake, described in one line: the value, what is allowed, the nearest match."""
 
 
 class FaultError(Exception):
-    """Something outside the program failed while a run was under way; what was trained is saved. Exit code 3."""
+    """Something outside the program failed during a run: a full disk, a lost cluster. What was trained is saved."""
 
 
 def nearest(value: str, allowed: Iterable[str]) -> str:
     """Returns ' (did you mean X?)' for the allowed name closest to `value`, or an empty string."""
     matches = difflib.get_close_matches(value.lower(), list(allowed), n=1, cutoff=0.5)
     return f" (did you mean {matches[0]}?)" if matches else ""
+
+
+def one_line(error: object) -> str:
+    """Returns the text of an error in one line, or the name of its type where it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def last_line(error: object) -> str:
+    """Returns the last line of an error, where a traceback names its cause, or the name of its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -17,7 +17,7 @@ from rlgns.engine.trial_queue import FixedQueue
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.envs.protocols import PROTOCOLS
 from rlgns.envs.vector import num_actions
-from rlgns.errors import UserError
+from rlgns.errors import ExitCode, UserError
 from rlgns.machine import hardware
 from rlgns.machine.commit import source_commit
 from rlgns.machine.doctor import OK, check_shared_memory
@@ -31,7 +31,6 @@ from rlgns.report import summary, write_report
 from rlgns.storage import checkpoint
 from rlgns.storage.run_folder import LOCK_PATIENCE_S, RunFolder
 
-DONE, FAULT, INTERRUPTED = 0, 3, 130
 OFF_POLICY = (
     "engine.async_lag 1: rollouts are played by weights one update old, and every noise scale is that of a gradient "
     "off policy by one update (docs/cluster.md)"
@@ -57,7 +56,7 @@ def train(config: Config, out: Path) -> int:
     starts = []
     for game in config.run.games:
         folder = RunFolder(out / game if several else out)
-        about = describe(config, game)
+        about = run_facts(config, game)
         folder.create(to_dict(config), about)
         starts.append(RunStart(game=game, folder=folder, config=config, wandb_id=about["wandb_id"]))
     return _session(starts, out)
@@ -115,7 +114,7 @@ def check(config: Config) -> None:
         raise UserError(str(error)) from error
 
 
-def describe(config: Config, game: str) -> dict[str, Any]:
+def run_facts(config: Config, game: str) -> dict[str, Any]:
     """Returns what a run's config.yaml says beside its configuration."""
     return {
         "game": game,
@@ -191,8 +190,8 @@ def _conclude(outcome: Outcome, out: Path, terminal: Listener) -> int:
         terminal.message(f"rlgns: {game}: {fault}")
     if outcome.faults:
         terminal.message(f"go on from the newest checkpoint with: rlgns train --resume {out}")
-        return FAULT
+        return ExitCode.FAULT
     if outcome.interrupted:
         terminal.message(f"saved; go on with: rlgns train --resume {out}")
-        return INTERRUPTED
-    return DONE
+        return ExitCode.INTERRUPTED
+    return ExitCode.DONE

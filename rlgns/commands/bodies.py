@@ -15,7 +15,6 @@ from rlgns.commands.settings import (
     FREE,
     SHORT,
     SHORT_OF_SWEEP,
-    check_device,
     claim_folder,
     default_out,
     new_folder,
@@ -24,7 +23,7 @@ from rlgns.commands.settings import (
     settings_of,
     sweep_file,
 )
-from rlgns.errors import FaultError, UserError, nearest
+from rlgns.errors import ExitCode, FaultError, UserError, nearest
 
 if TYPE_CHECKING:
     from rlgns.config.schema import Config
@@ -58,6 +57,8 @@ def train(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         free = settings_of(options, overrides, SHORT)
         return training.resume(Path(options.resume), {key: free[key] for key in FREE["train"] if key in free})
     config = resolved(options, overrides)
+    from rlgns.machine.nodes import check_device
+
     check_device(config)
     out = Path(options.out) if options.out is not None else default_out(config)
     claim_folder(out)
@@ -90,7 +91,7 @@ def sweep(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
 
     if options.dry_run:
         print(dry_run(resolved_sweep, out))
-        return 0
+        return ExitCode.DONE
     return run_sweep(resolved_sweep, out)
 
 
@@ -122,7 +123,7 @@ def show_config(options: argparse.Namespace, overrides: Mapping[str, str]) -> in
     placement = Placement.of(config, share, gpu=wants_gpu(config, share))
     for name, text in describe(config, share, placement):
         print(f"# {name:<11} {text}")
-    return 0
+    return ExitCode.DONE
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -139,7 +140,7 @@ def evaluate(options: argparse.Namespace) -> int:
     video = Path(options.video) if options.video is not None else None
     result = evaluation.evaluate(Path(options.checkpoint), episodes=episodes, video=video, seed=seed)
     print(result.describe())
-    return 0
+    return ExitCode.DONE
 
 
 def calibrate(options: argparse.Namespace) -> int:
@@ -155,7 +156,7 @@ def calibrate(options: argparse.Namespace) -> int:
 
     found = calibration.calibrate(Path(options.checkpoint), observations=observations, precision=precision, seed=seed)
     print(json.dumps(found.as_dict(), indent=2, allow_nan=False) if options.json else describe(found))
-    return 130 if found.interrupted else 0
+    return ExitCode.INTERRUPTED if found.interrupted else ExitCode.DONE
 
 
 def _line_search(options: argparse.Namespace, observations: int, seed: int) -> int:
@@ -172,7 +173,7 @@ def _line_search(options: argparse.Namespace, observations: int, seed: int) -> i
         found = line_search(policy, observations=observations, seed=seed, progress=progress)
     numbers = json.dumps(plain(dataclasses.asdict(found)), indent=2, allow_nan=False)
     print(numbers if options.json else found.describe())
-    return 0
+    return ExitCode.DONE
 
 
 def report(options: argparse.Namespace) -> int:
@@ -184,7 +185,7 @@ def report(options: argparse.Namespace) -> int:
 
     if options.json:
         print(json.dumps(reporting.report_data(options.folders), indent=2, allow_nan=False))
-        return 0
+        return ExitCode.DONE
     only = Path(options.folders[0]) if len(options.folders) == 1 else None
     beside = only if only is not None and only.is_dir() else Path()
     out = Path(options.out) if options.out is not None else beside / "report.html"
@@ -198,7 +199,7 @@ def report(options: argparse.Namespace) -> int:
     except FaultError as fault:
         # nothing was under way: here it is the file named that cannot be written
         raise UserError(str(fault)) from fault
-    return 0
+    return ExitCode.DONE
 
 
 def fit(options: argparse.Namespace) -> int:
@@ -229,7 +230,7 @@ def fit(options: argparse.Namespace) -> int:
         print(table(fits, level))
         if beside:
             print(f"\n{gain_table(beside)}")
-    return 0
+    return ExitCode.DONE
 
 
 def submit(options: argparse.Namespace) -> int:
@@ -252,7 +253,7 @@ def submit(options: argparse.Namespace) -> int:
         from rlgns.submit.manifests import write
 
         write(options.write, options.remote, size, image=options.image)
-        return 0
+        return ExitCode.DONE
     from rlgns.submit.job import submit as submit_job
 
     return submit_job(options.remote, address=options.address, games=size.games, wait=not options.no_wait)
@@ -286,10 +287,10 @@ def workspace(options: argparse.Namespace) -> int:
 
     if options.write is None:
         print(workspace_view.install(options.entity, options.project))
-        return 0
+        return ExitCode.DONE
     workspace_view.write(options.write)
     print(options.write)
-    return 0
+    return ExitCode.DONE
 
 
 def games() -> int:
@@ -302,7 +303,7 @@ def games() -> int:
         goals = " ".join(f"{goal:g}" for goal in game.score_goals) or "-"
         scores = f"{game.random_score:>10,.1f} {game.human_score:>10,.1f} {reference:>12}"
         print(f"{game.name:<18} {game.title:<18} {scores}  {goals}")
-    return 0
+    return ExitCode.DONE
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -323,4 +324,4 @@ def doctor(options: argparse.Namespace) -> int:
     failed = sum(finding.status == FAIL for finding in findings)
     if failed:
         print(f"rlgns: {failed} of {len(findings)} checks failed; their remedies are above", file=sys.stderr)
-    return 2 if failed else 0
+    return ExitCode.USER_ERROR if failed else ExitCode.DONE

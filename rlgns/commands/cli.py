@@ -11,9 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from rlgns.commands.parser import Parser, make_parser
-from rlgns.errors import FaultError, UserError, nearest
-
-DONE, USERS_MISTAKE, FAULT, INTERRUPTED = 0, 2, 3, 130
+from rlgns.errors import ExitCode, FaultError, UserError, nearest, one_line
 
 OTHER_NAMES = {
     "--config": ("preset", "config_file", "yaml"),
@@ -121,19 +119,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UserError as mistake:
-        print(f"rlgns: {_one_line(mistake)}", file=sys.stderr)
-        return USERS_MISTAKE
+        print(f"rlgns: {one_line(mistake)}", file=sys.stderr)
+        return ExitCode.USER_ERROR
     except FaultError as fault:
-        print(f"rlgns: {_one_line(fault)}", file=sys.stderr)
-        return FAULT
+        print(f"rlgns: {one_line(fault)}", file=sys.stderr)
+        return ExitCode.FAULT
     except KeyboardInterrupt:
         print("rlgns: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # `rlgns games | head`: the reader has all it wanted; Python would complain again when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        return ExitCode.DONE

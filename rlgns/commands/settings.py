@@ -81,16 +81,6 @@ def claim_folder(out: Path) -> None:
         raise UserError(f"{out}: cannot be written: {failure.strerror}; name another folder with --out") from failure
 
 
-def check_device(config: Config) -> None:
-    """Raises UserError where the configuration asks for a device that this machine lacks."""
-    from rlgns.machine import nodes as resources
-
-    try:
-        resources.check_device(config)
-    except ValueError as refusal:
-        raise UserError(str(refusal)) from refusal
-
-
 def sweep_file(options: argparse.Namespace) -> Path:
     """The sweep that --config names."""
     if options.config is None:

@@ -23,7 +23,7 @@ from rlgns.engine.config import TrialSpec
 from rlgns.engine.node_watch import NodeWatch
 from rlgns.engine.trial_queue import QueueSearcher, TrialQueue
 from rlgns.envs.vector import num_actions
-from rlgns.errors import FaultError, UserError
+from rlgns.errors import FaultError, UserError, last_line
 from rlgns.machine.footprint import warnings
 from rlgns.machine.hardware import usable_cores
 from rlgns.machine.nodes import nodes_of_cluster
@@ -185,7 +185,7 @@ class _Relay(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         key = self._searcher.end(trial.trial_id)
         detail = _error_text(trial)
-        fault = self._outcome.faults.setdefault(key, _one_line(detail))
+        fault = self._outcome.faults.setdefault(key, last_line(detail))
         self._listener.message(f"{key}: failed for good")
         self._source.ended(key, fault, detail)
 
@@ -232,7 +232,7 @@ def _ray() -> Iterator[None]:
         try:
             ray.init(address=address, **common)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({_one_line(error)})") from error
+            raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({last_line(error)})") from error
     else:
         _start_ray(common)
     for name, level in (("ray.rllib", logging.ERROR), ("ray.tune", logging.CRITICAL), ("ray.train", logging.ERROR)):
@@ -255,7 +255,7 @@ def _start_ray(common: Mapping[str, Any], attempts: int = 3) -> None:
         except Exception as error:  # of that very type
             ray.shutdown()
             if attempt == attempts:
-                raise FaultError(f"Ray does not start on this machine ({_one_line(error)})") from error
+                raise FaultError(f"Ray does not start on this machine ({last_line(error)})") from error
 
 
 def _error_text(trial: Any) -> str:
@@ -264,8 +264,3 @@ def _error_text(trial: Any) -> str:
         return Path(trial.error_file).read_text(encoding="utf-8")
     except (OSError, TypeError):  # there is none
         return "failed"
-
-
-def _one_line(error: BaseException | str) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlgns.errors import last_line
 from rlgns.formatting import plural
 from rlgns.machine.doctor import FAIL, OK, SMALL_SHM_GIB, WARN, Finding, pinned_versions
 
@@ -56,7 +57,7 @@ def check_cluster(address: str, out: Path) -> Iterator[Finding]:
             knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
-            text = f"no Ray cluster answers at {address!r} from here ({_one_line(error)})"
+            text = f"no Ray cluster answers at {address!r} from here ({last_line(error)[:200]})"
             remedy = "run this on one of its nodes, or name its dashboard: --address http://HOST:8265"
             yield Finding(name="cluster", status=FAIL, text=text, remedy=remedy)
             return
@@ -148,7 +149,7 @@ def _examine(alive: Sequence[dict[str, Any]], folder: Path) -> tuple[list[NodeRe
                 NodeReport(name=name, gpus=node["Resources"].get("GPU", 0.0), **ray.get(answer, timeout=NODE_S))
             )
         except Exception as error:
-            silent.append(f"{name}: {_one_line(error)}")
+            silent.append(f"{name}: {last_line(error)[:200]}")
     mark.unlink(missing_ok=True)
     return nodes, silent
 
@@ -203,11 +204,6 @@ def _versions(names: Sequence[str]) -> dict[str, str]:
 
 def _gib(resources: dict[str, float]) -> str:
     return f"{resources.get('object_store_memory', 0.0) / 2**30:.1f}"
-
-
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__
 
 
 def address_of_cluster(named: str | None) -> str | None:

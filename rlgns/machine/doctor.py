@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlgns.errors import one_line
 from rlgns.machine import hardware
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -73,7 +74,7 @@ def check_machine(out: Path) -> Iterator[Finding]:
             yield check()
         except Exception as failure:
             # The doctor must reach its last check whatever the state of the machine
-            text = f"the check itself failed: {type(failure).__name__}: {' '.join(str(failure).split())}"
+            text = f"the check itself failed: {type(failure).__name__}: {one_line(failure)}"
             yield Finding(name=name, status=FAIL, text=text, remedy="install rlgns again (`make train` does)")
 
 

@@ -9,6 +9,7 @@ import sys
 
 from rlgns.agents.compute.precision import choose_device
 from rlgns.config.schema import Config
+from rlgns.errors import UserError, last_line
 from rlgns.machine import hardware
 from rlgns.machine.footprint import GIB
 from rlgns.machine.placement import Node
@@ -33,9 +34,9 @@ def resources() -> list[Node]:
         knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray's are of many types
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         print(  # noqa: T201  (progress)
-            f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({reason[0]}); the placement is for this machine",
+            f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({last_line(error)}); "
+            "the placement is for this machine",
             file=sys.stderr,
         )
         return [this_machine()]
@@ -46,9 +47,13 @@ def resources() -> list[Node]:
 
 
 def check_device(config: Config) -> None:
-    """Raises ValueError where the configuration asks for a device that this machine lacks, and learns on it."""
-    if not (config.engine.learners and os.environ.get("RAY_ADDRESS")):
+    """Raises UserError where the run would learn on this machine and its device is missing here."""
+    if config.engine.learners and os.environ.get("RAY_ADDRESS"):
+        return  # the learners are on the cluster, whose devices are not known here
+    try:
         choose_device(config.engine.device)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def this_machine() -> Node:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from rlgns.errors import UserError
+from rlgns.errors import UserError, one_line
 from rlgns.monitor.wandb_login import online_or_offline, quiet_wandb
 from rlgns.monitor.workspace import OPEN, PINNED, SECTIONS, Panel
 from rlgns.storage.run_folder import reason, write_atomically
@@ -63,7 +63,7 @@ def install(entity: str, project: str) -> str:
     except UserError:
         raise
     except Exception as error:  # of many types, with texts of several lines
-        raise UserError(f"W&B: {' '.join(str(error).split())[:300] or type(error).__name__}") from error
+        raise UserError(f"W&B: {one_line(error)[:300]}") from error
 
 
 def _id_of(view: Any) -> str:

@@ -14,7 +14,7 @@ import torch
 from rlgns.agents.network import ActorCritic
 from rlgns.config.load import from_dict
 from rlgns.config.schema import Config
-from rlgns.errors import FaultError, UserError
+from rlgns.errors import FaultError, UserError, one_line
 
 STATE = "state.pt"
 
@@ -136,7 +136,7 @@ def load_policy(path: Path) -> Policy:
             state=state,
         )
     except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
-        reason = " ".join(str(error).split())  # torch names each tensor that does not fit on a line of its own
+        reason = one_line(error)  # torch names each tensor that does not fit on a line of its own
         raise UserError(f"checkpoint {path} does not fit this version ({type(error).__name__}: {reason})") from error
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from ray.job_submission import JobSubmissionClient
 
-from rlgns.errors import FaultError, UserError
+from rlgns.errors import FaultError, UserError, one_line
 
 PORT = 8265
 """Where Ray's dashboard, and with it the Jobs API, listens."""
@@ -73,7 +73,7 @@ class JobsClient(JobSubmissionClient):
             with _without(_RAYS_VARIABLES):
                 super().__init__(url)
         except Exception as error:
-            raise UserError(f"{url}: {_one_line(error)}") from error
+            raise UserError(f"{url}: {one_line(error)}") from error
 
     def begin(self, **job: Any) -> str:
         """Submits a job as `submit_job` does, and waits for a cluster that has just begun and cannot take it yet.
@@ -90,9 +90,7 @@ class JobsClient(JobSubmissionClient):
                 return self.submit_job(**job)
             except Exception as error:
                 if "No available agent" not in str(error) or time.monotonic() > deadline:
-                    raise UserError(
-                        f"{self.url}: the cluster did not take the job: {_one_line(error)[:300]}"
-                    ) from error
+                    raise UserError(f"{self.url}: the cluster did not take the job: {one_line(error)[:300]}") from error
             time.sleep(1)
 
     def _do_request(self, *arguments: Any, **options: Any) -> Any:
@@ -127,7 +125,7 @@ def told_in_a_line(url: str) -> Iterator[None]:
     try:
         yield
     except requests.RequestException as error:
-        raise FaultError(f"{url}: the connection was lost: {_one_line(error)[:300]}") from error
+        raise FaultError(f"{url}: the connection was lost: {one_line(error)[:300]}") from error
 
 
 @contextmanager
@@ -137,7 +135,3 @@ def _without(names: tuple[str, ...]) -> Iterator[None]:
         yield
     finally:
         os.environ.update(kept)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -10,9 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol, final
 
-from rlgns.errors import FaultError, UserError
-
-DONE, FAULT, INTERRUPTED = 0, 3, 130
+from rlgns.errors import ExitCode, FaultError, UserError
 
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 15.0
@@ -124,7 +122,7 @@ class Follower:
                 return ended.result()
             ended.cancel()
             self._say(f"left; the job is being stopped all the same. Attach to it with: {self.again()}")
-            return INTERRUPTED
+            return ExitCode.INTERRUPTED
         finally:
             for number in caught:
                 loop.remove_signal_handler(number)
@@ -213,13 +211,13 @@ class Follower:
     def _conclude(self, info: Any) -> int:
         status, code = str(info.status), info.driver_exit_code
         if status == "SUCCEEDED":
-            return DONE
+            return ExitCode.DONE
         if status == "STOPPED":
             self._say("the job was stopped")
-            return INTERRUPTED
+            return ExitCode.INTERRUPTED
         if code is None:
             self._say(f"the job failed before its command began: {_both_ends(info.message or 'no reason given')}")
-            return FAULT
+            return ExitCode.FAULT
         return int(code)
 
 

@@ -13,11 +13,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rlgns.errors import FaultError, UserError
+from rlgns.errors import ExitCode, FaultError, UserError, one_line
 from rlgns.machine.commit import source_commit
 from rlgns.submit import package
 from rlgns.submit.client import JobsClient, jobs_url, told_in_a_line
-from rlgns.submit.follow import DONE, Follower
+from rlgns.submit.follow import Follower
 
 PROBE_S = 120.0
 """Seconds that the cluster has to say what it has installed."""
@@ -61,7 +61,7 @@ def submit(command: Sequence[str], *, address: str | None, games: Sequence[str],
     follower = Follower(client, job, _say)
     _say(f"job {job} at {client.url}; attach to it again with: {follower.again()}")
     _say("the login of this machine at W&B is not sent along; the job uses that of the cluster's nodes")
-    return follower.follow() if wait else DONE
+    return follower.follow() if wait else ExitCode.DONE
 
 
 def attach(job: str, *, address: str | None) -> int:
@@ -99,7 +99,7 @@ def _missing(client: JobsClient) -> list[str]:
     answer = package.parse_probe(client.get_job_logs(probe))
     client.delete_job(probe)
     if answer is None:
-        raise UserError(f"{client.url}: the cluster cannot run Python: {' '.join(str(info.message).split())[:300]}")
+        raise UserError(f"{client.url}: the cluster cannot run Python: {one_line(info.message)[:300]}")
     python, found = answer
     wanted = metadata.version("ray")
     if found.get("ray") != wanted:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgns.engine.trials import Outcome, run_trials
-from rlgns.errors import FaultError, UserError
+from rlgns.errors import ExitCode, FaultError, UserError, one_line
 from rlgns.monitor.listener import Listeners, RunStart
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import write_report
@@ -18,7 +18,7 @@ from rlgns.sweep.forecast import calibrate, describe_plan, of_trials
 from rlgns.sweep.plan import Trial, Verdict
 from rlgns.sweep.session import Session, make_plan
 from rlgns.sweep.table import summary
-from rlgns.train import DONE, FAULT, INTERRUPTED, check, describe
+from rlgns.train import check, run_facts
 
 
 def run_sweep(sweep: Sweep, out: Path) -> int:
@@ -37,7 +37,7 @@ def run_sweep(sweep: Sweep, out: Path) -> int:
     check(sweep.base)  # batch sizes differ in nothing that could fail on a machine
     folder = SweepFolder(out)
     with folder.claimed(sweep):
-        session = Session(sweep, folder, about_of=describe)
+        session = Session(sweep, folder, about_of=run_facts)
         about = folder.about() or _about(sweep)
         folder.write(sweep, about, session.trials())
         outcome = _train(sweep, session)
@@ -58,7 +58,7 @@ def dry_run(sweep: Sweep, out: Path | None) -> str:
         return describe_plan(sweep, make_plan(sweep), {}, calibrate(sweep))
     folder = SweepFolder(out)
     folder.check(sweep)
-    session = Session(sweep, folder, about_of=describe)
+    session = Session(sweep, folder, about_of=run_facts)
     pace = of_trials(folder.runs().values()) or calibrate(sweep)
     return describe_plan(sweep, session.plan, session.progress, pace)
 
@@ -112,10 +112,12 @@ def _conclude(outcome: Outcome, out: Path, notes: list[str]) -> int:
     elif outcome.faults:
         notes.append(f"try the failed trials again with: rlgns sweep --resume {out}")
     for note in notes:
-        print(f"rlgns: {' '.join(note.split())}", file=sys.stderr)  # noqa: T201  (the display has ended)
-    return INTERRUPTED if outcome.interrupted else FAULT if outcome.faults else DONE
+        print(f"rlgns: {one_line(note)}", file=sys.stderr)  # noqa: T201  (the display has ended)
+    if outcome.interrupted:
+        return ExitCode.INTERRUPTED
+    return ExitCode.FAULT if outcome.faults else ExitCode.DONE
 
 
 def _about(sweep: Sweep) -> dict[str, Any]:
-    about = describe(sweep.base, sweep.base.run.games[0])
+    about = run_facts(sweep.base, sweep.base.run.games[0])
     return {key: about[key] for key in ("created", "protocol", "versions", "git", "hardware")}
