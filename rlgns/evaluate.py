@@ -1,4 +1,4 @@
-"""Scores of a trained policy: full games under the protocol that it was trained with, and a video of one."""
+"""Scores of a trained policy on full games under the protocol that it was trained with, and a video of one game."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVALUATION_WORKER = 1_000_000
 VIDEO_SCALE = 3
 
 Actor = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.int64]]
-"""Samples an action for each of N observations."""
+"""Returns a sampled action for each of N observations."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +61,7 @@ class EvaluationResult:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the mean: over games of this one policy, not over seeds of training. NaN for one game."""
+        """Standard error of the mean over games of this one policy, not over training seeds. NaN for one game."""
         return float(self.scores.std(ddof=1) / math.sqrt(len(self.episodes))) if len(self.episodes) > 1 else math.nan
 
     @property
@@ -74,8 +74,8 @@ class EvaluationResult:
         """Human-normalised mean score (see `rlgns.envs.games.human_normalised`)."""
         return human_normalised(self.game, self.mean)
 
-    def describe(self) -> str:
-        """Returns the table for people, several lines."""
+    def table(self) -> str:
+        """Returns the scores as a table of several lines."""
         error = f" +- {self.standard_error:.4g} (standard error over games)" if len(self.episodes) > 1 else ""
         lengths = [episode.length for episode in self.episodes]
         rows = [
@@ -93,21 +93,22 @@ class EvaluationResult:
 def evaluate(checkpoint: Path, *, episodes: int, video: Path | None = None, seed: int = 0) -> EvaluationResult:
     """Plays full games with a trained policy, which samples its actions as in training.
 
-    Each environment plays a fixed number of games from a fresh start. (The first N games that end anywhere would favour
-    short ones.)
+    Each environment plays a fixed number of games. (Taking the first N games to end anywhere would favour short ones.)
 
     Args:
         checkpoint: A run's folder or one of its checkpoints.
-        episodes: Games.
-        video: Where to write one more game as a film (.mp4, H.264), or None.
-        seed: Of games and actions; the games are other ones than those of training, whatever the seed.
+        episodes: Number of games.
+        video: Where to write a film of one more game (.mp4, H.264), or None.
+        seed: Of games and actions. Whatever the seed, the games differ from those of training.
 
     Raises:
-        UserError: Bad number, path or checkpoint.
+        UserError: Number out of range, or unusable path or checkpoint.
         FaultError: The video could not be encoded.
     """
     if episodes <= 0:
         raise UserError(f"--episodes must be positive, got {episodes}")
+    if seed < 0:
+        raise UserError(f"--seed must be zero or positive, got {seed}")
     if video is not None:
         _check_video(video)
     policy = load_policy(checkpoint)
@@ -168,7 +169,7 @@ def _actor(policy: Policy, seed: int) -> Actor:
 
 
 def _film(policy: Policy, act: Actor, path: Path, seed: int) -> float:
-    """Plays one game, writes its every frame, and returns its raw score. The file appears when it is complete."""
+    """Plays one game, films every frame, and returns its raw score. The file appears once it is complete."""
     game = FilmedGame(policy.game, policy.config.env, seed=seed)
     observation, score, ended, frames = game.reset(), 0.0, False, 0
     partial = _partial(path)
@@ -183,7 +184,7 @@ def _film(policy: Policy, act: Actor, path: Path, seed: int) -> float:
         if not _is_whole(partial, frames):
             raise OSError
         os.replace(partial, path)
-    except OSError as error:  # imageio-ffmpeg's has no strerror but ffmpeg's command line
+    except OSError as error:  # imageio-ffmpeg's own has no strerror, and ffmpeg's command line as its text
         raise FaultError(
             f"cannot write {path}: {error.strerror or 'ffmpeg stopped early; is the disk full?'}"
         ) from error
@@ -194,7 +195,7 @@ def _film(policy: Policy, act: Actor, path: Path, seed: int) -> float:
 
 @contextmanager
 def _writer(path: Path, size: tuple[int, int]) -> Iterator[Generator[None, bytes, None]]:
-    """Starts ffmpeg; frames are sent as bytes of RGB."""
+    """Starts ffmpeg and yields the generator that takes frames as RGB bytes."""
     writer = imageio_ffmpeg.write_frames(
         str(path),
         size,
@@ -212,7 +213,7 @@ def _writer(path: Path, size: tuple[int, int]) -> Iterator[Generator[None, bytes
 
 
 def _is_whole(path: Path, frames: int) -> bool:
-    """Counts the frames in a video: ffmpeg's exit status is not passed on, and a disk may fill at the very end."""
+    """Returns whether all frames are there: a disk may fill at the very end, and imageio-ffmpeg hides exit codes."""
     try:
         return bool(imageio_ffmpeg.count_frames_and_secs(str(path))[0] == frames)
     except RuntimeError:
@@ -224,7 +225,7 @@ def _partial(path: Path) -> Path:
 
 
 def _check_video(path: Path) -> None:
-    """Finds out that a video cannot be written before the games are played."""
+    """Raises UserError where a video cannot be written, before any game is played."""
     if path.suffix.lower() != ".mp4":
         raise UserError(f"--video must end in .mp4, got {path}")
     if path.is_dir():

@@ -1,4 +1,7 @@
-"""Training, from a configuration to a report: the parts in the order in which they meet."""
+"""Training, from a configuration to a report.
+
+Ray Tune owns the loop (`rlgns.engine.trials`); one turn of it is `AtariPPO.training_step` (`rlgns.engine.algorithm`).
+"""
 
 from __future__ import annotations
 
@@ -31,27 +34,27 @@ from rlgns.report import summary, write_report
 from rlgns.storage import checkpoint
 from rlgns.storage.run_folder import LOCK_PATIENCE_S, RunFolder
 
-OFF_POLICY = (
-    "engine.async_lag 1: rollouts are played by weights one update old, and every noise scale is that of a gradient "
-    "off policy by one update (docs/cluster.md)"
+OFF_POLICY_WARNING = (
+    "engine.async_lag 1: rollouts are played with weights one update old, so every noise scale is that of a gradient "
+    "one update off policy (docs/cluster.md)"
 )
 PACKAGES = ("rlgns", "torch", "ray", "gymnasium", "ale-py", "wandb", "numpy")
 
 
-def train(config: Config, out: Path) -> int:
+def train(config: Config, out: Path) -> ExitCode:
     """Trains each game of a configuration.
 
     Args:
         config: The resolved configuration.
-        out: The run's folder; with several games each has a folder of its own in it.
+        out: The run's folder; several games each get a subfolder.
 
     Returns:
-        The exit code: 0 done, 3 stopped by a fault after saving, 130 interrupted after saving.
+        DONE, FAULT or INTERRUPTED.
 
     Raises:
         UserError: The configuration cannot work on this machine or the folder cannot be written; nothing was trained.
     """
-    check(config)
+    check_runnable(config)
     several = len(config.run.games) > 1
     starts = []
     for game in config.run.games:
@@ -59,22 +62,22 @@ def train(config: Config, out: Path) -> int:
         about = run_facts(config, game)
         folder.create(to_dict(config), about)
         starts.append(RunStart(game=game, folder=folder, config=config, wandb_id=about["wandb_id"]))
-    return _session(starts, out)
+    return _train_all(starts, out)
 
 
-def resume(out: Path, layout: Mapping[str, str] | None = None, *, patience_s: float = LOCK_PATIENCE_S) -> int:
-    """Goes on with the run or runs in a folder: same configuration, W&B id, x-axis and noise-scale sums.
+def resume(out: Path, layout: Mapping[str, str] | None = None, *, patience_s: float = LOCK_PATIENCE_S) -> ExitCode:
+    """Resumes the run or runs in a folder: same configuration, W&B id, x-axis and noise-scale sums.
 
     Args:
         out: The folder.
-        layout: `section.key` to value for this time: how the work is laid out, nothing of what is trained.
-        patience_s: Seconds to wait for another process that still trains a run in it.
+        layout: `section.key` to value for this session: where the work runs, nothing of what is trained.
+        patience_s: Seconds to wait for another process that is still training a run in it.
 
     Returns:
-        The exit code, as `train` does.
+        DONE, FAULT or INTERRUPTED.
 
     Raises:
-        UserError: There is no run, its checkpoints are torn, or another process trains it.
+        UserError: There is no run, its checkpoints are torn, or another process is training it.
     """
     starts = []
     for folder in RunFolder.find(out):
@@ -83,9 +86,9 @@ def resume(out: Path, layout: Mapping[str, str] | None = None, *, patience_s: fl
         for key in ("game", "wandb_id"):
             if not isinstance(about.get(key), str):
                 raise UserError(f"{folder.config_path} does not name run.{key}: not a run of `rlgns train`")
-        check(config)
-        checkpoint.load_newest(folder.checkpoints_path)  # a torn one is told before anything starts
-        os.close(folder.lock(patience_s=patience_s))  # so is another process that trains it; the trial takes the lock
+        check_runnable(config)
+        checkpoint.load_newest(folder.checkpoints_path)  # fails here, before anything starts, where all are torn
+        os.close(folder.lock(patience_s=patience_s))  # the same for a run in use; the trial locks it later
         starts.append(
             RunStart(
                 game=about["game"],
@@ -96,11 +99,11 @@ def resume(out: Path, layout: Mapping[str, str] | None = None, *, patience_s: fl
                 first_row=folder.last_row(),
             )
         )
-    return _session(starts, out)
+    return _train_all(starts, out)
 
 
-def check(config: Config) -> None:
-    """Finds out, before anything is written, what would fail later. Raises UserError."""
+def check_runnable(config: Config) -> None:
+    """Raises UserError where a run would fail on this machine, before anything is written."""
     try:
         check_device(config)
         for game in config.run.games:
@@ -115,7 +118,7 @@ def check(config: Config) -> None:
 
 
 def run_facts(config: Config, game: str) -> dict[str, Any]:
-    """Returns what a run's config.yaml says beside its configuration."""
+    """Returns what config.yaml records about a new run, apart from its configuration."""
     return {
         "game": game,
         "preset": config.run.name,
@@ -128,19 +131,20 @@ def run_facts(config: Config, game: str) -> dict[str, Any]:
     }
 
 
-def _session(starts: list[RunStart], out: Path) -> int:
+def _train_all(starts: list[RunStart], out: Path) -> ExitCode:
+    """Trains side by side the runs that are not finished, and writes the reports."""
     config = starts[0].config
     terminal = make_terminal(config)
     notice = ProbeNotice(config, terminal.message)
     wandb = WandbLogger(config.wandb, terminal.message)
     alert = BatchAlert(config, [lambda key, title, text: terminal.message(text), wandb.alert])
     listener = Listeners([terminal, notice, wandb, alert])
-    listener.message(f"{PROTOCOLS[config.env.protocol].describe()}")
+    listener.message(PROTOCOLS[config.env.protocol].describe())
     memory = check_shared_memory()
     if memory.status != OK:
         listener.message(f"{memory.text}; {memory.remedy}")
     if config.engine.async_lag:
-        listener.message(OFF_POLICY)
+        listener.message(OFF_POLICY_WARNING)
     listener.start(starts)
     outcome, folders = Outcome(faults={"": "ended by an error"}), [start.folder for start in starts]
     try:
@@ -155,7 +159,7 @@ def _session(starts: list[RunStart], out: Path) -> int:
             lost = _unsaved(start.folder)
             if lost and start.game not in outcome.faults:
                 outcome.faults[start.game] = lost
-        _write_reports(folders, out, listener)  # before the end, so that W&B can take them along
+        _write_reports(folders, out, listener)  # before listener.end, so that W&B can upload them
     finally:
         listener.end("interrupted" if outcome.interrupted else "fault" if outcome.faults else "done")
     print(summary(folders))  # noqa: T201  (results go to standard output)
@@ -163,14 +167,14 @@ def _session(starts: list[RunStart], out: Path) -> int:
 
 
 def _unsaved(folder: RunFolder) -> str:
-    """Says which iterations no checkpoint holds (the disk was full when the run stopped); empty where all is well."""
+    """Says which iterations are in no checkpoint, because the disk was full; empty if there are none."""
     numbered = checkpoint.numbered(folder.checkpoints_path)
     newest, last = int(numbered[-1].name) if numbered else 0, folder.last_iteration()
     return f"iterations {newest + 1} to {last} were trained and logged but not saved" if newest < last else ""
 
 
 def _finished(start: RunStart) -> bool:
-    """Whether all is trained, and saved: a kill may have come between the two."""
+    """Returns whether a run is trained to its end and saved: a kill may have come between the two."""
     trained = start.first_row is not None and start.first_row["observations"] >= start.config.run.observations
     return trained and not _unsaved(start.folder)
 
@@ -181,17 +185,17 @@ def _write_reports(folders: list[RunFolder], out: Path, listener: Listener) -> N
             write_report([folder], folder.report_path)
         if len(folders) > 1:
             write_report(folders, out / "report.html")
-    except (OSError, UserError) as error:  # a run is not lost for want of its picture
+    except (OSError, UserError) as error:  # the run itself is complete without its report
         listener.message(f"no report: {error} (try again with: rlgns report {out})")
 
 
-def _conclude(outcome: Outcome, out: Path, terminal: Listener) -> int:
+def _conclude(outcome: Outcome, out: Path, terminal: Listener) -> ExitCode:
     for game, fault in outcome.faults.items():
         terminal.message(f"rlgns: {game}: {fault}")
     if outcome.faults:
-        terminal.message(f"go on from the newest checkpoint with: rlgns train --resume {out}")
+        terminal.message(f"resume from the newest checkpoint with: rlgns train --resume {out}")
         return ExitCode.FAULT
     if outcome.interrupted:
-        terminal.message(f"saved; go on with: rlgns train --resume {out}")
+        terminal.message(f"saved; resume with: rlgns train --resume {out}")
         return ExitCode.INTERRUPTED
     return ExitCode.DONE

@@ -1,17 +1,52 @@
-"""The arguments of every command. Values stay text: the commands and the configuration convert them."""
+"""Parses a command line; the parser is built from the modules of the commands.
+
+Values stay text here: the commands and the configuration convert them.
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import NoReturn, Protocol
 
 from rlgns import __version__
-from rlgns.commands import help_texts
-from rlgns.errors import UserError
+from rlgns.errors import UserError, nearest
+
+DESCRIPTION = """\
+PPO on Atari that tells you, while it trains, how large a batch is still worth paying for.
+
+examples:
+  rlgns train                                       Pong, with the preset that suits this machine
+  rlgns train --game breakout --observations 200000
+  rlgns train --config a2c-paper --env.num_envs 64
+  rlgns train --resume runs/pong-20260101-120000
+  rlgns report runs/pong-20260101-120000 --json
+
+exit codes: 0 done, 2 your mistake, 3 stopped by a fault after saving, 130 interrupted after saving
+"""
+
+OTHER_NAMES = {
+    "--config": ("preset", "config_file", "yaml"),
+    "--game": ("env", "env_id", "env_name", "environment"),
+    "--observations": ("timesteps", "total_timesteps", "steps", "total_steps"),
+    "--runners": ("workers", "num_workers", "num_runners", "env_runners", "num_env_runners"),
+    "--learners": ("num_learners",),
+    "agent.learning_rate": ("lr",),
+    "agent.gae_lambda": ("lambda",),
+    "agent.entropy_coefficient": ("ent_coef", "entropy_coeff"),
+    "agent.rollout_steps": ("n_steps", "num_steps"),
+    "agent.epochs": ("n_epochs", "update_epochs"),
+    "agent.minibatches": ("num_minibatches",),
+    "wandb.project": ("wandb_project_name",),
+}
+"""What other trainers call an option or a key; underscores stand for dashes."""
+
+SETTERS = ("set", "override", "param")
+"""Options that take KEY=VALUE in other tools."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises UserError in place of printing its usage and leaving."""
+    """A parser that raises UserError instead of printing its usage and exiting."""
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(
@@ -19,121 +54,130 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             **kwargs,  # type: ignore[arg-type]
         )
+        self.takes_settings = False
+        """Whether the command accepts `--section.key VALUE`."""
+        self.takes_command = False
+        """Whether the command accepts another command behind `--`, as `options.job_command`."""
 
     def error(self, message: str) -> NoReturn:
         """Raises UserError."""
         raise UserError(f"{message} (`{self.prog} --help` shows how)")
 
 
-def make_parser() -> tuple[Parser, dict[str, Parser]]:
-    """Returns the parser of the whole command line, and each command's by name."""
-    parser = Parser(prog="rlgns", description=help_texts.RLGNS)
+class Command(Protocol):
+    """The contents of a command's module. Heavy imports belong inside its functions, so that `--help` stays fast."""
+
+    SUMMARY: str
+    """The command's line in `rlgns --help`."""
+
+    DESCRIPTION: str
+    """What `rlgns COMMAND --help` prints above the arguments, with examples."""
+
+    def add_arguments(self, parser: Parser) -> None:
+        """Adds the command's arguments to its parser."""
+
+    def run(self, options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
+        """Runs the command and returns its exit code. Raises UserError and FaultError.
+
+        Args:
+            options: The parsed arguments.
+            overrides: `section.key` to value; empty unless the parser takes settings.
+        """
+
+
+def parse(arguments: Sequence[str], commands: Mapping[str, Command]) -> tuple[argparse.Namespace, dict[str, str]]:
+    """Parses one command line.
+
+    Args:
+        arguments: The command line without the program's name.
+        commands: The commands by name.
+
+    Returns:
+        The options, among them `command`, and the overrides, `section.key` to value.
+
+    Raises:
+        UserError: Unknown command or argument, with the nearest match; a value is missing.
+    """
+    parser, parsers = _build(commands)
+    job_command: list[str] | None = None
+    if arguments and arguments[0] in parsers and parsers[arguments[0]].takes_command and "--" in arguments:
+        separator = arguments.index("--")
+        arguments, job_command = arguments[:separator], list(arguments[separator + 1 :])
+    others, overrides = split_overrides(arguments)
+    if others and not others[0].startswith("-") and others[0] not in parsers:
+        raise UserError(f"unknown command {others[0]!r}{nearest(others[0], parsers)}; `rlgns --help` lists them")
+    options, unknown = parser.parse_known_args(others)
+    if options.command is None:
+        parser.error("which command?")
+    command = parsers[options.command]
+    if unknown:
+        hint = _nearest_option(unknown[0], command)
+        raise UserError(f"unknown argument {unknown[0]!r}{hint}; `{command.prog} --help` lists them")
+    if overrides and not command.takes_settings:
+        raise UserError(f"{command.prog} takes no settings such as --{next(iter(overrides))}")
+    if command.takes_command:
+        options.job_command = job_command
+    return options, overrides
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Takes `--section.key VALUE` and `--section.key=VALUE` out of the arguments.
+
+    Returns:
+        The other arguments, and key to value.
+
+    Raises:
+        UserError: A key without a value, or given twice.
+    """
+    others: list[str] = []
+    overrides: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or "." not in key:
+            others.append(argument)
+            continue
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise UserError(f"{argument} needs a value")
+            value = rest.pop(0)
+        if key in overrides:
+            raise UserError(f"--{key} is given twice")
+        overrides[key] = value
+    return others, overrides
+
+
+def _build(commands: Mapping[str, Command]) -> tuple[Parser, dict[str, Parser]]:
+    """Returns the parser of the whole command line, and the parser of each command by name."""
+    parser = Parser(prog="rlgns", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"rlgns {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-
-    train = commands.add_parser("train", help="train, with a live noise scale", description=help_texts.TRAIN)
-    _add_settings(train)
-    train.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/GAME-DATE-TIME)")
-    train.add_argument(
-        "--resume", metavar="DIR", help="go on where the run in DIR stopped; beside it only --runners and --learners"
-    )
-
-    sweep = commands.add_parser(
-        "sweep", help="batch sizes x learning rates to score goals", description=help_texts.SWEEP
-    )
-    _add_settings(sweep, config="shipped sweep or YAML file with a section sweep", seed=False)
-    sweep.add_argument(
-        "--out",
-        metavar="DIR",
-        help="the sweep's folder (default: runs/CONFIG-DATE-TIME); one that is there is gone on with",
-    )
-    sweep.add_argument("--resume", metavar="DIR", help="go on where the sweep in DIR stopped")
-    sweep.add_argument("--parallel", metavar="N", help="trials at once (default: one per core, or per GPU)")
-    sweep.add_argument("--price", metavar="P", help="money per core and hour, for the cost")
-    sweep.add_argument("--dry-run", action="store_true", help="print the plan with estimated hours, train nothing")
-
-    config = commands.add_parser("config", help="print the resolved configuration", description=help_texts.CONFIG)
-    _add_settings(config)
-
-    evaluate = commands.add_parser("evaluate", help="play games, print scores", description=help_texts.EVALUATE)
-    evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, or one of its checkpoints")
-    evaluate.add_argument("--episodes", metavar="N", default="30", help="full games to play (default: 30)")
-    evaluate.add_argument("--video", metavar="FILE.mp4", help="film one more game")
-    evaluate.add_argument("--seed", metavar="S", default="0", help="seed of games and actions (default: 0)")
-
-    calibrate = commands.add_parser(
-        "calibrate", help="true noise scale beside every estimator", description=help_texts.CALIBRATE
-    )
-    calibrate.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, or one of its checkpoints")
-    calibrate.add_argument(
-        "--observations", metavar="N", default="200000", help="most to play, whole rounds (default: 200000)"
-    )
-    calibrate.add_argument(
-        "--precision", metavar="P", default="0.05", help="relative standard error that is enough (default: 0.05)"
-    )
-    calibrate.add_argument("--seed", metavar="S", default="0", help="seed of the games (default: 0)")
-    calibrate.add_argument(
-        "--line-search", action="store_true", help="B_noise instead: best step size by batch size, and by the Hessian"
-    )
-    calibrate.add_argument("--json", action="store_true", help="print the numbers")
-
-    report = commands.add_parser("report", help="one HTML file about runs and sweeps", description=help_texts.REPORT)
-    report.add_argument("folders", metavar="DIR", nargs="+", help="runs, folders of runs, sweeps, CSV files of points")
-    report.add_argument("--out", metavar="FILE.html", help="(default: report.html in DIR, or here for several)")
-    report.add_argument("--figures", metavar="DIR", help="the figures too, as PNG and SVG (needs Chrome or Chromium)")
-    report.add_argument("--json", action="store_true", help="print the numbers, write no file")
-
-    fit = commands.add_parser("fit", help="critical batch of a sweep's points", description=help_texts.FIT)
-    fit.add_argument("points", metavar="POINTS", help="a CSV file of points, or a sweep's folder")
-    fit.add_argument(
-        "--adaptive", metavar="RUN", nargs="+", help="runs with an adaptive batch, to be put beside the fixed batches"
-    )
-    fit.add_argument("--level", metavar="P", default="0.95", help="confidence of the intervals (default: 0.95)")
-    fit.add_argument("--json", action="store_true", help="print every number, for programs")
-
-    submit = commands.add_parser("submit", help="run a command as a Ray job", description=help_texts.SUBMIT)
-    submit.add_argument("--address", metavar="A", help="the cluster's dashboard, http://HOST:8265")
-    submit.add_argument("--job", metavar="ID", help="follow a job that was submitted before")
-    submit.add_argument("--no-wait", action="store_true", help="return once the job is submitted")
-    submit.add_argument(
-        "--write",
-        metavar="FILE",
-        nargs="+",
-        help="submit nothing; write ray-cluster.yaml (ray up), rayjob.yaml (KubeRay)",
-    )
-    submit.add_argument("--image", metavar="NAME", default="rlgns:latest", help="image named in what --write writes")
-    submit.set_defaults(remote=None)
-
-    workspace = commands.add_parser(
-        "workspace", help="ready-made panels for a W&B project", description=help_texts.WORKSPACE
-    )
-    workspace.add_argument("--entity", metavar="E", default="", help="W&B user or team (default: the login's own)")
-    workspace.add_argument("--project", metavar="P", default="rlgns", help="W&B project of the runs (default: rlgns)")
-    workspace.add_argument("--write", metavar="FILE.json", help="install nothing; write the workspace's JSON")
-
-    commands.add_parser("games", help="list games with goals and reference scores")
-    doctor = commands.add_parser("doctor", help="say what is wrong with this machine or cluster")
-    doctor.add_argument(
-        "--address",
-        metavar="A",
-        help="check a cluster: http://HOST:8265, or on a node HOST:6379 (default: RAY_ADDRESS)",
-    )
-    doctor.add_argument("--out", metavar="DIR", help="folder that runs would go to (default: $RLGNS_RUNS or runs)")
-    return parser, dict(commands.choices)
+    group = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, command in commands.items():
+        command.add_arguments(group.add_parser(name, help=command.SUMMARY, description=command.DESCRIPTION))
+    return parser, dict(group.choices)
 
 
-def _add_settings(
-    parser: Parser, *, config: str = "preset (ppo, a2c-paper, quick) or YAML file (default: by GPU)", seed: bool = True
-) -> None:
-    """The arguments that say what to train. Values stay text: the configuration converts them."""
-    parser.add_argument("--config", metavar="FILE", help=config)
-    parser.add_argument("--game", metavar="G", nargs="+", help="games to train (default: pong)")
-    parser.add_argument("--observations", metavar="N", help="observations per game")
-    if seed:
-        parser.add_argument("--seed", metavar="S", help="seed of everything random")
-    parser.add_argument("--batch", metavar="MODE", help="fixed, or adaptive: as the noise scale asks (default: fixed)")
-    parser.add_argument("--runners", metavar="N", help="remote Ray actors that play (0: the learner's process plays)")
-    parser.add_argument("--learners", metavar="L", help="remote Ray actors that learn as one (0: in one process)")
-    parser.add_argument(
-        "--async-lag", metavar="1", help="play the next rollout while learning from this one, with weights 1 update old"
-    )
+def _nearest_option(argument: str, parser: Parser) -> str:
+    """Returns ' (did you mean X?)' for an unknown argument, or an empty string.
+
+    X is the option or key of that meaning, else the key with that last part (`--num-envs`), else the nearest option by
+    its letters.
+    """
+    options = [option for action in parser._actions for option in action.option_strings]
+    argument = argument.partition("=")[0]
+    if parser.takes_settings:
+        from rlgns.config.load import all_keys
+
+        key = argument.removeprefix("--").replace("-", "_")
+        if key in SETTERS:
+            return " (a setting is an argument itself: --section.key VALUE)"
+        for dotted in all_keys():
+            if key in (dotted.partition(".")[2], *OTHER_NAMES.get(dotted, ())):
+                return f" (did you mean --{dotted}?)"
+        argument = next((option for option in options if key in OTHER_NAMES.get(option, ())), argument)
+    longer = [option for option in options if len(argument) > 2 and option.startswith(argument)]
+    if longer:
+        return f" (did you mean {longer[0]}?)"
+    names = [option[2:] for option in options if option.startswith("--")]
+    return nearest(argument.lstrip("-"), names).replace("mean ", "mean --")

@@ -1,22 +1,21 @@
-"""From parsed arguments to settings and a folder: what the commands have in common."""
+"""What `train`, `sweep`, `config` and `submit` share: the settings on the command line, and new folders."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlgns.commands.parser import Parser
 from rlgns.errors import UserError
 
 if TYPE_CHECKING:
     from rlgns.config.schema import Config
 
-# Options that are short for a key.
-SHORT = {
+SHORT_OPTIONS = {
     "game": "run.games",
     "observations": "run.observations",
     "seed": "run.seed",
@@ -25,75 +24,77 @@ SHORT = {
     "learners": "engine.learners",
     "async_lag": "engine.async_lag",
 }
-SHORT_OF_SWEEP = {**SHORT, "parallel": "sweep.parallel", "price": "sweep.price"}
-
-# Settings that may be given beside --resume, by command: they change nothing that is trained.
-FREE = {"sweep": ("sweep.parallel", "sweep.price"), "train": ("engine.runners", "engine.learners")}
+"""Options that stand for a key of the configuration."""
 
 
-def resolved(options: argparse.Namespace, overrides: Mapping[str, str]) -> Config:
-    """The configuration of `train` and `config`. Raises UserError."""
+def add_settings(
+    parser: Parser, *, config: str = "preset (ppo, a2c-paper, quick) or YAML file (default: by GPU)", seed: bool = True
+) -> None:
+    """Adds the arguments that say what to train, and accepts `--section.key VALUE`.
+
+    Args:
+        parser: Of the command.
+        config: Help text of `--config`.
+        seed: Whether there is a `--seed`.
+    """
+    parser.takes_settings = True
+    parser.add_argument("--config", metavar="FILE", help=config)
+    parser.add_argument("--game", metavar="G", nargs="+", help="games to train (default: pong)")
+    parser.add_argument("--observations", metavar="N", help="observations per game")
+    if seed:
+        parser.add_argument("--seed", metavar="S", help="seed of everything random")
+    parser.add_argument("--batch", metavar="MODE", help="fixed, or adaptive: sized by the noise scale (default: fixed)")
+    parser.add_argument("--runners", metavar="N", help="remote Ray actors that play (0: the learner's process plays)")
+    parser.add_argument(
+        "--learners", metavar="L", help="remote Ray actors that share every optimizer step (0: one process learns)"
+    )
+    parser.add_argument(
+        "--async-lag", metavar="1", help="play the next rollout while learning from this one, with weights 1 update old"
+    )
+
+
+def resolved_config(options: argparse.Namespace, overrides: Mapping[str, str]) -> Config:
+    """Returns the configuration that `train` and `config` use. Raises UserError."""
     from rlgns.config.load import resolve
 
-    settings = settings_of(options, overrides, SHORT)
-    return resolve([options.config] if options.config is not None else [], settings)
+    return resolve([options.config] if options.config is not None else [], settings_of(options, overrides))
 
 
-def settings_of(options: argparse.Namespace, overrides: Mapping[str, str], short: Mapping[str, str]) -> dict[str, str]:
-    """The overrides with those among them that have a short option. Raises UserError where a key is given twice."""
+def settings_of(
+    options: argparse.Namespace, overrides: Mapping[str, str], short_options: Mapping[str, str] = SHORT_OPTIONS
+) -> dict[str, str]:
+    """Returns the overrides together with the short options, by key. Raises UserError where a key is given twice."""
     settings = dict(overrides)
-    for option, key in short.items():
+    for option, key in short_options.items():
         value = getattr(options, option, None)
         if value is None:
             continue
         if key in settings:
-            raise UserError(f"--{option.replace('_', '-')} and --{key} are the same setting; give one of them")
+            raise UserError(f"--{_dashed(option)} and --{key} are the same setting; give one of them")
         settings[key] = value
     return settings
 
 
-def default_out(config: Config) -> Path:
-    """A new folder below runs/: the game, or the experiment's name where there are several games, and the time."""
-    games = config.run.games
-    return new_folder(games[0] if len(games) == 1 else config.run.name)
+def refuse_with_resume(options: argparse.Namespace, overrides: Mapping[str, str], changeable: Container[str]) -> None:
+    """Raises UserError where a setting is given that `--resume` cannot change.
+
+    Args:
+        options: Of a command with `--resume`.
+        overrides: Its `--section.key VALUE`.
+        changeable: The keys that may change: none of them changes what is trained.
+    """
+    given = [name for name in ("config", "out", *SHORT_OPTIONS) if getattr(options, name, None) is not None]
+    refused = [_dashed(name) for name in given if SHORT_OPTIONS.get(name) not in changeable]
+    refused += [key for key in overrides if key not in changeable]
+    if refused:
+        names = ", ".join(f"--{name}" for name in refused)
+        raise UserError(f"--resume uses the configuration of the run itself; leave out {names}")
 
 
 def new_folder(name: str) -> Path:
-    """A folder that is named by what runs in it and the time, below $RLGNS_RUNS or runs/."""
+    """Returns the path of a new folder, named after what runs in it and the time, in $RLGNS_RUNS or runs/."""
     return Path(os.environ.get("RLGNS_RUNS", "runs")) / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def claim_folder(out: Path) -> None:
-    """Makes the run's folder and checks that it is empty and can be written.
-
-    Raises:
-        UserError: It holds something, or cannot be made or written.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise UserError(
-                f"{out} is not empty; go on with its run by `rlgns train --resume {out}`, or name another --out"
-            )
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as failure:
-        raise UserError(f"{out}: cannot be written: {failure.strerror}; name another folder with --out") from failure
-
-
-def sweep_file(options: argparse.Namespace) -> Path:
-    """The sweep that --config names."""
-    if options.config is None:
-        raise UserError("which sweep? give --config FILE, or --resume DIR (`rlgns sweep --help` lists shipped sweeps)")
-    return Path(options.config)
-
-
-def refuse_beside_resume(options: argparse.Namespace, overrides: Mapping[str, str]) -> None:
-    """Raises UserError where something is given beside --resume that would change what is trained."""
-    free = FREE[options.command]
-    given = [name for name in ("config", "out", *SHORT) if getattr(options, name, None) is not None]
-    given = [name for name in given if SHORT.get(name) not in free]
-    given += [key for key in overrides if key not in free]
-    if given:
-        names = ", ".join(f"--{name.replace('async_lag', 'async-lag')}" for name in given)
-        raise UserError(f"--resume goes on with the run's own configuration; leave out {names}")
+def _dashed(option: str) -> str:
+    return option.replace("_", "-")

@@ -18,7 +18,7 @@ from rlgns.sweep.forecast import calibrate, describe_plan, of_trials
 from rlgns.sweep.plan import Trial, Verdict
 from rlgns.sweep.session import Session, make_plan
 from rlgns.sweep.table import summary
-from rlgns.train import check, run_facts
+from rlgns.train import check_runnable, run_facts
 
 
 def run_sweep(sweep: Sweep, out: Path) -> int:
@@ -34,7 +34,7 @@ def run_sweep(sweep: Sweep, out: Path) -> int:
     Raises:
         UserError: The settings cannot work on this machine, or the folder cannot be used; nothing was trained.
     """
-    check(sweep.base)  # batch sizes differ in nothing that could fail on a machine
+    check_runnable(sweep.base)  # batch sizes differ in nothing that could fail on a machine
     folder = SweepFolder(out)
     with folder.claimed(sweep):
         session = Session(sweep, folder, about_of=run_facts)
@@ -53,7 +53,7 @@ def dry_run(sweep: Sweep, out: Path | None) -> str:
     The estimate is made from the throughput of the trials in `out` where there are any, else from a short calibration.
     Raises UserError as `run_sweep`.
     """
-    check(sweep.base)  # batch sizes differ in nothing that could fail on a machine
+    check_runnable(sweep.base)  # batch sizes differ in nothing that could fail on a machine
     if out is None or not out.exists():
         return describe_plan(sweep, make_plan(sweep), {}, calibrate(sweep))
     folder = SweepFolder(out)
@@ -108,7 +108,7 @@ def _conclude(outcome: Outcome, out: Path, notes: list[str]) -> int:
     for name, fault in outcome.faults.items():
         notes.append(f"{name}: {fault}")
     if outcome.interrupted:
-        notes.append(f"saved; go on with: rlgns sweep --resume {out}")
+        notes.append(f"saved; resume with: rlgns sweep --resume {out}")
     elif outcome.faults:
         notes.append(f"try the failed trials again with: rlgns sweep --resume {out}")
     for note in notes:

@@ -58,7 +58,7 @@ def test_scores_of_full_games(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert result.standard_error == pytest.approx(np.std(scores, ddof=1) / math.sqrt(8))
     assert result.human_normalised == human_normalised("breakout", result.mean)
     assert 0 <= result.mean < 6, "an untrained policy plays about as well as random actions (1.7)"
-    text = result.describe()
+    text = result.table()
     for part in (
         "breakout",
         "3,072 observations",
@@ -78,7 +78,7 @@ def test_own_protocol(tmp_path: Path) -> None:
     result = evaluate(save_policy(tmp_path, config, num_actions=18), episodes=1)
     assert result.protocol.name == "machado"
     assert math.isnan(result.standard_error)
-    assert "nan" not in result.describe()
+    assert "nan" not in result.table()
 
 
 def test_video(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_video(tmp_path: Path) -> None:
     assert about["fps"] == 60
     assert about["duration"] > 3
     assert len(np.unique(frame.reshape(-1, 3), axis=0)) > 10, "in colour"
-    assert str(path) in result.describe()
+    assert str(path) in result.table()
     assert math.isfinite(result.video_score)
     assert [file.name for file in tmp_path.glob("*.mp4")] + [file.name for file in tmp_path.glob(".*.mp4")] == [
         "game.mp4"
@@ -154,7 +154,7 @@ def test_table() -> None:
     result = EvaluationResult(
         checkpoint=Path("runs/a"), game="pong", protocol=PROTOCOLS["machado"], observations=10, episodes=episodes
     )
-    lines = result.describe().splitlines()
+    lines = result.table().splitlines()
     assert lines[2].split(maxsplit=2)[2] == "3 +- 1.528 (standard error over games)"
     assert lines[3].split(maxsplit=2)[2] == "2, from 1 to 6"
     assert lines[4].split()[1:] == ["67.1", "%"]

@@ -60,7 +60,7 @@ def test_ctrl_c_saves_and_resume_goes_on_without_gap_or_overlap(tmp_path: Path) 
     stdout, stderr = process.communicate()
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
-    assert f"saved; go on with: rlgns train --resume {out}" in stderr
+    assert f"saved; resume with: rlgns train --resume {out}" in stderr
     assert "report:" in stdout
     done = iterations(out)
     assert done == list(range(1, len(done) + 1))
@@ -133,7 +133,7 @@ def test_a_trial_restarts_by_itself_when_it_or_a_learner_is_killed(
     assert len(victims) == (2 if layout else 1)
     victims[-1].kill()
     assert process.stderr is not None
-    assert any("going on from its newest checkpoint" in line for line in process.stderr)
+    assert any("from its newest checkpoint" in line for line in process.stderr)
     until_a_row(process)
     process.send_signal(signal.SIGINT)
     process.communicate()

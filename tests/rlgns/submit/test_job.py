@@ -68,7 +68,7 @@ def test_a_job_is_submitted_attached_to_stopped_and_saved_without_a_key_in_sight
     rest, messages = following.communicate(timeout=300)
     assert following.returncode == 130, shown + rest + messages
     assert "stopping the job" in messages and "the job was stopped" in messages
-    assert "saved; go on with: rlgns train --resume" in rest
+    assert "saved; resume with: rlgns train --resume" in rest
 
     (folder,) = RunFolder.find(head.runs)
     assert folder.config()["run"]["seed"] == 7
@@ -149,7 +149,7 @@ def test_a_job_on_three_nodes_is_followed_left_attached_to_stopped_and_goes_on(
     attached.send_signal(signal.SIGINT)
     rest, messages = attached.communicate(timeout=300)
     assert attached.returncode == 130, told + rest + messages
-    assert "saved; go on with: rlgns train --resume" in rest, told + rest + messages
+    assert "saved; resume with: rlgns train --resume" in rest, told + rest + messages
     before = RunFolder(out).last_iteration()
 
     again = start(head, tmp_path, "--", "train", "--resume", str(out))

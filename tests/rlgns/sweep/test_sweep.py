@@ -29,7 +29,7 @@ def test_a_sweep_that_is_killed_and_interrupted_ends_as_planned(tmp_path: Path) 
     stdout, stderr = process.communicate()
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
-    assert f"saved; go on with: rlgns sweep --resume {out}" in stderr
+    assert f"saved; resume with: rlgns sweep --resume {out}" in stderr
     assert f"points: {out / 'points.csv'}" in stdout
 
     process = sweep_kills.start(config, out, resume=True)

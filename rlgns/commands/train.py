@@ -1,0 +1,92 @@
+"""`rlgns train`: trains each game, or resumes a run."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlgns.commands.parser import Parser
+from rlgns.commands.settings import add_settings, new_folder, refuse_with_resume, resolved_config, settings_of
+from rlgns.errors import UserError
+
+if TYPE_CHECKING:
+    from rlgns.config.schema import Config
+
+SUMMARY = "train, with a live noise scale"
+
+DESCRIPTION = """\
+Trains each game for the given number of observations, or resumes a run.
+
+examples:
+  rlgns train --game pong --seed 1
+  rlgns train --game pong breakout --config ppo --out runs/two-games
+  rlgns train --config mine.yaml --agent.learning_rate 1e-3 --network.channels 16,32
+  rlgns train --game pong --runners 8 --learners 2
+  rlgns train --batch adaptive --adaptive.largest_envs 256
+  rlgns train --resume runs/two-games
+
+Every key can be set by --section.key VALUE; `rlgns config` prints them all with the values that a run would use.
+"""
+
+CHANGEABLE_ON_RESUME = ("engine.runners", "engine.learners")
+"""Keys that may be given with --resume: they change nothing that is trained."""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Adds the command's arguments to its parser."""
+    add_settings(parser)
+    parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/GAME-DATE-TIME)")
+    parser.add_argument(
+        "--resume", metavar="DIR", help="resume the run in DIR; only --runners and --learners may be given with it"
+    )
+
+
+def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
+    """Trains, or resumes a run."""
+    if options.resume is not None:
+        refuse_with_resume(options, overrides, CHANGEABLE_ON_RESUME)
+        import rlgns.train as training
+
+        return training.resume(Path(options.resume), settings_of(options, overrides))
+    config = resolved_config(options, overrides)
+    from rlgns.machine.nodes import check_device
+
+    check_device(config)
+    out = Path(options.out) if options.out is not None else default_out(config)
+    claim_folder(out)
+    import rlgns.train as training
+
+    try:
+        return training.train(config, out)
+    except UserError:
+        if not any(out.iterdir()):
+            out.rmdir()
+        raise
+
+
+def default_out(config: Config) -> Path:
+    """Returns a new folder, named after the game and the time; of several games, after the experiment."""
+    games = config.run.games
+    return new_folder(games[0] if len(games) == 1 else config.run.name)
+
+
+def claim_folder(out: Path) -> None:
+    """Makes the run's folder and checks that it is empty and can be written.
+
+    Raises:
+        UserError: It is not empty, or cannot be made or written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise UserError(
+                f"{out} is not empty; resume its run with `rlgns train --resume {out}`, "
+                "or name another folder with --out"
+            )
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as failure:
+        raise UserError(f"{out}: cannot be written: {failure.strerror}; name another folder with --out") from failure
