@@ -22,7 +22,8 @@ from rlgns.agents.compute import native
 from rlgns.agents.compute.convolutions import backward_order, convolutions_of, forward_order, shapes_of
 from rlgns.agents.compute.precision import prepare_process
 from rlgns.agents.network import ActorCritic, in_blocks
-from rlgns.config.load import presets, resolve
+from rlgns.config.files import presets
+from rlgns.config.load import resolve
 from rlgns.machine import hardware
 from rlgns.machine.commit import source_commit
 

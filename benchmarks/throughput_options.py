@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchmarks.peers.settings import Settings
 from benchmarks.peers.worker import BUILDERS
-from rlgns.config.load import presets, resolve
+from rlgns.config.files import presets
+from rlgns.config.load import resolve
 from rlgns.envs.games import GAMES
 from rlgns.machine import hardware
 

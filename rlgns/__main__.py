@@ -1,4 +1,4 @@
-"""`python -m rlgns` is the command `rlgns`."""
+"""`python -m rlgns` runs the command `rlgns`."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""The resolved configuration: typed sections, YAML files, command-line overrides."""
+"""The configuration: typed sections, YAML files, command-line overrides."""

@@ -1,4 +1,4 @@
-"""Values from YAML or the command line, converted by the type that the configuration declares."""
+"""Converts values from YAML or the command line to the type that the configuration declares."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def convert(name: str, value: Any, kind: Any) -> Any:
     """Converts `value` to `kind`, one of int, float, bool, str and tuple[X, ...].
 
     Args:
-        name: The dotted key, for the message.
-        value: What YAML gave, or text; lists may be text with commas.
+        name: The key or option, for the message.
+        value: From YAML, or text; a list may be text with commas.
         kind: The declared type.
 
     Raises:
-        UserError: `value` is no such thing: key, value and expected type in one line.
+        UserError: `value` cannot be converted; names key, value and expected type in one line.
     """
     if get_origin(kind) is tuple:
         return _tuple(name, value, get_args(kind)[0])
@@ -43,7 +43,7 @@ def _int(name: str, value: Any) -> int:
             return int(value)
         except ValueError:
             pass
-    # 3e6 is a whole number to the person who typed it
+    # people write 3e6 for a whole number
     if isinstance(value, str | float):
         try:
             number = float(value)
@@ -55,7 +55,7 @@ def _int(name: str, value: Any) -> int:
 
 
 def _float(name: str, value: Any) -> float:
-    # YAML 1.1 reads 1e-5 (no dot) as text, so text is tried here as well
+    # YAML 1.1 reads 1e-5 (no dot) as text
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         try:
             number = float(value)

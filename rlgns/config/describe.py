@@ -1,4 +1,4 @@
-"""The page of every key, made from the dataclasses: `python -m rlgns.config.describe > docs/configuration.md`."""
+"""Generates the page of all keys from the dataclasses: `python -m rlgns.config.describe > docs/configuration.md`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rlgns.config.load import section_types
 _HEAD = """\
 # Configuration
 
-Every key with its type, default and meaning. This page is made from the dataclasses by `python -m
-rlgns.config.describe`; a test keeps it true. `rlgns config` prints the values that a run would use.
+Every key with its type, default and meaning. `python -m rlgns.config.describe` generates this page from the
+dataclasses, and a test keeps it up to date. `rlgns config` prints the values that a run would use.
 
-A configuration is a YAML file of sections. `--config` takes the name of a preset or a path; `base: ppo` on a file's
-first level starts from a preset or another file. A run's own `config.yaml` can be given too: a new run with the same
+A configuration is a YAML file of sections. `--config` takes the name of a preset or a path; `base: ppo` at the top
+level of a file starts from a preset or another file. The `config.yaml` of a run works too, for a new run with the same
 settings. On the command line `--section.key VALUE` sets one key, lists with commas (`--network.channels 16,32`);
 `--game`, `--observations`, `--seed`, `--batch`, `--runners`, `--learners` and `--async-lag` are short for
 `--run.games`, `--run.observations`, `--run.seed`, `--agent.batch`, `--engine.runners`, `--engine.learners` and
@@ -48,7 +48,7 @@ def section_table(section: str, kind: type) -> str:
 
 
 def attribute_docstrings(kind: type) -> dict[str, str]:
-    """The string that follows each annotated attribute in a class, on one line, by the attribute's name."""
+    """Returns the docstring below each attribute of a class, on one line, by the attribute's name."""
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
     meanings: dict[str, str] = {}
@@ -62,7 +62,7 @@ def attribute_docstrings(kind: type) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    """A default as one would type it."""
+    """Returns a default as one would type it."""
     if isinstance(value, tuple):
         value = ",".join(str(item) for item in value)
     if isinstance(value, bool):

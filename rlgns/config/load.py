@@ -1,9 +1,8 @@
-"""From presets, files and command-line overrides to one typed `Config`, and back to plain data."""
+"""Merges presets, files and command-line overrides into one typed `Config`, and turns it back into plain data."""
 
 from __future__ import annotations
 
 import dataclasses
-import sysconfig
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from rlgns.config.convert import convert
+from rlgns.config.files import find_preset, read_yaml
 from rlgns.config.schema import Config
 from rlgns.errors import UserError, nearest
 
@@ -28,11 +28,11 @@ def resolve(
         files: Names of presets (`ppo`) or paths of YAML files; later ones win. Empty: `quick` without a GPU, else
             `ppo`.
         overrides: `section.key` to value; text is converted by the key's type. They win over every file.
-        has_gpu: Whether this machine has a GPU; None: asks torch, only where `files` is empty.
+        has_gpu: Whether this machine has a GPU; None asks torch, and only where `files` is empty.
 
     Raises:
-        UserError: Unknown preset, file, section, key or game (with the nearest match); wrong type; values that
-            contradict each other.
+        UserError: Unknown preset, file, section, key or game (with the nearest match); wrong type; contradictory
+            values.
     """
     if not files:
         files = (default_preset(has_gpu),)
@@ -45,7 +45,12 @@ def resolve(
 def overridden(
     tree: Mapping[str, Mapping[str, Any]], overrides: Mapping[str, Any], *, name: str
 ) -> dict[str, dict[str, Any]]:
-    """Lays `section.key` to value over sections of plain data; `run.name` becomes `name` where nothing names it.
+    """Returns sections of plain data with some keys replaced.
+
+    Args:
+        tree: Section to key to value.
+        overrides: `section.key` to value.
+        name: `run.name` where neither gives one.
 
     Raises:
         UserError: Unknown section or key, with the nearest match.
@@ -63,7 +68,7 @@ def from_dict(data: Mapping[str, Any]) -> Config:
     """Builds a `Config` from plain data, for example a saved configuration; missing keys take their defaults.
 
     Raises:
-        UserError: As `resolve`.
+        UserError: As in `resolve`.
     """
     sections = {}
     for section, values in _checked_sections(data, "the configuration").items():
@@ -73,7 +78,7 @@ def from_dict(data: Mapping[str, Any]) -> Config:
 
 
 def to_dict(config: Config) -> dict[str, dict[str, Any]]:
-    """Plain data (sections of numbers, text, booleans and lists) that `from_dict` turns back into an equal `Config`."""
+    """Returns sections of plain data (numbers, text, booleans, lists) that `from_dict` turns back into an equal `Config`."""
     tree: dict[str, dict[str, Any]] = {}
     for section in section_types():
         values = dataclasses.asdict(getattr(config, section))
@@ -82,7 +87,7 @@ def to_dict(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def to_yaml(config: Config) -> str:
-    """The configuration as YAML that `--config` reads again; one line a key."""
+    """Returns YAML that `--config` can read, one key per line."""
     lines = []
     for section, values in to_dict(config).items():
         lines.append(f"{section}:")
@@ -93,7 +98,7 @@ def to_yaml(config: Config) -> str:
 
 
 def default_preset(has_gpu: bool | None = None) -> str:
-    """The preset used without `--config`: `ppo` where there is a GPU, else `quick`. None: asks torch."""
+    """Returns the preset used without `--config`: `ppo` where there is a GPU, else `quick`. None asks torch."""
     if has_gpu is None:
         import torch
 
@@ -101,52 +106,23 @@ def default_preset(has_gpu: bool | None = None) -> str:
     return PRESET_FOR_GPU if has_gpu else PRESET_FOR_CPU
 
 
-def presets() -> dict[str, Path]:
-    """Presets by name. Raises UserError where there are none: the installation is broken."""
-    return _shipped("presets")
-
-
-def sweeps() -> dict[str, Path]:
-    """Shipped sweeps by name. Raises UserError as `presets`."""
-    return _shipped("sweeps")
-
-
-def find_sweep(name: str | Path) -> Path:
-    """The file of a shipped sweep's name or of a path. Raises UserError with the nearest match."""
-    return _find(name, sweeps(), "sweep")
-
-
-def shipped_folder(kind: str) -> Path:
-    """`configs/<kind>` beside the packages, or where a wheel puts data files. Raises UserError where there is none."""
-    beside = Path(__file__).resolve().parents[2] / "configs" / kind
-    installed = Path(sysconfig.get_path("data")) / "share" / "rlgns" / "configs" / kind
-    for folder in (beside, installed):
-        if folder.is_dir():
-            return folder
-    raise UserError(f"no {kind} in {beside} or {installed}; install rlgns again")
-
-
-def _shipped(kind: str) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(shipped_folder(kind).glob("*.yaml"))}
-
-
 @cache
 def section_types() -> dict[str, type]:
-    """The sections of `Config`, in order: name to dataclass."""
+    """Returns the sections of `Config`, in order: name to dataclass."""
     hints = get_type_hints(Config)
     return {section.name: hints[section.name] for section in dataclasses.fields(Config)}
 
 
 @cache
 def all_keys() -> tuple[str, ...]:
-    """Every `section.key`, in order."""
+    """Returns every `section.key`, in order."""
     return tuple(
         f"{section}.{field.name}" for section, kind in section_types().items() for field in dataclasses.fields(kind)
     )
 
 
 def split_key(dotted: str) -> tuple[str, str]:
-    """Splits `section.key`. Raises UserError with the nearest match where there is no such key."""
+    """Splits `section.key`. Raises UserError with the nearest match for an unknown key."""
     if dotted not in all_keys():
         section = dotted.split(".")[0]
         here = [key for key in all_keys() if key.startswith(f"{section}.")]
@@ -155,8 +131,8 @@ def split_key(dotted: str) -> tuple[str, str]:
     return section, key
 
 
-def rom_name(game: str) -> str:
-    """The ROM name of a game given as `ms_pacman`, `MsPacman` or the like.
+def resolve_game(game: str) -> str:
+    """Returns the ROM name of a game given as `ms_pacman`, `MsPacman` or the like.
 
     Raises:
         UserError: Unknown game, with the nearest match.
@@ -173,17 +149,17 @@ def build_section(section: str, kind: type, values: Mapping[str, Any]) -> Any:
     """Builds one section, of type `kind`, from plain data; games become ROM names.
 
     Raises:
-        UserError: A value of the wrong type, or one that the section refuses.
+        UserError: A value has the wrong type or is out of range.
     """
     hints = get_type_hints(kind)
     typed = {key: convert(f"{section}.{key}", value, hints[key]) for key, value in values.items()}
     if section == "run" and "games" in typed:
-        typed["games"] = tuple(rom_name(game) for game in typed["games"])
+        typed["games"] = tuple(resolve_game(game) for game in typed["games"])
     return _build(kind, typed)
 
 
 def _build(kind: type, values: Mapping[str, Any]) -> Any:
-    """Calls a dataclass; what it refuses is the user's mistake."""
+    """Calls a dataclass and turns its ValueError into a UserError."""
     try:
         return kind(**values)
     except ValueError as refusal:
@@ -191,26 +167,26 @@ def _build(kind: type, values: Mapping[str, Any]) -> Any:
 
 
 def _read(name: str | Path, seen: tuple[Path, ...]) -> dict[str, dict[str, Any]]:
-    """Reads a preset or a file, with the bases it names below it. `seen` are the files that led here."""
-    path = _find(name, presets(), "preset")
+    """Reads a preset or a file over the bases that it names. `seen` are the files that led here."""
+    path = find_preset(name)
     if path in seen:
         raise UserError(f"{path}: its `base` leads back to itself")
-    return layers(read_yaml(path), path, seen)
+    return merged_with_base(read_yaml(path), path, seen)
 
 
-def layers(data: dict[str, Any], path: Path, seen: tuple[Path, ...] = ()) -> dict[str, dict[str, Any]]:
-    """Lays a file's sections over those of the base that it names.
+def merged_with_base(data: dict[str, Any], path: Path, seen: tuple[Path, ...] = ()) -> dict[str, dict[str, Any]]:
+    """Merges a file's sections over those of the base that it names.
 
     Args:
         data: The file's content.
         path: The file.
-        seen: The files that led here.
+        seen: The files whose `base` led here.
 
     Raises:
         UserError: Unknown section, key or base; a base that leads back to itself.
     """
     if isinstance(data.get("config"), dict):
-        # a run's own config.yaml: what else it says about the run does not apply to a new one
+        # a run's own config.yaml: its other sections describe that run, not a new one
         data = dict(data["config"])
     base = data.pop("base", None)
     tree: dict[str, dict[str, Any]] = {}
@@ -223,60 +199,8 @@ def layers(data: dict[str, Any], path: Path, seen: tuple[Path, ...] = ()) -> dic
     return tree
 
 
-def _find(name: str | Path, known: Mapping[str, Path], what: str) -> Path:
-    """The file of a shipped one's name or of a path. `what` is one of those that are shipped."""
-    if str(name) in known:
-        return known[str(name)].resolve()
-    path = Path(name)
-    if path.exists():
-        return path.resolve()
-    if path.suffix or len(path.parts) > 1:
-        raise UserError(f"no configuration file {name}; {what}s: {', '.join(known)}")
-    raise UserError(f"unknown {what} {str(name)!r}{nearest(str(name), known)}; {what}s: {', '.join(known)}")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads a YAML file whose top level is a mapping. Empty files are empty mappings.
-
-    Raises:
-        UserError: Unreadable, not YAML, a key given twice, or not a mapping; one line with the place.
-    """
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except OSError as failure:
-        raise UserError(f"{path}: cannot be read: {failure.strerror}") from failure
-    except UnicodeDecodeError as failure:
-        raise UserError(f"{path}: is not UTF-8 text") from failure
-    except (yaml.YAMLError, RecursionError, ValueError) as failure:
-        mark = getattr(failure, "problem_mark", None)
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = getattr(failure, "problem", None) or type(failure).__name__
-        raise UserError(f"{path}: is not valid YAML: {place}{problem}") from failure
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: must be sections of keys and values, got {type(data).__name__}")
-    return data
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error; plain PyYAML keeps the last one silently."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys: list[Any] = []
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if key in keys:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
-            keys.append(key)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        return mapping
-
-
 def _checked_sections(data: Mapping[Any, Any], where: str) -> dict[str, dict[str, Any]]:
-    """Checks names of sections and keys, not values."""
+    """Checks the names of sections and keys, not the values. `where` names their source in messages."""
     sections: dict[str, dict[str, Any]] = {}
     for section, values in data.items():
         if section not in section_types():
@@ -292,6 +216,6 @@ def _checked_sections(data: Mapping[Any, Any], where: str) -> dict[str, dict[str
 
 
 def _merge(tree: dict[str, dict[str, Any]], above: Mapping[str, Mapping[str, Any]]) -> None:
-    """Lays `above` over `tree`, key by key."""
+    """Merges `above` into `tree`, key by key."""
     for section, values in above.items():
         tree.setdefault(section, {}).update(values)

@@ -1,4 +1,4 @@
-"""One frozen tree of settings; each section is defined beside the code it governs."""
+"""The configuration of a run: one frozen tree of sections, most of them defined beside the code that they configure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineConfig:
-    """How the work is laid out on machines."""
+    """How the work is distributed over processes and machines."""
 
     runners: int = 0
     """Remote Ray actors that play; 0: the learner's process plays, nothing is copied."""
@@ -62,7 +62,7 @@ class EngineConfig:
     """torch threads of the learner; 0: the cores that its process may use."""
 
     learner_timeout_s: float = 300.0
-    """Seconds that a learner waits for the others before all start again from the newest checkpoint."""
+    """Seconds that a learner waits for the others before all restart from the newest checkpoint."""
 
     sample_timeout_s: float = 120.0
     """Seconds after which a runner that has not answered is restarted."""
@@ -71,10 +71,10 @@ class EngineConfig:
     """Seconds between checkpoints (one is always written at the end and when interrupted)."""
 
     checkpoints_kept: int = 2
-    """Newest checkpoints that are kept."""
+    """How many of the newest checkpoints are kept."""
 
     max_failures: int = 3
-    """How often a trial that failed is restarted from its newest checkpoint, until it has a new iteration."""
+    """Restarts of a failing trial from its newest checkpoint before it is given up; a new iteration resets the count."""
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
@@ -116,7 +116,8 @@ class WandbConfig:
     """What goes to W&B as files: `none`, `report` (at the end), or `all` (checkpoints too: hourly and at the end)."""
 
     alert_factor: float = 8.0
-    """Alert, here and in W&B, when the batch is so many times off the predicted critical batch's interval; 0: never."""
+    """Alert, in the terminal and in W&B, when the batch is this many times off the interval of the predicted critical
+    batch; 0: never."""
 
     def __post_init__(self) -> None:
         if self.mode not in ("auto", "online", "offline", "disabled"):
@@ -147,9 +148,9 @@ class Config:
             raise ValueError("agent.batch adaptive follows the noise scale: leave out --noise.enabled false")
         if self.agent.batch == "adaptive" and self.engine.async_lag:
             raise ValueError(
-                "agent.batch adaptive needs engine.async_lag 0, got 1: a rollout played ahead has its size already"
+                "agent.batch adaptive needs engine.async_lag 0, got 1: a rollout played ahead has a fixed size"
             )
-        # Whatever divides the fewest environments divides all doublings.
+        # What divides the smallest number of environments divides all its doublings.
         envs, parts, runners = self.env_tiers[0], self.agent.minibatches, max(1, self.engine.runners)
         name = "env.num_envs" if envs == self.env.num_envs else "adaptive.smallest_envs"
         if envs % parts:
@@ -168,7 +169,7 @@ class Config:
                 "--noise.enabled false"
             )
         if self.noise.enabled and self._groups(envs // parts) < 2:
-            per_batch = envs // parts  # odd, so that its neighbours can be halved
+            per_batch = envs // parts  # odd, so both neighbours split into halves
             divisor = next(m for m in range(2, per_batch + 1) if per_batch % m == 0)
             raise ValueError(
                 f"noise.groups: the {per_batch} environments of a batch ({name} {envs} / agent.minibatches "
@@ -186,13 +187,13 @@ class Config:
 
     @property
     def env_tiers(self) -> tuple[int, ...]:
-        """How many environments may be in use, ascending: doublings, or env.num_envs alone where the batch is fixed."""
+        """How many environments may be in use, ascending: doublings, or env.num_envs alone with a fixed batch."""
         if self.agent.batch == "fixed":
             return (self.env.num_envs,)
         return self.adaptive.tiers(self.env.num_envs)
 
     def at(self, num_envs: int) -> Config:
-        """Returns this run with so many environments and a fixed batch: its sizes while so many are in use."""
+        """Returns this configuration with a fixed batch of `num_envs` environments, for its sizes while they are in use."""
         if self.agent.batch == "fixed" and num_envs == self.env.num_envs:
             return self
         agent = dataclasses.replace(self.agent, batch="fixed")
@@ -200,7 +201,7 @@ class Config:
 
     @property
     def rollout_observations(self) -> int:
-        """Observations per iteration; of an adaptive batch, while env.num_envs are in use, as all sizes here."""
+        """Observations per iteration; with an adaptive batch, while env.num_envs are in use, like all sizes here."""
         return self.env.num_envs * self.agent.rollout_steps
 
     @property

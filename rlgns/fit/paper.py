@@ -9,7 +9,7 @@ import csv
 import math
 from dataclasses import dataclass
 
-from rlgns.config.load import shipped_folder
+from rlgns.config.files import shipped_folder
 from rlgns.critical.points import Point
 from rlgns.fit.points_file import read_points
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlgns.config.load import read_yaml
+from rlgns.config.files import read_yaml
 from rlgns.critical.points import fit_points
 from rlgns.fit.paper import paper_goals
 from rlgns.fit.points_file import read_points

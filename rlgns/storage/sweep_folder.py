@@ -13,7 +13,8 @@ from typing import Any, final
 
 import yaml
 
-from rlgns.config.load import from_dict, read_yaml, to_dict
+from rlgns.config.files import read_yaml
+from rlgns.config.load import from_dict, to_dict
 from rlgns.critical.goals import GoalReached
 from rlgns.errors import FaultError, UserError
 from rlgns.fit.points_file import POINTS_FILE

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from rlgns.config.load import presets, sweeps
+from rlgns.config.files import presets, sweeps
 from rlgns.errors import UserError, nearest
 from rlgns.storage.run_folder import reason, write_atomically
 from rlgns.submit.package import entrypoint, environment_of_job, option_value

@@ -13,7 +13,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from rlgns.config.load import presets, resolve, sweeps, to_yaml
+from rlgns.config.files import presets, sweeps
+from rlgns.config.load import resolve, to_yaml
 from rlgns.errors import UserError
 from rlgns.sweep.load import standalone
 

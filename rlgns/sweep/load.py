@@ -11,15 +11,8 @@ import yaml
 
 from rlgns.agents.config import AgentConfig
 from rlgns.config.convert import convert
-from rlgns.config.load import (
-    build_section,
-    find_sweep,
-    from_dict,
-    layers,
-    overridden,
-    read_yaml,
-    rom_name,
-)
+from rlgns.config.files import find_sweep, read_yaml
+from rlgns.config.load import build_section, from_dict, merged_with_base, overridden, resolve_game
 from rlgns.config.schema import Config
 from rlgns.envs.config import EnvConfig
 from rlgns.envs.games import GAMES
@@ -86,7 +79,7 @@ def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, dict[str, Any]]]:
     section = data.pop("sweep", None)
     if not isinstance(section, Mapping):
         raise UserError(f"{path} has no section sweep; `rlgns train --config` takes configurations of single runs")
-    return section, layers(data, path)
+    return section, merged_with_base(data, path)
 
 
 def _settings(values: Mapping[str, Any], *, where: str) -> SweepConfig:
@@ -140,7 +133,7 @@ def _goals(given: Any, games: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
     """The goals of each game, ascending: those given for it, those given for all, or the paper's."""
     by_game: dict[str, Any] = {}
     if isinstance(given, Mapping):
-        by_game = {rom_name(str(game)): goals for game, goals in given.items()}
+        by_game = {resolve_game(str(game)): goals for game, goals in given.items()}
     elif given is not None:
         by_game = dict.fromkeys(games, given)
     found: dict[str, tuple[float, ...]] = {}

@@ -73,7 +73,7 @@ def test_scores_of_full_games(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert evaluate(run, episodes=8, seed=2).episodes != result.episodes
 
 
-def test_own_protocol(tmp_path: Path) -> None:
+def test_the_policy_s_protocol_is_used(tmp_path: Path) -> None:
     config = replace(CONFIG, env=replace(CONFIG.env, protocol="machado"))
     result = evaluate(save_policy(tmp_path, config, num_actions=18), episodes=1)
     assert result.protocol.name == "machado"
@@ -101,7 +101,7 @@ def test_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("episodes", [0, -3])
-def test_no_episodes(tmp_path: Path, episodes: int) -> None:
+def test_episodes_must_be_positive(tmp_path: Path, episodes: int) -> None:
     with pytest.raises(UserError, match="--episodes must be positive, got"):
         evaluate(tmp_path, episodes=episodes)
 
@@ -116,7 +116,7 @@ def test_no_episodes(tmp_path: Path, episodes: int) -> None:
         ("folder.mp4", "is a folder"),
     ],
 )
-def test_bad_video_paths_are_told_before_anything_is_played(tmp_path: Path, name: str, message: str) -> None:
+def test_bad_video_paths_fail_before_anything_is_played(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "file.txt").write_text("")
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(UserError, match=message) as caught:
@@ -135,7 +135,7 @@ def test_missing_and_torn_checkpoints(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_video_that_no_longer_fits(tmp_path: Path) -> None:
+def test_a_video_that_does_not_fit_on_the_disk(tmp_path: Path) -> None:
     run = save_policy(tmp_path)
     path = tmp_path / "game.mp4"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

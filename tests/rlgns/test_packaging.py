@@ -1,4 +1,4 @@
-"""What the project file says about packages, pins and ignored files is what lies in the folder."""
+"""pyproject.toml and .gitignore agree with the folders: packages, version, pins, ignored files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_every_package_is_listed() -> None:
         assert (ROOT / folder / "__init__.py").is_file()
 
 
-def test_the_version_is_said_once_more_and_the_same() -> None:
+def test_the_version_is_the_same_in_both_places() -> None:
     assert PROJECT["project"]["version"] == __version__
 
 

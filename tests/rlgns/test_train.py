@@ -1,4 +1,4 @@
-"""`rlgns train` as a user runs it: a process of its own, real Ray, Tune, Atari and W&B offline."""
+"""`rlgns train` as a user runs it: a separate process, real Ray, Tune, Atari and W&B offline."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def start(tmp_path: Path, *arguments: str, **sections: dict[str, object]) -> sub
 
 
 def until_a_row(process: subprocess.Popen[str]) -> None:
-    """Reads standard error until a line tells of a first iteration."""
+    """Reads standard error until a line reports an iteration."""
     assert process.stderr is not None
     seen = []
     for line in process.stderr:
@@ -52,7 +52,7 @@ def iterations(folder: Path) -> list[int]:
     return [row["iteration"] for row in RunFolder(folder).rows()]
 
 
-def test_ctrl_c_saves_and_resume_goes_on_without_gap_or_overlap(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_resume_continues_without_gap_or_overlap(tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = start(tmp_path, "train", "--out", str(out))
     until_a_row(process)
@@ -177,7 +177,7 @@ def test_an_interrupt_that_cannot_be_saved_is_a_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "words"),
     [
         (["--engine.device", "cuda"], "CUDA"),
         (["--env.image_size", "8", "--network.kernels", "9"], "too small"),
@@ -185,12 +185,12 @@ def test_an_interrupt_that_cannot_be_saved_is_a_fault(tmp_path: Path) -> None:
         (["--agent.minibatches", "4"], "at least 2 environments"),
     ],
 )
-def test_what_cannot_work_is_told_before_anything_is_written(tmp_path: Path, arguments: list[str], told: str) -> None:
+def test_what_cannot_work_fails_before_anything_is_written(tmp_path: Path, arguments: list[str], words: str) -> None:
     out = tmp_path / "run"
     process = start(tmp_path, "train", "--out", str(out), *arguments)
     _, stderr = process.communicate()
     assert process.returncode == 2
-    assert told in stderr
+    assert words in stderr
     assert stderr.count("\n") == 1
     assert not out.exists()
 
@@ -210,7 +210,7 @@ def test_a_run_whose_checkpoints_are_all_torn_is_not_resumed(tmp_path: Path) -> 
     assert (out / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_run_that_another_process_trains_is_not_resumed(tmp_path: Path) -> None:
+def test_a_run_in_use_is_not_resumed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.create(to_dict(Config()), {"game": "pong", "wandb_id": "abc"})
     handle = folder.lock()

@@ -1,11 +1,11 @@
-"""Presets, files, overrides and conversions; every mistake is one line."""
+"""Presets, files and overrides become one configuration; every mistake is one line."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlgns.config import load
-from rlgns.config.convert import convert
+from rlgns.config.files import presets
 from rlgns.config.schema import Config
 from rlgns.envs.games import GAMES
 from rlgns.errors import UserError
@@ -24,8 +24,8 @@ def resolved(*files: str | Path, **overrides: Any) -> Config:
 
 
 def test_every_preset_resolves_and_gives_its_name_to_the_experiment() -> None:
-    assert set(load.presets()) == {"ppo", "a2c-paper", "quick"}
-    for name in load.presets():
+    assert set(presets()) == {"ppo", "a2c-paper", "quick"}
+    for name in presets():
         assert resolved(name).run.name == name
 
 
@@ -165,82 +165,6 @@ def test_groups_are_as_many_as_divide_a_batch(envs: int, groups: int, expected: 
     assert config.groups_per_batch == expected
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"env: {num_envs: 8", ("not valid YAML", "line ")),
-        (b"env:\n\tnum_envs: 8\n", ("not valid YAML", "line 2, column 1")),
-        (b"- env\n", ("must be sections", "list")),
-        (b"just words\n", ("must be sections", "str")),
-        (b"env: 8\n", ("env: 8 is not a section",)),
-        (b"enf: {num_envs: 8}\n", ("unknown section 'enf'", "did you mean env?")),
-        (b"1: {num_envs: 8}\n", ("unknown section 1",)),
-        (b"env: {num_env: 8}\n", ("env.num_env: unknown key", "env.num_envs")),
-        (b"env: {num_envs: 8}\nenv: {image_size: 84}\n", ("env is given twice", "line 2")),
-        (b"env:\n  num_envs: 8\n  num_envs: 9\n", ("num_envs is given twice", "line 3")),
-        (b"? [a, b]\n: 1\n", ("not valid YAML",)),
-        (b"\xff\xfe\x00", ("UTF-8",)),
-        (b"env: \x00\n", ("not valid YAML",)),
-        (b"run: {name: !!python/object:os.system x}\n", ("not valid YAML",)),
-        (b"run: {name: 2024-99-99}\n", ("not valid YAML",)),
-        (b"[" * 5000, ("not valid YAML",)),
-        (b"base: ppoo\n", ("unknown preset 'ppoo'", "did you mean ppo?")),
-        (b"base: 3\n", ("base: 3 is not the name",)),
-        (b"base: broken.yaml\n", ("leads back to itself",)),
-    ],
-)
-def test_a_broken_file_is_one_line(tmp_path: Path, content: bytes, words: tuple[str, ...]) -> None:
-    file = tmp_path / "broken.yaml"
-    file.write_bytes(content)
-    with pytest.raises(UserError) as caught:
-        load.resolve([file])
-    assert "\n" not in str(caught.value)
-    for word in words:
-        assert word in str(caught.value)
-
-
-def test_missing_files_and_folders(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no configuration file .*none\.yaml; presets: a2c-paper, ppo, quick"):
-        load.resolve([tmp_path / "none.yaml"])
-    with pytest.raises(UserError, match="cannot be read: Is a directory"):
-        load.resolve([tmp_path])
-    with pytest.raises(UserError, match=r"unknown preset 'quik' \(did you mean quick\?\)"):
-        load.resolve(["quik"])
-
-
-def test_yaml_anchors_and_merges_work(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("env: &e {num_envs: 16}\nagent: {gamma: 0.5}\n")
-    (tmp_path / "merged.yaml").write_text("network: {<<: {hidden: 64}, hidden: 128}\n")
-    assert resolved(tmp_path / "mine.yaml").env.num_envs == 16
-    assert resolved(tmp_path / "merged.yaml").network.hidden == 128
-
-
-def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
-    (tmp_path / "ppo.yaml").write_text("")
-    assert resolved(tmp_path / "ppo.yaml") == resolved("ppo")
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "value"),
-    [
-        ("10_000", int, 10_000),
-        ("3e6", int, 3_000_000),
-        (2.0, int, 2),
-        ("1e-5", float, 1e-5),
-        (3, float, 3.0),
-        ("off", bool, False),
-        ("TRUE", bool, True),
-        ("", str, ""),
-        ("4, 5", tuple[int, ...], (4, 5)),
-        (4, tuple[int, ...], (4,)),
-        ("", tuple[str, ...], ()),
-    ],
-)
-def test_conversions(text: Any, kind: Any, value: Any) -> None:
-    converted = convert("a.b", text, kind)
-    assert (converted, type(converted)) == (value, type(value))
-
-
 def sections() -> st.SearchStrategy[Config]:
     """Configurations far from the defaults in every kind of value."""
 
@@ -266,10 +190,3 @@ def test_plain_data_and_back(config: Config) -> None:
     assert load.from_dict(tree) == config
     assert load.from_dict(yaml.safe_load(yaml.safe_dump(tree))) == config
     assert load.from_dict(yaml.safe_load(load.to_yaml(config))) == config
-
-
-def test_every_declared_type_can_be_converted() -> None:
-    for section, kind in load.section_types().items():
-        for key, hint in get_type_hints(kind).items():
-            default = getattr(getattr(Config(), section), key)
-            assert convert(f"{section}.{key}", default, hint) == default

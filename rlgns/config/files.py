@@ -1,0 +1,98 @@
+"""Configuration files: those that come with rlgns, by name, and YAML read strictly."""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlgns.errors import UserError, nearest
+
+
+def presets() -> dict[str, Path]:
+    """Returns the shipped presets by name. Raises UserError where the installation lacks them."""
+    return _shipped("presets")
+
+
+def sweeps() -> dict[str, Path]:
+    """Returns the shipped sweeps by name. Raises UserError where the installation lacks them."""
+    return _shipped("sweeps")
+
+
+def find_preset(name: str | Path) -> Path:
+    """Returns the file of a shipped preset, or the file at a path. Raises UserError with the nearest match."""
+    return _find(name, presets(), "preset")
+
+
+def find_sweep(name: str | Path) -> Path:
+    """Returns the file of a shipped sweep, or the file at a path. Raises UserError with the nearest match."""
+    return _find(name, sweeps(), "sweep")
+
+
+def shipped_folder(kind: str) -> Path:
+    """Returns `configs/<kind>`: in a checkout, or where a wheel installs data files. Raises UserError without one."""
+    beside = Path(__file__).resolve().parents[2] / "configs" / kind
+    installed = Path(sysconfig.get_path("data")) / "share" / "rlgns" / "configs" / kind
+    for folder in (beside, installed):
+        if folder.is_dir():
+            return folder
+    raise UserError(f"no {kind} in {beside} or {installed}; install rlgns again")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML file whose top level is a mapping. An empty file is an empty mapping.
+
+    Raises:
+        UserError: Unreadable, not YAML, a key given twice, or not a mapping; one line with the place.
+    """
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except OSError as failure:
+        raise UserError(f"{path}: cannot be read: {failure.strerror}") from failure
+    except UnicodeDecodeError as failure:
+        raise UserError(f"{path}: is not UTF-8 text") from failure
+    except (yaml.YAMLError, RecursionError, ValueError) as failure:
+        mark = getattr(failure, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = getattr(failure, "problem", None) or type(failure).__name__
+        raise UserError(f"{path}: is not valid YAML: {place}{problem}") from failure
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: must be sections of keys and values, got {type(data).__name__}")
+    return data
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe YAML in which a key given twice is an error; plain PyYAML silently keeps the last one."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys: list[Any] = []
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
+            keys.append(key)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
+
+
+def _shipped(kind: str) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(shipped_folder(kind).glob("*.yaml"))}
+
+
+def _find(name: str | Path, shipped: Mapping[str, Path], kind: str) -> Path:
+    """Returns the shipped file of that name, or else the file at that path. `kind` is a word for the message."""
+    if str(name) in shipped:
+        return shipped[str(name)].resolve()
+    path = Path(name)
+    if path.exists():
+        return path.resolve()
+    if path.suffix or len(path.parts) > 1:
+        raise UserError(f"no configuration file {name}; {kind}s: {', '.join(shipped)}")
+    raise UserError(f"unknown {kind} {str(name)!r}{nearest(str(name), shipped)}; {kind}s: {', '.join(shipped)}")
