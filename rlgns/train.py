@@ -180,6 +180,7 @@ def _finished(start: RunStart) -> bool:
 
 
 def _write_reports(folders: list[RunFolder], out: Path, listener: Listener) -> None:
+    """Writes a report per run, and one of all where there are several."""
     try:
         for folder in folders:
             write_report([folder], folder.report_path)
@@ -190,6 +191,7 @@ def _write_reports(folders: list[RunFolder], out: Path, listener: Listener) -> N
 
 
 def _conclude(outcome: Outcome, out: Path, terminal: Listener) -> ExitCode:
+    """Says how the runs ended and how to resume them; returns the exit code."""
     for game, fault in outcome.faults.items():
         terminal.message(f"rlgns: {game}: {fault}")
     if outcome.faults:

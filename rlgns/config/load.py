@@ -55,13 +55,13 @@ def overridden(
     Raises:
         UserError: Unknown section or key, with the nearest match.
     """
-    above = {section: dict(values) for section, values in tree.items()}
+    merged = {section: dict(values) for section, values in tree.items()}
     for dotted, value in overrides.items():
         section, key = split_key(dotted)
-        above.setdefault(section, {})[key] = value
-    run = above.setdefault("run", {})
+        merged.setdefault(section, {})[key] = value
+    run = merged.setdefault("run", {})
     run["name"] = run.get("name") or name
-    return above
+    return merged
 
 
 def from_dict(data: Mapping[str, Any]) -> Config:
@@ -78,7 +78,7 @@ def from_dict(data: Mapping[str, Any]) -> Config:
 
 
 def to_dict(config: Config) -> dict[str, dict[str, Any]]:
-    """Returns sections of plain data (numbers, text, booleans, lists) that `from_dict` turns back into an equal `Config`."""
+    """Returns plain data (sections of numbers, text, booleans, lists); `from_dict` builds an equal `Config` from it."""
     tree: dict[str, dict[str, Any]] = {}
     for section in section_types():
         values = dataclasses.asdict(getattr(config, section))

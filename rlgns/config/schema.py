@@ -74,7 +74,7 @@ class EngineConfig:
     """How many of the newest checkpoints are kept."""
 
     max_failures: int = 3
-    """Restarts of a failing trial from its newest checkpoint before it is given up; a new iteration resets the count."""
+    """Restarts of a failing trial from its newest checkpoint before it is given up; an iteration resets the count."""
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
@@ -193,7 +193,7 @@ class Config:
         return self.adaptive.tiers(self.env.num_envs)
 
     def at(self, num_envs: int) -> Config:
-        """Returns this configuration with a fixed batch of `num_envs` environments, for its sizes while they are in use."""
+        """Returns this configuration with a fixed batch of `num_envs` environments: its sizes while they are in use."""
         if self.agent.batch == "fixed" and num_envs == self.env.num_envs:
             return self
         agent = dataclasses.replace(self.agent, batch="fixed")
