@@ -17,7 +17,7 @@ class RunConfig:
     """What to train and for how long."""
 
     games: tuple[str, ...] = ("pong",)
-    """Games, by ROM name (`rlgns games`); each is a trial of its own."""
+    """Games, by ROM name (`rlgns games`); each is a separate trial."""
 
     observations: int = 10_000_000
     """Observations per game after which training ends."""
