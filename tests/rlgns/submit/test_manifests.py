@@ -140,7 +140,7 @@ def test_files_are_written_or_refused_whole(tmp_path: Path, capsys: pytest.Captu
     assert "trials at once (--parallel N: another number)" in swept.read_text()
     assert "rlgns sweep --config breakout-quick --out" in yaml.safe_load(swept.read_text())["spec"]["entrypoint"]
     assert cli.main(["submit", "--write", str(tmp_path / "r-rayjob.yaml"), "--", "sweep", "--resume", "/x"]) == 2
-    assert "--write sizes a cluster by a configuration" in capsys.readouterr().err
+    assert "--write needs a configuration" in capsys.readouterr().err
     (tmp_path / "mine.yaml").write_text("base: quick\n")
     other = tmp_path / "rayjob.yaml"
     assert cli.main(["submit", "--write", str(other), "--", "train", "--config", str(tmp_path / "mine.yaml")]) == 2
