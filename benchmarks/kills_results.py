@@ -14,7 +14,7 @@ from benchmarks.kills_comparison import Comparison, Rows
 from rlgns.config.load import from_dict
 from rlgns.config.schema import Config
 from rlgns.machine.hardware import detect
-from rlgns.monitor.wandb_files import history
+from rlgns.monitor.wandb_transaction_log import history
 from rlgns.storage import checkpoint
 from rlgns.storage.run_folder import RunFolder
 

@@ -20,7 +20,7 @@ from rlgns.envs.vector import AtariEnvs, Episode
 from rlgns.envs.video import FRAMES_PER_SECOND, FilmedGame
 from rlgns.errors import FaultError, UserError
 from rlgns.machine.hardware import usable_cores
-from rlgns.monitor.parts_progress import PartsProgress
+from rlgns.monitor.progress_bars import ProgressBars
 from rlgns.storage.checkpoint import Policy, load_policy
 
 MAX_ENVS = 10
@@ -142,7 +142,7 @@ def _play(policy: Policy, act: Actor, episodes: int, seed: int) -> list[Episode]
     played: list[Episode] = []
     try:
         observations = envs.reset()
-        with PartsProgress() as progress:
+        with ProgressBars() as progress:
             while games_left.any():
                 step = envs.step(act(observations))
                 observations = step.observations

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from rlgns.monitor.keys import BY_NAME, REQUIRED
+from rlgns.metrics.registry import BY_NAME, REQUIRED
 from rlgns.storage.run_folder import RunFolder
 
 

@@ -15,9 +15,9 @@ from rlgns.calibrate.result import Calibration
 from rlgns.engine.trials import Interrupt
 from rlgns.errors import UserError
 from rlgns.formatting import duration, percent, short
+from rlgns.monitor.console import can_draw, console_of, write_line
 from rlgns.monitor.listener import Listener
-from rlgns.monitor.parts_progress import LINE_EVERY_S
-from rlgns.monitor.stream import can_draw, console_of, write_line
+from rlgns.monitor.progress_bars import LINE_EVERY_S
 from rlgns.noise.offline.brute_force import BruteForce, BruteForceResult
 from rlgns.storage.checkpoint import load_policy
 

@@ -63,12 +63,12 @@ def _line_search(options: argparse.Namespace, observations: int, seed: int) -> i
     import dataclasses
 
     from rlgns.calibrate.line_search import line_search
-    from rlgns.monitor.parts_progress import PartsProgress
+    from rlgns.monitor.progress_bars import ProgressBars
     from rlgns.storage.checkpoint import load_policy
     from rlgns.storage.run_folder import plain
 
     policy = load_policy(Path(options.checkpoint))
-    with PartsProgress() as progress:
+    with ProgressBars() as progress:
         found = line_search(policy, observations=observations, seed=seed, progress=progress)
     numbers = json.dumps(plain(dataclasses.asdict(found)), indent=2, allow_nan=False)
     print(numbers if options.json else found.describe())

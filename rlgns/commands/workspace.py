@@ -31,11 +31,11 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Installs the panels or writes their JSON, and prints where they are."""
-    from rlgns.monitor import workspace_view
+    from rlgns.monitor import wandb_workspace
 
     if options.write is None:
-        print(workspace_view.install(options.entity, options.project))
+        print(wandb_workspace.install(options.entity, options.project))
     else:
-        workspace_view.write(options.write)
+        wandb_workspace.write(options.write)
         print(options.write)
     return ExitCode.DONE

@@ -10,7 +10,7 @@ from rlgns.config.schema import Config
 from rlgns.storage.run_folder import RunFolder
 
 Row = Mapping[str, Any]
-"""One object of metrics.jsonl (see `rlgns.monitor.keys`)."""
+"""One object of metrics.jsonl (see `rlgns.metrics.registry`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,14 +7,14 @@ from typing import final
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from rlgns.monitor.stream import can_draw, console_of, write_line
+from rlgns.monitor.console import can_draw, console_of, write_line
 
 LINE_EVERY_S = 10.0
 """Seconds between lines where standard error is not a terminal."""
 
 
 @final
-class PartsProgress:
+class ProgressBars:
     """Shows on standard error how far each part is; used as a context, then called once for each step of a part."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class PartsProgress:
         self._tasks: dict[str, TaskID] = {}
         self._said = time.monotonic()
 
-    def __enter__(self) -> PartsProgress:
+    def __enter__(self) -> ProgressBars:
         if self._live:
             self._bar.start()
         return self

@@ -17,8 +17,8 @@ from rich.text import Text
 from rlgns import formatting
 from rlgns.config.schema import Config
 from rlgns.critical.advice import Advice, twice_envs, twice_steps
+from rlgns.monitor.console import can_draw, console_of, write_line
 from rlgns.monitor.listener import Listener, Row, RunStart
-from rlgns.monitor.stream import can_draw, console_of, write_line
 
 PLAIN_LINE_EVERY_S = 5.0
 """Seconds between two plain lines of the same game."""

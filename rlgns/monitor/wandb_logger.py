@@ -9,8 +9,8 @@ from rlgns.config.schema import WandbConfig
 from rlgns.envs.games import GAMES
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.wandb_artifacts import Artifacts
-from rlgns.monitor.wandb_files import newest_step
 from rlgns.monitor.wandb_login import Mode, choose_mode, quiet_wandb
+from rlgns.monitor.wandb_transaction_log import newest_step
 from rlgns.storage.run_folder import RunFolder
 
 INIT_TIMEOUT_S = 30.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlgns.monitor.keys import BY_NAME, VIEWS
+from rlgns.metrics.registry import BY_NAME, VIEWS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

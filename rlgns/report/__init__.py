@@ -8,9 +8,9 @@ from typing import Any
 
 from rlgns.errors import FaultError
 from rlgns.fit.gain_table import predicted_gain
+from rlgns.report.content import ReportInput, read, read_runs
 from rlgns.report.document import document
-from rlgns.report.inputs import ReportInput, read, read_runs
-from rlgns.report.numbers_behind import describe_all
+from rlgns.report.json_numbers import describe_all
 from rlgns.report.run_section import final_figures
 from rlgns.storage.run_folder import RunFolder, plain, reason, write_atomically
 

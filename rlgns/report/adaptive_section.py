@@ -6,9 +6,9 @@ from html import escape
 
 from rlgns.critical.adaptive_gain import AdaptiveGain
 from rlgns.fit.gain_table import HEAD, LEGEND, cells, gains, sentence
-from rlgns.report.elements import prose, table_html
-from rlgns.report.html import Section
-from rlgns.report.inputs import Content
+from rlgns.report.content import Content
+from rlgns.report.html_elements import prose, table_html
+from rlgns.report.html_page import Section
 from rlgns.report.run_section import first_upper
 
 

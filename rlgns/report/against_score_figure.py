@@ -20,8 +20,8 @@ from rlgns.report.figure import (
     log_axis,
     positive,
 )
+from rlgns.report.goal_text import critical_batch, growth
 from rlgns.report.sweep_data import GameData, known
-from rlgns.report.words import critical_batch, growth
 
 
 def against_score(game: GameData) -> Figure:

@@ -12,7 +12,7 @@ from rlgns.config.files import read_yaml
 from rlgns.critical.points import fit_points
 from rlgns.fit.paper import paper_goals
 from rlgns.fit.points_file import read_points
-from rlgns.report.data import RunData
+from rlgns.report.run_data import RunData
 from rlgns.report.sweep_data import SweepData, make_games
 from rlgns.storage.run_folder import RunFolder
 from rlgns.storage.sweep_folder import SweepFolder

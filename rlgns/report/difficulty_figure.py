@@ -8,7 +8,6 @@ from typing import Any
 
 from rlgns import formatting
 from rlgns.formatting import plural
-from rlgns.report.data import column, thinned
 from rlgns.report.figure import (
     BLUE,
     ORANGE,
@@ -20,8 +19,9 @@ from rlgns.report.figure import (
     positive,
     shades,
 )
+from rlgns.report.goal_text import critical_batch, growth
+from rlgns.report.run_data import column, thinned
 from rlgns.report.sweep_data import GameData, known
-from rlgns.report.words import critical_batch, growth
 
 MAX_CHANCE = 0.05
 """Largest p-value of a rank correlation that is called an order."""

@@ -8,14 +8,14 @@ from html import escape
 from rlgns import formatting
 from rlgns.formatting import plural
 from rlgns.report.adaptive_section import adaptive_sections
-from rlgns.report.data import RunData
-from rlgns.report.elements import figure_html
+from rlgns.report.content import Content
 from rlgns.report.figure import Figure
-from rlgns.report.html import Section, page
-from rlgns.report.inputs import Content
+from rlgns.report.html_elements import figure_html
+from rlgns.report.html_page import Section, page
+from rlgns.report.run_data import RunData
 from rlgns.report.run_figures import run_figures, time_use
 from rlgns.report.run_section import PROXY, first_upper, overview, run_blocks
-from rlgns.report.score_figures import score_figures, scores_by_game
+from rlgns.report.score_profile import score_figures, scores_by_game
 from rlgns.report.sweep_section import SWEEP_RUNS_IN_FULL, sweep_figures, sweep_lede, sweep_sections
 
 POINTS_PER_PAGE = 2_000

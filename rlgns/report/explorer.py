@@ -8,9 +8,9 @@ from html import escape
 from statistics import median
 from typing import Any
 
-from rlgns.report.elements import data_html
+from rlgns.report.goal_text import critical_batch, goal_name
+from rlgns.report.html_elements import data_html
 from rlgns.report.sweep_data import SweepData, known
-from rlgns.report.words import critical_batch, goal_name
 
 DEFAULT_THROUGHPUT = 1000.0
 """Observations per second of one machine where no run says it."""

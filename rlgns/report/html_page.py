@@ -10,7 +10,7 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 
-from rlgns.report.elements import prose
+from rlgns.report.html_elements import prose
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rlgns.errors import UserError
+from rlgns.report.content import Content
 from rlgns.report.document import figures
-from rlgns.report.drawing import draw
 from rlgns.report.figure import Figure
-from rlgns.report.inputs import Content
+from rlgns.report.image_renderer import draw
 from rlgns.storage.run_folder import plain, reason
 
 WIDTH, SCALE = 900, 2

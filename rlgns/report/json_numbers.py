@@ -11,10 +11,10 @@ from rlgns.fit.gain_table import describe_gain
 from rlgns.fit.table import describe_fit
 from rlgns.report.adaptive_section import adaptive_gains
 from rlgns.report.agreement_figure import agreements, tasks
-from rlgns.report.data import describe
+from rlgns.report.content import Content
 from rlgns.report.explorer import explorer_data
-from rlgns.report.inputs import Content
-from rlgns.report.score_figures import scores_by_game
+from rlgns.report.run_data import describe
+from rlgns.report.score_profile import scores_by_game
 from rlgns.report.sweep_data import SweepData
 
 

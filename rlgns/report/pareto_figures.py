@@ -22,8 +22,8 @@ from rlgns.report.figure import (
     log_axis,
     shades,
 )
+from rlgns.report.goal_text import critical_batch, goal_name
 from rlgns.report.sweep_data import GameData, known
-from rlgns.report.words import critical_batch, goal_name
 
 
 def pareto(game: GameData) -> Figure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from rlgns import formatting
-from rlgns.report.data import RunData, column, newest_with, thinned
 from rlgns.report.figure import (
     BLUE,
     GREEN,
@@ -21,6 +20,7 @@ from rlgns.report.figure import (
     log_axis,
     positive,
 )
+from rlgns.report.run_data import RunData, column, newest_with, thinned
 
 VIEWS = (
     ("noise/policy", "policy loss", GREEN, "dot"),

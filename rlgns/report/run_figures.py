@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rlgns import formatting
-from rlgns.report.data import RunData, column, fit_ladder, thinned, time_split
 from rlgns.report.figure import (
     BLUE,
     GREEN,
@@ -23,6 +22,7 @@ from rlgns.report.figure import (
     positive,
 )
 from rlgns.report.probe_figures import design_effect, layers, losses, time_ladder, views
+from rlgns.report.run_data import RunData, column, fit_ladder, thinned, time_split
 
 
 def run_figures(run: RunData, most: int) -> list[Figure]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from rlgns import formatting
 from rlgns.fit.gain_table import predicted_gain
-from rlgns.report.data import RunData
-from rlgns.report.elements import facts_html, figure_html, prose, table_html, tiles_html
+from rlgns.report.html_elements import facts_html, figure_html, prose, table_html, tiles_html
+from rlgns.report.run_data import RunData
 from rlgns.report.run_figures import run_average, run_figures
 
 PROXY = (

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from rlgns import formatting
 from rlgns.critical.scores import iqm, performance_profile
 from rlgns.formatting import plural
-from rlgns.report.data import RunData
 from rlgns.report.figure import BLUE, Figure, axes, band, line
+from rlgns.report.run_data import RunData
 
 
 def scores_by_game(runs: Sequence[RunData], *, best_of_seed: bool = False) -> dict[str, list[float]]:

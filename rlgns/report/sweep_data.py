@@ -11,7 +11,7 @@ from rlgns.critical.points import GoalFit
 from rlgns.envs.games import find, human_normalised
 from rlgns.fit.paper import PaperGoal
 from rlgns.fit.points_file import rom_name
-from rlgns.report.data import RunData
+from rlgns.report.run_data import RunData
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,19 +9,19 @@ from html import escape
 from rlgns import formatting
 from rlgns.critical.points import GoalFit
 from rlgns.formatting import plural
+from rlgns.report.against_score_figure import against_score
 from rlgns.report.agreement_figure import agreement_figure
-from rlgns.report.critical_figures import against_score
-from rlgns.report.data import RunData
-from rlgns.report.elements import figure_html, table_html
+from rlgns.report.difficulty_figure import difficulty, noise_growth
 from rlgns.report.explorer import explorer_html
 from rlgns.report.figure import Figure
-from rlgns.report.game_figures import difficulty, noise_growth
-from rlgns.report.html import Section
+from rlgns.report.goal_text import critical_batch, goal_name, noise_scale
+from rlgns.report.html_elements import figure_html, table_html
+from rlgns.report.html_page import Section
 from rlgns.report.pareto_figures import pareto, speed_up
+from rlgns.report.run_data import RunData
 from rlgns.report.run_section import final_figures, run_blocks
-from rlgns.report.score_figures import score_figures, scores_by_game
+from rlgns.report.score_profile import score_figures, scores_by_game
 from rlgns.report.sweep_data import GameData, SweepData
-from rlgns.report.words import critical_batch, goal_name, noise_scale
 
 SWEEP_RUNS_IN_FULL = 24
 """Runs of a sweep that have figures of their own; the table has all of them."""

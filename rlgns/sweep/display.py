@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rlgns import formatting
+from rlgns.monitor.console import can_draw, console_of, write_line
 from rlgns.monitor.listener import Listener, Row, RunStart
-from rlgns.monitor.stream import can_draw, console_of, write_line
 from rlgns.monitor.terminal import noise_scale_of
 from rlgns.sweep.plan import Trial, Verdict
 from rlgns.sweep.session import Session

@@ -26,7 +26,7 @@ import yaml
 from benchmarks.kills import ROOT, Run, cluster, settings
 from benchmarks.kills_results import measurements
 from rlgns.config.load import from_dict
-from rlgns.monitor.wandb_files import history
+from rlgns.monitor.wandb_transaction_log import history
 from rlgns.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.cluster

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rlgns.config.load import resolve, to_dict
-from rlgns.monitor.keys import REQUIRED
+from rlgns.metrics.registry import REQUIRED
 from rlgns.storage.run_folder import RunFolder
 
 

@@ -19,7 +19,7 @@ from rlgns.critical.config import AdaptiveConfig
 from rlgns.engine import algorithm as algorithm_module
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.collect import Collectors
-from rlgns.monitor.keys import check_row
+from rlgns.metrics.registry import check_row
 from rlgns.storage.run_folder import RunFolder
 from tests.rlgns.engine.test_collect import make_network, same
 from tests.rlgns.engine.tiny import build, tiny

@@ -16,7 +16,7 @@ from rlgns.agents.update import Updater
 from rlgns.config.schema import Config
 from rlgns.engine.probe import Probe
 from rlgns.envs.config import EnvConfig
-from rlgns.monitor.keys import check_row
+from rlgns.metrics.registry import check_row
 from rlgns.noise.config import NoiseConfig
 from rlgns.storage.run_folder import RunFolder
 from tests.agents.synthetic import NETWORK, near_policy, random_rollouts, small_network

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rlgns.monitor.keys import KEYS, VIEWS, WANDB_KEYS, check_row
+from rlgns.metrics.registry import KEYS, VIEWS, WANDB_KEYS, check_row
 from tests.rows import make_null_row, make_row
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rlgns.config.schema import Config, RunConfig, WandbConfig
 from rlgns.monitor.batch_alert import AlertState, BatchAlert, Side, side_of
 from rlgns.monitor.listener import RunStart
-from rlgns.monitor.wandb_files import records
 from rlgns.monitor.wandb_logger import WandbLogger
+from rlgns.monitor.wandb_transaction_log import records
 from rlgns.noise.config import NoiseConfig
 from tests.rows import make_row, make_run
 

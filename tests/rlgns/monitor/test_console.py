@@ -8,7 +8,7 @@ import pty
 
 import pytest
 
-from rlgns.monitor.stream import can_draw, console_of, write_line
+from rlgns.monitor.console import can_draw, console_of, write_line
 
 
 def test_a_terminal_is_drawn_on_unless_it_is_dumb(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ import pytest
 from rlgns.config.schema import Config, RunConfig, WandbConfig
 from rlgns.monitor import wandb_artifacts
 from rlgns.monitor.listener import RunStart
-from rlgns.monitor.wandb_files import records
 from rlgns.monitor.wandb_logger import WandbLogger
+from rlgns.monitor.wandb_transaction_log import records
 from rlgns.storage.run_folder import RunFolder
 from tests.rows import make_row, make_run
 

@@ -17,9 +17,9 @@ import pytest
 
 from rlgns.config.schema import Config, RunConfig, WandbConfig
 from rlgns.monitor.listener import RunStart
-from rlgns.monitor.wandb_files import history, records
 from rlgns.monitor.wandb_logger import WandbLogger, env_id, flatten
 from rlgns.monitor.wandb_login import choose_mode, logged_in
+from rlgns.monitor.wandb_transaction_log import history, records
 from rlgns.storage.run_folder import RunFolder
 from tests.rows import make_row, make_run
 

@@ -15,10 +15,10 @@ import pytest
 import wandb
 
 from rlgns.commands import cli
-from rlgns.monitor.keys import KEYS, WANDB_KEYS, Key
+from rlgns.metrics.registry import KEYS, WANDB_KEYS, Key
 from rlgns.monitor.wandb_logger import flatten
-from rlgns.monitor.workspace import OPEN, PINNED, SECTIONS, Panel
-from rlgns.monitor.workspace_view import build, spec
+from rlgns.monitor.wandb_panels import OPEN, PINNED, SECTIONS, Panel
+from rlgns.monitor.wandb_workspace import build, spec
 from tests.rows import make_probed_row
 
 LOGGED: dict[str, Key] = {key.name: key for key in (*KEYS, *WANDB_KEYS)}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlgns.monitor.keys import VIEWS
+from rlgns.metrics.registry import VIEWS
 from rlgns.noise.parts import products_by_layer
 from rlgns.noise.views import ProbeProducts, SplitProducts, Views
 

@@ -11,8 +11,8 @@ import pytest
 from rlgns.commands import cli
 from rlgns.errors import FaultError, UserError
 from rlgns.report import write_figures
+from rlgns.report.content import read
 from rlgns.report.document import figures
-from rlgns.report.inputs import read
 from tests.browser import CHROMIUM
 from tests.rows import make_row, make_run
 from tests.sweep_files import make_point, write_points
@@ -48,13 +48,13 @@ def test_a_browser_that_hangs_is_ended_and_one_line(tmp_path: Path, monkeypatch:
     browser.write_text("#!/bin/sh\nwhile :; do sleep 1; done\n")
     browser.chmod(0o755)
     monkeypatch.setenv("BROWSER_PATH", str(browser))
-    monkeypatch.setattr("rlgns.report.drawing.START_S", 5.0)
-    monkeypatch.setattr("rlgns.report.drawing.PICTURE_S", 0.0)
+    monkeypatch.setattr("rlgns.report.image_renderer.START_S", 5.0)
+    monkeypatch.setattr("rlgns.report.image_renderer.PICTURE_S", 0.0)
     folder = make_run(tmp_path / "run", [make_row(i) for i in range(1, 20)])
     with pytest.raises(FaultError, match="could not draw the figures: no answer within 5 s, 2 times"):
         write_figures([folder], tmp_path / "figures")
     commands = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-    assert not any(str(browser) in command or "rlgns.report.drawing" in command for command in commands)
+    assert not any(str(browser) in command or "rlgns.report.image_renderer" in command for command in commands)
 
 
 def test_nothing_to_draw_is_one_line(tmp_path: Path) -> None:

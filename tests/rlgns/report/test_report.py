@@ -10,9 +10,9 @@ import pytest
 
 from rlgns.errors import FaultError
 from rlgns.report import report_data, summary, write_report
-from rlgns.report.data import RunData
+from rlgns.report.content import Content
 from rlgns.report.document import document
-from rlgns.report.inputs import Content
+from rlgns.report.run_data import RunData
 from rlgns.storage.run_folder import RunFolder
 from tests.pages import FIVE_MEGABYTES, Page, read_page
 from tests.rows import make_null_row, make_probed_row, make_row, make_run

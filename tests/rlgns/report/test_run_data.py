@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlgns.report.data import column, fit_ladder, thinned, time_split
+from rlgns.report.run_data import column, fit_ladder, thinned, time_split
 from tests.rows import make_null_row, make_row
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rlgns.report.data import RunData
 from rlgns.report.probe_figures import layers, losses, time_ladder, views
+from rlgns.report.run_data import RunData
 from rlgns.report.run_figures import critical_batch, ladder, noise_scale, run_figures, score
 from rlgns.report.run_section import run_blocks
 from tests.rows import make_null_row, make_probed_row, make_row

@@ -15,7 +15,7 @@ from rlgns.errors import UserError
 from rlgns.fit.paper import paper_goals
 from rlgns.fit.points_file import read_points
 from rlgns.report import report_data, write_report
-from rlgns.report.critical_figures import against_score
+from rlgns.report.against_score_figure import against_score
 from rlgns.report.pareto_figures import pareto, speed_up
 from rlgns.report.sweep_data import GameData, make_games
 from tests.pages import Page, read_page
