@@ -26,7 +26,7 @@ from rlgns.engine.probe import Probe
 from rlgns.engine.ride_along import RideAlong
 from rlgns.formatting import NOTHING, interval, rounded
 from rlgns.machine.hardware import usable_cores
-from rlgns.metrics.registry import VIEWS
+from rlgns.metrics.probe_keys import VIEWS
 from rlgns.storage.checkpoint import Policy, load_policy
 
 WORKER = 4_000_000

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from rlgns.metrics.registry import BY_NAME, REQUIRED
+from rlgns.metrics.registry import KEYS, REQUIRED
 from rlgns.storage.run_folder import RunFolder
 
 
@@ -89,7 +89,7 @@ def make_probed_row(iteration: int, **more: Any) -> dict[str, Any]:
 def make_null_row(iteration: int = 1) -> dict[str, Any]:
     """A row in which everything is null that may be."""
     row = make_row(iteration)
-    return {name: None if BY_NAME[name].nullable else row[name] for name in REQUIRED} | {
+    return {name: None if KEYS[name].nullable else row[name] for name in REQUIRED} | {
         "noise/resolved": False,
         "noise/ladder": [],
     }

@@ -10,7 +10,7 @@ from rlgns.config.schema import Config
 from rlgns.storage.run_folder import RunFolder
 
 Row = Mapping[str, Any]
-"""One object of metrics.jsonl (see `rlgns.metrics.registry`)."""
+"""One object of metrics.jsonl (see `rlgns.metrics`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlgns.metrics.registry import BY_NAME, VIEWS
+from rlgns.metrics.probe_keys import VIEWS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,20 +22,6 @@ class Panel:
 def band(title: str, key: str, *others: str, low: str = "", high: str = "") -> Panel:
     """An estimate between the ends of its interval: W&B fills no area between two keys, so these are three lines."""
     return Panel(title=title, keys=(key, low or f"{key}_low", high or f"{key}_high", *others), log=True)
-
-
-def _adaptive() -> tuple[Panel, ...]:
-    """Panels of an adaptive batch, as far as rows have its numbers."""
-    panels = (
-        Panel(
-            title="Batch in use against the batch aimed at, observations",
-            keys=("batch_observations", "target_batch_observations"),
-            log=True,
-        ),
-        Panel(title="Environments in use", keys=("num_envs",)),
-        Panel(title="What an adaptive batch is predicted to save (gamma)", keys=("critical_batch/adaptive_gamma",)),
-    )
-    return tuple(panel for panel in panels if set(panel.keys) <= set(BY_NAME))
 
 
 def _of_views(key: str) -> tuple[str, ...]:
@@ -86,7 +72,15 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
         Panel(title="Batches until |G|^2 differs from 0", keys=_of_views("updates_to_resolve"), log=True),
         Panel(title="Noise scale by layer, observations", pattern=r"noise/layers/[^/]+/scale", log=True),
     ),
-    "Adaptive batch": _adaptive(),
+    "Adaptive batch": (
+        Panel(
+            title="Batch in use against the batch aimed at, observations",
+            keys=("batch_observations", "target_batch_observations"),
+            log=True,
+        ),
+        Panel(title="Environments in use", keys=("num_envs",)),
+        Panel(title="What an adaptive batch is predicted to save (gamma)", keys=("critical_batch/adaptive_gamma",)),
+    ),
     "Throughput and cost": (
         Panel(title="Observations per second", keys=("throughput/observations_per_s",)),
         Panel(

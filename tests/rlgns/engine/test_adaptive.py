@@ -19,10 +19,10 @@ from rlgns.critical.config import AdaptiveConfig
 from rlgns.engine import algorithm as algorithm_module
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.collect import Collectors
-from rlgns.metrics.registry import check_row
 from rlgns.storage.run_folder import RunFolder
 from tests.rlgns.engine.test_collect import make_network, same
 from tests.rlgns.engine.tiny import build, tiny
+from tests.row_check import check_row
 
 
 def adaptive(*, runners: int = 0) -> Config:

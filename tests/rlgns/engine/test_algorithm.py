@@ -20,10 +20,10 @@ from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.config import AtariPPOConfig, TrialSpec
 from rlgns.envs.config import EnvConfig
 from rlgns.machine.placement import Node, Placement, TrialShare
-from rlgns.metrics.registry import check_row
 from rlgns.storage import checkpoint
 from rlgns.storage.run_folder import RunFolder
 from tests.rlgns.engine.tiny import build, tiny
+from tests.row_check import check_row
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

@@ -16,12 +16,13 @@ from rlgns.agents.update import Updater
 from rlgns.config.schema import Config
 from rlgns.engine.probe import Probe
 from rlgns.envs.config import EnvConfig
-from rlgns.metrics.registry import check_row
+from rlgns.metrics.registry import KEYS
 from rlgns.noise.config import NoiseConfig
 from rlgns.storage.run_folder import RunFolder
 from tests.agents.synthetic import NETWORK, near_policy, random_rollouts, small_network
 from tests.reference import SlowRecord, slow_moments
 from tests.rlgns.engine.tiny import build, tiny
+from tests.row_check import check_row
 
 ENVS, STEPS = 4, 8
 SEED = (1, 2)
@@ -166,6 +167,7 @@ def test_training_on_atari_is_the_same_with_and_without(tmp_path: Path) -> None:
     for row in rows["with"]:
         check_row(row)
         assert (row["noise/probe_s"] > 0) == ("noise/joint/trace" in row)
+    assert set().union(*rows["with"]) == set(KEYS)  # every declared key is logged
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -19,10 +19,10 @@ from rlgns.engine.learner import _solve
 from rlgns.engine.learner_group import _failures
 from rlgns.machine.nodes import nodes_of_cluster
 from rlgns.machine.placement import Placement, TrialShare
-from rlgns.metrics.registry import check_row
 from rlgns.storage import checkpoint
 from rlgns.storage.run_folder import RunFolder
 from tests.rlgns.engine.tiny import build, tiny
+from tests.row_check import check_row
 
 
 def assert_same_state(before: dict[str, Any], after: dict[str, Any]) -> None:

@@ -1,54 +1,56 @@
-"""The list of keys, the rows that it checks, and the page that explains them."""
+"""The declared keys, the page that is made from them, and rows that fit or do not fit them."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
-from rlgns.metrics.registry import KEYS, VIEWS, WANDB_KEYS, check_row
-from tests.rows import make_null_row, make_row
+from rlgns.metrics.key import Key
+from rlgns.metrics.page import page
+from rlgns.metrics.registry import GROUPS, KEYS, WANDB_KEYS
+from tests.row_check import check_row
+from tests.rows import make_null_row, make_probed_row, make_row
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
-def page_rows() -> list[list[str]]:
-    """The cells of every table row of the page that starts with a key; those of a view once for each view."""
-    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
-    first, *others = (line for line in lines if "`noise/<view>/" in line)
-    place = lines.index(first)
-    of_views = [line.replace("<view>", view) for view in VIEWS for line in (first, *others)]
-    lines = [*lines[:place], *of_views, *(line for line in lines[place:] if line not in (first, *others))]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+def test_the_page_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m rlgns.metrics.page > docs/metrics.md"
 
 
-def test_the_page_has_every_view_once_in_order() -> None:
-    names = re.findall(r"^\| (\w+) \|", PAGE.read_text().partition("| view |")[2], flags=re.MULTILINE)
-    assert [name for name in names if name != "key"] == list(VIEWS)
+def test_the_page_has_every_key_once() -> None:
+    text = page()
+    for name in WANDB_KEYS:
+        view = name.split("/")[1] if name.count("/") == 2 and name.startswith("noise/") else ""
+        entry = f"- **`{name.replace(f'/{view}/', '/<view>/') if view else name}`** ("
+        assert text.count(entry) == 1, name
+        assert not view or text.count(f"- **{view}**: ") == 1, view
 
 
-def test_the_page_has_every_key_once_in_order() -> None:
-    assert [row[0].strip("`") for row in page_rows()] == [key.name for key in (*KEYS, *WANDB_KEYS)]
+def test_no_name_is_declared_twice() -> None:
+    assert sum(len(group.keys) for group in GROUPS) == len(KEYS)
 
 
-def test_the_page_tells_units_and_nulls_as_the_list_does() -> None:
-    keys = {key.name: key for key in (*KEYS, *WANDB_KEYS)}
-    for name, meaning, unit, _, null in page_rows():
-        key = keys[name.strip("`")]
-        assert meaning, name
-        assert unit == key.unit, name
-        assert null.startswith("never") == (not key.nullable), name
+@pytest.mark.parametrize("key", WANDB_KEYS.values(), ids=lambda key: key.name)
+def test_a_declaration_reads_as_a_sentence(key: Key) -> None:
+    assert key.unit and len(key.meaning.split()) >= 2
+    assert (key.kind is list) == bool(key.entry_fields)
+    for text in (key.meaning, key.formula, key.source, key.null_when, key.absent_from):
+        assert text == text.strip() and not text.endswith(".") and "\n" not in text
+
+
+def test_no_line_of_the_page_is_long_or_begins_with_an_operator() -> None:
+    for line in page().splitlines():
+        assert len(line) <= 120, line
+        assert not line.lstrip().startswith(("+ ", "= ", "> ")) and not line.startswith("  - "), line
 
 
 def test_rows_pass() -> None:
     check_row(make_row(1))
     check_row(make_row(150))
     check_row(make_null_row())
-    check_row(
-        make_row(9)
-        | {"noise/policy/scale": 3, "noise/layers": [{"layer": "a", "grad_sq": 1, "trace": 1, "scale": None}]}
-    )
+    check_row(make_probed_row(150))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,10 @@ def test_rows_pass() -> None:
 def test_bad_rows_do_not(change: dict, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_row(make_row(1) | change)
+
+
+def test_a_missing_key_is_named() -> None:
     row = make_row(1)
     del row["game"]
-    with pytest.raises(AssertionError, match="missing keys"):
+    with pytest.raises(AssertionError, match=r"missing keys .*game"):
         check_row(row)

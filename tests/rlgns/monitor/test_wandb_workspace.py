@@ -15,13 +15,12 @@ import pytest
 import wandb
 
 from rlgns.commands import cli
-from rlgns.metrics.registry import KEYS, WANDB_KEYS, Key
+from rlgns.metrics.registry import WANDB_KEYS
 from rlgns.monitor.wandb_logger import flatten
 from rlgns.monitor.wandb_panels import OPEN, PINNED, SECTIONS, Panel
 from rlgns.monitor.wandb_workspace import build, spec
 from tests.rows import make_probed_row
 
-LOGGED: dict[str, Key] = {key.name: key for key in (*KEYS, *WANDB_KEYS)}
 PANELS = [panel for panels in SECTIONS.values() for panel in panels]
 pytestmark = pytest.mark.usefixtures("no_login")
 
@@ -29,8 +28,8 @@ pytestmark = pytest.mark.usefixtures("no_login")
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.title)
 def test_a_panel_names_numbers_that_are_logged_in_one_unit(panel: Panel) -> None:
     assert bool(panel.keys) != bool(panel.pattern)
-    assert all(LOGGED[key].kind in (int, float, bool) for key in panel.keys)
-    assert len({LOGGED[key].unit for key in panel.keys}) <= 1
+    assert all(WANDB_KEYS[key].kind in (int, float, bool) for key in panel.keys)
+    assert len({WANDB_KEYS[key].unit for key in panel.keys}) <= 1
     logged = flatten(make_probed_row(150))
     assert not panel.pattern or any(re.fullmatch(panel.pattern, key) for key in logged)
 
@@ -40,7 +39,7 @@ def test_the_panels_asked_for_are_there() -> None:
     assert {"score_mean", "reference/human_score", "reference/random_score"} <= named
     assert {"noise/scale", "noise/scale_low", "noise/scale_high"} <= named
     assert {"critical_batch/predicted", "critical_batch/low", "critical_batch/high", "batch_observations"} <= named
-    assert set(OPEN) <= set(SECTIONS) and set(PINNED) <= set(LOGGED)
+    assert set(OPEN) <= set(SECTIONS) and set(PINNED) <= set(WANDB_KEYS)
     assert len({panel.title for panel in PANELS}) == len(PANELS)
 
 

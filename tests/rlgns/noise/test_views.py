@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlgns.metrics.registry import VIEWS
+from rlgns.metrics.probe_keys import VIEWS
 from rlgns.noise.parts import products_by_layer
 from rlgns.noise.views import ProbeProducts, SplitProducts, Views
 
@@ -58,7 +58,7 @@ def test_parts_of_one_probe_add_up_to_the_whole() -> None:
     assert views.update(probe(0))
     latest = {name: view.latest for name, view in (views.estimates() | views.layers()).items()}
     moments = {name: (m.grad_sq, m.trace) for name, m in latest.items() if m is not None}
-    assert tuple(views.estimates()) == VIEWS
+    assert list(views.estimates()) == list(VIEWS)
     joint = np.array(moments["joint"])
     np.testing.assert_allclose(sum(np.array(moments[name]) for name in LAYERS), joint, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(np.add(moments["trunk"], moments["heads"]), joint, rtol=1e-12, atol=1e-12)
