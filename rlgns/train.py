@@ -26,7 +26,7 @@ from rlgns.machine.commit import source_commit
 from rlgns.machine.doctor import OK, check_shared_memory
 from rlgns.machine.nodes import check_device
 from rlgns.monitor.batch_alert import BatchAlert
-from rlgns.monitor.listener import Listener, Listeners, RunStart
+from rlgns.monitor.listener import Listener, CompositeListener, RunStart
 from rlgns.monitor.probe_notice import ProbeNotice
 from rlgns.monitor.terminal import make_terminal
 from rlgns.monitor.wandb_logger import WandbLogger
@@ -138,7 +138,7 @@ def _train_all(starts: list[RunStart], out: Path) -> ExitCode:
     notice = ProbeNotice(config, terminal.message)
     wandb = WandbLogger(config.wandb, terminal.message)
     alert = BatchAlert(config, [lambda key, title, text: terminal.message(text), wandb.alert])
-    listener = Listeners([terminal, notice, wandb, alert])
+    listener = CompositeListener([terminal, notice, wandb, alert])
     listener.message(PROTOCOLS[config.env.protocol].describe())
     memory = check_shared_memory()
     if memory.status != OK:

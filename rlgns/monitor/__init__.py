@@ -1,1 +1,1 @@
-"""What a person sees while training: terminal, Weights & Biases, metrics files."""
+"""What a user sees during training: terminal, Weights & Biases, alerts."""

@@ -1,4 +1,4 @@
-"""Tells when the batch in use is far from the predicted critical batch: once, and again only after it was near."""
+"""Warns once when the batch in use is far from the predicted critical batch, and again only after it was near."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.noise.config import NoiseConfig
 
 Side = Literal["near", "small", "large"]
-"""Where the batch in use stands: within reach of the critical batch, far below it, or far above."""
+"""The batch in use against the critical batch: near it, far too small, or far too large."""
 
 
 def side_of(batch: float, low: float | None, high: float | None, factor: float) -> Side | None:
-    """Returns where a batch stands, or None where the critical batch's interval does not have two ends.
+    """Returns where a batch stands, or None where the critical batch's interval lacks an end.
 
     Args:
-        batch: In use, observations.
+        batch: Batch in use, observations.
         low: Lower end of the predicted critical batch's interval.
         high: Upper end.
-        factor: How many times off an end is far, at least 1.
+        factor: Ratio to the nearer end beyond which a batch is far; at least 1.
     """
     if low is None or high is None:
         return None
@@ -31,54 +31,54 @@ def side_of(batch: float, low: float | None, high: float | None, factor: float) 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlertState:
-    """What was told last, and since when the batch stands where it stands. A function of a run's rows alone."""
+    """The side that was announced last, and how long the newest side has held. Depends on a run's rows alone."""
 
-    told: Side = "near"
-    seen: Side | None = None
-    """In the newest row."""
+    announced: Side = "near"
+    newest: Side | None = None
+    """Side of the newest row."""
     since_observations: int = 0
-    """Observations of the first of the rows that agree with the newest."""
+    """`observations` of the first row in the current stretch of rows on the newest side."""
 
     def after(self, side: Side | None, observations: int, *, hold_observations: int) -> AlertState:
-        """Returns the state after one more row. A side counts once it has held for `hold_observations` on end."""
-        since = self.since_observations if side == self.seen else observations
+        """Returns the state after one more row. A side is announced once it has held for `hold_observations`."""
+        since = self.since_observations if side == self.newest else observations
         held = side is not None and observations - since >= hold_observations
-        return AlertState(told=side if held and side else self.told, seen=side, since_observations=since)
+        return AlertState(announced=side if held and side else self.announced, newest=side, since_observations=since)
 
 
 @final
 class BatchAlert(Listener):
     """Watches every run's batch.
 
-    A crossing counts once it has lasted as long as the noise scale looks back (`noise.horizon_observations`): then the
-    interval rests on measurements of the time since. A run that goes on reads its rows again, and tells nothing twice.
+    A crossing counts once it has lasted for the noise scale's horizon (`noise.horizon_observations`), because then the
+    interval rests on measurements made since. A resumed run replays its rows and so announces nothing twice.
 
     Args:
-        config: For `wandb.alert_factor` and the horizon.
-        tell: Each takes the run's key, a title and the text, one line.
+        config: Supplies `wandb.alert_factor` and the horizon.
+        send: Each takes the run's key, a title and the text, one line.
     """
 
-    def __init__(self, config: Config, tell: Sequence[Callable[[str, str, str], None]]) -> None:
-        self._factor, self._tell = config.wandb.alert_factor, tell
+    def __init__(self, config: Config, send: Sequence[Callable[[str, str, str], None]]) -> None:
+        self._factor, self._send = config.wandb.alert_factor, send
         self._hold = config.noise.horizon_observations or NoiseConfig().horizon_observations
-        self._standings: dict[str, AlertState] = {}
+        self._states: dict[str, AlertState] = {}
 
     def start(self, runs: list[RunStart]) -> None:
-        """Finds out what was told before."""
+        """Replays the rows of resumed runs."""
         for run in runs:
             for row in run.folder.rows() if run.resumed else ():
                 self._update(run.key, row)
 
     def row(self, game: str, row: Row) -> None:
-        """Tells where the batch has gone far off."""
-        before = self._standings.get(game, AlertState()).told
+        """Sends an alert if the batch has become too small or too large."""
+        before = self._states.get(game, AlertState()).announced
         side = self._update(game, row)
         if side == before or side == "near":
             return
         where = "below" if side == "small" else "above"
         title = f"{game}: batch far {where} the critical batch"[:63]  # W&B's limit
-        for tell in self._tell:
-            tell(game, title, self._text(game, row, side))
+        for send in self._send:
+            send(game, title, self._text(game, row, side))
 
     def _update(self, key: str, row: Row) -> Side:
         if not self._factor:
@@ -87,9 +87,9 @@ class BatchAlert(Listener):
             (row.get("critical_batch/low"), row.get("critical_batch/high")) if row["noise/resolved"] else (None, None)
         )
         side = side_of(row["batch_observations"], *ends, self._factor)
-        state = self._standings.get(key, AlertState())
-        self._standings[key] = state.after(side, row["observations"], hold_observations=self._hold)
-        return self._standings[key].told
+        state = self._states.get(key, AlertState())
+        self._states[key] = state.after(side, row["observations"], hold_observations=self._hold)
+        return self._states[key].announced
 
     def _text(self, game: str, row: Row, side: Side) -> str:
         names = ("critical_batch/predicted", "critical_batch/low", "critical_batch/high")

@@ -1,4 +1,4 @@
-"""Where progress goes: a terminal that can be drawn on, or plain lines for pipes and log files."""
+"""Output of progress: a terminal that can be redrawn, or plain lines for pipes and log files."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from rich.console import Console
 
 
 def console_of(stream: TextIO | None = None) -> Console:
-    """Returns a console on a stream; None: standard error."""
+    """Returns a console that writes to a stream; None: standard error."""
     return Console(file=sys.stderr if stream is None else stream, highlight=False)
 
 
 def can_draw(console: Console) -> bool:
-    """Whether a console may be redrawn: a real terminal, not `dumb`, whatever FORCE_COLOR says of a pipe."""
+    """Returns whether a console can be redrawn: a real terminal, not `dumb`. FORCE_COLOR does not turn a pipe into one."""
     return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
 
 
 def write_line(text: str, stream: TextIO | None = None) -> None:
-    """Writes one plain line at once: no control codes, no line break within. None: standard error."""
+    """Writes one plain line and flushes: no control codes, line breaks become spaces. None: standard error."""
     stream = sys.stderr if stream is None else stream
     stream.write(" ".join(text.split()) + "\n")
     stream.flush()

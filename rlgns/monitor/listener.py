@@ -1,4 +1,4 @@
-"""What the training loop tells, and to whom: listeners that do nothing unless they override."""
+"""Listeners of a training session: the base class, whose methods do nothing, and a group that isolates failures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStart:
-    """One game's run, as it is when training begins or goes on."""
+    """One game's run at the start of a session, new or resumed."""
 
     game: str
     folder: RunFolder
@@ -23,56 +23,56 @@ class RunStart:
     wandb_id: str
     resumed: bool = False
     first_row: Row | None = None
-    """Newest row that was logged before, or None in a fresh run."""
+    """Newest row logged by earlier sessions; None in a new run."""
     name: str = ""
-    """Tells runs of a session apart where the game does not."""
+    """Distinguishes runs of the same game within a session; empty: the game is enough."""
 
     @property
     def key(self) -> str:
-        """What listeners are told the run's rows under: its name, or else its game."""
+        """Name under which listeners receive the run's rows: its `name`, else its game."""
         return self.name or self.game
 
 
 class Listener:
-    """Hears of a training session; every method does nothing. All are called from the driver process, in this order."""
+    """Receives the events of a training session in the driver process, in the order of these methods. Does nothing."""
 
     def start(self, runs: list[RunStart]) -> None:
-        """Training of these games begins, or goes on."""
+        """Called when training of these runs starts or resumes."""
 
     def row(self, game: str, row: Row) -> None:
-        """An iteration of `game` ended and its row is in metrics.jsonl."""
+        """Called when an iteration of `game` has ended and its row is in metrics.jsonl."""
 
     def message(self, text: str) -> None:
-        """One line for the person who watches."""
+        """Shows one line to the user."""
 
     def end(self, outcome: str) -> None:
-        """Training stopped: `done`, `interrupted` or `fault`. Called once, also after an error."""
+        """Called once when training stops, also after an error; `outcome`: `done`, `interrupted` or `fault`."""
 
 
 @final
-class Listeners(Listener):
-    """Tells several listeners the same. One that fails is told nothing more; training and the others go on."""
+class CompositeListener(Listener):
+    """Passes every event to several listeners. One that fails is removed; training and the others continue."""
 
     def __init__(self, listeners: Iterable[Listener]) -> None:
         self._listeners = list(listeners)
 
     def start(self, runs: list[RunStart]) -> None:
-        """Tells all that training begins."""
-        self._tell(lambda listener: listener.start(runs))
+        """Passes the start on."""
+        self._call_each(lambda listener: listener.start(runs))
 
     def row(self, game: str, row: Row) -> None:
-        """Tells all of a row."""
-        self._tell(lambda listener: listener.row(game, row))
+        """Passes a row on."""
+        self._call_each(lambda listener: listener.row(game, row))
 
     def message(self, text: str) -> None:
-        """Tells all a line."""
-        self._tell(lambda listener: listener.message(text))
+        """Passes a line on."""
+        self._call_each(lambda listener: listener.message(text))
 
     def end(self, outcome: str) -> None:
-        """Tells all that training stopped."""
-        self._tell(lambda listener: listener.end(outcome))
+        """Passes the end on."""
+        self._call_each(lambda listener: listener.end(outcome))
 
-    def _tell(self, call: Callable[[Listener], None]) -> None:
+    def _call_each(self, call: Callable[[Listener], None]) -> None:
         failed: list[str] = []
         for listener in list(self._listeners):
             try:
@@ -80,5 +80,5 @@ class Listeners(Listener):
             except Exception as error:  # A dead terminal or a full disk under W&B must not stop training.
                 self._listeners.remove(listener)
                 failed.append(f"{type(listener).__name__} is switched off, it failed: {type(error).__name__}: {error}")
-        for text in failed:  # Every round loses a listener, so this ends.
+        for text in failed:  # Recursion ends: each round removes a listener.
             self.message(text)

@@ -1,4 +1,4 @@
-"""Says how often the noise scale's probe runs: once when that is known, and again when it changes much."""
+"""Reports how often the noise scale's probe runs: once when known, and again after a large change."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from rlgns.config.schema import Config
 from rlgns.formatting import percent
 from rlgns.monitor.listener import Listener, Row, RunStart
 
-MUCH = 2.0
-"""A cadence is told again when it is so many times longer or shorter than the one told last."""
+LARGE_CHANGE = 2.0
+"""The interval between probes is reported again when it has grown or shrunk by this factor."""
 
 
 @final
 class ProbeNotice(Listener):
-    """One line per game about the cadence of its probe."""
+    """Prints one line per game about the interval between its probes."""
 
     def __init__(self, config: Config, say: Callable[[str], None]) -> None:
-        """Takes the configuration for the budget, and where to say it."""
+        """Takes the configuration, which has the budget, and a function that prints a line."""
         self._budget, self._say = config.noise.overhead_budget, say
-        self._told: dict[str, int] = {}
+        self._reported: dict[str, int] = {}
 
     def start(self, runs: list[RunStart]) -> None:
-        """Takes what a resumed run was told before as told."""
+        """Takes the interval in a resumed run's last row as reported."""
         for run in runs:
             every = (run.first_row or {}).get("noise/probe_every_iterations")
             if every:
-                self._told[run.game] = every
+                self._reported[run.game] = every
 
     def row(self, game: str, row: Row) -> None:
-        """Says the row's cadence where it is news."""
+        """Reports the row's interval if it is new."""
         every = row.get("noise/probe_every_iterations")
-        told = self._told.get(game)
-        if not every or (told and 1 / MUCH < every / told < MUCH):
+        reported = self._reported.get(game)
+        if not every or (reported and 1 / LARGE_CHANGE < every / reported < LARGE_CHANGE):
             return
-        self._told[game] = every
+        self._reported[game] = every
         often = f"{every} iterations" if every > 1 else "iteration"
         self._say(
-            f"{game}: the noise scale is probed every {often}, which keeps measuring within {percent(self._budget)} of "
-            "the time (noise.overhead_budget)"
+            f"{game}: the probe of the noise scale runs every {often}, which keeps measurement within "
+            f"{percent(self._budget)} of the time (noise.overhead_budget)"
         )

@@ -1,4 +1,4 @@
-"""Progress of a job in named parts of known length: bars on a terminal, a plain line now and then in a pipe."""
+"""Progress of a job whose named parts have a known length: bars on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINE_EVERY_S = 10.0
 
 @final
 class ProgressBars:
-    """Shows on standard error how far each part is; used as a context, then called once for each step of a part."""
+    """Shows the progress of each part on standard error. Used as a context; called once per step of a part."""
 
     def __init__(self) -> None:
         console = console_of()
@@ -24,7 +24,7 @@ class ProgressBars:
         self._live = can_draw(console)
         self._done: dict[str, int] = {}
         self._tasks: dict[str, TaskID] = {}
-        self._said = time.monotonic()
+        self._printed_s = time.monotonic()
 
     def __enter__(self) -> ProgressBars:
         if self._live:
@@ -36,12 +36,12 @@ class ProgressBars:
             self._bar.stop()
 
     def __call__(self, part: str, total: int) -> None:
-        """Notes one more step of `part`, which has `total`."""
+        """Counts one more step of `part`, which has `total` steps."""
         self._done[part] = self._done.get(part, 0) + 1
         if self._live:
             if part not in self._tasks:
                 self._tasks[part] = self._bar.add_task(part, total=total)
             self._bar.advance(self._tasks[part])
-        elif self._done[part] == total or time.monotonic() - self._said >= LINE_EVERY_S:
-            self._said = time.monotonic()
+        elif self._done[part] == total or time.monotonic() - self._printed_s >= LINE_EVERY_S:
+            self._printed_s = time.monotonic()
             write_line(f"{part}: {self._done[part]} of {total}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.errors import ExitCode, FaultError, UserError, one_line
-from rlgns.monitor.listener import Listeners, RunStart
+from rlgns.monitor.listener import CompositeListener, RunStart
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import write_report
 from rlgns.storage.sweep_folder import SweepFolder
@@ -80,7 +80,7 @@ def _train(sweep: Sweep, session: Session) -> Outcome:
     try:
         if any(session.verdict(trial) is Verdict.UNFINISHED for trial in session.trials()):
             most, max_failures = sweep.settings.parallel, sweep.base.engine.max_failures
-            outcome = run_trials(session, Listeners([display, wandb]), most=most, max_failures=max_failures)
+            outcome = run_trials(session, CompositeListener([display, wandb]), most=most, max_failures=max_failures)
         else:
             outcome = Outcome()
     finally:

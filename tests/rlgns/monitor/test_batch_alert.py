@@ -1,4 +1,4 @@
-"""When the batch in use is told to be far from the critical batch, and that W&B's real client writes it down."""
+"""When an alert says that the batch is far from the critical batch, and that W&B's real client records it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def row(iteration: int, low: float | None, high: float | None, *, batch: int = 2
 FAR, NEAR, UNKNOWN, TINY = (4000, 9000), (300, 500), (4000, None), (2, 9)
 
 
-def told(rows: list[tuple[Any, Any]], *, config: Config = CONFIG) -> list[tuple[int, str]]:
+def alerts_of(rows: list[tuple[Any, Any]], *, config: Config = CONFIG) -> list[tuple[int, str]]:
     """Iterations at which an alert came, with its title."""
     heard: list[str] = []
     found: list[tuple[int, str]] = []
@@ -71,29 +71,29 @@ def test_sides(batch: float, low: float, width: float, factor: float) -> None:
 
 
 @given(st.lists(sides, max_size=60), st.integers(min_value=1, max_value=6))
-def test_a_side_is_told_once_it_held_and_only_when_it_changes(course: list[Side | None], hold: int) -> None:
+def test_a_side_is_announced_once_it_held_and_only_when_it_changes(course: list[Side | None], hold: int) -> None:
     state, changes = AlertState(), []
     for at, side in enumerate(course):
-        before, state = state.told, state.after(side, at, hold_observations=hold)
+        before, state = state.announced, state.after(side, at, hold_observations=hold)
         last = course[max(0, at - hold) : at + 1]
         held = len(last) == hold + 1 and set(last) == {side}
-        assert state.told == (side if held and side is not None else before)  # the rule, told the slow way
-        if state.told != before:
-            changes.append(state.told)
+        assert state.announced == (side if held and side is not None else before)  # the same rule, computed the slow way
+        if state.announced != before:
+            changes.append(state.announced)
     assert all(one != other for one, other in zip(["near", *changes], changes, strict=False))
 
 
-def test_told_once_a_crossing() -> None:
+def test_one_alert_per_crossing() -> None:
     below, above = "pong: batch far below the critical batch", "pong: batch far above the critical batch"
-    assert told([FAR] * 10) == [(4, below)]
-    assert told([FAR] * 3 + [NEAR] + [FAR] * 3) == []  # never for long enough
-    assert told([UNKNOWN] * 10) == []  # not resolved
-    assert told([FAR] * 3 + [UNKNOWN] + [FAR] * 4) == [(8, below)]
-    assert told([FAR] * 5 + [NEAR] * 2 + [FAR] * 9) == [(4, below)]  # near too shortly to count
-    assert told([FAR] * 5 + [NEAR] * 4 + [FAR] * 5) == [(4, below), (13, below)]
-    assert told([TINY] * 5 + [FAR] * 5) == [(4, above), (9, below)]
-    assert told([FAR] * 9, config=dataclasses.replace(CONFIG, wandb=WandbConfig(alert_factor=0))) == []
-    assert told([FAR] * 9, config=dataclasses.replace(CONFIG, wandb=WandbConfig(alert_factor=16))) == []
+    assert alerts_of([FAR] * 10) == [(4, below)]
+    assert alerts_of([FAR] * 3 + [NEAR] + [FAR] * 3) == []  # never for long enough
+    assert alerts_of([UNKNOWN] * 10) == []  # not resolved
+    assert alerts_of([FAR] * 3 + [UNKNOWN] + [FAR] * 4) == [(8, below)]
+    assert alerts_of([FAR] * 5 + [NEAR] * 2 + [FAR] * 9) == [(4, below)]  # near too shortly to count
+    assert alerts_of([FAR] * 5 + [NEAR] * 4 + [FAR] * 5) == [(4, below), (13, below)]
+    assert alerts_of([TINY] * 5 + [FAR] * 5) == [(4, above), (9, below)]
+    assert alerts_of([FAR] * 9, config=dataclasses.replace(CONFIG, wandb=WandbConfig(alert_factor=0))) == []
+    assert alerts_of([FAR] * 9, config=dataclasses.replace(CONFIG, wandb=WandbConfig(alert_factor=16))) == []
 
 
 def test_the_text_is_one_line_with_the_numbers() -> None:

@@ -1,8 +1,8 @@
-"""Listeners told together; one that fails harms neither training nor the others."""
+"""Several listeners in a group: one that fails harms neither training nor the others."""
 
 from __future__ import annotations
 
-from rlgns.monitor.listener import Listener, Listeners, Row
+from rlgns.monitor.listener import Listener, CompositeListener, Row
 from tests.rows import make_row
 
 
@@ -33,7 +33,7 @@ class Broken(Listener):
 
 def test_a_broken_listener_is_switched_off() -> None:
     tape = Tape()
-    listeners = Listeners([Broken(), tape, Broken()])
+    listeners = CompositeListener([Broken(), tape, Broken()])
     listeners.start([])
     listeners.row("pong", make_row(1))
     listeners.row("pong", make_row(2))

@@ -1,4 +1,4 @@
-"""The probe's cadence is told once, and again when it changes much."""
+"""The interval between probes is reported once, and again after a large change."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def rows(*cadences: int | None) -> list[dict]:
     return [make_row(1) | {"noise/probe_every_iterations": every} for every in cadences]
 
 
-def test_told_once_and_again_when_it_doubles_or_halves() -> None:
+def test_reported_once_and_again_when_it_doubles_or_halves() -> None:
     said: list[str] = []
     notice = ProbeNotice(Config(), said.append)
     notice.start([])
@@ -25,12 +25,12 @@ def test_told_once_and_again_when_it_doubles_or_halves() -> None:
         "iteration",
     ]
     assert said[0] == (
-        "pong: the noise scale is probed every 26 iterations, which keeps measuring within 0.5 % of the time "
+        "pong: the probe of the noise scale runs every 26 iterations, which keeps measurement within 0.5 % of the time "
         "(noise.overhead_budget)"
     )
 
 
-def test_a_resumed_run_is_not_told_again(tmp_path: Path) -> None:
+def test_a_resumed_run_is_not_reported_again(tmp_path: Path) -> None:
     said: list[str] = []
     notice = ProbeNotice(Config(), said.append)
     folder = make_run(tmp_path / "pong", [])
