@@ -26,7 +26,7 @@ from rlgns.machine.commit import source_commit
 from rlgns.machine.doctor import OK, check_shared_memory
 from rlgns.machine.nodes import check_device
 from rlgns.monitor.batch_alert import BatchAlert
-from rlgns.monitor.listener import Listener, CompositeListener, RunStart
+from rlgns.monitor.listener import CompositeListener, Listener, RunStart
 from rlgns.monitor.probe_notice import ProbeNotice
 from rlgns.monitor.terminal import make_terminal
 from rlgns.monitor.wandb_logger import WandbLogger

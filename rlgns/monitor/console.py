@@ -14,7 +14,7 @@ def console_of(stream: TextIO | None = None) -> Console:
 
 
 def can_draw(console: Console) -> bool:
-    """Returns whether a console can be redrawn: a real terminal, not `dumb`. FORCE_COLOR does not turn a pipe into one."""
+    """Returns whether a console is a real terminal and not `dumb`. FORCE_COLOR does not turn a pipe into one."""
     return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
 
 

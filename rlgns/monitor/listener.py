@@ -79,6 +79,6 @@ class CompositeListener(Listener):
                 call(listener)
             except Exception as error:  # A dead terminal or a full disk under W&B must not stop training.
                 self._listeners.remove(listener)
-                failed.append(f"{type(listener).__name__} is switched off, it failed: {type(error).__name__}: {error}")
+                failed.append(f"{type(listener).__name__} failed and is switched off: {type(error).__name__}: {error}")
         for text in failed:  # Recursion ends: each round removes a listener.
             self.message(text)

@@ -1,10 +1,9 @@
-"""What the terminal shows: a live table where there is one to draw on, plain lines where there is not."""
+"""Progress of training on the terminal: a live table, or plain lines in a pipe or log file."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import TextIO, final
 
@@ -19,72 +18,37 @@ from rlgns.config.schema import Config
 from rlgns.critical.advice import Advice, twice_envs, twice_steps
 from rlgns.monitor.console import can_draw, console_of, write_line
 from rlgns.monitor.listener import Listener, Row, RunStart
+from rlgns.monitor.row_text import adaptive_line, batch_text, critical_batch_text, noise_scale_text
+from rlgns.monitor.runs_progress import RunsProgress
 
 PLAIN_LINE_EVERY_S = 5.0
 """Seconds between two plain lines of the same game."""
 
 EMULATOR_START_S = 0.8
-"""Seconds of a core until an environment has begun its first staggered game (512 took 3 to 4 minutes on 2 cores)."""
+"""Core-seconds until an environment starts its first staggered game (512 environments took 3 to 4 min on 2 cores)."""
 
 MANY_ENVS = 64
-"""So many are worth a word about how long they take to start."""
+"""From this many environments on, the user is told why the start takes long."""
 
 NARROW_COLUMNS = 108
-"""Below this width the table leaves out columns that can be read off others."""
+"""Below this width the table shortens its headings and texts."""
 
 
 def make_terminal(
     config: Config, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
 ) -> Listener:
-    """Returns a live display for a terminal, plain lines for anything else (also where TERM is `dumb`).
+    """Returns a live display for a terminal, and plain lines for anything else, such as a pipe or TERM=dumb.
 
     Args:
-        config: The resolved configuration: games and observations.
+        config: The resolved configuration, for its games and observations.
         stream: Where to write; standard error by default.
-        clock: Seconds that only go forward.
+        clock: Monotonic seconds.
     """
     stream = sys.stderr if stream is None else stream
     console = console_of(stream)
     if can_draw(console):
         return LiveTerminal(config, console, clock=clock)
     return PlainTerminal(config, stream, clock=clock)
-
-
-@final
-class RunsProgress:
-    """How far all games together are, and how long the rest takes at the pace of the last rows."""
-
-    def __init__(self, config: Config, clock: Callable[[], float]) -> None:
-        self.total = config.run.observations * len(config.run.games)
-        self._target = config.run.observations
-        self._clock = clock
-        self._done: dict[str, int] = {}
-        self._recent: deque[tuple[float, int]] = deque(maxlen=64)
-
-    @property
-    def done(self) -> int:
-        """Observations so far over all games."""
-        return sum(self._done.values())
-
-    def start(self, game: str, row: Row | None) -> None:
-        """Notes what a resumed game has done before, which says nothing of today's pace."""
-        self._done[game] = min(int(row["observations"]), self._target) if row else 0
-        self._recent.clear()
-        self._recent.append((self._clock(), self.done))
-
-    def row(self, game: str, row: Row) -> None:
-        """Notes a row."""
-        self._done[game] = min(int(row["observations"]), self._target)
-        self._recent.append((self._clock(), self.done))
-
-    def seconds_left(self) -> float | None:
-        """Returns the time to the end of all games; None before the second row."""
-        if len(self._recent) < 2:
-            return None
-        (first_s, first), (last_s, last) = self._recent[0], self._recent[-1]
-        if last <= first or last_s <= first_s:
-            return None
-        return (self.total - last) * (last_s - first_s) / (last - first)
 
 
 def advice_of(row: Row) -> Advice:
@@ -104,58 +68,28 @@ def advice_lines(row: Row) -> list[str]:
     return [advice_of(row).sentence(), *([longer.sentence()] if longer.step_ratio_high is not None else [])]
 
 
-def noise_scale_of(row: Row) -> str:
-    """Returns a row's noise scale for people: '410 (280 to 640)', 'at least 900', 'measuring'; ', lag 1' off policy."""
-    high = row.get("noise/scale_high") if row.get("noise/resolved") else None
-    lag = f", lag {row['policy_lag']}" if row.get("policy_lag") else ""
-    return formatting.interval(row.get("noise/scale"), row.get("noise/scale_low"), high) + lag
-
-
-def critical_batch_of(row: Row) -> str:
-    """Returns a row's predicted critical batch: '410', '> 900' where only a bound is known, or a dash."""
-    low = row.get("critical_batch/low")
-    if row.get("critical_batch/high") is None and low:
-        return f"> {formatting.rounded(low)}"
-    return formatting.rounded(row.get("critical_batch/predicted"))
-
-
-def batch_of(row: Row) -> str:
-    """Returns a row's batch for people: '512', or '512 (adaptive)'."""
-    batch = formatting.count(row["batch_observations"])
-    return f"{batch} (adaptive)" if row.get("batch_mode") == "adaptive" else batch
-
-
-def adaptive_line(row: Row) -> list[str]:
-    """Returns how many environments an adaptive batch uses and what it aims at; nothing where the batch is fixed."""
-    if row.get("batch_mode") != "adaptive":
-        return []
-    target = row.get("target_batch_observations")
-    aim = f"aims at {formatting.rounded(target)}" if formatting.known(target) else "its aim is not known yet"
-    return [f"adaptive batch: {formatting.count(row['batch_observations'])}, {row['num_envs']} environments; {aim}"]
-
-
 def starting(config: Config) -> str:
-    """Returns what a game does before its first row, and, where that takes minutes, why."""
+    """Returns the text shown before a game's first row: what starts and, for many environments, how long that takes."""
     envs = config.env.num_envs
-    patience = f"; their emulators take {EMULATOR_START_S:.1f} s of a core each" if envs >= MANY_ENVS else ""
+    patience = f"; each emulator takes {EMULATOR_START_S:.1f} s of a core to start" if envs >= MANY_ENVS else ""
     return f"starting {formatting.plural(envs, 'environment')}{patience}"
 
 
 @final
 class LiveTerminal(Listener):
-    """A progress bar, a table with a line per game, and a line of advice per game, redrawn in place."""
+    """Redraws in place a progress bar, a table with a row per game, and lines of advice."""
 
     def __init__(self, config: Config, console: Console, *, clock: Callable[[], float]) -> None:
         self._console = console
         self._progress, self._starting = RunsProgress(config, clock), starting(config)
         self._rows: dict[str, Row | None] = dict.fromkeys(config.run.games)
-        # Standard output is left alone: it carries results. One redraw a second costs no training time worth measuring.
+        # Standard output is not redirected: it carries results. One redraw a second costs no measurable training time.
         self._live = Live(
             console=console, get_renderable=self.render, refresh_per_second=1, redirect_stdout=False, transient=False
         )
 
     def start(self, runs: list[RunStart]) -> None:
-        """Begins to draw."""
+        """Starts drawing."""
         for run in runs:
             self._rows[run.game] = run.first_row
             self._progress.start(run.game, run.first_row)
@@ -171,11 +105,11 @@ class LiveTerminal(Listener):
         self._console.print(Text(text))
 
     def end(self, outcome: str) -> None:
-        """Draws for the last time and leaves the table on the screen."""
+        """Draws a last time and leaves the table on the screen."""
         self._live.stop()
 
     def render(self) -> RenderableType:
-        """Returns what is on the screen now."""
+        """Returns what the screen shows now."""
         width = self._console.width
         rows = list(self._rows.items())
         lines: list[RenderableType] = [self._bar(width), self._table(rows, width)]
@@ -187,7 +121,7 @@ class LiveTerminal(Listener):
 
     def _bar(self, width: int) -> RenderableType:
         done, total = self._progress.done, self._progress.total
-        left = formatting.duration(self._progress.seconds_left())
+        left = formatting.duration(self._progress.seconds_remaining())
         share = f"{formatting.short(done)} of {formatting.short(total)} observations"
         text = f"{formatting.percent(done / total)}  {share}, {left} left"
         line = Table.grid(padding=(0, 2), expand=False)
@@ -213,15 +147,15 @@ def _cells(row: Row, wide: bool) -> list[str]:
         formatting.score(row["score_mean"]),
         formatting.percent(row["human_normalised_score"]),
         formatting.count(row["throughput/observations_per_s"]),
-        noise_scale_of(row),
-        critical_batch_of(row),
-        batch_of(row) if wide else formatting.count(row["batch_observations"]),
+        noise_scale_text(row),
+        critical_batch_text(row),
+        batch_text(row) if wide else formatting.count(row["batch_observations"]),
     ]
 
 
 @final
 class PlainTerminal(Listener):
-    """One line per game every few seconds, for pipes and log files: no control codes, no redrawing."""
+    """Prints a line per game every few seconds, for pipes and log files: no control codes, no redrawing."""
 
     def __init__(self, config: Config, stream: TextIO, *, clock: Callable[[], float]) -> None:
         self._stream = stream
@@ -233,13 +167,13 @@ class PlainTerminal(Listener):
         self._advice: dict[str, set[str]] = {}
 
     def start(self, runs: list[RunStart]) -> None:
-        """Notes where resumed games stand, and says that all are about to play."""
+        """Counts what resumed games did before and prints that all games are starting."""
         for run in runs:
             self._progress.start(run.game, run.first_row)
             self.message(f"{run.key}: {self._starting}")
 
     def row(self, game: str, row: Row) -> None:
-        """Prints the row if the game's last line is old enough."""
+        """Prints the row unless the game's last line is too recent."""
         self._progress.row(game, row)
         self._held_back[game] = row
         if self._clock() - self._printed_s.get(game, float("-inf")) >= PLAIN_LINE_EVERY_S:
@@ -263,14 +197,14 @@ class PlainTerminal(Listener):
             f"score {formatting.score(row['score_mean'])}"
             + (f" ({formatting.percent(human)} of human)" if formatting.known(human) else ""),
             f"{formatting.count(row['throughput/observations_per_s'])} observations/s",
-            f"noise scale {noise_scale_of(row)}",
-            f"critical batch {critical_batch_of(row)}",
-            f"batch {batch_of(row)}",
-            f"{formatting.duration(self._progress.seconds_left())} left",
+            f"noise scale {noise_scale_text(row)}",
+            f"critical batch {critical_batch_text(row)}",
+            f"batch {batch_text(row)}",
+            f"{formatting.duration(self._progress.seconds_remaining())} left",
         ]
         self.message(f"{game}: {', '.join(parts)}")
         sentences = {sentence.split(":")[0]: sentence for sentence in advice_lines(row)}
         for head in sentences.keys() - self._advice.get(game, set()):
-            # Once when it is first known; the table of the summary has the last word.
+            # Once, when first known; the final summary has the last value.
             self.message(f"{game}: {sentences[head]}")
         self._advice[game] = set(sentences)

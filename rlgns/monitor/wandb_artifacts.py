@@ -1,4 +1,4 @@
-"""Report and checkpoints of a run as W&B artifacts, each once."""
+"""Uploads report and checkpoints of a run as W&B artifacts, each version once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rlgns.monitor.listener import Row, RunStart
 from rlgns.storage.run_folder import RunFolder
 
 CHECKPOINT_EVERY_S = 3600.0
-"""Seconds between two checkpoints that become artifacts while a run goes on; the last one always does."""
+"""Seconds between two checkpoint uploads during a run. The last checkpoint is always uploaded."""
 
 _METADATA = ("game", "iteration", "observations", "optimizer_steps", "score_mean", "human_normalised_score")
 
 
-class Note:
-    """A few numbers that a later session reads again, in a file beside W&B's own; without the file all are 0."""
+class UploadRecord:
+    """Numbers kept for later sessions in a JSON file beside W&B's own; without the file all are 0."""
 
     def __init__(self, folder: RunFolder, name: str) -> None:
         self._path = folder.wandb_path / name
@@ -33,7 +33,7 @@ class Note:
             return 0
 
     def write(self, numbers: Mapping[str, int]) -> None:
-        """Replaces the file, whole or not at all."""
+        """Replaces the file atomically."""
         self._path.parent.mkdir(exist_ok=True)
         temporary = self._path.with_suffix(".tmp")
         temporary.write_text(json.dumps(numbers))
@@ -41,19 +41,19 @@ class Note:
 
 
 @final
-class Artifacts:
-    """Hands report and checkpoints of one run to W&B.
+class ArtifactUploader:
+    """Uploads report and checkpoints of one run.
 
-    The client stages files in the user's home, where a container loses them before `wandb sync`. So each file is linked
-    (or copied) into DIR/wandb/artifacts first, where neither a newer report nor the removal of old checkpoints reaches
-    it, and W&B takes it from there.
+    The client stages files in the user's home, which a container loses before `wandb sync`. So each file is first
+    linked (or copied) into DIR/wandb/artifacts, where neither a newer report nor the removal of old checkpoints
+    reaches it. W&B reads it from there.
 
     Args:
         wanted: `none`, `report` or `all`.
-        run: W&B's.
-        start: Ours.
-        say: Takes one line for the person who watches.
-        clock: Seconds.
+        run: W&B's run.
+        start: The same run as rlgns knows it.
+        say: Prints one line for the user.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -65,20 +65,20 @@ class Artifacts:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wanted, self._run, self._start, self._say, self._clock = wanted, run, start, say, clock
-        self._note = Note(start.folder, "artifacts.json")
-        self._logged = {kind: self._note.read(kind) for kind in ("checkpoint", "report")}
+        self._record = UploadRecord(start.folder, "artifacts.json")
+        self._uploaded = {kind: self._record.read(kind) for kind in ("checkpoint", "report")}
         self._row: Row | None = None
-        self._looked_s = clock()
+        self._checked_s = clock()
 
     def row(self, row: Row) -> None:
-        """Notes the newest row; from time to time hands on the newest checkpoint."""
+        """Remembers the newest row; uploads the newest checkpoint every hour."""
         self._row = row
-        if self._wanted == "all" and self._clock() - self._looked_s >= CHECKPOINT_EVERY_S:
-            self._looked_s = self._clock()
+        if self._wanted == "all" and self._clock() - self._checked_s >= CHECKPOINT_EVERY_S:
+            self._checked_s = self._clock()
             self._safely(self._checkpoint)
 
     def end(self) -> None:
-        """Hands on what a session left: its last checkpoint and its report."""
+        """Uploads the session's last checkpoint and its report."""
         if self._wanted == "all":
             self._safely(self._checkpoint)
         if self._wanted != "none":
@@ -89,16 +89,16 @@ class Artifacts:
 
         saved = numbered(self._start.folder.checkpoints_path)
         if saved:
-            self._log("checkpoint", "model", saved[-1] / STATE, int(saved[-1].name))
+            self._upload("checkpoint", "model", saved[-1] / STATE, int(saved[-1].name))
 
     def _report(self) -> None:
         report, iteration = self._start.folder.report_path, self._start.folder.last_iteration()
         if report.is_file():
-            self._log("report", "report", report, iteration)
+            self._upload("report", "report", report, iteration)
 
-    def _log(self, kind: str, type_: str, path: Path, iteration: int) -> None:
-        """Hands on a file that shows the run at an iteration, unless that was handed on before."""
-        if iteration <= self._logged[kind]:
+    def _upload(self, kind: str, type_: str, path: Path, iteration: int) -> None:
+        """Uploads a file that belongs to an iteration, unless a file of that iteration or a later one was uploaded."""
+        if iteration <= self._uploaded[kind]:
             return
         import wandb
 
@@ -112,19 +112,19 @@ class Artifacts:
         )
         artifact.add_file(str(kept.absolute()), name=path.name, policy="immutable", skip_cache=True)
         self._run.log_artifact(artifact, aliases=["latest", f"iteration-{iteration}"])
-        self._logged[kind] = iteration
-        self._note.write(self._logged)
+        self._uploaded[kind] = iteration
+        self._record.write(self._uploaded)
 
-    def _safely(self, hand_on: Callable[[], None]) -> None:
+    def _safely(self, upload: Callable[[], None]) -> None:
         try:
-            hand_on()
-        except Exception as error:  # Whatever goes wrong in W&B is W&B's; training goes on.
+            upload()
+        except Exception as error:  # No error of W&B's may stop training.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self._say(f"W&B: {self._start.key}: not handed on as an artifact: {reason}")
+            self._say(f"W&B: {self._start.key}: artifact not uploaded: {reason}")
 
 
 def _link(path: Path, target: Path) -> None:
-    """Makes `target` the same file, or a copy where the disk knows no links. Raises OSError."""
+    """Makes `target` a hard link to the file, or a copy where the file system has no links. Raises OSError."""
     target.unlink(missing_ok=True)
     try:
         os.link(path, target)

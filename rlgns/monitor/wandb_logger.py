@@ -1,4 +1,4 @@
-"""Weights & Biases: one W&B run per game, which goes on where it stopped, and which never stops training."""
+"""Weights & Biases: one W&B run per game, resumed where it stopped. Its errors never stop training."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any, final
 from rlgns.config.schema import WandbConfig
 from rlgns.envs.games import GAMES
 from rlgns.monitor.listener import Listener, Row, RunStart
-from rlgns.monitor.wandb_artifacts import Artifacts
+from rlgns.monitor.wandb_artifacts import ArtifactUploader
 from rlgns.monitor.wandb_login import Mode, choose_mode, quiet_wandb
 from rlgns.monitor.wandb_transaction_log import newest_step
 from rlgns.storage.run_folder import RunFolder
 
 INIT_TIMEOUT_S = 30.0
-"""Seconds to wait for the server before the run goes on offline."""
+"""Seconds to wait for the server before the run becomes an offline run."""
 
 FINISH_TIMEOUT_S = 60.0
-"""Seconds to wait at the end for the last uploads; what is left stays on disk for `wandb sync`."""
+"""Seconds to wait at the end for the last uploads. The rest stays on disk for `wandb sync`."""
 
 
 @final
 class WandbLogger(Listener):
-    """Logs every row with step = iteration and x-axis = observations, into the run's own folder DIR/wandb.
+    """Logs every row with step = iteration and x-axis = observations, into the run's folder DIR/wandb.
 
-    What W&B's own files hold says where a resumed run goes on: it first logs what metrics.jsonl has beyond that, and
-    skips iterations that training repeats after a crash. A row that a trial wrote but could not report before it was
-    killed is taken from metrics.jsonl, too. History has no gap, overlap or second version. Where `wandb.artifacts` asks
-    for it, report and checkpoints go along.
+    W&B's own files say how far a resumed run was logged. It first logs the rows that metrics.jsonl has beyond that, and
+    skips iterations that training repeats after a crash. Rows that a trial wrote but did not report before it was
+    killed are taken from metrics.jsonl too. So the history has no gaps, overlaps or duplicates. Report and checkpoints
+    are uploaded as `wandb.artifacts` says.
 
     Args:
         config: The section `wandb`.
-        say: Takes one line for the person who watches.
+        say: Prints one line for the user.
     """
 
     def __init__(self, config: WandbConfig, say: Callable[[str], None]) -> None:
@@ -40,10 +40,10 @@ class WandbLogger(Listener):
         self._runs: dict[str, Any] = {}
         self._folders: dict[str, RunFolder] = {}
         self._logged: dict[str, int] = {}  # the newest iteration
-        self._artifacts: dict[str, Artifacts] = {}
+        self._artifacts: dict[str, ArtifactUploader] = {}
 
     def start(self, runs: list[RunStart]) -> None:
-        """Starts the W&B runs and logs what they lack of metrics.jsonl; says in one line where they are."""
+        """Starts the W&B runs, logs the rows they lack, and prints in one line where they are."""
         mode, why = choose_mode(self._config.mode)
         if mode == "disabled":
             return
@@ -51,13 +51,13 @@ class WandbLogger(Listener):
             logged = newest_step(start.folder.wandb_path)
             run, mode, why = self._init(start, mode, why)
             if run is None:
-                self._say(f"W&B is off for {start.key}: {why}; metrics.jsonl has everything")
+                self._say(f"W&B is off for {start.key}: {why}; metrics.jsonl is complete")
                 continue
             if mode == "online" and run.resumed:
-                # The server knows what it has, also where an upload was cut off.
+                # Only the server knows how far an interrupted upload got.
                 logged = run.starting_step - 1
             self._runs[start.key], self._folders[start.key], self._logged[start.key] = run, start.folder, logged
-            self._artifacts[start.key] = Artifacts(self._config.artifacts, run, start, self._say)
+            self._artifacts[start.key] = ArtifactUploader(self._config.artifacts, run, start, self._say)
             self._catch_up(start.key)
         if self._runs and mode == "online":
             self._say(f"W&B: {', '.join(run.url or run.id for run in self._runs.values())}")
@@ -74,20 +74,20 @@ class WandbLogger(Listener):
         self._log(game, row)
 
     def alert(self, key: str, title: str, text: str) -> None:
-        """Sends an alert of one run, which W&B hands on as its user wants (mail, Slack); without that run nothing."""
+        """Sends an alert of one run, which W&B delivers by the user's settings (mail, Slack). Ignores unknown runs."""
         run = self._runs.get(key)
         if run is not None:
             run.alert(title, text, level="WARN")
 
     def finish(self, key: str, outcome: str) -> None:
-        """Closes one W&B run, where a session goes on without it."""
+        """Closes one W&B run while the session continues with others."""
         if key in self._runs:
             self._catch_up(key)
             self._artifacts.pop(key).end()
             self._runs.pop(key).finish(exit_code=0 if outcome == "done" else 1)
 
     def end(self, outcome: str) -> None:
-        """Closes the W&B runs; waits for uploads, but not for long."""
+        """Closes all W&B runs and waits a limited time for uploads."""
         began = bool(self._runs)
         for key in list(self._runs):
             self.finish(key, outcome)
@@ -110,14 +110,14 @@ class WandbLogger(Listener):
         """Starts W&B for one game, offline where online fails. Returns the run or None, the mode, and why that mode."""
         try:
             return self._init_mode(start, mode), mode, why
-        except Exception as error:  # Whatever goes wrong in W&B is W&B's; training goes on.
+        except Exception as error:  # No error of W&B's may stop training.
             why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
         if mode != "online":
             return None, mode, why
         if not self._runs:
             import wandb
 
-            wandb.teardown()  # The failed attempt holds on to the run's id, which the next one needs.
+            wandb.teardown()  # The failed attempt still holds the run's id, which the next attempt needs.
         return self._init(start, "offline", f"online failed, {why}")
 
     def _init_mode(self, start: RunStart, mode: Mode) -> Any:
@@ -157,13 +157,13 @@ class WandbLogger(Listener):
 
 
 def env_id(game: str, protocol: str) -> str:
-    """Returns the id under which the field knows a game and protocol: 'PongNoFrameskip-v4' or 'ALE/Pong-v5'."""
+    """Returns the usual environment id of a game and protocol: 'PongNoFrameskip-v4' or 'ALE/Pong-v5'."""
     title = GAMES[game].title
     return f"{title}NoFrameskip-v4" if protocol == "baselines" else f"ALE/{title}-v5"
 
 
 def flatten(row: Row) -> dict[str, float | bool]:
-    """Returns a row's numbers, null left out; a rung becomes noise/ladder/512, a layer noise/layers/conv1/trace."""
+    """Returns a row's numbers without nulls; list entries become keys: noise/ladder/512, noise/layers/conv1/trace."""
     flat: dict[str, float | bool] = {}
     for key, value in row.items():
         if isinstance(value, bool | int | float):
@@ -178,13 +178,13 @@ def _flatten_entry(key: str, entry: Mapping[str, Any]) -> dict[str, float]:
     if "batch_observations" in entry:
         values = {f"{key}/{entry['batch_observations']}": entry["grad_sq_norm"]}
     else:
-        label, *names = entry  # the first field says which of the list's entries it is
+        label, *names = entry  # the first field names the entry
         values = {f"{key}/{entry[label]}/{name}": entry[name] for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def reference_scores(game: str) -> dict[str, float]:
-    """Returns the scores that a game's own score is compared with, as lines over the x-axis; unknown ones left out."""
+    """Returns the reference scores of a game, which W&B draws as constant lines; unknown ones are left out."""
     about = GAMES[game]
     scores = {"random": about.random_score, "human": about.human_score, "cleanrl": about.cleanrl_score}
     return {f"reference/{name}_score": score for name, score in scores.items() if score is not None}

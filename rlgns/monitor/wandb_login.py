@@ -1,4 +1,4 @@
-"""Whether runs go to Weights & Biases at once: login, server, and the client told to be quiet."""
+"""Decides whether W&B runs are online: needs a login and a server that answers. Also quiets the client."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, Literal
 Mode = Literal["online", "offline", "disabled"]
 
 REACH_TIMEOUT_S = 10.0
-"""Seconds that the server has to answer at all."""
+"""Seconds to wait for any answer of the server."""
 
 
 def choose_mode(wanted: str) -> tuple[Mode, str]:
     """Returns the mode for `wandb.mode`, and why.
 
-    `auto` follows the variable WANDB_MODE where it is set. Online needs a login and a server that answers: without
-    either it becomes offline.
+    `auto` follows the variable WANDB_MODE where it is set. Online needs a login and a server that answers, and becomes
+    offline without either.
     """
     for source, value in (("wandb.mode", wanted), ("WANDB_MODE", os.environ.get("WANDB_MODE", ""))):
         if value == "offline":
@@ -32,13 +32,13 @@ def choose_mode(wanted: str) -> tuple[Mode, str]:
 
 
 def logged_in() -> bool:
-    """Returns whether the client finds credentials (environment, netrc, settings), without asking for them."""
+    """Returns whether the client finds credentials (environment, netrc, settings), without prompting."""
     from wandb.sdk.lib import wbauth
 
     try:
         server = quiet_wandb().setup().settings.base_url
         found = wbauth.authenticate_session(host=server, source="rlgns", prompt=False, update_session=False)
-    except Exception:  # A malformed key or settings file is no login.
+    except Exception:  # A malformed key or settings file counts as no login.
         return False
     return found is not None
 
@@ -53,9 +53,9 @@ def quiet_wandb() -> Any:
 
 
 def _take_key_from_file() -> None:
-    """Takes the key from the file that WANDB_API_KEY_FILE names (a container's secret), which W&B itself does not know.
+    """Reads the key from the file in WANDB_API_KEY_FILE (a container's secret), a variable that W&B does not know.
 
-    Only this process and its children then hold it; Ray hands a driver's environment on to no one.
+    Only this process and its children then hold the key: Ray does not pass the driver's environment to workers.
     """
     path = os.environ.get("WANDB_API_KEY_FILE")
     if not path or os.environ.get("WANDB_API_KEY"):
@@ -63,7 +63,7 @@ def _take_key_from_file() -> None:
     try:
         key = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        return  # no login, which the run says
+        return  # No login; the run reports that.
     if key:
         os.environ["WANDB_API_KEY"] = key
 
@@ -77,7 +77,7 @@ def online_or_offline() -> tuple[Mode, str]:
         with urllib.request.urlopen(server, timeout=REACH_TIMEOUT_S):
             pass
     except urllib.error.HTTPError:
-        pass  # It answers.
+        pass  # The server answers.
     except OSError as error:
         if not isinstance(
             getattr(error, "reason", error), ssl.SSLError

@@ -1,4 +1,4 @@
-"""A W&B workspace as code: which panels there are, of which of the keys that a run logs."""
+"""Panels of the W&B workspace: their titles and the logged keys that they show."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from rlgns.metrics.probe_keys import VIEWS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Panel:
-    """Lines over observations, all of one unit."""
+    """Lines against observations, all in one unit."""
 
     title: str
     keys: tuple[str, ...] = ()
     pattern: str = ""
-    """Regular expression for keys that the run's sizes name, in place of `keys`."""
+    """Regular expression in place of `keys`, for keys whose names depend on the run's sizes."""
     log: bool = False
     """Whether the vertical axis is logarithmic."""
 
 
 def band(title: str, key: str, *others: str, low: str = "", high: str = "") -> Panel:
-    """An estimate between the ends of its interval: W&B fills no area between two keys, so these are three lines."""
+    """Returns a panel of an estimate and its interval as three lines: W&B cannot fill the area between two keys."""
     return Panel(title=title, keys=(key, low or f"{key}_low", high or f"{key}_high", *others), log=True)
 
 
@@ -62,8 +62,8 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
         Panel(title="Resolved (|G|^2 differs from 0)", keys=("noise/resolved",)),
     ),
     "Ladder": (
-        Panel(title="|g|^2 of the mean of so many observations", pattern=r"noise/ladder/[0-9]+", log=True),
-        Panel(title="tr(Sigma) were so many steps one unit", pattern=r"noise/time_ladder/[0-9]+/trace", log=True),
+        Panel(title="|g|^2 of the mean gradient of so many observations", pattern=r"noise/ladder/[0-9]+", log=True),
+        Panel(title="tr(Sigma) if so many steps were one unit", pattern=r"noise/time_ladder/[0-9]+/trace", log=True),
         band("Noise left by twice the rollout steps", "noise/twice_steps_noise"),
     ),
     "Views of the probe": (
@@ -87,7 +87,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
             title="Seconds of an iteration: play, learn, probe",
             keys=("throughput/sample_s", "throughput/learn_s", "noise/probe_s"),
         ),
-        Panel(title="Share of the time for measuring", keys=("noise/overhead_fraction",)),
+        Panel(title="Share of time spent measuring", keys=("noise/overhead_fraction",)),
         Panel(title="Seconds of training", keys=("seconds",)),
         Panel(title="Optimizer steps", keys=("optimizer_steps",)),
     ),
@@ -102,7 +102,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
 """Panels by section, in order."""
 
 OPEN = ("Score", "Critical batch", "Noise scale", "Ladder")
-"""Sections that are unfolded at first."""
+"""Sections that are open at first."""
 
 PINNED = ("score_mean", "human_normalised_score", "observations", "batch_observations", "critical_batch/predicted")
-"""Columns of the table of runs."""
+"""Columns of the runs table."""

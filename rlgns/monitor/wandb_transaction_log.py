@@ -1,7 +1,7 @@
 """Reads the transaction log that W&B's client writes, as `wandb sync` would: records in LevelDB's log format.
 
-The client's Python part has no reader of its own (it is in another process), and what the client was
-handed is not what it wrote: it holds the newest rows in memory, and a kill loses them.
+The client's Python package has no reader; the one it uses runs in another process. And what was logged is not what was
+written: the client holds the newest rows in memory, and a kill loses them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
 def raw_records(path: Path) -> Iterator[bytes]:
-    """Yields each whole record's bytes, up to where a kill tore the file.
+    """Yields the bytes of each complete record, up to where a kill tore the file.
 
-    The file starts with 7 bytes of its own: ':W&B', a magic number, a version.
+    The file starts with a header of 7 bytes: ':W&B', a magic number, a version.
     """
     content = path.read_bytes()
     if content[:4] != b":W&B":
@@ -40,7 +40,7 @@ def raw_records(path: Path) -> Iterator[bytes]:
 
 
 def records(path: Path) -> list[Any]:
-    """All records of a .wandb file as protocol buffers."""
+    """Returns all records of a .wandb file as protocol buffers."""
     from wandb.proto import wandb_internal_pb2
 
     record: Any = wandb_internal_pb2.Record  # type: ignore[attr-defined]  # made at import
@@ -48,7 +48,7 @@ def records(path: Path) -> list[Any]:
 
 
 def history(path: Path) -> list[dict[str, Any]]:
-    """The logged rows."""
+    """Returns the logged rows of a .wandb file."""
     return [
         {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
         | {"_step": record.history.step.num}
@@ -58,5 +58,5 @@ def history(path: Path) -> list[dict[str, Any]]:
 
 
 def newest_step(folder: Path) -> int:
-    """The newest step that W&B's files in a folder hold; 0 where there are none."""
+    """Returns the newest step in a folder's .wandb files; 0 without any."""
     return max((row["_step"] for path in folder.glob("*run-*/*.wandb") for row in history(path)), default=0)

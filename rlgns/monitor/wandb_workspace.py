@@ -1,4 +1,4 @@
-"""The workspace as W&B has it: a saved view of a project, written as JSON or installed."""
+"""The W&B workspace: a saved view of a project with our panels, installed or written as JSON."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from rlgns.monitor.wandb_panels import OPEN, PINNED, SECTIONS, Panel
 from rlgns.storage.run_folder import reason, write_atomically
 
 NAME = "rlgns"
-"""Of the view, among a project's saved views."""
+"""Name of the view among a project's saved views."""
 
 COLUMNS, ROWS = 3, 2
-"""Panels of a section that are seen at once."""
+"""Panels of a section that are visible at once."""
 
 GRID_COLUMNS, PANEL_ROWS = 24, 6
-"""W&B's grid, and a panel's height in it."""
+"""Columns of W&B's grid, and rows of it per panel."""
 
 
 def write(file: str) -> None:
-    """Writes the JSON that W&B would keep of the view; needs no login.
+    """Writes the view as the JSON that W&B stores; needs no login.
 
     Raises:
-        UserError: Another ending than .json, or the file cannot be written.
+        UserError: The file does not end in .json or cannot be written.
     """
     path = Path(file)
     if path.suffix != ".json":
@@ -37,11 +37,11 @@ def write(file: str) -> None:
 
 
 def install(entity: str, project: str) -> str:
-    """Saves the view in a project, or brings the one that is there up to date.
+    """Saves the view in a project, or updates the one that is there.
 
     Args:
-        entity: User or team; empty: the login's own.
-        project: Of the runs.
+        entity: User or team; empty: the login's default.
+        project: Project of the runs.
 
     Returns:
         The view's address.
@@ -62,12 +62,12 @@ def install(entity: str, project: str) -> str:
         return str(view.save().url)
     except UserError:
         raise
-    except Exception as error:  # of many types, with texts of several lines
+    except Exception as error:  # W&B raises many types, with texts of several lines.
         raise UserError(f"W&B: {one_line(error)[:300]}") from error
 
 
 def _id_of(view: Any) -> str:
-    """The id of the view that an earlier call saved, or empty. Raises UserError where there is no project for it."""
+    """Returns the id of the view that an earlier call saved, or ''. Raises UserError if the project does not exist."""
     from wandb_workspaces.workspaces import internal
 
     name = internal._internal_name_to_url_query_str(view._internal_name)
@@ -77,13 +77,13 @@ def _id_of(view: Any) -> str:
         if not str(error).startswith("Project"):
             return ""
     raise UserError(
-        f"W&B: no project {view.project!r} of {view.entity!r} that this login may see; the first run that is uploaded "
-        "makes it, and --entity and --project name another"
+        f"W&B: no project {view.project!r} of {view.entity!r} that this login may see; the first uploaded run creates "
+        "it; --entity and --project name another"
     )
 
 
 def build(entity: str, project: str) -> Any:
-    """Returns the view, a `wandb_workspaces.workspaces.Workspace`, the same at every call."""
+    """Returns the view, a `wandb_workspaces.workspaces.Workspace`, identical at every call."""
     from wandb_workspaces import workspaces
 
     sections = [
@@ -111,7 +111,7 @@ def build(entity: str, project: str) -> Any:
 
 
 def spec(view: Any) -> str:
-    """Returns the JSON that W&B keeps of a view."""
+    """Returns the JSON that W&B stores for a view."""
     return view._to_model().spec.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n"
 
 
@@ -133,5 +133,5 @@ def _line_plot(panel: Panel, number: int, section: str) -> Any:
 
 
 def _short_hash(text: str) -> str:
-    """An id as W&B makes them at random: 11 characters, here the same every time, so that a view is found again."""
+    """Returns an id of 11 characters, like W&B's random ones but always the same, so that the view is found again."""
     return hashlib.sha256(f"rlgns/{text}".encode()).hexdigest()[:11]

@@ -17,7 +17,7 @@ from rich.text import Text
 from rlgns import formatting
 from rlgns.monitor.console import can_draw, console_of, write_line
 from rlgns.monitor.listener import Listener, Row, RunStart
-from rlgns.monitor.terminal import noise_scale_of
+from rlgns.monitor.row_text import noise_scale_text
 from rlgns.sweep.plan import Trial, Verdict
 from rlgns.sweep.session import Session
 
@@ -226,5 +226,5 @@ def cells(row: Row) -> list[str]:
         formatting.short(row["observations"]),
         formatting.score(row["score_mean"]),
         formatting.count(row["throughput/observations_per_s"]),
-        noise_scale_of(row),
+        noise_scale_text(row),
     ]

@@ -77,7 +77,7 @@ def test_a_side_is_announced_once_it_held_and_only_when_it_changes(course: list[
         before, state = state.announced, state.after(side, at, hold_observations=hold)
         last = course[max(0, at - hold) : at + 1]
         held = len(last) == hold + 1 and set(last) == {side}
-        assert state.announced == (side if held and side is not None else before)  # the same rule, computed the slow way
+        assert state.announced == (side if held and side is not None else before)  # the slow twin of the rule
         if state.announced != before:
             changes.append(state.announced)
     assert all(one != other for one, other in zip(["near", *changes], changes, strict=False))

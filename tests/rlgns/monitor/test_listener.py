@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlgns.monitor.listener import Listener, CompositeListener, Row
+from rlgns.monitor.listener import CompositeListener, Listener, Row
 from tests.rows import make_row
 
 
@@ -40,5 +40,5 @@ def test_a_broken_listener_is_switched_off() -> None:
     listeners.end("done")
     off = [line for line in tape.heard if "switched off" in line]
     assert len(off) == 2
-    assert off[0].startswith("Broken is switched off, it failed: OSError: no more")
+    assert off[0].startswith("Broken failed and is switched off: OSError: no more")
     assert [line for line in tape.heard if line not in off] == ["start", "pong 1", "pong 2", "done"]

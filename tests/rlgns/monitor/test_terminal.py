@@ -1,4 +1,4 @@
-"""What a person sees: plain lines in a pipe, a table that fits on a terminal."""
+"""What a user sees: plain lines in a pipe, a table that fits on a terminal."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rich.console import Console
 
 from rlgns.config.schema import Config, RunConfig
 from rlgns.monitor.listener import Listener, RunStart
+from rlgns.monitor.row_text import noise_scale_text
+from rlgns.monitor.runs_progress import RunsProgress
 from rlgns.monitor.terminal import (
     LiveTerminal,
     PlainTerminal,
-    RunsProgress,
     advice_lines,
     make_terminal,
-    noise_scale_of,
     starting,
 )
 from tests.rows import make_null_row, make_row, make_run
@@ -30,7 +30,7 @@ GAMES = ("pong", "montezuma_revenge", "breakout")
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """Seconds that pass when a test says so."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -78,7 +78,7 @@ def test_plain_lines_every_few_seconds(tmp_path: Path, config: Config) -> None:
     assert len(advice) <= 3 * len(GAMES)
 
 
-def test_what_longer_rollouts_buy_is_said_where_it_is_known(tmp_path: Path, config: Config) -> None:
+def test_advice_on_longer_rollouts_appears_once_known(tmp_path: Path, config: Config) -> None:
     probed = {"noise/twice_steps_noise": 0.8, "noise/twice_steps_noise_low": 0.77}
     for row, expected in (
         (make_row(150) | probed, ["twice the environments", "twice the rollout steps"]),
@@ -109,7 +109,7 @@ ADAPTIVE = {"batch_mode": "adaptive", "num_envs": 64, "target_batch_observations
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_an_adaptive_batch_is_called_so(tmp_path: Path, config: Config, width: int) -> None:
+def test_an_adaptive_batch_is_marked(tmp_path: Path, config: Config, width: int) -> None:
     stream = io.StringIO()
     terminal = make_terminal(config, stream, clock=Clock())
     terminal.start(starts(tmp_path, config))
@@ -123,7 +123,7 @@ def test_an_adaptive_batch_is_called_so(tmp_path: Path, config: Config, width: i
     with page.capture() as captured:
         page.print(live.render())
     text = " ".join(captured.get().split())
-    assert "adaptive batch: 512, 64 environments; aims at 670" in text
+    assert "adaptive batch: 512 observations from 64 environments; target 670" in text
     assert ("512 (adaptive)" in text) == (width == 120)
 
 
@@ -148,7 +148,7 @@ def test_table_fits(tmp_path: Path, config: Config, width: int) -> None:
             assert part in text
         assert "twice the environments: 1." in " ".join(text.split())
         assert "breakout: starting" in text
-        assert noise_scale_of(make_row(150)) in text
+        assert noise_scale_text(make_row(150)) in text
     if width == 120:
         for title in ("observations/s", "critical batch", "montezuma_revenge"):
             assert title in text
@@ -163,17 +163,17 @@ def test_a_real_terminal_gets_the_live_table(config: Config, monkeypatch: pytest
         assert isinstance(make_terminal(config, stream), PlainTerminal)
 
 
-def test_time_left_goes_by_todays_pace(config: Config) -> None:
+def test_the_remaining_time_follows_the_pace_of_this_session(config: Config) -> None:
     clock = Clock()
     progress = RunsProgress(config, clock)
     for game in GAMES:
         progress.start(game, make_row(100) if game == "pong" else None)
-    assert progress.seconds_left() is None
+    assert progress.seconds_remaining() is None
     clock.now += 10
     progress.row("pong", make_row(110))
     done, total = 110 * 1024, 3 * 204_800
     assert progress.done == done
-    assert progress.seconds_left() == pytest.approx((total - done) / (10 * 1024 / 10))
+    assert progress.seconds_remaining() == pytest.approx((total - done) / (10 * 1024 / 10))
     clock.now += 10
     progress.row("pong", make_row(201))
     assert progress.done == 204_800
@@ -187,21 +187,19 @@ def test_a_listener_that_does_nothing() -> None:
     listener.end("done")
 
 
-def test_a_noise_scale_off_policy_says_so() -> None:
+def test_a_noise_scale_textf_policy_says_so() -> None:
     on_policy, off_policy = make_row(150) | {"policy_lag": 0}, make_row(150) | {"policy_lag": 1}
-    assert noise_scale_of(on_policy) == noise_scale_of(make_row(150))
-    assert noise_scale_of(off_policy) == noise_scale_of(on_policy) + ", lag 1"
+    assert noise_scale_text(on_policy) == noise_scale_text(make_row(150))
+    assert noise_scale_text(off_policy) == noise_scale_text(on_policy) + ", lag 1"
 
 
-def test_before_the_first_row_it_is_said_what_starts_and_of_many_how_long_it_takes(
-    tmp_path: Path, config: Config
-) -> None:
+def test_the_text_before_the_first_row(tmp_path: Path, config: Config) -> None:
     stream = io.StringIO()
     PlainTerminal(config, stream, clock=Clock()).start(starts(tmp_path, config))
     envs = config.env.num_envs
     assert f"breakout: starting {envs} environments\n" in stream.getvalue()
     many = replace(config, env=replace(config.env, num_envs=512))
-    assert starting(many) == "starting 512 environments; their emulators take 0.8 s of a core each"
+    assert starting(many) == "starting 512 environments; each emulator takes 0.8 s of a core to start"
     alone, off = replace(config.agent, minibatches=1), replace(config.noise, enabled=False)
     one = replace(config, env=replace(config.env, num_envs=1), agent=alone, noise=off)
     assert starting(one) == "starting 1 environment"

@@ -108,7 +108,7 @@ def test_what_cannot_be_handed_on_is_told_and_stops_nothing(tmp_path: Path) -> N
     folder.wandb_path.mkdir()
     (folder.wandb_path / "artifacts").write_text("in the way")
     said = session(folder, range(1, 3), "report", report="<p></p>")
-    assert "W&B: pong: not handed on as an artifact: " in said[-1]
+    assert "W&B: pong: artifact not uploaded: " in said[-1]
     assert logged(folder) == []
 
 

@@ -1,0 +1,37 @@
+"""Values of a row as short texts for the terminal."""
+
+from __future__ import annotations
+
+from rlgns import formatting
+from rlgns.monitor.listener import Row
+
+
+def noise_scale_text(row: Row) -> str:
+    """Returns a row's noise scale: '410 (280 to 640)', 'at least 900' or 'measuring'; off policy with ', lag 1'."""
+    high = row.get("noise/scale_high") if row.get("noise/resolved") else None
+    lag = f", lag {row['policy_lag']}" if row.get("policy_lag") else ""
+    return formatting.interval(row.get("noise/scale"), row.get("noise/scale_low"), high) + lag
+
+
+def critical_batch_text(row: Row) -> str:
+    """Returns a row's predicted critical batch: '410', '> 900' where only a bound is known, or a dash."""
+    low = row.get("critical_batch/low")
+    if row.get("critical_batch/high") is None and low:
+        return f"> {formatting.rounded(low)}"
+    return formatting.rounded(row.get("critical_batch/predicted"))
+
+
+def batch_text(row: Row) -> str:
+    """Returns a row's batch size: '512' or '512 (adaptive)'."""
+    batch = formatting.count(row["batch_observations"])
+    return f"{batch} (adaptive)" if row.get("batch_mode") == "adaptive" else batch
+
+
+def adaptive_line(row: Row) -> list[str]:
+    """Returns an adaptive batch with its environments and its target; empty where the batch is fixed."""
+    if row.get("batch_mode") != "adaptive":
+        return []
+    target = row.get("target_batch_observations")
+    aim = formatting.rounded(target) if formatting.known(target) else "not known yet"
+    batch = formatting.count(row["batch_observations"])
+    return [f"adaptive batch: {batch} observations from {row['num_envs']} environments; target {aim}"]
