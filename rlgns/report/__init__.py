@@ -8,9 +8,9 @@ from typing import Any
 
 from rlgns.errors import FaultError
 from rlgns.fit.gain_table import predicted_gain
-from rlgns.report.content import ReportInput, read, read_runs
+from rlgns.report.content import ReportInput, read_content, read_runs
 from rlgns.report.document import document
-from rlgns.report.json_numbers import describe_all
+from rlgns.report.json_numbers import report_numbers
 from rlgns.report.run_section import final_figures
 from rlgns.storage.run_folder import RunFolder, plain, reason, write_atomically
 
@@ -28,7 +28,7 @@ def write_report(sources: Sequence[ReportInput], out: Path) -> None:
         FaultError: The page cannot be written.
         UserError: A file of theirs cannot be read.
     """
-    content = document(read(sources)).encode()
+    content = document(read_content(sources)).encode()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, content)
@@ -45,12 +45,12 @@ def write_figures(sources: Sequence[ReportInput], out: Path) -> list[Path]:
     """
     from rlgns.report.images import write_images  # kaleido is heavy, and needed here alone
 
-    return write_images(read(sources), out)
+    return write_images(read_content(sources), out)
 
 
 def report_data(sources: Sequence[ReportInput]) -> dict[str, Any]:
     """Returns the numbers behind the page, JSON types only. Raises UserError where a file cannot be read."""
-    described: dict[str, Any] = plain(describe_all(read(sources)))
+    described: dict[str, Any] = plain(report_numbers(read_content(sources)))
     return described
 
 

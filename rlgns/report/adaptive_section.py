@@ -6,19 +6,19 @@ from html import escape
 
 from rlgns.critical.adaptive_gain import AdaptiveGain
 from rlgns.fit.gain_table import HEAD, LEGEND, cells, gains, sentence
-from rlgns.report.content import Content
+from rlgns.report.content import ReportContent
 from rlgns.report.html_elements import prose, table_html
 from rlgns.report.html_page import Section
 from rlgns.report.run_section import first_upper
 
 
-def adaptive_gains(content: Content) -> list[AdaptiveGain]:
+def adaptive_gains(content: ReportContent) -> list[AdaptiveGain]:
     """Returns what the page's adaptive runs gained at every goal of the page's sweeps; empty without either."""
     runs = [(str(run.about.get("game", run.label)), run.rows) for run in content.runs if run.adaptive]
     return gains([goal for sweep in content.sweeps for _, goal in sweep.goals], runs)
 
 
-def adaptive_sections(content: Content) -> list[Section]:
+def adaptive_sections(content: ReportContent) -> list[Section]:
     """Returns the section, or none where the page has no adaptive run of a sweep's game."""
     blocks = []
     found = adaptive_gains(content)

@@ -20,11 +20,11 @@ from rlgns.report.figure import (
     log_axis,
     positive,
 )
-from rlgns.report.goal_text import critical_batch, growth
+from rlgns.report.goal_text import critical_batch_text, growth_text
 from rlgns.report.sweep_data import GameData, known
 
 
-def against_score(game: GameData) -> Figure:
+def against_score_figure(game: GameData) -> Figure:
     """Critical batch and noise scale at each goal, with intervals; the paper's curves behind."""
     goals = game.goals
     scores = [goal.goal_score for goal in goals]
@@ -142,11 +142,13 @@ def _score_sentence(game: GameData) -> str:
     if len(fits) > 1:
         parts.append(
             f"From score {fits[0].goal_score:g} to {fits[-1].goal_score:g} the critical batch "
-            f"{growth(fits[0].fit.critical_batch, fits[-1].fit.critical_batch)}, from {critical_batch(fits[0])} to "
-            f"{critical_batch(fits[-1])} observations."
+            f"{growth_text(fits[0].fit.critical_batch, fits[-1].fit.critical_batch)}, from {critical_batch_text(fits[0])} to "
+            f"{critical_batch_text(fits[-1])} observations."
         )
     elif fits:
-        parts.append(f"At score {fits[0].goal_score:g} the critical batch is {critical_batch(fits[0])} observations.")
+        parts.append(
+            f"At score {fits[0].goal_score:g} the critical batch is {critical_batch_text(fits[0])} observations."
+        )
     else:
         parts.append("The critical batch is not identified at any score.")
     ratios = [goal.noise_over_critical for goal in fits if known(goal.noise_over_critical)]

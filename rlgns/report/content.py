@@ -22,14 +22,14 @@ ReportInput = RunFolder | str | os.PathLike[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Content:
+class ReportContent:
     """All that a page is about."""
 
     runs: tuple[RunData, ...] = ()
     sweeps: tuple[SweepData, ...] = ()
 
 
-def read(sources: Sequence[ReportInput]) -> Content:
+def read_content(sources: Sequence[ReportInput]) -> ReportContent:
     """Returns what these hold. Raises UserError where one cannot be read or holds neither runs nor points."""
     folders: list[RunFolder] = []
     sweeps: list[SweepData] = []
@@ -42,7 +42,7 @@ def read(sources: Sequence[ReportInput]) -> Content:
             sweeps.append(_sweep(folder))
         else:
             folders += RunFolder.find(source)
-    return Content(runs=tuple(read_runs(folders)), sweeps=tuple(sweeps))
+    return ReportContent(runs=tuple(read_runs(folders)), sweeps=tuple(sweeps))
 
 
 def read_runs(folders: Sequence[RunFolder]) -> list[RunData]:

@@ -1,4 +1,4 @@
-"""All games of a sweep together: growth of the noise scale, difficulty against critical batch."""
+"""All games of a page together: their difficulty against their critical batch."""
 
 from __future__ import annotations
 
@@ -7,77 +7,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlgns import formatting
-from rlgns.formatting import plural
 from rlgns.report.figure import (
     BLUE,
     ORANGE,
     Figure,
     axes,
-    line,
-    log_axes,
     log_axis,
-    positive,
-    shades,
 )
-from rlgns.report.goal_text import critical_batch, growth
-from rlgns.report.run_data import column, thinned
+from rlgns.report.goal_text import critical_batch_text
 from rlgns.report.sweep_data import GameData, known
 
 MAX_CHANCE = 0.05
-"""Largest p-value of a rank correlation that is called an order."""
+"""Largest p-value at which a rank correlation counts as an order."""
 
 
-def noise_growth(game: GameData, most: int) -> Figure | None:
-    """The noise scale of every run over training, a line per batch size; None without runs."""
-    runs = [run for run in game.runs if run.rows]
-    if not runs:
-        return None
-    title = f"{game.title}: growth of the noise scale over training"
-    batches = sorted({float(run.last.get("batch_observations") or 0) for run in runs})
-    colors = dict(zip(batches, shades(len(batches)), strict=True))
-    traces: list[dict[str, Any]] = []
-    table: list[tuple[Any, ...]] = []
-    grown, seen = [], set()
-    for run in runs:
-        rows = thinned(run.rows, most)
-        x, high = positive(column(rows, "observations")), positive(column(rows, "noise/scale_high"))
-        y = [m if h is not None else None for m, h in zip(positive(column(rows, "noise/scale")), high, strict=True)]
-        batch = float(run.last.get("batch_observations") or 0)
-        resolved = [value for value in y if value is not None]
-        if not resolved:
-            continue
-        name = f"batch {formatting.count(batch)}"
-        first = name not in seen
-        seen.add(name)
-        traces.append(line(x, y, name, colors[batch], legendgroup=name, showlegend=first))
-        table += [(run.label, batch, a, b) for a, b in zip(x, y, strict=True)]
-        tenth = max(1, len(resolved) // 10)
-        early, late = resolved[:tenth], resolved[-tenth:]
-        grown.append((sum(late) / len(late)) / (sum(early) / len(early)))
-    if not traces:
-        return Figure(name="growth", title=title, sentence="No run has resolved its noise scale yet.")
-    mean = math.exp(sum(map(math.log, grown)) / len(grown))
-    sentence = f"From the first tenth of what was resolved to the last, the noise scale {growth(1, mean)}"
-    if len(grown) > 1:
-        sentence += (
-            f" (geometric mean over {plural(len(grown), 'run')}; least {formatting.times(min(grown))}, "
-            f"most {formatting.times(max(grown))})"
-        )
-    layout = log_axes("observations", "noise scale (observations)", traces)
-    layout["xaxis"] |= log_axis(value for trace in traces for value in trace["x"])
-    return Figure(
-        name="growth",
-        title=title,
-        sentence=sentence + ".",
-        traces=traces,
-        layout=layout | {"hovermode": "closest"},
-        header=("run", "batch_observations", "observations", "noise_scale"),
-        table=table,
-    )
-
-
-def difficulty(games: Sequence[GameData]) -> Figure | None:
-    """Games from hard to easy against the critical batch at their hardest goal; None for fewer than two games."""
+def difficulty_figure(games: Sequence[GameData]) -> Figure | None:
+    """Draws games from hard to easy against their critical batches; None for fewer than two games."""
     placed = []
     for game in games:
         human = game.human_normalised(game.identified[-1].goal_score) if game.identified else None
@@ -98,7 +43,7 @@ def difficulty(games: Sequence[GameData]) -> Figure | None:
     ):
         at = [entry[2][end] for entry in placed]
         values = [goal.fit.critical_batch for goal in at]
-        traces.append(_dots(values, names, label, BLUE, symbol, [critical_batch(goal) for goal in at]))
+        traces.append(_dots(values, names, label, BLUE, symbol, [critical_batch_text(goal) for goal in at]))
     noise = [known(entry[2][-1].noise_scale) for entry in placed]
     if any(value is not None for value in noise):
         traces.append(
@@ -111,8 +56,8 @@ def difficulty(games: Sequence[GameData]) -> Figure | None:
     hardest, easiest = placed[0][1], placed[-1][1]
     largest = placed[last.index(max(last))][1]
     sentence = (
-        f"Games from hard (top) to easy, by their hardest goal where random play is 0 % and a human tester 100 %. The "
-        f"critical batch there is {formatting.rounded(last[0])} for the hardest, {hardest.title}, and "
+        f"Games from hard (top) to easy, by the score of their hardest goal: random play is 0 %, a human tester 100 %. The "
+        f"critical batch at that goal is {formatting.rounded(last[0])} for the hardest, {hardest.title}, and "
         f"{formatting.rounded(last[-1])} for the easiest, {easiest.title}; the largest is that of {largest.title}, "
         f"{formatting.rounded(max(last))}."
     )
@@ -163,5 +108,5 @@ def _rank_words(human: Sequence[float], critical: Sequence[float]) -> str:
     if not math.isfinite(rank):
         return ""
     trend = "smaller for easier games" if rank < 0 else "larger for easier games"
-    told = trend if chance < MAX_CHANCE else "no order can be told from so few"
-    return f"Over {len(human)} games: {told} (rank correlation {formatting.rounded(rank)})."
+    order = trend if chance < MAX_CHANCE else "no significant order"
+    return f"Over {len(human)} games: {order} (rank correlation {formatting.rounded(rank)})."

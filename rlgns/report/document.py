@@ -8,12 +8,12 @@ from html import escape
 from rlgns import formatting
 from rlgns.formatting import plural
 from rlgns.report.adaptive_section import adaptive_sections
-from rlgns.report.content import Content
+from rlgns.report.content import ReportContent
 from rlgns.report.figure import Figure
 from rlgns.report.html_elements import figure_html
 from rlgns.report.html_page import Section, page
 from rlgns.report.run_data import RunData
-from rlgns.report.run_figures import run_figures, time_use
+from rlgns.report.run_figures import run_figures, time_use_figure
 from rlgns.report.run_section import PROXY, first_upper, overview, run_blocks
 from rlgns.report.score_profile import score_figures, scores_by_game
 from rlgns.report.sweep_section import SWEEP_RUNS_IN_FULL, sweep_figures, sweep_lede, sweep_sections
@@ -25,7 +25,7 @@ RUNS_IN_FULL = 25
 """Runs with figures of their own; beyond, they stand in the table alone."""
 
 
-def document(content: Content) -> str:
+def document(content: ReportContent) -> str:
     """Returns the whole page."""
     runs, sweeps = content.runs, content.sweeps
     sections = sweep_sections(sweeps, points(content)) if sweeps else []
@@ -34,7 +34,7 @@ def document(content: Content) -> str:
     return page(title(content), lede(content), sections or [_nothing()])
 
 
-def figures(content: Content) -> dict[str, Figure]:
+def figures(content: ReportContent) -> dict[str, Figure]:
     """Returns every figure of the page by a name for its file, those with nothing to draw left out."""
     found = sweep_figures(content.sweeps, points(content))
     for number, run in enumerate(content.runs, start=1):
@@ -42,11 +42,11 @@ def figures(content: Content) -> dict[str, Figure]:
         found |= {f"{prefix}{figure.name}": figure for figure in run_figures(run, points(content))}
     found |= {figure.name: figure for figure in score_figures(scores_by_game(content.runs))}
     if content.runs:
-        found["time"] = time_use(content.runs)
+        found["time"] = time_use_figure(content.runs)
     return {name: figure for name, figure in found.items() if figure.traces}
 
 
-def title(content: Content) -> str:
+def title(content: ReportContent) -> str:
     """Returns the page's heading."""
     parts = [sweep.label for sweep in content.sweeps]
     if len(content.runs) == 1:
@@ -56,7 +56,7 @@ def title(content: Content) -> str:
     return f"rlgns: {', '.join(parts) or 'no runs'}"
 
 
-def lede(content: Content) -> str:
+def lede(content: ReportContent) -> str:
     """Returns what was found, in a sentence or two."""
     if content.sweeps:
         return sweep_lede(content.sweeps)
@@ -72,14 +72,14 @@ def lede(content: Content) -> str:
     return PROXY
 
 
-def points(content: Content) -> int:
+def points(content: ReportContent) -> int:
     """Returns the points per line that keep the page small; a run that is one line of a figure counts a quarter."""
     lines = sum(len(game.runs) for sweep in content.sweeps for game in sweep.games)
     runs = min(RUNS_IN_FULL, len(content.runs)) + min(SWEEP_RUNS_IN_FULL, lines) + lines // 4
     return max(40, min(2000, POINTS_PER_PAGE // max(1, runs)))
 
 
-def _run_sections(runs: Sequence[RunData], most: int) -> list[Section]:
+def _run_sections(runs: Sequence[RunData], max_points: int) -> list[Section]:
     shown = runs[:RUNS_IN_FULL]
     anchors = [f"run-{number}" for number in range(1, len(shown) + 1)]
     sections = []
@@ -90,14 +90,20 @@ def _run_sections(runs: Sequence[RunData], most: int) -> list[Section]:
         sections.append(Section(anchor="runs", title="All runs", blocks=blocks))
     for run, anchor in zip(shown, anchors, strict=True):
         sections.append(
-            Section(anchor=anchor, title=run.label if len(runs) > 1 else "Result", blocks=run_blocks(run, anchor, most))
+            Section(
+                anchor=anchor,
+                title=run.label if len(runs) > 1 else "Result",
+                blocks=run_blocks(run, anchor, max_points),
+            )
         )
     if len(runs) > 1:
         figures = [figure_html(f, f"runs-{f.name}", "all") for f in score_figures(scores_by_game(runs))]
         sections[0].blocks.extend(figures)
     if runs:
         label = runs[0].label if len(runs) == 1 else "all"
-        sections.append(Section(anchor="time-use", title="Time", blocks=[figure_html(time_use(runs), "time", label)]))
+        sections.append(
+            Section(anchor="time-use", title="Time", blocks=[figure_html(time_use_figure(runs), "time", label)])
+        )
     return sections
 
 

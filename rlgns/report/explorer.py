@@ -8,7 +8,7 @@ from html import escape
 from statistics import median
 from typing import Any
 
-from rlgns.report.goal_text import critical_batch, goal_name
+from rlgns.report.goal_text import critical_batch_text, goal_score_text
 from rlgns.report.html_elements import data_html
 from rlgns.report.sweep_data import SweepData, known
 
@@ -78,10 +78,10 @@ def explorer_data(sweeps: Sequence[SweepData]) -> list[dict[str, Any]]:
             found.append(
                 {
                     "game": title,
-                    "name": f"{title}, score {goal_name(goal)}",
-                    "score": goal_name(goal),
+                    "name": f"{title}, score {goal_score_text(goal)}",
+                    "score": goal_score_text(goal),
                     "critical_batch": fit.critical_batch,
-                    "critical_batch_text": critical_batch(goal),
+                    "critical_batch_text": critical_batch_text(goal),
                     "min_steps": fit.min_steps,
                     "min_observations": goal.min_observations,
                     "identified": fit.identified,

@@ -6,7 +6,7 @@ from rlgns import formatting
 from rlgns.critical.points import GoalFit
 
 
-def growth(first: float, last: float) -> str:
+def growth_text(first: float, last: float) -> str:
     """Returns 'grows 4.1x', 'falls 2x' or 'hardly changes'."""
     ratio = last / first
     if 0.87 < ratio < 1.15:
@@ -14,12 +14,12 @@ def growth(first: float, last: float) -> str:
     return f"grows {formatting.times(ratio)}" if ratio > 1 else f"falls {formatting.times(1 / ratio)}"
 
 
-def goal_name(goal: GoalFit) -> str:
+def goal_score_text(goal: GoalFit) -> str:
     """Returns the goal's score as people write it."""
     return f"{goal.goal_score:,g}"
 
 
-def critical_batch(goal: GoalFit) -> str:
+def critical_batch_text(goal: GoalFit) -> str:
     """Returns a goal's critical batch with its interval: '290 (180 to 460)', 'at least 900', 'not identified'."""
     fit = goal.fit
     text = formatting.interval(
@@ -28,7 +28,7 @@ def critical_batch(goal: GoalFit) -> str:
     return "not identified" if text == formatting.MEASURING else text
 
 
-def noise_scale(goal: GoalFit) -> str:
+def noise_scale_text(goal: GoalFit) -> str:
     """Returns the noise scale of a goal's runs with its interval; a dash where none was measured."""
     text = formatting.interval(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high)
     return formatting.NOTHING if text == formatting.MEASURING else text

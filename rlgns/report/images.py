@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgns.errors import UserError
-from rlgns.report.content import Content
+from rlgns.report.content import ReportContent
 from rlgns.report.document import figures
 from rlgns.report.figure import Figure
 from rlgns.report.image_renderer import draw
@@ -17,7 +17,7 @@ WIDTH, SCALE = 900, 2
 """Pixels across, and PNG's pixels per one of them."""
 
 
-def write_images(content: Content, out: Path) -> list[Path]:
+def write_images(content: ReportContent, out: Path) -> list[Path]:
     """Writes every figure as NAME.png and NAME.svg into a folder and returns their paths.
 
     Raises:

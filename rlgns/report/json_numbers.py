@@ -11,20 +11,20 @@ from rlgns.fit.gain_table import describe_gain
 from rlgns.fit.table import describe_fit
 from rlgns.report.adaptive_section import adaptive_gains
 from rlgns.report.agreement_figure import agreements, tasks
-from rlgns.report.content import Content
+from rlgns.report.content import ReportContent
 from rlgns.report.explorer import explorer_data
-from rlgns.report.run_data import describe
+from rlgns.report.run_data import run_numbers
 from rlgns.report.score_profile import scores_by_game
 from rlgns.report.sweep_data import SweepData
 
 
-def describe_all(content: Content) -> dict[str, Any]:
+def report_numbers(content: ReportContent) -> dict[str, Any]:
     """Returns everything that the page shows as numbers."""
-    found: dict[str, Any] = {"runs": [describe(run) for run in content.runs]}
+    found: dict[str, Any] = {"runs": [run_numbers(run) for run in content.runs]}
     if content.runs:
-        found["scores"] = _describe_scores(scores_by_game(content.runs))
+        found["scores"] = _score_numbers(scores_by_game(content.runs))
     if content.sweeps:
-        found["sweeps"] = [_describe_sweep(sweep) for sweep in content.sweeps]
+        found["sweeps"] = [_sweep_numbers(sweep) for sweep in content.sweeps]
         beside = adaptive_gains(content)
         if beside:
             found["adaptive"] = [describe_gain(gain) for gain in beside]
@@ -34,18 +34,18 @@ def describe_all(content: Content) -> dict[str, Any]:
     return found
 
 
-def _describe_sweep(sweep: SweepData) -> dict[str, Any]:
+def _sweep_numbers(sweep: SweepData) -> dict[str, Any]:
     return {
         "label": sweep.label,
         "plan": sweep.plan,
         "fits": [describe_fit(goal) for _, goal in sweep.goals],
         "planner": explorer_data([sweep]),
-        "scores": _describe_scores(scores_by_game(sweep.runs, best_of_seed=True)),
-        "runs": [describe(run, most=200) for run in sweep.runs],
+        "scores": _score_numbers(scores_by_game(sweep.runs, best_of_seed=True)),
+        "runs": [run_numbers(run, max_points=200) for run in sweep.runs],
     }
 
 
-def _describe_scores(scores: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:
+def _score_numbers(scores: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:
     """Human-normalised scores by game, with their interquartile mean and performance profile."""
     if not scores:
         return None

@@ -22,11 +22,11 @@ from rlgns.report.figure import (
     log_axis,
     shades,
 )
-from rlgns.report.goal_text import critical_batch, goal_name
+from rlgns.report.goal_text import critical_batch_text, goal_score_text
 from rlgns.report.sweep_data import GameData, known
 
 
-def pareto(game: GameData) -> Figure:
+def pareto_figure(game: GameData) -> Figure:
     """Observations against optimizer steps to each goal, a point per run, with the fitted front."""
     colors = shades(len(game.goals))
     traces: list[dict[str, Any]] = []
@@ -66,7 +66,7 @@ def pareto(game: GameData) -> Figure:
 
 def pareto_traces(goal: GoalFit, color: str, symbol: str = "circle") -> list[dict[str, Any]]:
     """The points of one goal, open where the fit left them out, and its front, dashed where it is not identified."""
-    name = goal_name(goal)
+    name = goal_score_text(goal)
     left_out = set(goal.fit.outliers)
     points = {
         "x": [known(p.optimizer_steps) for p in goal.points],
@@ -105,7 +105,7 @@ def _pareto_sentence(game: GameData) -> str:
     fits, reached = game.identified, [g for g in game.goals if any(math.isfinite(p.observations) for p in g.points)]
     if not fits:
         if len(game.goals) == 1:
-            return f"The critical batch at score {goal_name(game.goals[0])} is {game.goals[0].fit.reason}."
+            return f"The critical batch at score {goal_score_text(game.goals[0])} is {game.goals[0].fit.reason}."
         return (
             f"The critical batch is identified at none of the {len(game.goals)} scores; the reasons stand below the "
             "table. Dashed lines, where there are any, are the best fits all the same."
@@ -114,10 +114,10 @@ def _pareto_sentence(game: GameData) -> str:
     sentence = (
         "Each point is a run to a score at one batch size; small batches are to the right, with the fewest "
         f"observations, large ones at the top, with the fewest steps. At score {hard.goal_score:g} the two are in "
-        f"balance at a critical batch of {critical_batch(hard)} observations"
+        f"balance at a critical batch of {critical_batch_text(hard)} observations"
     )
     if len(fits) > 1:
-        sentence += f"; at score {easy.goal_score:g} at {critical_batch(easy)}"
+        sentence += f"; at score {easy.goal_score:g} at {critical_batch_text(easy)}"
     sentence += "."
     vague = len(reached) - len(fits)
     if vague:
@@ -128,7 +128,7 @@ def _pareto_sentence(game: GameData) -> str:
     return sentence
 
 
-def speed_up(game: GameData) -> Figure:
+def speed_up_figure(game: GameData) -> Figure:
     """How many times fewer steps than the smallest batch needed: measured, fitted, and as the noise scale predicts."""
     title = f"{game.title}: speed-up against batch size"
     goal = next((g for g in reversed(game.identified)), None)

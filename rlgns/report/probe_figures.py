@@ -1,4 +1,4 @@
-"""What the probe adds: the noise scale loss by loss and layer by layer, correlation within environments."""
+"""Figures of the probe: the noise scale by loss, view and layer, and correlation within environments."""
 
 from __future__ import annotations
 
@@ -22,36 +22,37 @@ from rlgns.report.figure import (
 )
 from rlgns.report.run_data import RunData, column, newest_with, thinned
 
-VIEWS = (
-    ("noise/policy", "policy loss", GREEN, "dot"),
-    ("noise/value", "value loss", ORANGE, "dash"),
-    ("noise/entropy", "entropy loss", STEEL, "longdash"),
-    ("noise/preconditioned", "preconditioned by the optimizer", PURPLE, "dashdot"),
-)
-"""Prefix of the keys, name, colour and dash of each view beside the whole loss."""
+VIEW_NAMES = {
+    "joint": "whole loss",
+    "policy": "policy loss",
+    "value": "value loss",
+    "entropy": "entropy loss",
+    "preconditioned": "preconditioned gradient",
+    "trunk": "trunk",
+    "heads": "heads",
+}
+LOSS_STYLES = {
+    "policy": (GREEN, "dot"),
+    "value": (ORANGE, "dash"),
+    "entropy": (STEEL, "longdash"),
+    "preconditioned": (PURPLE, "dashdot"),
+}
+"""Colour and dash of each view that is drawn over training, beside the whole loss."""
 
-
-VIEW_NAMES = (
-    ("joint", "whole loss"),
-    ("policy", "policy loss"),
-    ("value", "value loss"),
-    ("entropy", "entropy loss"),
-    ("preconditioned", "preconditioned gradient"),
-    ("trunk", "trunk"),
-    ("heads", "heads"),
-)
 VIEW_COLUMNS = ("scale", "scale_low", "scale_high", "dimension", "design_effect", "updates_to_resolve")
 
 
-def losses(run: RunData, most: int) -> Figure | None:
-    """The noise scale of each loss alone and of preconditioned gradients, beside the whole."""
-    rows = [row for row in run.rows if any(f"{prefix}/scale" in row for prefix, *_ in VIEWS)]
+def losses_figure(run: RunData, max_points: int) -> Figure | None:
+    """Draws the noise scale of each loss alone and of preconditioned gradients beside that of the whole loss."""
+    rows = [row for row in run.rows if any(f"noise/{view}/scale" in row for view in LOSS_STYLES)]
     if not rows:
         return None
-    rows = list(thinned(rows, most))
+    rows = list(thinned(rows, max_points))
     x = column(rows, "observations")
-    header, columns, traces, said = ["observations"], [x], [], []
-    for prefix, name, color, dash in (("noise", "whole loss", BLUE, "solid"), *VIEWS):
+    header, columns, traces, findings = ["observations"], [x], [], []
+    losses = [("noise", "whole loss", BLUE, "solid")]
+    losses += [(f"noise/{view}", VIEW_NAMES[view], *style) for view, style in LOSS_STYLES.items()]
+    for prefix, name, color, dash in losses:
         mid, low, high = (positive(column(rows, f"{prefix}/scale{end}")) for end in ("", "_low", "_high"))
         mid = [value if end is not None else None for value, end in zip(mid, high, strict=True)]
         header += [f"{prefix}/scale", f"{prefix}/scale_low", f"{prefix}/scale_high"]
@@ -59,7 +60,7 @@ def losses(run: RunData, most: int) -> Figure | None:
         now = formatting.interval(mid[-1], low[-1], high[-1])
         if not any(value is not None for value in (*mid, *low)):
             continue
-        said.append(f"{name} {'not resolved' if now == formatting.MEASURING else now}")
+        findings.append(f"{name} {'not resolved' if now == formatting.MEASURING else now}")
         traces += [*band(x, low, high, color, name=f"{name}, interval"), line(x, mid, name, color, dash)]
     title = "Noise scale by loss"
     if not traces:
@@ -67,8 +68,8 @@ def losses(run: RunData, most: int) -> Figure | None:
     for trace in traces:
         trace["showlegend"] = trace["mode"] != "lines" or "fill" not in trace
     sentence = (
-        f"At the last probe, in observations: {'; '.join(said)}. A loss with a larger noise scale gains more from a "
-        "larger batch; the whole is dominated by the loss with the larger gradients."
+        f"At the last probe, in observations: {'; '.join(findings)}. A loss with a larger noise scale gains more from a "
+        "larger batch. The whole loss is dominated by the loss with the largest gradients."
     )
     return Figure(
         name="losses",
@@ -81,9 +82,9 @@ def losses(run: RunData, most: int) -> Figure | None:
     )
 
 
-def views(run: RunData, most: int) -> Figure | None:
-    """The newest noise scale of every view, with its interval, noise dimension and design effect."""
-    found = [(prefix, name, newest_with(run.rows, f"noise/{prefix}/scale_low")) for prefix, name in VIEW_NAMES]
+def views_figure(run: RunData, max_points: int) -> Figure | None:
+    """Draws the newest noise scale of every view, with its interval; the table adds dimension and design effect."""
+    found = [(prefix, name, newest_with(run.rows, f"noise/{prefix}/scale_low")) for prefix, name in VIEW_NAMES.items()]
     known = [(prefix, name, row) for prefix, name, row in found if row is not None]
     if not known:
         return None
@@ -105,13 +106,12 @@ def views(run: RunData, most: int) -> Figure | None:
     layout["xaxis"] |= log_axis([*points, *high])
     layout["yaxis"] |= {"type": "category", "autorange": "reversed"}
     first = newest_with(run.rows, "noise/resolves_first")
-    sentence = "; ".join(f"{name} {said}" for name, said in zip(names, text, strict=True)) + ", in observations."
+    sentence = "; ".join(f"{name} {scale}" for name, scale in zip(names, text, strict=True)) + ", in observations."
     if None in mid:
         sentence += " A triangle is a lower bound."
     if first is not None:
-        titles = dict(VIEW_NAMES)
-        told = titles.get(first["noise/resolves_first"], first["noise/resolves_first"])
-        sentence += f" The view that needs the fewest batches to be told from noise is that of the {told}."
+        name = VIEW_NAMES.get(first["noise/resolves_first"], first["noise/resolves_first"])
+        sentence += f" The gradient that needs the fewest batches to be told from noise is that of the {name}."
     return Figure(
         name="views",
         title="Noise scale by view, newest",
@@ -124,8 +124,8 @@ def views(run: RunData, most: int) -> Figure | None:
     )
 
 
-def layers(run: RunData, most: int) -> Figure | None:
-    """The newest noise scale of each layer, and each one's share of the noise."""
+def layers_figure(run: RunData, max_points: int) -> Figure | None:
+    """Draws the newest noise scale of each layer, and its share of the noise."""
     row = newest_with(run.rows, "noise/layers")
     if row is None:
         return None
@@ -143,10 +143,10 @@ def layers(run: RunData, most: int) -> Figure | None:
     sentence = (
         f"At {formatting.count(row['observations'])} observations the noise scale runs from "
         f"{formatting.rounded(least)} ({first}) to {formatting.rounded(largest)} ({last}); {loudest[1]} carries "
-        f"{formatting.percent(loudest[0] / 100)} of the noise (the size of a dot)."
+        f"{formatting.percent(loudest[0] / 100)} of the noise (dot size)."
     )
     if len(known) == 1:
-        sentence = f"Only {first} has a noise scale that is resolved: {formatting.rounded(least)} observations."
+        sentence = f"Only the noise scale of {first} is resolved: {formatting.rounded(least)} observations."
     elif len(known) < len(names):
         missing = len(names) - len(known)
         sentence += f" {missing} of {len(names)} layers {'is' if missing == 1 else 'are'} not resolved."
@@ -171,15 +171,15 @@ def layers(run: RunData, most: int) -> Figure | None:
     )
 
 
-def design_effect(run: RunData, most: int) -> Figure | None:
-    """How many correlated observations of one environment are worth one independent one."""
-    rows = list(thinned([row for row in run.rows if row.get("noise/design_effect") is not None], most))
+def design_effect_figure(run: RunData, max_points: int) -> Figure | None:
+    """Draws how many correlated observations of one environment are worth one independent observation."""
+    rows = list(thinned([row for row in run.rows if row.get("noise/design_effect") is not None], max_points))
     if not rows:
         return None
     x, y = column(rows, "observations"), column(rows, "noise/design_effect")
     now = y[-1] or 0.0
     meaning = (
-        "observations of one environment are as good as independent ones"
+        "the observations of one environment are as good as independent ones"
         if now < 1.1
         else f"{formatting.rounded(now)} observations of one environment are worth one independent one"
     )
@@ -199,13 +199,13 @@ def design_effect(run: RunData, most: int) -> Figure | None:
     )
 
 
-def time_ladder(run: RunData, most: int) -> Figure | None:
-    """How the noise falls with the steps of one environment that are averaged: longer rollouts or more environments."""
+def time_ladder_figure(run: RunData, max_points: int) -> Figure | None:
+    """Draws how the noise of a mean falls with the number of consecutive steps of one environment that it averages."""
     row = newest_with(run.rows, "noise/time_ladder")
     if row is None:
         return None
     steps = [entry["steps"] for entry in row["noise/time_ladder"]]
-    # v(l), the noise of a mean over l steps; the row has l v(l), what an observation would count for.
+    # v(l), the noise of a mean over l steps; the row has l v(l), the noise per observation.
     noise = positive(
         None if entry["trace"] is None else entry["trace"] / entry["steps"] for entry in row["noise/time_ladder"]
     )

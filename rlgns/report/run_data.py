@@ -114,11 +114,11 @@ class LadderFit:
         return self.grad_sq + self.trace / batch
 
 
-def thinned(rows: Rows, most: int) -> Rows:
-    """Returns at most `most` rows, evenly spaced, the first and the last among them."""
-    if len(rows) <= most:
+def thinned(rows: Rows, max_points: int) -> Rows:
+    """Returns at most `max_points` rows, evenly spaced, the first and the last among them."""
+    if len(rows) <= max_points:
         return rows
-    picks = np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))
+    picks = np.unique(np.linspace(0, len(rows) - 1, max_points).round().astype(int))
     return [rows[pick] for pick in picks]
 
 
@@ -177,14 +177,14 @@ def time_split(rows: Rows) -> dict[str, float]:
     return split if rows else {}
 
 
-def describe(run: RunData, most: int = 2000) -> dict[str, Any]:
+def run_numbers(run: RunData, max_points: int = 2000) -> dict[str, Any]:
     """Returns the numbers behind a run's part of the report, JSON types only.
 
     Args:
         run: The run.
-        most: Points per series.
+        max_points: Points per series.
     """
-    rows = thinned(run.rows, most)
+    rows = thinned(run.rows, max_points)
     fit, advice = fit_ladder(run.rows), run.advice
     series = {key: column(rows, key) for key in SERIES}
     return {

@@ -1,8 +1,8 @@
-"""What one run did: score, noise scale, the ladder's law, critical batch against the batch in use, time."""
+"""Figures of one run: score, noise scale, the ladder's law, critical batch against the batch in use, time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rlgns import formatting
@@ -21,27 +21,27 @@ from rlgns.report.figure import (
     log_axis,
     positive,
 )
-from rlgns.report.probe_figures import design_effect, layers, losses, time_ladder, views
+from rlgns.report.probe_figures import (
+    design_effect_figure,
+    layers_figure,
+    losses_figure,
+    time_ladder_figure,
+    views_figure,
+)
 from rlgns.report.run_data import RunData, column, fit_ladder, thinned, time_split
 
 
-def run_figures(run: RunData, most: int) -> list[Figure]:
-    """Returns a run's figures, with at most `most` points per line; those of the probe only where it measured."""
-    always: tuple[Callable[[RunData, int], Figure], ...] = (score, noise_scale, critical_batch, ladder)
-    probe: tuple[Callable[[RunData, int], Figure | None], ...] = (
-        losses,
-        views,
-        layers,
-        design_effect,
-        time_ladder,
-    )
-    measured = [make(run, most) for make in probe]
-    return [make(run, most) for make in always] + [figure for figure in measured if figure is not None]
+def run_figures(run: RunData, max_points: int) -> list[Figure]:
+    """Returns a run's figures with at most `max_points` points per line; the probe's only if it has measured."""
+    always = (score_figure, noise_scale_figure, critical_batch_figure, ladder_figure)
+    if_probed = (losses_figure, views_figure, layers_figure, design_effect_figure, time_ladder_figure)
+    found = [*(make(run, max_points) for make in always), *(make(run, max_points) for make in if_probed)]
+    return [figure for figure in found if figure is not None]
 
 
-def score(run: RunData, most: int) -> Figure:
-    """Mean score of the last 100 full games against observations."""
-    rows = thinned(run.rows, most)
+def score_figure(run: RunData, max_points: int) -> Figure:
+    """Draws the mean score of the last 100 full games against observations."""
+    rows = thinned(run.rows, max_points)
     x, y = column(rows, "observations"), column(rows, "score_mean")
     human = column(rows, "human_normalised_score")
     title = "Score"
@@ -75,24 +75,24 @@ def score(run: RunData, most: int) -> Figure:
     )
 
 
-def noise_scale(run: RunData, most: int) -> Figure:
-    """The smoothed noise scale with its interval; where only a lower bound is known, the bound."""
-    rows = thinned(run.rows, most)
+def noise_scale_figure(run: RunData, max_points: int) -> Figure:
+    """Draws the smoothed noise scale with its interval, or its lower bound where no more is known."""
+    rows = thinned(run.rows, max_points)
     x, mid, low, high = _estimate(rows, "noise/scale", "noise/scale_low", "noise/scale_high")
     title = "Gradient noise scale"
     now = formatting.interval(*_last(run, "noise/scale", "noise/scale_low", "noise/scale_high"))
     if not any(value is not None for value in (*mid, *low)):
-        text = "The noise scale has not been measured yet, or not enough to say anything of it."
+        text = "There are not enough measurements of the noise scale yet."
         return Figure(name="noise-scale", title=title, sentence=text)
     bounded = sum(h is None and v is not None for h, v in zip(high, low, strict=True))
-    said = "is not known" if now == formatting.MEASURING else f"is {now} observations"
+    finding = "is not known" if now == formatting.MEASURING else f"is {now} observations"
     sentence = (
-        f"At the end the noise scale {said}; it is the batch size at which a gradient is as much noise as "
+        f"At the end the noise scale {finding}. It is the batch size at which a gradient is as much noise as "
         "signal. The band is the confidence interval."
     )
     if bounded:
         share = formatting.percent(bounded / len(x))
-        sentence += f" In {share} of the points only a lower bound could be told (triangles: the truth is above them)."
+        sentence += f" At {share} of the points only a lower bound is known (triangles: the true value is above them)."
     traces = estimate(x, mid, low, high, "noise scale", BLUE)
     return Figure(
         name="noise-scale",
@@ -105,8 +105,8 @@ def noise_scale(run: RunData, most: int) -> Figure:
     )
 
 
-def ladder(run: RunData, most: int) -> Figure:
-    """Squared gradient norm against batch size, with the law that defines the noise scale."""
+def ladder_figure(run: RunData, max_points: int) -> Figure:
+    """Draws the squared gradient norm against batch size, with the law that defines the noise scale."""
     title = "Does the law hold? Squared gradient norm against batch size"
     fit = fit_ladder(run.rows)
     if fit is None:
@@ -116,15 +116,16 @@ def ladder(run: RunData, most: int) -> Figure:
     sizes, norms = fit.batch_observations, fit.grad_sq_norm
     grid = [sizes[0] * (sizes[-1] / sizes[0]) ** (step / 40) for step in range(41)]
     law = [fit.law(size) for size in grid]
-    scale = f"a noise scale of {formatting.rounded(fit.noise_scale)} observations"
+    scale = f"gives a noise scale of {formatting.rounded(fit.noise_scale)} observations"
+    no_scale = "gives no noise scale yet: |G|^2 is not positive, the gradient cannot be told from noise"
     newest = "in the newest iteration" if fit.rows == 1 else f"over the newest {formatting.count(fit.rows)} iterations"
     sentence = (
         f"{newest[:1].upper()}{newest[1:]}, the mean squared gradient norm at {len(sizes)} "
-        f"batch sizes follows |G|^2 + trace / B to within {formatting.percent(fit.misfit)}; the fitted line says "
-        f"{scale if fit.noise_scale else 'that no gradient can be told from the noise yet (|G|^2 is not positive)'}."
+        f"batch sizes follows |G|^2 + trace / B to within {formatting.percent(fit.misfit)}; the fitted line "
+        f"{scale if fit.noise_scale else no_scale}."
     )
     if fit.misfit > 0.1:
-        sentence += " That is a poor fit: take the noise scale of this stretch with care."
+        sentence += " That is a poor fit: use the noise scale of these iterations with care."
     points = line(list(sizes), list(norms), "measured", ORANGE) | {
         "mode": "markers",
         "marker": {"color": ORANGE, "size": 9},
@@ -147,10 +148,10 @@ def ladder(run: RunData, most: int) -> Figure:
     )
 
 
-def critical_batch(run: RunData, most: int) -> Figure:
-    """The predicted critical batch against the batch in use."""
+def critical_batch_figure(run: RunData, max_points: int) -> Figure:
+    """Draws the predicted critical batch against the batch in use."""
     title = "Critical batch against the batch in use"
-    rows = thinned(run.rows, most)
+    rows = thinned(run.rows, max_points)
     names = ("critical_batch/predicted", "critical_batch/low", "critical_batch/high")
     x, mid, low, high = _estimate(rows, *names)
     average = positive(column(rows, "critical_batch/run_average"))
@@ -158,15 +159,17 @@ def critical_batch(run: RunData, most: int) -> Figure:
     if not any(value is not None for value in (*mid, *low)):
         return Figure(name="critical-batch", title=title, sentence="The critical batch is not known yet.")
     now, used = formatting.interval(*_last(run, *names)), run.last["batch_observations"]
-    said = "is not known" if now == formatting.MEASURING else f"is {now} observations"
+    finding = "is not known" if now == formatting.MEASURING else f"is {now} observations"
     sentence = (
-        f"At the end the predicted critical batch {said} and each optimizer step uses "
+        f"At the end the predicted critical batch {finding} and each optimizer step uses "
         f"{formatting.count(used)}. By the trade-off of McCandlish et al. 2018: {run.advice.sentence(interval=True)}."
     )
     if formatting.known(run.last.get("critical_batch/run_average")):
-        sentence += f" Over the whole run the average that predicts its critical batch is {run_average(run)}."
+        sentence += (
+            f" The average over the run, which predicts the critical batch of the whole run, is {run_average(run)}."
+        )
     if run.adaptive:
-        sentence += " The batch is adaptive: it follows sqrt(r N), its target, in doublings."
+        sentence += " The batch is adaptive: it follows its target, sqrt(r N), in factors of two."
     in_use = line(x, batch, "batch in use (adaptive)" if run.adaptive else "batch in use", ORANGE)
     traces = [
         *estimate(x, mid, low, high, "critical batch, predicted", BLUE),
@@ -186,8 +189,8 @@ def critical_batch(run: RunData, most: int) -> Figure:
     )
 
 
-def time_use(runs: Sequence[RunData]) -> Figure:
-    """Where the wall-clock time went, a bar per run."""
+def time_use_figure(runs: Sequence[RunData]) -> Figure:
+    """Draws where the wall-clock time went, a bar per run."""
     title = "Where the time went"
     splits = [(run.label, time_split(run.rows)) for run in runs if run.rows]
     splits = [(label, split) for label, split in splits if sum(split.values()) > 0]
@@ -233,13 +236,13 @@ def time_use(runs: Sequence[RunData]) -> Figure:
 
 
 def run_average(run: RunData) -> str:
-    """Returns the whole run's prediction of its critical batch, with its interval where the rows have one."""
+    """Returns the predicted critical batch of the whole run, with its interval where the rows have one."""
     mean, low, high = _last(run, *(f"critical_batch/run_average{end}" for end in ("", "_low", "_high")))
     return formatting.rounded(mean) if low is None else formatting.interval(mean, low, high)
 
 
 def _estimate(rows: Sequence[Any], mid: str, low: str, high: str) -> tuple[Values, Values, Values, Values]:
-    """Observations, estimate, low and high: what a logarithmic axis can show, and no estimate without an upper end."""
+    """Returns observations, estimate, low and high as a log axis can show them; no estimate without an upper end."""
     ends = positive(column(rows, high))
     middle = [m if h is not None else None for m, h in zip(positive(column(rows, mid)), ends, strict=True)]
     return column(rows, "observations"), middle, positive(column(rows, low)), ends

@@ -40,8 +40,8 @@ def final_figures(run: RunData) -> dict[str, str]:
     }
 
 
-def run_blocks(run: RunData, anchor: str, most: int, level: int = 3) -> list[str]:
-    """Returns a run's part of the page as HTML, with at most `most` points per line."""
+def run_blocks(run: RunData, anchor: str, max_points: int, level: int = 3) -> list[str]:
+    """Returns a run's part of the page as HTML, with at most `max_points` points per line."""
     advice = first_upper(run.advice.sentence(interval=True))
     blocks = [_tiles(run), f'<p class="advice">{prose(advice)}.</p>']
     lagged = sum(1 for row in run.rows if row.get("policy_lag"))
@@ -50,7 +50,9 @@ def run_blocks(run: RunData, anchor: str, most: int, level: int = 3) -> list[str
     warning = run.learning_rate_warning
     if warning:
         blocks.append(f'<p class="warning">{prose(first_upper(warning))}.</p>')
-    blocks += [figure_html(figure, f"{anchor}-{figure.name}", run.label, level) for figure in run_figures(run, most)]
+    blocks += [
+        figure_html(figure, f"{anchor}-{figure.name}", run.label, level) for figure in run_figures(run, max_points)
+    ]
     return [*blocks, _facts(run)]
 
 

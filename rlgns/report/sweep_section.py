@@ -9,15 +9,16 @@ from html import escape
 from rlgns import formatting
 from rlgns.critical.points import GoalFit
 from rlgns.formatting import plural
-from rlgns.report.against_score_figure import against_score
+from rlgns.report.against_score_figure import against_score_figure
 from rlgns.report.agreement_figure import agreement_figure
-from rlgns.report.difficulty_figure import difficulty, noise_growth
+from rlgns.report.difficulty_figure import difficulty_figure
 from rlgns.report.explorer import explorer_html
 from rlgns.report.figure import Figure
-from rlgns.report.goal_text import critical_batch, goal_name, noise_scale
+from rlgns.report.goal_text import critical_batch_text, goal_score_text, noise_scale_text
 from rlgns.report.html_elements import figure_html, table_html
 from rlgns.report.html_page import Section
-from rlgns.report.pareto_figures import pareto, speed_up
+from rlgns.report.noise_growth_figure import noise_growth_figure
+from rlgns.report.pareto_figures import pareto_figure, speed_up_figure
 from rlgns.report.run_data import RunData
 from rlgns.report.run_section import final_figures, run_blocks
 from rlgns.report.score_profile import score_figures, scores_by_game
@@ -48,8 +49,8 @@ def sweep_lede(sweeps: Sequence[SweepData]) -> str:
     if len(fits) > 1:
         text += (
             f": from {formatting.rounded(least.fit.critical_batch)} observations ({_game(sweeps, least.game)}, score "
-            f"{goal_name(least)}) to {formatting.rounded(most.fit.critical_batch)} ({_game(sweeps, most.game)}, score "
-            f"{goal_name(most)})"
+            f"{goal_score_text(least)}) to {formatting.rounded(most.fit.critical_batch)} ({_game(sweeps, most.game)}, score "
+            f"{goal_score_text(most)})"
         )
     else:
         text += f": {formatting.rounded(least.fit.critical_batch)} observations"
@@ -65,42 +66,42 @@ def sweep_lede(sweeps: Sequence[SweepData]) -> str:
     return text + "."
 
 
-def sweep_sections(sweeps: Sequence[SweepData], most: int) -> list[Section]:
-    """Returns the sections about all of these sweeps, with at most `most` points per line."""
+def sweep_sections(sweeps: Sequence[SweepData], max_points: int) -> list[Section]:
+    """Returns the sections about all of these sweeps, with at most `max_points` points per line."""
     sections = []
     planner = explorer_html(sweeps)
     if planner:
         sections.append(Section(anchor="planner", title="Planner", blocks=[f"<p>{escape(PLANNER)}</p>", planner]))
-    together = [agreement_figure(sweeps), difficulty([game for sweep in sweeps for game in sweep.games])]
+    together = [agreement_figure(sweeps), difficulty_figure([game for sweep in sweeps for game in sweep.games])]
     blocks = [_games_table(sweeps)] + [figure_html(figure, figure.name, "games") for figure in together if figure]
     blocks += [figure_html(figure, figure.name, "games") for figure in score_figures(_scores(sweeps))]
     sections.append(Section(anchor="games", title="All games", blocks=blocks))
     for number, (name, game) in enumerate(_named_games(sweeps), start=1):
         blocks = [_goals_table(game)]
-        blocks += [figure_html(f, f"game-{number}-{f.name}", name) for f in game_figures(game, most)]
+        blocks += [figure_html(f, f"game-{number}-{f.name}", name) for f in game_figures(game, max_points)]
         sections.append(Section(anchor=f"game-{number}", title=name, blocks=blocks))
     if _runs(sweeps):
-        sections.append(_run_section(sweeps, most))
+        sections.append(_run_section(sweeps, max_points))
     return sections
 
 
-def sweep_figures(sweeps: Sequence[SweepData], most: int) -> dict[str, Figure]:
+def sweep_figures(sweeps: Sequence[SweepData], max_points: int) -> dict[str, Figure]:
     """Returns every figure of these sweeps by a name for its file."""
     if not sweeps:
         return {}
-    together = [agreement_figure(sweeps), difficulty([game for sweep in sweeps for game in sweep.games])]
+    together = [agreement_figure(sweeps), difficulty_figure([game for sweep in sweeps for game in sweep.games])]
     found = {figure.name: figure for figure in [*together, *score_figures(_scores(sweeps))] if figure}
     for prefix, sweep in zip(_prefixes(sweeps), sweeps, strict=True):
         for game in sweep.games:
             name = game.name.lower().replace(" ", "_")
-            found |= {f"{prefix}{name}-{figure.name}": figure for figure in game_figures(game, most)}
+            found |= {f"{prefix}{name}-{figure.name}": figure for figure in game_figures(game, max_points)}
     return found
 
 
-def game_figures(game: GameData, most: int) -> list[Figure]:
+def game_figures(game: GameData, max_points: int) -> list[Figure]:
     """Returns the figures of one game."""
-    growth = noise_growth(game, most)
-    return [pareto(game), speed_up(game), against_score(game), *([growth] if growth else [])]
+    growth = noise_growth_figure(game, max_points)
+    return [pareto_figure(game), speed_up_figure(game), against_score_figure(game), *([growth] if growth else [])]
 
 
 def _games_table(sweeps: Sequence[SweepData]) -> str:
@@ -120,9 +121,9 @@ def _games_table(sweeps: Sequence[SweepData]) -> str:
             ("-", "-", "-", "-")
             if hardest is None
             else (
-                goal_name(hardest),
-                critical_batch(hardest),
-                noise_scale(hardest),
+                goal_score_text(hardest),
+                critical_batch_text(hardest),
+                noise_scale_text(hardest),
                 formatting.times(hardest.noise_over_critical),
             )
         )
@@ -157,16 +158,16 @@ def _goals_table(game: GameData) -> str:
         )
         rows.append(
             (
-                goal_name(goal),
-                critical_batch(goal),
+                goal_score_text(goal),
+                critical_batch_text(goal),
                 *ends,
-                noise_scale(goal),
+                noise_scale_text(goal),
                 formatting.times(goal.noise_over_critical),
                 used,
                 formatting.percent(fit.rms),
             )
         )
-    notes = "".join(f"<li>{escape(note)}</li>" for goal in game.goals for note in _notes(goal_name(goal), goal))
+    notes = "".join(f"<li>{escape(note)}</li>" for goal in game.goals for note in _notes(goal_score_text(goal), goal))
     table = table_html(
         f"{game.title}: every score goal; batches in observations, misfit: rms of ln steps", header, rows
     )
@@ -187,7 +188,7 @@ def _notes(name: str, goal: GoalFit) -> list[str]:
     return notes
 
 
-def _run_section(sweeps: Sequence[SweepData], most: int) -> Section:
+def _run_section(sweeps: Sequence[SweepData], max_points: int) -> Section:
     runs = _runs(sweeps)
     lines = [(run.label, *final_figures(run).values()) for run in runs]
     table = table_html("Every run of the sweep", ("run", *final_figures(runs[0])), lines)
@@ -199,7 +200,7 @@ def _run_section(sweeps: Sequence[SweepData], most: int) -> Section:
         says = says if left <= 0 else f"{says[:-1]} (the first {SWEEP_RUNS_IN_FULL} of {len(shown)}):"
         blocks.append(f"<p>{says}</p>")
     for number, run in enumerate(shown[:SWEEP_RUNS_IN_FULL], start=1):
-        parts = "\n".join(run_blocks(run, f"trial-{number}", most))
+        parts = "\n".join(run_blocks(run, f"trial-{number}", max_points))
         blocks.append(f'<details class="run"><summary>{escape(run.label)}</summary>{parts}</details>')
     return Section(anchor="trials", title="Runs", blocks=blocks)
 

@@ -11,7 +11,7 @@ import pytest
 from rlgns.commands import cli
 from rlgns.errors import FaultError, UserError
 from rlgns.report import write_figures
-from rlgns.report.content import read
+from rlgns.report.content import read_content
 from rlgns.report.document import figures
 from tests.browser import CHROMIUM
 from tests.rows import make_row, make_run
@@ -25,7 +25,7 @@ def test_png_and_svg_of_every_figure(tmp_path: Path, capsys: pytest.CaptureFixtu
     page = tmp_path / "r.html"
     assert cli.main(["report", str(points), "--out", str(page), "--figures", str(out)]) == 0
     names = {"agreement", "pong-pareto", "pong-against-score"}
-    assert set(figures(read([points]))) == names
+    assert set(figures(read_content([points]))) == names
     assert {path.name for path in out.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
     assert f"{out}: 6 pictures" in capsys.readouterr().out
     for name in names:

@@ -10,7 +10,7 @@ import pytest
 
 from rlgns.errors import FaultError
 from rlgns.report import report_data, summary, write_report
-from rlgns.report.content import Content
+from rlgns.report.content import ReportContent
 from rlgns.report.document import document
 from rlgns.report.run_data import RunData
 from rlgns.storage.run_folder import RunFolder
@@ -41,7 +41,7 @@ def test_a_run(long_run: RunFolder) -> None:
         "to within 0.1 %",
         "41 % playing",
         "a noise scale of 1,500 observations",
-        "only a lower bound could be told",
+        "only a lower bound is known",
     ):
         assert part in page.text, part
     names = {trace["name"] for chart in page.charts for trace in chart["data"]}
@@ -119,7 +119,7 @@ def test_a_long_run_stays_small(tmp_path: Path) -> None:
 def test_every_game_of_the_benchmark_fits_on_a_page() -> None:
     rows = [make_probed_row(i, of=400) for i in range(1, 401)]
     runs = tuple(RunData(label=f"game {number}", about={"game": f"game {number}"}, rows=rows) for number in range(70))
-    text = document(Content(runs=runs))
+    text = document(ReportContent(runs=runs))
     assert len(text) < FIVE_MEGABYTES
     assert "The first 25 of these runs follow in full." in text
     page = Page(text)

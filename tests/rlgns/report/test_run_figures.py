@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from rlgns.report.probe_figures import layers, losses, time_ladder, views
+from rlgns.report.probe_figures import layers_figure, losses_figure, time_ladder_figure, views_figure
 from rlgns.report.run_data import RunData
-from rlgns.report.run_figures import critical_batch, ladder, noise_scale, run_figures, score
+from rlgns.report.run_figures import critical_batch_figure, ladder_figure, noise_scale_figure, run_figures, score_figure
 from rlgns.report.run_section import run_blocks
 from tests.rows import make_null_row, make_probed_row, make_row
 
@@ -25,7 +25,9 @@ def test_the_probes_views_are_told() -> None:
     assert [figure.name for figure in run_figures(run, 500)][4:] == [
         "losses", "views", "layers", "design-effect", "time-ladder"
     ]  # fmt: skip
-    by_loss, newest, by_layer, along_time = (make(run, 500) for make in (losses, views, layers, time_ladder))
+    by_loss, newest, by_layer, along_time = (
+        make(run, 500) for make in (losses_figure, views_figure, layers_figure, time_ladder_figure)
+    )
     assert by_loss and newest and by_layer and along_time
     assert "value loss" in by_loss.sentence and "policy loss" in by_loss.sentence
     assert "policy loss" in newest.sentence.split("fewest batches")[1]
@@ -44,7 +46,7 @@ def test_without_a_probe_there_are_no_views() -> None:
 def test_views_that_only_have_a_bound(prefix: str) -> None:
     row = make_probed_row(160) | {f"noise/{prefix}/scale": None, f"noise/{prefix}/scale_high": None}
     row |= {f"noise/{prefix}/scale_low": 770.0}
-    figure = views(probed(row), 500)
+    figure = views_figure(probed(row), 500)
     assert figure is not None
     assert "at least 770" in figure.sentence and "lower bound" in figure.sentence
     symbols = figure.traces[-1]["marker"]["symbol"]
@@ -54,14 +56,14 @@ def test_views_that_only_have_a_bound(prefix: str) -> None:
 def test_a_noise_scale_that_is_lost_at_the_end_is_not_quoted() -> None:
     rows = [*(make_row(i) for i in range(1, 201)), make_null_row(201)]
     run = RunData(label="pong", rows=rows)
-    assert "At the end the noise scale is not known" in noise_scale(run, 500).sentence
-    assert "predicted critical batch is not known" in critical_batch(run, 500).sentence
+    assert "At the end the noise scale is not known" in noise_scale_figure(run, 500).sentence
+    assert "predicted critical batch is not known" in critical_batch_figure(run, 500).sentence
 
 
 def test_one_iteration_is_singular() -> None:
     run = RunData(label="pong", rows=[make_row(150)])
-    assert ladder(run, 500).sentence.startswith("In the newest iteration,")
-    assert "of the full games so far is" in score(run, 500).sentence
+    assert ladder_figure(run, 500).sentence.startswith("In the newest iteration,")
+    assert "of the full games so far is" in score_figure(run, 500).sentence
 
 
 def test_a_learning_rate_far_from_tuned_is_a_warning() -> None:

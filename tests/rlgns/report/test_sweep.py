@@ -15,8 +15,8 @@ from rlgns.errors import UserError
 from rlgns.fit.paper import paper_goals
 from rlgns.fit.points_file import read_points
 from rlgns.report import report_data, write_report
-from rlgns.report.against_score_figure import against_score
-from rlgns.report.pareto_figures import pareto, speed_up
+from rlgns.report.against_score_figure import against_score_figure
+from rlgns.report.pareto_figures import pareto_figure, speed_up_figure
 from rlgns.report.sweep_data import GameData, make_games
 from tests.pages import Page, read_page
 from tests.rows import make_row, make_run
@@ -46,7 +46,7 @@ def test_a_sweep(tmp_path: Path) -> None:
         "Predicted against measured critical batch",
         "3 games of these runs and the paper's tasks",
         "Games from hard (top) to easy",
-        "no order can be told from so few",
+        "no significant order",
         "interquartile mean",
         "Dotted: what McCandlish et al. 2018 measured with A2C",
         "the noise scale grows",
@@ -103,8 +103,8 @@ def test_a_sweep_that_has_only_begun(tmp_path: Path) -> None:
 
 def test_one_batch_is_not_a_front(tmp_path: Path) -> None:
     game = game_of(tmp_path, [make_point("pong", 0, 64)])
-    assert "at score 0 is not identified: one batch size reached the goal" in pareto(game).sentence
-    assert "no speed-up to tell" in speed_up(game).sentence
+    assert "at score 0 is not identified: one batch size reached the goal" in pareto_figure(game).sentence
+    assert "no speed-up to tell" in speed_up_figure(game).sentence
     page = page_of(tmp_path / "points.csv", out=tmp_path / "r.html")
     assert "1 score goal in 1 game; the critical batch is not identified there" in page.text
 
@@ -113,7 +113,7 @@ def test_batches_below_the_bend_give_a_bound(tmp_path: Path) -> None:
     game = game_of(tmp_path, [make_point("qbert", 1000, batch, noise=0.01) for batch in (8, 16, 32, 64, 128)])
     (goal,) = game.goals
     assert not goal.fit.identified and math.isinf(goal.fit.critical_batch_high)
-    figure = against_score(game)
+    figure = against_score_figure(game)
     assert "not identified at any score" in figure.sentence
     assert "critical batch at least" in {trace["name"] for trace in figure.traces}
     page = page_of(tmp_path / "points.csv", out=tmp_path / "r.html")
@@ -127,7 +127,7 @@ def test_failed_and_slow_runs_are_told(tmp_path: Path) -> None:
     for name in ("optimizer_steps", "observations"):
         points[4][name] *= 9
     game = game_of(tmp_path, points)
-    assert "1 slow run was left out (open)" in pareto(game).sentence
+    assert "1 slow run was left out (open)" in pareto_figure(game).sentence
     page = page_of(tmp_path / "points.csv", out=tmp_path / "r.html")
     assert "Score 0: the run at batch 64 never reached it." in page.text
     assert "Score 0: the run at batch 512 is left out" in page.text
@@ -136,7 +136,7 @@ def test_failed_and_slow_runs_are_told(tmp_path: Path) -> None:
 def test_a_noise_scale_that_is_only_bounded(tmp_path: Path) -> None:
     points = [make_point("pong", 0, batch, known=False) for batch in WIDE]
     game = game_of(tmp_path, points)
-    figure = against_score(game)
+    figure = against_score_figure(game)
     assert "The noise scale is" not in figure.sentence
     assert "noise scale at least" in {trace["name"] for trace in figure.traces}
     assert "at least" in page_of(tmp_path / "points.csv", out=tmp_path / "r.html").text
@@ -144,10 +144,10 @@ def test_a_noise_scale_that_is_only_bounded(tmp_path: Path) -> None:
 
 def test_growth_and_ratio_are_said(tmp_path: Path) -> None:
     game = game_of(tmp_path, [make_point("breakout", g, b) for g in TRUTH["breakout"] for b in WIDE])
-    sentence = against_score(game).sentence
+    sentence = against_score_figure(game).sentence
     assert "From score 2 to 50 the critical batch grows" in sentence
     assert "(geometric mean over 3 goals" in sentence
-    figure = speed_up(game)
+    figure = speed_up_figure(game)
     assert "The noise scale of these runs predicts" in figure.sentence
     assert "as the noise scale predicts" in {trace["name"] for trace in figure.traces}
 
