@@ -1,4 +1,4 @@
-"""What runs and sweeps came to: an HTML page, the numbers behind it, pictures, a table for standard output."""
+"""Reports on runs and sweeps: an HTML page, its numbers as JSON, its figures as files, a summary as text."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from rlgns.fit.gain_table import predicted_gain
 from rlgns.report.content import ReportInput, read_content, read_runs
 from rlgns.report.document import document
 from rlgns.report.json_numbers import report_numbers
-from rlgns.report.run_section import final_figures
+from rlgns.report.run_section import result_texts
 from rlgns.storage.run_folder import RunFolder, plain, reason, write_atomically
 
 __all__ = ["report_data", "summary", "write_figures", "write_report"]
 
 
 def write_report(sources: Sequence[ReportInput], out: Path) -> None:
-    """Writes one self-contained HTML page about these runs, sweeps and tables of points, whole or not at all.
+    """Writes one self-contained HTML page about these runs, sweeps and tables of points, atomically.
 
     Args:
         sources: Runs, or paths: a run's folder, a folder of runs, a sweep's folder, a CSV file of points.
-        out: The page.
+        out: Path of the page.
 
     Raises:
         FaultError: The page cannot be written.
-        UserError: A file of theirs cannot be read.
+        UserError: An input file cannot be read.
     """
     content = document(read_content(sources)).encode()
     try:
@@ -41,26 +41,26 @@ def write_figures(sources: Sequence[ReportInput], out: Path) -> list[Path]:
 
     Raises:
         FaultError: A file cannot be written.
-        UserError: A source cannot be read; there is no browser to draw with.
+        UserError: An input cannot be read, or no browser is installed.
     """
-    from rlgns.report.images import write_images  # kaleido is heavy, and needed here alone
+    from rlgns.report.images import write_images  # kaleido is slow to import
 
     return write_images(read_content(sources), out)
 
 
 def report_data(sources: Sequence[ReportInput]) -> dict[str, Any]:
     """Returns the numbers behind the page, JSON types only. Raises UserError where a file cannot be read."""
-    described: dict[str, Any] = plain(report_numbers(read_content(sources)))
-    return described
+    numbers: dict[str, Any] = plain(report_numbers(read_content(sources)))
+    return numbers
 
 
 def summary(folders: Sequence[RunFolder]) -> str:
-    """Returns what the runs came to as aligned plain text: a table, advice per run, the report's path."""
+    """Returns the results of the runs as aligned plain text: a table, advice per run, the report's path."""
     runs = read_runs(folders)
     if not runs:
         return "no runs"
-    table = [("game", *final_figures(runs[0]))]
-    table += [(run.label, *final_figures(run).values()) for run in runs]
+    table = [("game", *result_texts(runs[0]))]
+    table += [(run.label, *result_texts(run).values()) for run in runs]
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
     for run in runs:

@@ -1,4 +1,4 @@
-"""The part of the page about runs with an adaptive batch beside a sweep's fixed ones."""
+"""The section that compares adaptive-batch runs with a sweep's fixed batches."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from rlgns.report.run_section import first_upper
 
 
 def adaptive_gains(content: ReportContent) -> list[AdaptiveGain]:
-    """Returns what the page's adaptive runs gained at every goal of the page's sweeps; empty without either."""
+    """Returns the gains of the page's adaptive runs at every goal of its sweeps; empty without either."""
     runs = [(str(run.about.get("game", run.label)), run.rows) for run in content.runs if run.adaptive]
     return gains([goal for sweep in content.sweeps for _, goal in sweep.goals], runs)
 
 
 def adaptive_sections(content: ReportContent) -> list[Section]:
-    """Returns the section, or none where the page has no adaptive run of a sweep's game."""
+    """Returns the section; empty where no adaptive run plays a sweep's game."""
     blocks = []
     found = adaptive_gains(content)
     for game in dict.fromkeys(gain.goal.game for gain in found):
         mine = [gain for gain in found if gain.goal.game == game]
-        blocks.append(table_html(f"{game}: adaptive batch beside the fixed ones", HEAD, [cells(gain) for gain in mine]))
+        blocks.append(
+            table_html(f"{game}: adaptive batch compared with fixed batches", HEAD, [cells(gain) for gain in mine])
+        )
         blocks.append("".join(f"<p>Score {prose(sentence(gain))}.</p>" for gain in mine))
     if not blocks:
         return []

@@ -1,4 +1,4 @@
-"""One game of a sweep: critical batch and noise scale at each score goal, the paper's curves behind."""
+"""One game of a sweep: critical batch and noise scale at each score goal, over the paper's curves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rlgns.report.sweep_data import GameData, known
 
 
 def against_score_figure(game: GameData) -> Figure:
-    """Critical batch and noise scale at each goal, with intervals; the paper's curves behind."""
+    """Draws critical batch and noise scale at each goal, with intervals, over the paper's curves."""
     goals = game.goals
     scores = [goal.goal_score for goal in goals]
     critical = _ends(
@@ -103,13 +103,13 @@ def against_score_figure(game: GameData) -> Figure:
 
 
 def _ends(goals: Sequence[tuple[float | None, ...]]) -> tuple[Values, Values, Values]:
-    """Best values, low and high ends, each over the goals; None where a logarithmic axis cannot show them."""
+    """Returns values, low ends and high ends, each over the goals; None where a log axis cannot show them."""
     mid, low, high = (positive(entry[place] for entry in goals) for place in range(3))
     return mid, low, high
 
 
 def _only_low_ends(ends: tuple[Values, Values, Values]) -> Values:
-    """Low ends where nothing else is known."""
+    """Returns the low ends where nothing else is known."""
     return [low if mid is None and high is None else None for mid, low, high in zip(*ends, strict=True)]
 
 
@@ -140,15 +140,15 @@ def _score_sentence(game: GameData) -> str:
     fits = game.identified
     parts = []
     if len(fits) > 1:
+        first, last = fits[0], fits[-1]
         parts.append(
-            f"From score {fits[0].goal_score:g} to {fits[-1].goal_score:g} the critical batch "
-            f"{growth_text(fits[0].fit.critical_batch, fits[-1].fit.critical_batch)}, from {critical_batch_text(fits[0])} to "
-            f"{critical_batch_text(fits[-1])} observations."
+            f"From score {first.goal_score:g} to {last.goal_score:g} the critical batch "
+            f"{growth_text(first.fit.critical_batch, last.fit.critical_batch)}, from {critical_batch_text(first)} to "
+            f"{critical_batch_text(last)} observations."
         )
     elif fits:
-        parts.append(
-            f"At score {fits[0].goal_score:g} the critical batch is {critical_batch_text(fits[0])} observations."
-        )
+        (only,) = fits
+        parts.append(f"At score {only.goal_score:g} the critical batch is {critical_batch_text(only)} observations.")
     else:
         parts.append("The critical batch is not identified at any score.")
     ratios = [goal.noise_over_critical for goal in fits if known(goal.noise_over_critical)]

@@ -16,7 +16,7 @@ from rlgns.report.sweep_data import SweepData, known
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One dot: a game or task with both sizes, in its own unit (observations, images, tokens)."""
+    """One dot: a game's goal or a task of the paper, in its own unit (observations, images, tokens)."""
 
     name: str
     group: str
@@ -27,9 +27,9 @@ class Task:
     predicted_ends: tuple[float | None, float | None] = (None, None)
     measured_ends: tuple[float | None, float | None] = (None, None)
     is_bound: bool = False
-    """Whether `measured` is a lower bound: never measured."""
+    """Whether `measured` is only a lower bound."""
     counts: bool = False
-    """Whether it enters r^2: one goal per game, for the goals of a game are not independent."""
+    """Whether it enters r^2. Only one goal per game does: the goals of a game are not independent."""
 
 
 OURS, OUR_GOALS, TABLE, PAPER_GOALS = (
@@ -59,7 +59,7 @@ STYLES = {
 
 
 def tasks(sweeps: Sequence[SweepData]) -> list[Task]:
-    """Returns every game and task that has both sizes: these sweeps' goals and the paper's."""
+    """Returns every goal and task with both a noise scale and a critical batch, of these sweeps and the paper."""
     found = []
     for sweep in sweeps:
         for game in sweep.games:
@@ -100,7 +100,7 @@ def tasks(sweeps: Sequence[SweepData]) -> list[Task]:
 
 
 def agreements(found: Sequence[Task]) -> dict[str, Agreement]:
-    """Returns r^2 of 'all' tasks that count, 'measured' ones (bounds left out), and of 'these runs' alone."""
+    """Returns r^2 of the tasks that count: of 'all', of the 'measured' ones (no bounds), and of 'these_runs'."""
     sets = {
         "all": [task for task in found if task.counts],
         "measured": [task for task in found if task.counts and not task.is_bound],
@@ -114,7 +114,7 @@ def agreements(found: Sequence[Task]) -> dict[str, Agreement]:
 
 
 def agreement_figure(sweeps: Sequence[SweepData]) -> Figure:
-    """Measured critical batch against the noise scale that predicts it."""
+    """Draws measured critical batches against the noise scales that predict them."""
     found = tasks(sweeps)
     over = agreements(found)
     ends = [size for task in found for size in (task.predicted, task.measured)]
@@ -181,7 +181,7 @@ def _sentence(found: Sequence[Task], over: dict[str, Agreement]) -> str:
         f"Over {plural(measured.tasks, 'task')} ({who}) the noise scale explains "
         f"{formatting.percent(measured.r_squared)} of the variation in critical batch on log axes "
         f"(r²; {formatting.percent(measured.r_squared_low)} to "
-        f"{formatting.percent(measured.r_squared_high)}); leaving out the task that it leans on most, "
+        f"{formatting.percent(measured.r_squared_high)}); without the most influential task, "
         f"{formatting.percent(measured.leave_one_out_lowest)}."
     )
     if "all" in over and over["all"].tasks > measured.tasks:
@@ -190,7 +190,7 @@ def _sentence(found: Sequence[Task], over: dict[str, Agreement]) -> str:
     if "these_runs" in over:
         text += f" These runs alone: {formatting.percent(over['these_runs'].r_squared)}."
     elif ours == 0:
-        text += " These runs have no noise scale beside an identified critical batch to add to them."
+        text += " These runs add nothing: none has both a noise scale and an identified critical batch."
     else:
-        text += f" These runs alone are too few ({plural(ours, 'game')}) for an r² of their own."
-    return text + f" The usual miss is a factor of {formatting.rounded(measured.rms_factor)}."
+        text += f" These runs alone are too few ({plural(ours, 'game')}) for a separate r²."
+    return text + f" The typical error is a factor of {formatting.rounded(measured.rms_factor)}."

@@ -1,4 +1,4 @@
-"""What `rlgns report` is given, read from disk: runs, folders of runs, sweeps, tables of points."""
+"""Reads the inputs of a report from disk: runs, folders of runs, sweeps, tables of points."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from rlgns.storage.run_folder import RunFolder
 from rlgns.storage.sweep_folder import SweepFolder
 
 ReportInput = RunFolder | str | os.PathLike[str]
-"""A run; or a path: a run's folder, a folder of runs, a sweep's folder, a CSV file of points."""
+"""A run, or a path: of a run's folder, a folder of runs, a sweep's folder, a CSV file of points."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportContent:
-    """All that a page is about."""
+    """Everything that a report is about."""
 
     runs: tuple[RunData, ...] = ()
     sweeps: tuple[SweepData, ...] = ()
 
 
 def read_content(sources: Sequence[ReportInput]) -> ReportContent:
-    """Returns what these hold. Raises UserError where one cannot be read or holds neither runs nor points."""
+    """Reads the inputs. Raises UserError if one cannot be read or holds neither runs nor points."""
     folders: list[RunFolder] = []
     sweeps: list[SweepData] = []
     for source in sources:
@@ -46,7 +46,7 @@ def read_content(sources: Sequence[ReportInput]) -> ReportContent:
 
 
 def read_runs(folders: Sequence[RunFolder]) -> list[RunData]:
-    """Returns these runs, each labelled by its game; by its folder too where there are several of a game."""
+    """Reads runs. Each is labelled by its game, and by its folder too where several play the same game."""
     games = [str(folder.about().get("game") or folder.path.name) for folder in folders]
     often = Counter(games)
     return [
@@ -70,7 +70,7 @@ def _sweep(folder: SweepFolder) -> SweepData:
         for path in sorted(folder.runs_path.iterdir()):
             if (path / "config.yaml").is_file():
                 runs[path.name] = _run(RunFolder(path), path.name)
-    # Before the first goal is reached there is a header at most.
+    # Before the first goal is reached the file has at most a header.
     points = read_points(folder.points_path) if _has_rows(folder.points_path) else []
     games = make_games(fit_points(points), runs, paper_goals())
     plan = read_yaml(folder.sweep_path) if folder.sweep_path.exists() else {}

@@ -56,9 +56,9 @@ def difficulty_figure(games: Sequence[GameData]) -> Figure | None:
     hardest, easiest = placed[0][1], placed[-1][1]
     largest = placed[last.index(max(last))][1]
     sentence = (
-        f"Games from hard (top) to easy, by the score of their hardest goal: random play is 0 %, a human tester 100 %. The "
-        f"critical batch at that goal is {formatting.rounded(last[0])} for the hardest, {hardest.title}, and "
-        f"{formatting.rounded(last[-1])} for the easiest, {easiest.title}; the largest is that of {largest.title}, "
+        f"Games from hard (top) to easy, by the score of their hardest goal (random play is 0 %, a human tester "
+        f"100 %). The critical batch at that goal is {formatting.rounded(last[0])} for the hardest, {hardest.title}, "
+        f"and {formatting.rounded(last[-1])} for the easiest, {easiest.title}; the largest is that of {largest.title}, "
         f"{formatting.rounded(max(last))}."
     )
     if len(placed) > 2:

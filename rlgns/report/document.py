@@ -1,9 +1,8 @@
-"""From what was read to the page: which sections there are, and what stands in each."""
+"""Assembles the page: which sections it has, and what is in each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from rlgns import formatting
 from rlgns.formatting import plural
@@ -15,14 +14,14 @@ from rlgns.report.html_page import Section, page
 from rlgns.report.run_data import RunData
 from rlgns.report.run_figures import run_figures, time_use_figure
 from rlgns.report.run_section import PROXY, first_upper, overview, run_blocks
-from rlgns.report.score_profile import score_figures, scores_by_game
+from rlgns.report.score_profile import score_profile_figure, scores_by_game
 from rlgns.report.sweep_section import SWEEP_RUNS_IN_FULL, sweep_figures, sweep_lede, sweep_sections
 
 POINTS_PER_PAGE = 2_000
-"""Points per line, shared by all runs of a page, so that many games still make a file below 5 MB."""
+"""Points per line over all runs of a page, so that a page of many games stays below 5 MB."""
 
 RUNS_IN_FULL = 25
-"""Runs with figures of their own; beyond, they stand in the table alone."""
+"""Runs that are shown in full; further runs are only in the table."""
 
 
 def document(content: ReportContent) -> str:
@@ -35,12 +34,14 @@ def document(content: ReportContent) -> str:
 
 
 def figures(content: ReportContent) -> dict[str, Figure]:
-    """Returns every figure of the page by a name for its file, those with nothing to draw left out."""
+    """Returns every figure of the page by file name; figures with nothing to draw are left out."""
     found = sweep_figures(content.sweeps, points(content))
     for number, run in enumerate(content.runs, start=1):
         prefix = f"run-{number}-" if len(content.runs) > 1 else ""
         found |= {f"{prefix}{figure.name}": figure for figure in run_figures(run, points(content))}
-    found |= {figure.name: figure for figure in score_figures(scores_by_game(content.runs))}
+    profile = score_profile_figure(scores_by_game(content.runs))
+    if profile:
+        found[profile.name] = profile
     if content.runs:
         found["time"] = time_use_figure(content.runs)
     return {name: figure for name, figure in found.items() if figure.traces}
@@ -57,7 +58,7 @@ def title(content: ReportContent) -> str:
 
 
 def lede(content: ReportContent) -> str:
-    """Returns what was found, in a sentence or two."""
+    """Returns the result in one or two sentences."""
     if content.sweeps:
         return sweep_lede(content.sweeps)
     if len(content.runs) == 1:
@@ -66,14 +67,14 @@ def lede(content: ReportContent) -> str:
         text = (
             f"{first_upper(str(run.about.get('game', run.label)))}, {played} observations"
             if run.rows
-            else "Nothing was trained yet"
+            else "Nothing has been trained yet"
         )
         return f"{text}. {PROXY}"
     return PROXY
 
 
 def points(content: ReportContent) -> int:
-    """Returns the points per line that keep the page small; a run that is one line of a figure counts a quarter."""
+    """Returns the points per line that keep the page small. A run that is one line of a figure counts a quarter."""
     lines = sum(len(game.runs) for sweep in content.sweeps for game in sweep.games)
     runs = min(RUNS_IN_FULL, len(content.runs)) + min(SWEEP_RUNS_IN_FULL, lines) + lines // 4
     return max(40, min(2000, POINTS_PER_PAGE // max(1, runs)))
@@ -89,23 +90,17 @@ def _run_sections(runs: Sequence[RunData], max_points: int) -> list[Section]:
             blocks.append(f"<p>The first {len(shown)} of these runs follow in full.</p>")
         sections.append(Section(anchor="runs", title="All runs", blocks=blocks))
     for run, anchor in zip(shown, anchors, strict=True):
-        sections.append(
-            Section(
-                anchor=anchor,
-                title=run.label if len(runs) > 1 else "Result",
-                blocks=run_blocks(run, anchor, max_points),
-            )
-        )
+        title = run.label if len(runs) > 1 else "Result"
+        sections.append(Section(anchor=anchor, title=title, blocks=run_blocks(run, anchor, max_points)))
     if len(runs) > 1:
-        figures = [figure_html(f, f"runs-{f.name}", "all") for f in score_figures(scores_by_game(runs))]
-        sections[0].blocks.extend(figures)
+        profile = score_profile_figure(scores_by_game(runs))
+        if profile:
+            sections[0].blocks.append(figure_html(profile, f"runs-{profile.name}", "all"))
     if runs:
-        label = runs[0].label if len(runs) == 1 else "all"
-        sections.append(
-            Section(anchor="time-use", title="Time", blocks=[figure_html(time_use_figure(runs), "time", label)])
-        )
+        figure = figure_html(time_use_figure(runs), "time", runs[0].label if len(runs) == 1 else "all")
+        sections.append(Section(anchor="time-use", title="Time", blocks=[figure]))
     return sections
 
 
 def _nothing() -> Section:
-    return Section(anchor="nothing", title="Nothing yet", blocks=[f"<p>{escape('There are no runs to show.')}</p>"])
+    return Section(anchor="nothing", title="Nothing yet", blocks=["<p>There are no runs to show.</p>"])

@@ -1,4 +1,4 @@
-"""Words for what the report says: growth, an interval in observations."""
+"""A goal's fit as short texts: its score, critical batch, noise scale, and growth between two values."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def growth_text(first: float, last: float) -> str:
 
 
 def goal_score_text(goal: GoalFit) -> str:
-    """Returns the goal's score as people write it."""
+    """Returns the goal's score: '1,500'."""
     return f"{goal.goal_score:,g}"
 
 
 def critical_batch_text(goal: GoalFit) -> str:
-    """Returns a goal's critical batch with its interval: '290 (180 to 460)', 'at least 900', 'not identified'."""
+    """Returns the critical batch with its interval: '290 (180 to 460)', 'at least 900' or 'not identified'."""
     fit = goal.fit
     text = formatting.interval(
         fit.critical_batch if fit.identified else None, fit.critical_batch_low, fit.critical_batch_high
@@ -29,6 +29,6 @@ def critical_batch_text(goal: GoalFit) -> str:
 
 
 def noise_scale_text(goal: GoalFit) -> str:
-    """Returns the noise scale of a goal's runs with its interval; a dash where none was measured."""
+    """Returns the noise scale of the goal's runs with its interval; a dash where none was measured."""
     text = formatting.interval(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high)
     return formatting.NOTHING if text == formatting.MEASURING else text

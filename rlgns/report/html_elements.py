@@ -1,4 +1,4 @@
-"""Pieces of HTML: a figure with its sentence, table and download; tables; tiles. Everything is escaped here."""
+"""HTML elements: a figure with its caption, table and download; tables; tiles. Escapes all text."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rlgns.report.figure import Figure
 from rlgns.storage.run_folder import plain
 
 TABLE_ROWS = 12
-"""Rows of the table below a figure; the download has them all."""
+"""Most rows in the table below a figure; the download has all rows."""
 
 
 def figure_html(figure: Figure, anchor: str, label: str, level: int = 3) -> str:
-    """Returns a figure: heading, the sentence, the drawing, its data as a table and as CSV.
+    """Returns a figure: heading, caption, drawing, and its data as a table and as CSV.
 
     Args:
         figure: What to show.
         anchor: Id of the heading, unique on the page.
-        label: Begins the name of the downloaded file.
-        level: Of the heading.
+        label: Prefix of the downloaded file's name.
+        level: Level of the heading.
     """
     head = f'<h{level} id="{anchor}">{escape(figure.title)}</h{level}>'
     if not figure.traces:
@@ -46,7 +46,7 @@ def data_html(content: Any, anchor: str) -> str:
 
 
 def table_html(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], numeric: bool = True) -> str:
-    """Returns a table whose first column heads its rows; cells are text, or already HTML where they begin with '<a'."""
+    """Returns a table whose first column heads its rows. Cells are text; those that begin with '<a ' are HTML."""
     cell = ' class="number"' if numeric else ""
     head = "".join(f'<th scope="col"{cell if place else ""}>{escape(name)}</th>' for place, name in enumerate(header))
     body = "".join(
@@ -84,12 +84,12 @@ def tiles_html(tiles: Iterable[tuple[str, str, str]]) -> str:
 
 
 def prose(text: str) -> str:
-    """Returns a sentence as HTML in which a number keeps its unit on its line, and squared norms read as such."""
+    """Returns a sentence as HTML, with non-breaking percentages and typographic squares."""
     return escape(text.replace(" %", "\u00a0%").replace("|G|^2", "|G|²"))
 
 
 def file_name(label: str) -> str:
-    """Returns `label` with everything but letters and digits made a dash."""
+    """Returns `label` with a dash in place of everything but letters and digits."""
     return "-".join("".join(c if c.isalnum() else " " for c in label).split()) or "figure"
 
 
@@ -105,10 +105,8 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def _download(figure: Figure, label: str) -> str:
     name = f"{file_name(label)}-{figure.name}.csv"
     content = base64.b64encode(csv_text(figure.header, figure.table).encode()).decode()
-    says = escape(f"Download the data of “{figure.title}” as CSV")
-    return (
-        f'<a class="button" download="{name}" href="data:text/csv;base64,{content}" aria-label="{says}">Data (CSV)</a>'
-    )
+    aria_label = escape(f"Download the data of “{figure.title}” as CSV")
+    return f'<a class="button" download="{name}" href="data:text/csv;base64,{content}" aria-label="{aria_label}">Data (CSV)</a>'
 
 
 def _data_table(figure: Figure) -> str:
@@ -142,7 +140,7 @@ def _cell(value: str) -> str:
 
 
 def _short(value: Any, digits: int = 6) -> Any:
-    """Floats with so many digits: six are enough for a drawing, and half the file."""
+    """Rounds floats to so many digits. Six are enough for a drawing and halve the file."""
     if isinstance(value, float):
         return float(f"{value:.{digits}g}")
     if isinstance(value, dict):

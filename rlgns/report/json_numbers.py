@@ -1,4 +1,4 @@
-"""The numbers behind the page, for --json."""
+"""The numbers of a report, for `rlgns report --json`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rlgns.report.sweep_data import SweepData
 
 
 def report_numbers(content: ReportContent) -> dict[str, Any]:
-    """Returns everything that the page shows as numbers."""
+    """Returns every number that the page shows."""
     found: dict[str, Any] = {"runs": [run_numbers(run) for run in content.runs]}
     if content.runs:
         found["scores"] = _score_numbers(scores_by_game(content.runs))
@@ -46,7 +46,7 @@ def _sweep_numbers(sweep: SweepData) -> dict[str, Any]:
 
 
 def _score_numbers(scores: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:
-    """Human-normalised scores by game, with their interquartile mean and performance profile."""
+    """Returns human-normalised scores by game, with interquartile mean and performance profile; None without any."""
     if not scores:
         return None
     return {

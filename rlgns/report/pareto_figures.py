@@ -1,4 +1,4 @@
-"""One game of a sweep: the Pareto fronts of its goals, the speed-up, critical batch and noise scale against score."""
+"""Figures of one game of a sweep: the Pareto fronts of its goals, and the speed-up from larger batches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rlgns.report.sweep_data import GameData, known
 
 
 def pareto_figure(game: GameData) -> Figure:
-    """Observations against optimizer steps to each goal, a point per run, with the fitted front."""
+    """Draws observations against optimizer steps to each goal, a point per run, with the fitted front."""
     colors = shades(len(game.goals))
     traces: list[dict[str, Any]] = []
     for place, (goal, color) in enumerate(zip(game.goals, colors, strict=True)):
@@ -65,7 +65,7 @@ def pareto_figure(game: GameData) -> Figure:
 
 
 def pareto_traces(goal: GoalFit, color: str, symbol: str = "circle") -> list[dict[str, Any]]:
-    """The points of one goal, open where the fit left them out, and its front, dashed where it is not identified."""
+    """Returns the points of one goal (open: left out by the fit) and its front (dashed: not identified)."""
     name = goal_score_text(goal)
     left_out = set(goal.fit.outliers)
     points = {
@@ -107,14 +107,14 @@ def _pareto_sentence(game: GameData) -> str:
         if len(game.goals) == 1:
             return f"The critical batch at score {goal_score_text(game.goals[0])} is {game.goals[0].fit.reason}."
         return (
-            f"The critical batch is identified at none of the {len(game.goals)} scores; the reasons stand below the "
-            "table. Dashed lines, where there are any, are the best fits all the same."
+            f"The critical batch is identified at none of the {len(game.goals)} scores; the reasons are "
+            "below the table. Dashed lines, if any, are the best fits nevertheless."
         )
     easy, hard = fits[0], fits[-1]
     sentence = (
-        "Each point is a run to a score at one batch size; small batches are to the right, with the fewest "
-        f"observations, large ones at the top, with the fewest steps. At score {hard.goal_score:g} the two are in "
-        f"balance at a critical batch of {critical_batch_text(hard)} observations"
+        "Each point is one run to a score. Small batches are on the right, with the fewest observations; large "
+        f"batches are at the top, with the fewest steps. At score {hard.goal_score:g} the two balance at a critical "
+        f"batch of {critical_batch_text(hard)} observations"
     )
     if len(fits) > 1:
         sentence += f"; at score {easy.goal_score:g} at {critical_batch_text(easy)}"
@@ -129,12 +129,12 @@ def _pareto_sentence(game: GameData) -> str:
 
 
 def speed_up_figure(game: GameData) -> Figure:
-    """How many times fewer steps than the smallest batch needed: measured, fitted, and as the noise scale predicts."""
+    """Draws the speed-up over the smallest batch in steps: measured, fitted, and predicted by the noise scale."""
     title = f"{game.title}: speed-up against batch size"
     goal = next((g for g in reversed(game.identified)), None)
     if goal is None:
         return Figure(
-            name="speed-up", title=title, sentence="Without an identified critical batch there is no speed-up to tell."
+            name="speed-up", title=title, sentence="The speed-up is not known without an identified critical batch."
         )
     first = min(p.batch_observations for p in goal.points)
     last = max(p.batch_observations for p in goal.points)
@@ -163,7 +163,7 @@ def speed_up_figure(game: GameData) -> Figure:
     )
     if known(goal.noise_scale):
         predicted, _ = _gains(goal.noise_scale, goal.noise_scale, grid)
-        traces.append(line(grid, predicted, "as the noise scale predicts", ORANGE, "dash"))
+        traces.append(line(grid, predicted, "predicted by the noise scale", ORANGE, "dash"))
         sentence += f" The noise scale of these runs predicts {formatting.times(predicted[-1])}."
     layout = log_axes("batch size (observations)", "times fewer steps", traces)
     layout["xaxis"] |= log_axis(grid)
@@ -187,6 +187,6 @@ def speed_up_figure(game: GameData) -> Figure:
 
 
 def _gains(low: float, high: float, grid: list[float]) -> tuple[list[float], list[float]]:
-    """The speed-up over the first batch of `grid` at two critical batches."""
+    """Returns the speed-ups over the first batch of `grid` at two critical batches."""
     ends = [[1 / step_ratio(critical, grid[0], batch / grid[0]) for batch in grid] for critical in (low, high)]
     return ends[0], ends[1]

@@ -68,8 +68,8 @@ def losses_figure(run: RunData, max_points: int) -> Figure | None:
     for trace in traces:
         trace["showlegend"] = trace["mode"] != "lines" or "fill" not in trace
     sentence = (
-        f"At the last probe, in observations: {'; '.join(findings)}. A loss with a larger noise scale gains more from a "
-        "larger batch. The whole loss is dominated by the loss with the largest gradients."
+        f"At the last probe, in observations: {'; '.join(findings)}. A loss with a larger noise scale gains more from "
+        "a larger batch. The whole loss is dominated by the loss with the largest gradients."
     )
     return Figure(
         name="losses",

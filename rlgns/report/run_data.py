@@ -1,4 +1,4 @@
-"""From the rows of a run to what the report shows: series, the ladder's fit, the split of time. Pure."""
+"""A run as the report sees it: series from its rows, the ladder's fit, the split of its time. Reads no files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SERIES = (
     "target_batch_observations",
     "throughput/observations_per_s",
 )
-"""Keys that the report has as a series against observations."""
+"""Keys that --json has as series against observations."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ class RunData:
     """One run as read from its folder."""
 
     label: str
-    """The game; with the folder's name where that tells runs of one game apart."""
+    """The game, with the folder where several runs play the same game."""
     about: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     rows: Rows = ()
@@ -72,12 +72,12 @@ class RunData:
 
     @property
     def adaptive_gamma(self) -> float:
-        """Gamma that an adaptive batch is predicted to have on this run's course of the noise scale; NaN: not known."""
+        """Gamma predicted for an adaptive batch, given how this run's noise scale changed; NaN: not known."""
         return run_average(self.rows).gamma
 
     @property
     def learning_rate_warning(self) -> str | None:
-        """Why the learning rate looks far from tuned, in one sentence; None where nothing speaks against it."""
+        """One sentence on why the learning rate looks far from tuned; None where it looks fine."""
         agent = self.config.get("agent") or {}
         algorithm, epochs = str(agent.get("algorithm", "")), int(agent.get("epochs") or 1)
         return learning_rate_warning(self.rows, algorithm=algorithm, epochs=epochs)
@@ -115,7 +115,7 @@ class LadderFit:
 
 
 def thinned(rows: Rows, max_points: int) -> Rows:
-    """Returns at most `max_points` rows, evenly spaced, the first and the last among them."""
+    """Returns at most `max_points` rows, evenly spaced, including the first and the last."""
     if len(rows) <= max_points:
         return rows
     picks = np.unique(np.linspace(0, len(rows) - 1, max_points).round().astype(int))
@@ -161,7 +161,7 @@ def fit_ladder(rows: Rows) -> LadderFit | None:
 def time_split(rows: Rows) -> dict[str, float]:
     """Returns the seconds spent on `sample`, `learn`, `measure` and `other`; empty before the first row.
 
-    An iteration lasts from the row before to its own. Measuring is part of `throughput/learn_s` and is taken out of it.
+    An iteration lasts from the previous row to its own. `throughput/learn_s` includes measuring, which is subtracted.
     """
     split = dict.fromkeys(("sample", "learn", "measure", "other"), 0.0)
     before = 0.0
@@ -178,7 +178,7 @@ def time_split(rows: Rows) -> dict[str, float]:
 
 
 def run_numbers(run: RunData, max_points: int = 2000) -> dict[str, Any]:
-    """Returns the numbers behind a run's part of the report, JSON types only.
+    """Returns the numbers of a run's section, JSON types only.
 
     Args:
         run: The run.

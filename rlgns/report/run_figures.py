@@ -165,9 +165,7 @@ def critical_batch_figure(run: RunData, max_points: int) -> Figure:
         f"{formatting.count(used)}. By the trade-off of McCandlish et al. 2018: {run.advice.sentence(interval=True)}."
     )
     if formatting.known(run.last.get("critical_batch/run_average")):
-        sentence += (
-            f" The average over the run, which predicts the critical batch of the whole run, is {run_average(run)}."
-        )
+        sentence += f" The prediction for the whole run, its average, is {run_average(run)}."
     if run.adaptive:
         sentence += " The batch is adaptive: it follows its target, sqrt(r N), in factors of two."
     in_use = line(x, batch, "batch in use (adaptive)" if run.adaptive else "batch in use", ORANGE)

@@ -1,4 +1,4 @@
-"""The part of the page about one run: what it came to, what was run, its figures."""
+"""The section about one run: results, figures, settings."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PROXY = (
 
 
 OFF_POLICY = (
-    "In {lagged} of {of} iterations the rollout was played by weights one update old (engine.async_lag 1): noise scale "
-    "and critical batch are those of a gradient off policy by one update."
+    "In {lagged} of {of} iterations the rollout was played by weights one update old (engine.async_lag 1). Noise scale "
+    "and critical batch are those of gradients that are off policy by one update."
 )
 
 
-def final_figures(run: RunData) -> dict[str, str]:
-    """Returns what a run came to, for people: name and text."""
+def result_texts(run: RunData) -> dict[str, str]:
+    """Returns a run's results as texts, by name."""
     last = run.last
     high = last.get("noise/scale_high") if last.get("noise/resolved") else None
     critical = (last.get(f"critical_batch/{name}") for name in ("predicted", "low", "high"))
@@ -41,7 +41,7 @@ def final_figures(run: RunData) -> dict[str, str]:
 
 
 def run_blocks(run: RunData, anchor: str, max_points: int, level: int = 3) -> list[str]:
-    """Returns a run's part of the page as HTML, with at most `max_points` points per line."""
+    """Returns a run's section as HTML blocks, with at most `max_points` points per line."""
     advice = first_upper(run.advice.sentence(interval=True))
     blocks = [_tiles(run), f'<p class="advice">{prose(advice)}.</p>']
     lagged = sum(1 for row in run.rows if row.get("policy_lag"))
@@ -57,12 +57,12 @@ def run_blocks(run: RunData, anchor: str, max_points: int, level: int = 3) -> li
 
 
 def overview(runs: Sequence[RunData], anchors: Sequence[str]) -> str:
-    """Returns a table with a line per run, linked to its part of the page where it has one: the first runs do."""
+    """Returns a table with a row per run. The first runs, which have an anchor, are links to their sections."""
     lines = [
-        (f'<a href="#{anchor}">{escape(run.label)}</a>' if anchor else run.label, *final_figures(run).values())
+        (f'<a href="#{anchor}">{escape(run.label)}</a>' if anchor else run.label, *result_texts(run).values())
         for run, anchor in zip_longest(runs, anchors)
     ]
-    return table_html("What each run came to", ("run", *final_figures(runs[0])), lines)
+    return table_html("Results of each run", ("run", *result_texts(runs[0])), lines)
 
 
 def first_upper(text: str) -> str:
@@ -71,7 +71,7 @@ def first_upper(text: str) -> str:
 
 
 def _tiles(run: RunData) -> str:
-    last, final = run.last, final_figures(run)
+    last, final = run.last, result_texts(run)
     human = f"{final['human-normalised']} of a human tester" if final["human-normalised"] != formatting.NOTHING else ""
     tiles = [
         ("Score", final["score"], human),
@@ -84,7 +84,7 @@ def _tiles(run: RunData) -> str:
 
 
 def _value_and_interval(text: str) -> tuple[str, str]:
-    """Splits '410 (280 to 640)' into the number and what is known of it."""
+    """Splits '410 (280 to 640)' into the number and its interval."""
     value, bracket, interval = text.partition(" (")
     return (
         (value, interval.rstrip(")") + " observations")
@@ -105,18 +105,18 @@ def _facts(run: RunData) -> str:
         "code": _words(about.get("git")),
         "time": formatting.duration(last.get("seconds")),
         "observations/s": formatting.count(last.get("throughput/observations_per_s")),
-        **final_figures(run),
+        **result_texts(run),
         "critical batch, run average": run_average(run),
         "batch": _batches(run),
         "adaptive batch, predicted": _gamma(run),
         "cost of measuring": f"{formatting.percent(last.get('noise/overhead_fraction'))} of wall-clock time",
         "in hours": first_upper(run.advice.hours(last.get("seconds") or 0.0)),
     }
-    return facts_html("What was run and what it came to", facts)
+    return facts_html("Settings and results", facts)
 
 
 def _batches(run: RunData) -> str:
-    """What batches an adaptive run used: '128 to 1,024 observations, adaptive'; empty where the batch is fixed."""
+    """Returns the batches that an adaptive run used: 'adaptive: 128 to 1,024 observations'; '' for a fixed batch."""
     used = [row["batch_observations"] for row in run.rows] if run.adaptive else []
     return f"adaptive: {formatting.count(min(used))} to {formatting.count(max(used))} observations" if used else ""
 
@@ -127,7 +127,7 @@ def _gamma(run: RunData) -> str:
 
 
 def _words(value: Any) -> str:
-    """A nested value on one line: 'torch 2.13.0, ray 2.60.0'."""
+    """Returns a nested value on one line: 'torch 2.13.0, ray 2.60.0'."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_words(entry)}" for name, entry in value.items() if entry not in (None, ""))
     if isinstance(value, list | tuple):

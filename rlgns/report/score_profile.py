@@ -1,4 +1,4 @@
-"""Scores over games: interquartile mean and performance profile of human-normalised scores, seeds drawn again."""
+"""Scores over games: interquartile mean and performance profile of human-normalised scores, bootstrapped."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def scores_by_game(runs: Sequence[RunData], *, best_of_seed: bool = False) -> di
     """Returns the last human-normalised score of each run, by game.
 
     Args:
-        runs: The runs; those that have ended no game are left out.
-        best_of_seed: Of the runs of one game and seed (a sweep's), only the highest.
+        runs: The runs; those without a finished game are left out.
+        best_of_seed: Keep only the highest score of each game and seed, for the runs of a sweep.
     """
     found: dict[str, dict[object, float]] = {}
     for number, run in enumerate(runs):
@@ -31,11 +31,11 @@ def scores_by_game(runs: Sequence[RunData], *, best_of_seed: bool = False) -> di
     return {game: list(scores.values()) for game, scores in found.items()}
 
 
-def score_figures(scores: Mapping[str, Sequence[float]]) -> list[Figure]:
-    """Returns the performance profile of these scores; nothing for a single run."""
+def score_profile_figure(scores: Mapping[str, Sequence[float]]) -> Figure | None:
+    """Returns the performance profile of these scores; None for a single run."""
     runs = sum(len(of_game) for of_game in scores.values())
     if runs < 2:
-        return []
+        return None
     mean, profile = iqm(scores), performance_profile(scores)
     x = [100 * threshold for threshold in profile.thresholds]
     share = [100 * value for value in profile.share]
@@ -50,7 +50,7 @@ def score_figures(scores: Mapping[str, Sequence[float]]) -> list[Figure]:
         f"tester 100 %; {formatting.percent(above_human)} of the runs are above a human."
     )
     if not interval:
-        sentence += " With one seed per game there is no interval."
+        sentence += " There is no interval, as every game has one seed."
     traces = [
         *band(x, low, high, BLUE),
         line(x, share, "share of runs above", BLUE, hovertemplate="%{y:.0f} % of runs"),
@@ -58,22 +58,20 @@ def score_figures(scores: Mapping[str, Sequence[float]]) -> list[Figure]:
     layout = axes("human-normalised score, %", "runs above it, %", legend=False)
     layout["xaxis"] |= {"tickformat": ",~r"}
     layout["yaxis"] |= {"range": [-2, 102]}
-    return [
-        Figure(
-            name="profile",
-            title="Scores over games: performance profile",
-            sentence=sentence,
-            traces=traces,
-            layout=layout,
-            header=("human_normalised_percent", "runs_above_percent", "low", "high"),
-            table=list(zip(x, share, low, high, strict=True)),
-            height=300,
-        )
-    ]
+    return Figure(
+        name="profile",
+        title="Scores over games: performance profile",
+        sentence=sentence,
+        traces=traces,
+        layout=layout,
+        header=("human_normalised_percent", "runs_above_percent", "low", "high"),
+        table=list(zip(x, share, low, high, strict=True)),
+        height=300,
+    )
 
 
 def _above(thresholds: Sequence[float], share: Sequence[float], at: float) -> float:
-    """The profile at the last threshold that is not above `at`; 0 where all scores are below."""
+    """Returns the profile at the last threshold not above `at`; 0 where all scores are below."""
     if thresholds[-1] < at:
         return 0.0
     return [value for threshold, value in zip(thresholds, share, strict=True) if threshold <= at][-1]

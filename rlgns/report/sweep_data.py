@@ -1,4 +1,4 @@
-"""A sweep as the report sees it: its goals' fits by game, its runs, the paper's measurements to compare with. Pure."""
+"""A sweep as the report sees it: its goals' fits by game, its runs, the paper's measurements. Reads no files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class GameData:
     goals: tuple[GoalFit, ...]
     """From easy to hard."""
     runs: tuple[RunData, ...] = ()
-    """One per batch size and seed: the learning rate that was best at the hardest goal that it reached."""
+    """One per batch size and seed: that of the best learning rate at the hardest goal it reached."""
     paper: tuple[PaperGoal, ...] = ()
     """From easy to hard; empty where the paper has nothing on this game."""
 
     @property
     def title(self) -> str:
-        """The game's name for people."""
+        """The game's name in title case."""
         return self.name.replace("_", " ").title() if self.name == self.name.lower() else self.name
 
     @property
@@ -38,7 +38,7 @@ class GameData:
         return tuple(goal for goal in self.goals if goal.fit.identified)
 
     def human_normalised(self, score: float) -> float | None:
-        """A score where random play is 0 and a human tester 1; None where the game is not one of Atari's."""
+        """Returns a score on the scale where random play is 0 and a human tester 1; None for games outside Atari."""
         try:
             return human_normalised(find(self.name).name, score)
         except ValueError:
@@ -65,12 +65,12 @@ class SweepData:
 def make_games(
     goals: Sequence[GoalFit], runs: Mapping[str, RunData], paper: Sequence[PaperGoal]
 ) -> tuple[GameData, ...]:
-    """Returns the games of these goals, in the order in which they first come.
+    """Returns the games of these goals, in order of first appearance.
 
     Args:
         goals: Every goal's fit.
-        runs: Runs by the name that the points give them.
-        paper: The paper's measurements of any games.
+        runs: Runs by their names in the points.
+        paper: The paper's measurements, of any game.
     """
     names = list(dict.fromkeys(goal.game for goal in goals))
     return tuple(
@@ -90,7 +90,7 @@ def known(value: float | None) -> float | None:
 
 
 def _best_runs(goals: Sequence[GoalFit], runs: Mapping[str, RunData]) -> list[RunData]:
-    """Per batch size and seed the run of the hardest goal that one reached, by batch size."""
+    """Returns the run of the hardest goal reached, per batch size and seed, ordered by batch size."""
     best: dict[tuple[float, float | None], str] = {}
     for goal in sorted(goals, key=lambda goal: goal.goal_score):
         for point in goal.points:

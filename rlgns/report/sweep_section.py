@@ -1,4 +1,4 @@
-"""The parts of the page about sweeps: planner, prediction against measurement, games, each game, its runs."""
+"""Sections about sweeps: planner, all games with prediction against measurement, each game, the runs."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ from rlgns.report.html_page import Section
 from rlgns.report.noise_growth_figure import noise_growth_figure
 from rlgns.report.pareto_figures import pareto_figure, speed_up_figure
 from rlgns.report.run_data import RunData
-from rlgns.report.run_section import final_figures, run_blocks
-from rlgns.report.score_profile import score_figures, scores_by_game
+from rlgns.report.run_section import result_texts, run_blocks
+from rlgns.report.score_profile import score_profile_figure, scores_by_game
 from rlgns.report.sweep_data import GameData, SweepData
 
 SWEEP_RUNS_IN_FULL = 24
-"""Runs of a sweep that have figures of their own; the table has all of them."""
+"""Runs of a sweep that are shown in full; the table lists all."""
+
+SLOW = "left out: much slower than the others suggest"
 
 PLANNER = (
-    "Drag the batch size along the front of a score and read what it takes. A batch is shared by as many machines as "
-    "it keeps busy; time is observations divided by what those machines play together."
+    "Choose a score and drag the batch size to see what it takes to reach that score. A batch is spread over as many "
+    "machines as it keeps busy. Time is observations divided by the joint speed of those machines."
 )
 
 
 def sweep_lede(sweeps: Sequence[SweepData]) -> str:
-    """Returns what the sweeps came to, in two sentences."""
+    """Returns the result of the sweeps in two sentences."""
     goals = [goal for sweep in sweeps for _, goal in sweep.goals]
     games = {game.name for sweep in sweeps for game in sweep.games}
     if not goals:
@@ -49,8 +51,8 @@ def sweep_lede(sweeps: Sequence[SweepData]) -> str:
     if len(fits) > 1:
         text += (
             f": from {formatting.rounded(least.fit.critical_batch)} observations ({_game(sweeps, least.game)}, score "
-            f"{goal_score_text(least)}) to {formatting.rounded(most.fit.critical_batch)} ({_game(sweeps, most.game)}, score "
-            f"{goal_score_text(most)})"
+            f"{goal_score_text(least)}) to {formatting.rounded(most.fit.critical_batch)} ({_game(sweeps, most.game)}, "
+            f"score {goal_score_text(most)})"
         )
     else:
         text += f": {formatting.rounded(least.fit.critical_batch)} observations"
@@ -67,14 +69,12 @@ def sweep_lede(sweeps: Sequence[SweepData]) -> str:
 
 
 def sweep_sections(sweeps: Sequence[SweepData], max_points: int) -> list[Section]:
-    """Returns the sections about all of these sweeps, with at most `max_points` points per line."""
+    """Returns the sections about these sweeps, with at most `max_points` points per line."""
     sections = []
     planner = explorer_html(sweeps)
     if planner:
         sections.append(Section(anchor="planner", title="Planner", blocks=[f"<p>{escape(PLANNER)}</p>", planner]))
-    together = [agreement_figure(sweeps), difficulty_figure([game for sweep in sweeps for game in sweep.games])]
-    blocks = [_games_table(sweeps)] + [figure_html(figure, figure.name, "games") for figure in together if figure]
-    blocks += [figure_html(figure, figure.name, "games") for figure in score_figures(_scores(sweeps))]
+    blocks = [_games_table(sweeps)] + [figure_html(figure, figure.name, "games") for figure in _figures_of_all(sweeps)]
     sections.append(Section(anchor="games", title="All games", blocks=blocks))
     for number, (name, game) in enumerate(_named_games(sweeps), start=1):
         blocks = [_goals_table(game)]
@@ -86,16 +86,24 @@ def sweep_sections(sweeps: Sequence[SweepData], max_points: int) -> list[Section
 
 
 def sweep_figures(sweeps: Sequence[SweepData], max_points: int) -> dict[str, Figure]:
-    """Returns every figure of these sweeps by a name for its file."""
+    """Returns every figure of these sweeps by file name."""
     if not sweeps:
         return {}
-    together = [agreement_figure(sweeps), difficulty_figure([game for sweep in sweeps for game in sweep.games])]
-    found = {figure.name: figure for figure in [*together, *score_figures(_scores(sweeps))] if figure}
+    found = {figure.name: figure for figure in _figures_of_all(sweeps)}
     for prefix, sweep in zip(_prefixes(sweeps), sweeps, strict=True):
         for game in sweep.games:
             name = game.name.lower().replace(" ", "_")
             found |= {f"{prefix}{name}-{figure.name}": figure for figure in game_figures(game, max_points)}
     return found
+
+
+def _figures_of_all(sweeps: Sequence[SweepData]) -> list[Figure]:
+    """Returns the figures about all games together."""
+    games = [game for sweep in sweeps for game in sweep.games]
+    # A sweep has many runs that are worse on purpose: only the best of each seed counts.
+    scores = scores_by_game(_runs(sweeps), best_of_seed=True)
+    figures = (agreement_figure(sweeps), difficulty_figure(games), score_profile_figure(scores))
+    return [figure for figure in figures if figure is not None]
 
 
 def game_figures(game: GameData, max_points: int) -> list[Figure]:
@@ -130,7 +138,9 @@ def _games_table(sweeps: Sequence[SweepData]) -> str:
         link = f'<a href="#game-{number}">{escape(name)}</a>'
         rows.append((link, str(len(game.goals)), str(len(game.identified)), *cells))
     return (
-        table_html("Every game at its hardest identified goal; batches in observations", header, rows) if rows else ""
+        table_html("Every game at its hardest identified goal; batch sizes in observations", header, rows)
+        if rows
+        else ""
     )
 
 
@@ -169,7 +179,7 @@ def _goals_table(game: GameData) -> str:
         )
     notes = "".join(f"<li>{escape(note)}</li>" for goal in game.goals for note in _notes(goal_score_text(goal), goal))
     table = table_html(
-        f"{game.title}: every score goal; batches in observations, misfit: rms of ln steps", header, rows
+        f"{game.title}: every score goal; batch sizes in observations, misfit: rms of ln steps", header, rows
     )
     return table + (f'<ul class="soft">{notes}</ul>' if notes else "")
 
@@ -179,7 +189,11 @@ def _notes(name: str, goal: GoalFit) -> list[str]:
     notes = [f"Score {name}: {fit.reason}."] if fit.reason else []
     for places, one, many in (
         (fit.failed, "never reached it", "never reached it"),
-        (fit.outliers, "is left out: much slower than the others say", "are left out: much slower than the others say"),
+        (
+            fit.outliers,
+            "is left out: much slower than the others suggest",
+            "are left out: much slower than the others suggest",
+        ),
     ):
         if places:
             batches = ", ".join(formatting.count(points[place].batch_observations) for place in places)
@@ -190,24 +204,19 @@ def _notes(name: str, goal: GoalFit) -> list[str]:
 
 def _run_section(sweeps: Sequence[SweepData], max_points: int) -> Section:
     runs = _runs(sweeps)
-    lines = [(run.label, *final_figures(run).values()) for run in runs]
-    table = table_html("Every run of the sweep", ("run", *final_figures(runs[0])), lines)
+    lines = [(run.label, *result_texts(run).values()) for run in runs]
+    table = table_html("Every run of the sweep", ("run", *result_texts(runs[0])), lines)
     blocks = [f"<details><summary>{plural(len(runs), 'run')} in a table</summary>{table}</details>"]
     shown = [run for sweep in sweeps for game in sweep.games for run in game.runs]
     if shown[:SWEEP_RUNS_IN_FULL]:
-        says = "The best learning rate of each batch size and seed, in full:"
+        intro = "The best learning rate of each batch size and seed, in full:"
         left = len(shown) - SWEEP_RUNS_IN_FULL
-        says = says if left <= 0 else f"{says[:-1]} (the first {SWEEP_RUNS_IN_FULL} of {len(shown)}):"
-        blocks.append(f"<p>{says}</p>")
+        intro = intro if left <= 0 else f"{intro[:-1]} (the first {SWEEP_RUNS_IN_FULL} of {len(shown)}):"
+        blocks.append(f"<p>{intro}</p>")
     for number, run in enumerate(shown[:SWEEP_RUNS_IN_FULL], start=1):
         parts = "\n".join(run_blocks(run, f"trial-{number}", max_points))
         blocks.append(f'<details class="run"><summary>{escape(run.label)}</summary>{parts}</details>')
     return Section(anchor="trials", title="Runs", blocks=blocks)
-
-
-def _scores(sweeps: Sequence[SweepData]) -> dict[str, list[float]]:
-    """Per game, the best run of each seed: a sweep has many runs that are worse on purpose."""
-    return scores_by_game(_runs(sweeps), best_of_seed=True)
 
 
 def _runs(sweeps: Sequence[SweepData]) -> list[RunData]:
@@ -215,7 +224,7 @@ def _runs(sweeps: Sequence[SweepData]) -> list[RunData]:
 
 
 def _named_games(sweeps: Sequence[SweepData]) -> list[tuple[str, GameData]]:
-    """Every game with its name, and the sweep's where there are several."""
+    """Returns every game with its title, which names the sweep if there are several."""
     several = len(sweeps) > 1
     return [
         (f"{game.title} ({sweep.label})" if several else game.title, game) for sweep in sweeps for game in sweep.games

@@ -80,7 +80,7 @@ def test_the_numbers_are_those_of_the_fit(tmp_path: Path) -> None:
 def test_the_papers_points(tmp_path: Path) -> None:
     page = page_of(PAPER_POINTS, out=tmp_path / "r.html")
     assert "30 score goals in 4 games" in page.text
-    assert "These runs have no noise scale beside an identified critical batch" in page.text
+    assert "These runs add nothing" in page.text
     assert "trials" not in page.ids
     found = {goal["name"]: goal["critical_batch"] for goal in page.data["explorer-data"]}
     assert found["Pong, score 0"] == pytest.approx(292, rel=0.05)
@@ -104,7 +104,7 @@ def test_a_sweep_that_has_only_begun(tmp_path: Path) -> None:
 def test_one_batch_is_not_a_front(tmp_path: Path) -> None:
     game = game_of(tmp_path, [make_point("pong", 0, 64)])
     assert "at score 0 is not identified: one batch size reached the goal" in pareto_figure(game).sentence
-    assert "no speed-up to tell" in speed_up_figure(game).sentence
+    assert "speed-up is not known" in speed_up_figure(game).sentence
     page = page_of(tmp_path / "points.csv", out=tmp_path / "r.html")
     assert "1 score goal in 1 game; the critical batch is not identified there" in page.text
 
@@ -149,7 +149,7 @@ def test_growth_and_ratio_are_said(tmp_path: Path) -> None:
     assert "(geometric mean over 3 goals" in sentence
     figure = speed_up_figure(game)
     assert "The noise scale of these runs predicts" in figure.sentence
-    assert "as the noise scale predicts" in {trace["name"] for trace in figure.traces}
+    assert "predicted by the noise scale" in {trace["name"] for trace in figure.traces}
 
 
 @pytest.mark.parametrize(
