@@ -1,4 +1,4 @@
-"""A real Chromium, driven over its DevTools pipe: opens a page from disk, runs its scripts, takes pictures."""
+"""A real Chromium, driven over its DevTools pipe: opens a page from disk, runs its scripts, takes screenshots."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DRAWN = "document.documentElement?.dataset.drawn === 'yes'"
 
 
 class Browser:
-    """One tab. `requests` and `errors` hold what its page asked the network for and what went wrong with it."""
+    """One tab. `requests` holds the network addresses that its page requested, `errors` what went wrong in it."""
 
     def __init__(self, reader: int, writer: int) -> None:
         self._reader, self._writer = reader, writer
@@ -49,7 +49,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Runs one DevTools command and returns its result; events that come before it are looked at."""
+        """Runs one DevTools command and returns its result; handles events that arrive before it."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": params}
         if self._session:
@@ -63,44 +63,44 @@ class Browser:
             self._event(answer)
 
     def open(self, page: Path, *, width: int = 1280, dark: bool = False, until: str = DRAWN) -> None:
-        """Loads a page from disk and waits until it says that everything is drawn, or for another condition."""
+        """Loads a page from disk and waits until it has drawn everything, or for another condition."""
         self.show(width=width, dark=dark)
         self.page, self.requests, self.errors = page, [], []
         self.call("Page.navigate", url=page.resolve().as_uri())
         self.wait(until)
 
     def show(self, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Sets the size of the window, pixels, and the colours that its user prefers."""
+        """Sets the window size in pixels, and the preferred colour scheme."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def evaluate(self, expression: str) -> Any:
-        """Returns the value of a JavaScript expression; a promise is waited for."""
+        """Returns the value of a JavaScript expression; awaits promises."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Waits until a JavaScript condition holds; fails where it does not come to."""
+        """Waits until a JavaScript condition holds; fails after PATIENCE_S."""
         script = f"""new Promise((resolve) => {{
             setTimeout(() => resolve(false), {1000 * PATIENCE_S});
             const look = () => {{ ({condition}) ? resolve(true) : setTimeout(look, 20); }}; look(); }})"""
         assert self.evaluate(script), condition
 
     def text(self, selector: str) -> str:
-        """Returns the text of the first element that a CSS selector finds."""
+        """Returns the text of the first element that matches a CSS selector."""
         return self.evaluate(f"document.querySelector({json.dumps(selector)}).textContent")
 
     def enter(self, selector: str, value: str, event: str = "input") -> None:
-        """Sets a control as a person would, by value and event."""
+        """Sets a control's value and fires the event that a user's input fires."""
         self.evaluate(
             f"""(() => {{ const control = document.querySelector({json.dumps(selector)});
             control.value = {json.dumps(value)}; control.dispatchEvent(new Event({json.dumps(event)})); }})()"""
         )
 
     def wait_for_file(self, path: Path) -> None:
-        """Waits until a download is complete; Chromium gives a file its name when it is."""
+        """Waits for a download; Chromium gives the file its name once it is complete."""
         while not path.exists():
             self._event(self._read())
 
@@ -110,7 +110,7 @@ class Browser:
         path.write_bytes(base64.b64decode(picture["data"]))
 
     def pdf(self, path: Path) -> None:
-        """Saves the page as it is printed."""
+        """Saves the page as it would be printed."""
         path.write_bytes(base64.b64decode(self.call("Page.printToPDF", printBackground=True)["data"]))
 
     def _read(self) -> dict[str, Any]:
@@ -137,8 +137,8 @@ class Browser:
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    """A Chromium of its own with an empty profile; ended with the block."""
-    # Chromium reads commands from descriptor 3 and answers on 4; high numbers here, so that neither is in the way.
+    """Starts a Chromium with an empty profile and ends it with the block."""
+    # Chromium reads commands from descriptor 3 and answers on 4. Ours get high numbers, so that neither collides.
     (command_out, command_in), (answer_out, answer_in) = (_high(*os.pipe()) for _ in range(2))
 
     def connect() -> None:

@@ -1,4 +1,4 @@
-"""A report's page taken apart: well-formedness, references, headings, figures, text."""
+"""Parses a report's page: well-formedness, references, headings, figures, text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VOID = {"meta", "link", "br", "input", "hr", "img"}
 
 
 class Page(HTMLParser):
-    """Collects what a page refers to, its text, its headings and its embedded figures. Every tag must close."""
+    """Collects a page's references, text, headings and embedded figures. Every tag must close."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Page(HTMLParser):
 
 
 def read_page(path: Path) -> Page:
-    """The page in a file, checked for what holds of every page."""
+    """Parses a file and checks what must hold for every page."""
     text = path.read_text(encoding="utf-8")
     assert len(text.encode()) < FIVE_MEGABYTES
     assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?\s*(https?:)?//""", text)

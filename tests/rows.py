@@ -1,4 +1,4 @@
-"""Synthetic rows of metrics.jsonl: a run with a known course, for tests of what shows rows."""
+"""Synthetic rows of metrics.jsonl: a run with a known course, for tests of displays and reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rlgns.storage.run_folder import RunFolder
 
 
 def make_row(iteration: int, *, of: int = 200, game: str = "pong", batch: int = 256, seed: int = 0) -> dict[str, Any]:
-    """One plausible row: nothing known at first, then a lower bound, then a narrowing interval; the score climbs."""
+    """Returns one plausible row: nothing known at first, then a lower bound, then a narrowing interval; scores rise."""
     draw = random.Random(1000 * seed + iteration)
     done = iteration / of
     scale = 150 * 12**done * math.exp(draw.gauss(0, 0.05))
@@ -70,7 +70,7 @@ def make_row(iteration: int, *, of: int = 200, game: str = "pong", batch: int = 
 
 
 def make_probed_row(iteration: int, **more: Any) -> dict[str, Any]:
-    """A row of an iteration that the probe measured: by loss, by layer, along time."""
+    """Returns the row of an iteration with a probe: by loss, by layer, along time."""
     row = make_row(iteration, **more)
     for view, factor in (("policy", 0.4), ("value", 2.5), ("preconditioned", 1.3)):
         for end in ("", "_low", "_high"):
@@ -87,7 +87,7 @@ def make_probed_row(iteration: int, **more: Any) -> dict[str, Any]:
 
 
 def make_null_row(iteration: int = 1) -> dict[str, Any]:
-    """A row in which everything is null that may be."""
+    """Returns a row in which every nullable value is null."""
     row = make_row(iteration)
     return {name: None if KEYS[name].nullable else row[name] for name in REQUIRED} | {
         "noise/resolved": False,
@@ -96,7 +96,7 @@ def make_null_row(iteration: int = 1) -> dict[str, Any]:
 
 
 def make_run(path: Path, rows: list[dict[str, Any]], *, game: str = "pong", seed: int = 0) -> RunFolder:
-    """A run's folder with these rows."""
+    """Creates a run's folder with these rows."""
     folder = RunFolder(path)
     about = {
         "game": game,

@@ -44,7 +44,7 @@ def logged_in() -> bool:
 
 
 def quiet_wandb() -> Any:
-    """The client, told to print nothing: a package named `agents` makes it recommend a product for language models."""
+    """Returns the client, set to print nothing: a package named `agents` makes it recommend a product for language models."""
     _take_key_from_file()
     import wandb
 

@@ -1,11 +1,11 @@
-// The planner: drag a batch size, name machines and price, read what it takes. The only arithmetic of its own is the
-// trade-off S = S_min (1 + B_crit / B), E = E_min (1 + B / B_crit); a test holds it equal to rlgns.critical.
+// The planner: drag a batch size, enter machines and price, and read steps, observations, time and cost. It computes the
+// trade-off S = S_min (1 + B_crit / B), E = E_min (1 + B / B_crit); a test compares it with rlgns.critical.
 "use strict";
 
 const stepsAt = (goal, batch) => goal.min_steps * (1 + goal.critical_batch / batch);
 const observationsAt = (goal, batch) => goal.min_observations * (1 + batch / goal.critical_batch);
 
-// A batch of B is shared by as many machines as it keeps busy, each playing `rate` observations per second.
+// A batch is spread over as many machines as it keeps busy, each of which plays `rate` observations per second.
 function plan(goal, batch, inputs) {
   const machines = Math.max(1, Math.min(inputs.machines, Math.floor(batch / inputs.share + 1e-9)));
   const observations = observationsAt(goal, batch);
@@ -44,35 +44,35 @@ function duration(seconds) {
 const money = (value) => value < 1000
   ? value.toLocaleString("en-US", {minimumFractionDigits: 2, maximumFractionDigits: 2}) : rounded(value, 4);
 
-// Which batch to use: the fastest of those that cost no more than twice the least, which is where B is B_crit. That many
-// machines are used as it keeps busy.
+// Recommends the fastest batch that costs at most twice the least possible: the critical batch, on as many machines as
+// that keeps busy.
 function advice(goal, inputs) {
   const largest = inputs.machines * inputs.share;
   const batch = Math.min(largest, Math.max(inputs.share, Math.floor(goal.critical_batch / inputs.share) * inputs.share));
   const [one, chosen, all] = [inputs.share, batch, largest].map((size) => plan(goal, size, inputs));
-  const money_too = inputs.price > 0 ? " and the money" : "";
+  const and_cost = inputs.price > 0 ? " and the cost" : "";
   const on = chosen.machines === inputs.machines
     ? (inputs.machines === 1 ? "the one machine" : `all ${count(inputs.machines)} machines`)
     : `${count(chosen.machines)} of the ${count(inputs.machines)} machines`;
   let text = `Use a batch of ${count(batch)} on ${on}: score ${goal.score} in ${duration(chosen.seconds)}`;
-  if (inputs.price > 0) text += ` for ${money(chosen.cost)}`;
+  if (inputs.price > 0) text += ` at a cost of ${money(chosen.cost)}`;
   if (chosen.machines > 1) {
-    text += `, ${times(one.seconds / chosen.seconds)} as fast as one machine for `;
-    text += `${times(chosen.observations / one.observations)} the observations${money_too}`;
+    text += `, which is ${times(one.seconds / chosen.seconds)} as fast as one machine with `;
+    text += `${times(chosen.observations / one.observations)} the observations${and_cost}`;
   }
   text += ".";
   let more = "";
   if (chosen.machines < inputs.machines) {
-    more = `All ${count(inputs.machines)} would be ${times(chosen.seconds / all.seconds)} as fast as that for `
-      + `${times(all.observations / chosen.observations)} the observations${money_too}: beyond the critical batch of `
-      + `${rounded(goal.critical_batch)} it costs more than twice the least possible.`;
+    more = `All ${count(inputs.machines)} would be ${times(chosen.seconds / all.seconds)} as fast as that with `
+      + `${times(all.observations / chosen.observations)} the observations${and_cost}: beyond the critical batch of `
+      + `${rounded(goal.critical_batch)}, training takes more than twice the fewest possible observations.`;
   } else {
     const twice = plan(goal, 2 * batch, {...inputs, machines: 2 * inputs.machines});
-    more = `Twice the machines would be ${times(chosen.seconds / twice.seconds)} as fast for `
-      + `${times(twice.observations / chosen.observations)} the observations${money_too}.`;
+    more = `Twice the machines would be ${times(chosen.seconds / twice.seconds)} as fast with `
+      + `${times(twice.observations / chosen.observations)} the observations${and_cost}.`;
   }
   if (batch > goal.largest_batch || inputs.share < goal.smallest_batch) {
-    more += " This goes beyond the batches that were measured.";
+    more += " This is outside the range of the measured batches.";
   }
   return [text, more];
 }
@@ -132,20 +132,20 @@ function explore(goals) {
     const [one, now] = [plan(goal, inputs.share, inputs), plan(goal, batch, inputs)];
     part("batch-text").textContent = count(batch);
     part("batch").setAttribute("aria-valuetext", `${count(batch)} observations`);
-    const says = {
+    const tiles = {
       time: [duration(now.seconds), `on ${plural(now.machines, "machine")} of ${count(inputs.machines)}`],
       observations: [short(now.observations), `in ${plural(Math.round(now.steps), "optimizer step")}`],
       cost: [money(now.cost), `${times(now.observations / goal.min_observations)} the least possible`],
-      speed: [times(one.seconds / now.seconds), `over one machine at a batch of ${count(inputs.share)}`],
+      speed: [times(one.seconds / now.seconds), `over one machine with a batch of ${count(inputs.share)}`],
     };
-    for (const [name, [value, note]] of Object.entries(says)) {
+    for (const [name, [value, note]] of Object.entries(tiles)) {
       part(name).textContent = value;
       part(`${name}-note`).textContent = note;
     }
     [part("advice-head").textContent, part("advice-more").textContent] = advice(goal, inputs);
     part("note").textContent = goal.identified
-      ? `Critical batch: ${goal.critical_batch_text} observations. Dotted: the fewest steps and the fewest observations there can be.`
-      : `Take this with care, the critical batch is ${goal.reason}.`;
+      ? `Critical batch: ${goal.critical_batch_text} observations. Dotted lines: the fewest possible steps and observations.`
+      : `Use with care: the critical batch is ${goal.reason}.`;
     return [goal, batch];
   };
   const update = () => {

@@ -1,4 +1,4 @@
-"""The planner of the page: controls and the numbers that its script needs."""
+"""The interactive planner: its controls, and the numbers that explorer.js computes with."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rlgns.report.html_elements import data_html
 from rlgns.report.sweep_data import SweepData, known
 
 DEFAULT_THROUGHPUT = 1000.0
-"""Observations per second of one machine where no run says it."""
+"""Observations per second of one machine, if no run has a measured value."""
 
 
 def explorer_html(sweeps: Sequence[SweepData]) -> str:
-    """Returns the planner, empty where no goal has a fit."""
+    """Returns the planner; empty where no goal has a fit."""
     goals = explorer_data(sweeps)
     if not goals:
         return ""
@@ -66,7 +66,7 @@ def explorer_html(sweeps: Sequence[SweepData]) -> str:
 
 
 def explorer_data(sweeps: Sequence[SweepData]) -> list[dict[str, Any]]:
-    """Returns, for every goal that has a fit, what the page's script needs; also part of --json."""
+    """Returns what explorer.js needs of every goal that has a fit; also part of --json."""
     found = []
     for sweep in sweeps:
         for game, goal in sweep.goals:

@@ -1,4 +1,4 @@
-"""A figure of the report, and the kit that all of them are drawn with: colours, axes, lines, bands, bounds."""
+"""A figure of the report, and what all figures are made with: colours, axes, lines, bands, bounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from rlgns import formatting
 
-# Middle tones: at least 3:1 on white and on near-black, told apart by the colour-blind too (markers and dashes differ).
+# Contrast of at least 3:1 on white and on near-black. Markers and dashes differ too, for colour-blind readers.
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#3b82d8", "#d06f1f", "#1f9a76", "#a05fc4", "#858b95"
 PINK, OLIVE, STEEL = "#cc5a8c", "#a3871d", "#4a90a4"
 CATEGORIES = (BLUE, ORANGE, GREEN, PURPLE, PINK, OLIVE, STEEL, GREY)
@@ -26,12 +26,12 @@ class Figure:
     """One figure of the page."""
 
     name: str
-    """For anchors and file names."""
+    """Used in anchors and file names."""
     title: str
     sentence: str
-    """What it shows, in plain words."""
+    """Caption: what the figure shows, in plain words."""
     traces: list[dict[str, Any]] = field(default_factory=list)
-    """plotly traces; empty: nothing to draw yet, the sentence says why."""
+    """plotly traces; empty: nothing to draw yet, and the sentence says why."""
     layout: dict[str, Any] = field(default_factory=dict)
     header: tuple[str, ...] = ()
     """Columns of the download."""
@@ -46,7 +46,7 @@ def translucent(color: str, opacity: float = 0.2) -> str:
 
 
 def shades(count: int) -> list[str]:
-    """Returns so many colours in order, from blue over purple and pink to orange: for goals from easy to hard."""
+    """Returns an ordered palette from blue through purple and pink to orange, for goals from easy to hard."""
     stops = [[int(color[start : start + 2], 16) for start in (1, 3, 5)] for color in (BLUE, PURPLE, PINK, ORANGE)]
     colors = []
     for index in range(count):
@@ -58,12 +58,12 @@ def shades(count: int) -> list[str]:
 
 
 def positive(values: Iterable[float | None]) -> list[float | None]:
-    """Returns what a logarithmic axis can show, None for the rest."""
+    """Returns the values that a log axis can show, None in place of the others."""
     return [value if value is not None and math.isfinite(value) and value > 0 else None for value in values]
 
 
 def line(x: Values, y: Values, name: str, color: str, dash: str = "solid", **more: Any) -> dict[str, Any]:
-    """A line; markers where it has a single point, which has no line to be seen."""
+    """Returns a line, or a marker where there is a single point."""
     mode = "lines" if sum(value is not None for value in y) > 1 else "markers"
     style = {"color": color, "width": 2, "dash": dash}
     trace = {"x": list(x), "y": list(y), "mode": mode, "name": name, "line": style, "marker": {"color": color}}
@@ -71,7 +71,7 @@ def line(x: Values, y: Values, name: str, color: str, dash: str = "solid", **mor
 
 
 def estimate(x: Values, mid: Values, low: Values, high: Values, name: str, color: str) -> list[dict[str, Any]]:
-    """A line in its band, with triangles where only a lower bound is known; the tooltip has the interval."""
+    """Returns a line in its band, with triangles where only a lower bound is known. The tooltip has the interval."""
     interval = f"%{{y:{THREE_DIGITS}}} (%{{customdata[0]:{THREE_DIGITS}}} to %{{customdata[1]:{THREE_DIGITS}}})"
     ends = [[a, b] for a, b in zip(low, high, strict=True)]
     middle = line(x, mid, name, color, customdata=ends, hovertemplate=interval)
@@ -79,7 +79,7 @@ def estimate(x: Values, mid: Values, low: Values, high: Values, name: str, color
 
 
 def band(x: Values, low: Values, high: Values, color: str = BLUE, name: str = "interval") -> list[dict[str, Any]]:
-    """One filled shape per stretch with both ends, so that nothing is drawn across a gap."""
+    """Returns one filled shape per stretch that has both ends, so that gaps stay empty."""
     stretches: list[list[int]] = [[]]
     for index, ends in enumerate(zip(low, high, strict=True)):
         if None in ends:
@@ -108,7 +108,7 @@ def band(x: Values, low: Values, high: Values, color: str = BLUE, name: str = "i
 
 
 def bounds(x: Values, low: Values, high: Values) -> list[dict[str, Any]]:
-    """Triangles pointing up where only a lower bound is known."""
+    """Returns upward triangles where only a lower bound is known; empty if there are none."""
     only = [v if h is None else None for v, h in zip(low, high, strict=True)]
     if not any(value is not None for value in only):
         return []
@@ -120,13 +120,13 @@ def bounds(x: Values, low: Values, high: Values) -> list[dict[str, Any]]:
 def axes(
     x: str, y: str, *, legend: bool = True, until: float | None = None, hover: str = "x unified"
 ) -> dict[str, Any]:
-    """The layout that all figures share; colours of text and grid come from the page's style, light or dark.
+    """Returns the layout that all figures share. Colours of text and grid come from the page's style, light or dark.
 
     Args:
         x: Title of the horizontal axis.
         y: Title of the vertical axis.
-        legend: Whether the lines need names.
-        until: End of a horizontal axis that starts at 0, so that a run's figures line up; None: as the data have it.
+        legend: Whether to show a legend.
+        until: End of a horizontal axis that starts at 0, so that a run's figures align; None: the data's range.
         hover: plotly's hovermode.
     """
     clear = "rgba(0,0,0,0)"
@@ -147,14 +147,14 @@ def axes(
 
 
 def log_axes(x: str, y: str, traces: Sequence[dict[str, Any]], until: float | None = None) -> dict[str, Any]:
-    """As `axes`, with a logarithmic vertical axis."""
+    """Returns `axes` with a logarithmic vertical axis."""
     layout = axes(x, y, until=until)
     layout["yaxis"] |= log_axis(value for trace in traces for value in trace["y"])
     return layout
 
 
 def log_axis(values: Iterable[float | None]) -> dict[str, Any]:
-    """A logarithmic axis whose ticks read as numbers: plotly's own are crowded or bare."""
+    """Returns a log axis with readable ticks: plotly's own are too many or too few."""
     known = [value for value in positive(values) if value is not None]
     if not known:
         return {"type": "log"}

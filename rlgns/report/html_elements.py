@@ -105,8 +105,9 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def _download(figure: Figure, label: str) -> str:
     name = f"{file_name(label)}-{figure.name}.csv"
     content = base64.b64encode(csv_text(figure.header, figure.table).encode()).decode()
-    aria_label = escape(f"Download the data of “{figure.title}” as CSV")
-    return f'<a class="button" download="{name}" href="data:text/csv;base64,{content}" aria-label="{aria_label}">Data (CSV)</a>'
+    href = f"data:text/csv;base64,{content}"
+    spoken = escape(f"Download the data of “{figure.title}” as CSV")
+    return f'<a class="button" download="{name}" href="{href}" aria-label="{spoken}">Data (CSV)</a>'
 
 
 def _data_table(figure: Figure) -> str:

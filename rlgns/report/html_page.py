@@ -1,4 +1,4 @@
-"""The page around the sections: one file that opens from disk with no network, light or dark, wide or narrow."""
+"""The HTML page around the sections: one file that needs no network, light or dark, wide or narrow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlgns.report.html_elements import prose
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """One part of the page, with an entry in its contents."""
+    """One section of the page, with an entry in the table of contents."""
 
     anchor: str
     """Id of the heading, unique on the page."""
@@ -24,14 +24,13 @@ class Section:
     """HTML."""
 
 
-def page(title: str, lede: str, sections: Sequence[Section], top: Sequence[str] = ()) -> str:
+def page(title: str, lede: str, sections: Sequence[Section]) -> str:
     """Returns the whole page.
 
     Args:
-        title: Its heading.
-        lede: One or two sentences below it: what was found.
-        sections: Its parts, in order.
-        top: HTML between the contents and the first section.
+        title: Heading of the page.
+        lede: One or two sentences below it: the result.
+        sections: The sections, in order.
     """
     links = "".join(f'<li><a href="#{part.anchor}">{escape(part.title)}</a></li>' for part in sections)
     contents = f'<nav aria-label="Contents"><ul>{links}</ul></nav>' if len(sections) > 1 else ""
@@ -48,10 +47,10 @@ def page(title: str, lede: str, sections: Sequence[Section], top: Sequence[str] 
         f'<title>{escape(title)}</title><link rel="icon" href="data:,"><style>{_asset("page.css")}</style></head>\n'
         f'<body><a class="skip" href="#content">Skip to the content</a>\n<header><h1>{escape(title)}</h1>'
         f'<p class="lede">{prose(lede)}</p>'
-        '<p id="failure" class="warning" role="alert" hidden>The drawings need a browser of 2023 or later with scripts '
-        "switched on; the sentences, the tables and the downloads below have all of the numbers.</p>"
+        '<p id="failure" class="warning" role="alert" hidden>The charts need a browser from 2023 or later with scripts '
+        "enabled. The text, tables and downloads below have all the numbers.</p>"
         f"{contents}</header>\n"
-        '<main id="content">\n' + "\n".join([*top, *body]) + f"\n</main>\n<footer>{_FOOTER}</footer>\n"
+        '<main id="content">\n' + "\n".join(body) + f"\n</main>\n<footer>{_FOOTER}</footer>\n"
         f'<script id="plotly" type="text/plain">{_packed_plotly()}</script>\n'
         f"<script>{_asset('explorer.js')}\n{_asset('page.js')}</script>\n</body></html>\n"
     )
@@ -71,7 +70,7 @@ def _asset(name: str) -> str:
 
 @cache
 def _packed_plotly() -> str:
-    """Plotly as compressed text: a file of 5 MB becomes 2."""
+    """Returns plotly as compressed text: 2 MB in place of 5."""
     from plotly.offline import get_plotlyjs
 
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()

@@ -1,4 +1,4 @@
-"""Draws figures as pictures, in a process that can be ended: a browser that hangs would hang whoever waits for it."""
+"""Renders figures as images in a child process, which can be killed: a hanging browser would block its caller."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from typing import Any
 from rlgns.errors import FaultError, UserError
 from rlgns.storage.run_folder import reason
 
-START_S, PICTURE_S = 120.0, 10.0
-"""Seconds that a browser may take to start and for each picture; a quiet machine needs a tenth of them."""
+START_S, IMAGE_S = 120.0, 10.0
+"""Seconds allowed for a browser to start and for each image; an idle machine needs a tenth of them."""
 
 TRIES = 2
 NO_BROWSER, NOT_WRITTEN, NOT_DRAWN = 3, 4, 5
-"""Exit codes."""
+"""Exit codes of the child process."""
 
 
-def draw(jobs: Sequence[Mapping[str, Any]]) -> None:
-    """Draws with a Chromium of the machine through kaleido.
+def render(jobs: Sequence[Mapping[str, Any]]) -> None:
+    """Renders with the installed Chromium through kaleido.
 
     Args:
-        jobs: kaleido's: fig, path and opts of each picture; plain numbers and strings.
+        jobs: kaleido's fig, path and opts of each image; JSON types only.
 
     Raises:
-        UserError: No browser is installed, or a picture cannot be written.
-        FaultError: The browser could not draw, or did not answer in time, twice.
+        UserError: No browser is installed, or an image cannot be written.
+        FaultError: The browser failed, or did not answer in time twice.
     """
-    patience_s = START_S + PICTURE_S * len(jobs)
+    patience_s = START_S + IMAGE_S * len(jobs)
     for _ in range(TRIES):
         with subprocess.Popen(
-            [sys.executable, "-c", f"import sys, {__name__} as drawing; sys.exit(drawing.main())"],
+            [sys.executable, "-c", f"import sys, {__name__} as renderer; sys.exit(renderer.main())"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
             try:
-                _, said = process.communicate(json.dumps(list(jobs)), timeout=patience_s)
+                _, errors = process.communicate(json.dumps(list(jobs)), timeout=patience_s)
             except subprocess.TimeoutExpired:
                 continue
             finally:
-                if process.poll() is None:  # afterwards its number may be another's
+                if process.poll() is None:  # the id of an ended process may be reused
                     _end(process.pid)
         if not process.returncode:
             return
-        why = (said.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        why = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         if process.returncode in {NO_BROWSER, NOT_WRITTEN}:
             raise UserError(why)
         raise FaultError(f"the browser could not draw the figures: {why}")
@@ -56,7 +56,7 @@ def draw(jobs: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _end(pid: int) -> None:
-    """Ends a process and its browser, which has a session of its own."""
+    """Kills a process and its children: the browser runs in its own session."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -67,7 +67,7 @@ def _end(pid: int) -> None:
 
 
 def main() -> int:
-    """Draws the jobs on standard input; says what failed in the last line on standard error. Returns the exit code."""
+    """Renders the jobs on standard input. Returns the exit code; the last line on standard error says what failed."""
     import kaleido
     from kaleido.errors import ChromeNotFoundError
 
@@ -78,7 +78,7 @@ def main() -> int:
         why = "--figures draws with Chrome or Chromium, and none was found; on Debian or Ubuntu: apt install chromium"
     except OSError as error:
         code, why = NOT_WRITTEN, f"cannot write {error.filename or 'the figures'}: {reason(error)}"
-    except Exception as error:  # of the browser, kaleido or what is between them
+    except Exception as error:  # from the browser, kaleido or the link between them
         code, why = NOT_DRAWN, str(error) or type(error).__name__
     else:
         return 0

@@ -1,4 +1,4 @@
-"""The page's figures as PNG and SVG, drawn by a Chromium of the machine through kaleido."""
+"""Writes the page's figures as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rlgns.errors import UserError
 from rlgns.report.content import ReportContent
 from rlgns.report.document import figures
 from rlgns.report.figure import Figure
-from rlgns.report.image_renderer import draw
+from rlgns.report.image_renderer import render
 from rlgns.storage.run_folder import plain, reason
 
 WIDTH, SCALE = 900, 2
-"""Pixels across, and PNG's pixels per one of them."""
+"""Width in pixels, and PNG pixels per pixel."""
 
 
 def write_images(content: ReportContent, out: Path) -> list[Path]:
@@ -22,7 +22,7 @@ def write_images(content: ReportContent, out: Path) -> list[Path]:
 
     Raises:
         UserError: No browser is installed; the folder cannot be written.
-        FaultError: The browser could not draw, or did not answer.
+        FaultError: The browser failed or did not answer.
     """
     drawings = figures(content)
     if not drawings:
@@ -32,7 +32,7 @@ def write_images(content: ReportContent, out: Path) -> list[Path]:
     except OSError as error:
         raise UserError(f"cannot write {error.filename or out}: {reason(error)}") from error
     paths = [out / f"{name}.{kind}" for name in drawings for kind in ("png", "svg")]
-    draw(
+    render(
         [
             {"fig": _standalone(drawings[path.stem]), "path": str(path), "opts": _options(path, drawings[path.stem])}
             for path in paths
@@ -51,7 +51,7 @@ def _options(path: Path, figure: Figure) -> Mapping[str, Any]:
 
 
 def _standalone(figure: Figure) -> dict[str, Any]:
-    """The figure with its title, on white: a picture has no page around it."""
+    """Returns the figure with its title on white, as an image has no page around it."""
     layout = figure.layout | {
         "title": {
             "text": figure.title,

@@ -1,4 +1,4 @@
-// Unpacks plotly (most of the file), then draws each figure from the JSON beside it. No network, no storage.
+// Unpacks plotly (most of the file), then draws each figure from the JSON beside it. Uses no network and no storage.
 "use strict";
 
 const CONFIG = {responsive: true, displayModeBar: false, showTips: false};
@@ -8,7 +8,7 @@ async function unpack(id) {
   return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
-// A printed page is narrower than the screen: with a view box the drawing shrinks to it and is not cut off.
+// Paper is narrower than a screen: a view box makes the drawing shrink to fit, so that it is not cut off.
 function addViewBoxes(chart) {
   for (const svg of chart.querySelectorAll("svg.main-svg")) {
     const {width, height} = chart._fullLayout;

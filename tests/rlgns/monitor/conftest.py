@@ -1,4 +1,4 @@
-"""W&B's client without a login of this machine's."""
+"""Hides this machine's W&B login from the client."""
 
 from __future__ import annotations
 

@@ -97,11 +97,11 @@ def test_one_alert_per_crossing() -> None:
 
 
 def test_the_text_is_one_line_with_the_numbers() -> None:
-    said: list[str] = []
-    alert = BatchAlert(CONFIG, [lambda key, title, text: said.append(text)])
+    lines: list[str] = []
+    alert = BatchAlert(CONFIG, [lambda key, title, text: lines.append(text)])
     for iteration in range(1, 6):
         alert.row("pong", row(iteration, 4000, 9000))
-    assert said == [
+    assert lines == [
         "pong: the batch of 256 observations has been more than 8 times below the predicted critical batch, 6,000 "
         "(4,000 to 9,000), for 3k observations: a larger batch would take fewer steps at nearly as many observations "
         "(wandb.alert_factor)"
@@ -111,11 +111,11 @@ def test_the_text_is_one_line_with_the_numbers() -> None:
 @pytest.mark.usefixtures("no_login")
 def test_wandb_has_the_alert_once_over_a_resume(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "pong", [])
-    said: list[str] = []
+    lines: list[str] = []
     for iterations, resumed in ((range(1, 7), False), (range(7, 13), True)):
         start = RunStart(game="pong", folder=folder, config=CONFIG, wandb_id="idpong", resumed=resumed)
         wandb = WandbLogger(CONFIG.wandb, lambda text: None)
-        alert = BatchAlert(CONFIG, [wandb.alert, lambda key, title, text: said.append(text)])
+        alert = BatchAlert(CONFIG, [wandb.alert, lambda key, title, text: lines.append(text)])
         for listener in (wandb, alert):
             listener.start([start])
         for iteration in iterations:
@@ -124,7 +124,7 @@ def test_wandb_has_the_alert_once_over_a_resume(tmp_path: Path) -> None:
             for listener in (wandb, alert):
                 listener.row("pong", new)
         wandb.end("done")
-    assert len(said) == 1
+    assert len(lines) == 1
     alerts = [
         record.alert
         for path in sorted(folder.path.glob("wandb/offline-run-*/*.wandb"))
@@ -132,7 +132,7 @@ def test_wandb_has_the_alert_once_over_a_resume(tmp_path: Path) -> None:
         if record.WhichOneof("record_type") == "alert"
     ]
     assert [(alert.title, alert.text, alert.level) for alert in alerts] == [
-        ("pong: batch far below the critical batch", said[0], "WARN")
+        ("pong: batch far below the critical batch", lines[0], "WARN")
     ]
     assert len(alerts[0].title) < 64
 

@@ -13,30 +13,30 @@ def rows(*cadences: int | None) -> list[dict]:
 
 
 def test_reported_once_and_again_when_it_doubles_or_halves() -> None:
-    said: list[str] = []
-    notice = ProbeNotice(Config(), said.append)
+    lines: list[str] = []
+    notice = ProbeNotice(Config(), lines.append)
     notice.start([])
     for row in [make_row(1), *rows(None, 26, 27, 40, 51, 52, 30, 26, 25, None, 1)]:
         notice.row("pong", row)
-    assert [text.split("every ")[1].split(",")[0] for text in said] == [
+    assert [text.split("every ")[1].split(",")[0] for text in lines] == [
         "26 iterations",
         "52 iterations",
         "26 iterations",
         "iteration",
     ]
-    assert said[0] == (
+    assert lines[0] == (
         "pong: the probe of the noise scale runs every 26 iterations, which keeps measurement within 0.5 % of the time "
         "(noise.overhead_budget)"
     )
 
 
 def test_a_resumed_run_is_not_reported_again(tmp_path: Path) -> None:
-    said: list[str] = []
-    notice = ProbeNotice(Config(), said.append)
+    lines: list[str] = []
+    notice = ProbeNotice(Config(), lines.append)
     folder = make_run(tmp_path / "pong", [])
     (last,) = rows(30)
     notice.start([RunStart(game="pong", folder=folder, config=Config(), wandb_id="a", resumed=True, first_row=last)])
     for row in rows(31, 80):
         notice.row("pong", row)
-    assert len(said) == 1
-    assert "80 iterations" in said[0]
+    assert len(lines) == 1
+    assert "80 iterations" in lines[0]

@@ -32,8 +32,8 @@ def save(folder: RunFolder, iteration: int, *, kept: int = 1) -> None:
 
 def session(folder: RunFolder, iterations: range, wanted: str, *, report: str = "") -> list[str]:
     """Rows, then a checkpoint and a report, then the end."""
-    said: list[str] = []
-    wandb = WandbLogger(WandbConfig(mode="offline", artifacts=wanted), said.append)
+    lines: list[str] = []
+    wandb = WandbLogger(WandbConfig(mode="offline", artifacts=wanted), lines.append)
     config = Config(run=RunConfig(games=("pong",), name="quick"))
     wandb.start([RunStart(game="pong", folder=folder, config=config, wandb_id="idpong", first_row=folder.last_row())])
     for iteration in iterations:
@@ -46,7 +46,7 @@ def session(folder: RunFolder, iterations: range, wanted: str, *, report: str = 
         folder.report_path.unlink(missing_ok=True)  # training replaces it by a rename
         folder.report_path.write_text(report)
     wandb.end("done")
-    return said
+    return lines
 
 
 def logged(folder: RunFolder) -> list[Any]:
@@ -62,10 +62,10 @@ def contents(artifact: Any) -> dict[str, bytes]:
 
 def test_each_checkpoint_and_report_once_over_any_number_of_resumes(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "pong", [])
-    said = session(folder, range(1, 4), "all", report="<p>3</p>")
-    said += session(folder, range(0), "all", report="<p>3, written again</p>")  # went on with a run that was done
-    said += session(folder, range(4, 6), "all", report="<p>5</p>")
-    assert all(line.startswith("W&B: offline") for line in said)
+    lines = session(folder, range(1, 4), "all", report="<p>3</p>")
+    lines += session(folder, range(0), "all", report="<p>3, written again</p>")  # resumed a finished run
+    lines += session(folder, range(4, 6), "all", report="<p>5</p>")
+    assert all(line.startswith("W&B: offline") for line in lines)
     found = logged(folder)
     assert [(a.name, a.type, sorted(a.aliases)) for a in found] == [
         ("pong-idpong-checkpoint", "model", ["iteration-3", "latest"]),
@@ -107,8 +107,8 @@ def test_what_cannot_be_handed_on_is_told_and_stops_nothing(tmp_path: Path) -> N
     folder = make_run(tmp_path / "pong", [])
     folder.wandb_path.mkdir()
     (folder.wandb_path / "artifacts").write_text("in the way")
-    said = session(folder, range(1, 3), "report", report="<p></p>")
-    assert "W&B: pong: artifact not uploaded: " in said[-1]
+    lines = session(folder, range(1, 3), "report", report="<p></p>")
+    assert "W&B: pong: artifact not uploaded: " in lines[-1]
     assert logged(folder) == []
 
 

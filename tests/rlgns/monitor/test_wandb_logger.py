@@ -32,15 +32,15 @@ def start_of(folder: RunFolder, *, game: str = "pong", resumed: bool = False) ->
 
 
 def log(folder: RunFolder, iterations: range, *, resumed: bool = False, mode: str = "offline") -> list[str]:
-    said: list[str] = []
-    logger = WandbLogger(WandbConfig(mode=mode, tags=("mine",)), said.append)
+    lines: list[str] = []
+    logger = WandbLogger(WandbConfig(mode=mode, tags=("mine",)), lines.append)
     logger.start([start_of(folder, resumed=resumed)])
     for iteration in iterations:
         row = make_row(iteration)
         folder.append(row)
         logger.row("pong", row)
     logger.end("done")
-    return said
+    return lines
 
 
 def log_and_be_killed(folder: RunFolder) -> None:
@@ -141,14 +141,14 @@ def test_a_row_that_was_written_but_not_reported_is_logged_in_its_place(tmp_path
 
 def test_several_games_at_once(tmp_path: Path) -> None:
     folders = {game: make_run(tmp_path / game, [], game=game) for game in ("pong", "breakout")}
-    said: list[str] = []
-    logger = WandbLogger(WandbConfig(mode="offline"), said.append)
+    lines: list[str] = []
+    logger = WandbLogger(WandbConfig(mode="offline"), lines.append)
     logger.start([start_of(folder, game=game) for game, folder in folders.items()])
     for iteration in (1, 2):
         for game in folders:
             logger.row(game, make_row(iteration, game=game))
     logger.end("interrupted")
-    assert len(said) == 1
+    assert len(lines) == 1
     for folder in folders.values():
         (path,) = files_of(folder)
         assert [row["_step"] for row in history(path)] == [1, 2]
@@ -168,14 +168,14 @@ def test_unreachable_server_does_not_stop_the_run(tmp_path: Path, monkeypatch: p
 def test_client_that_cannot_start_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_PROJECT", "x")
     folder = make_run(tmp_path / "pong", [])
-    said: list[str] = []
-    logger = WandbLogger(WandbConfig(mode="offline", project="not/a:project"), said.append)
+    lines: list[str] = []
+    logger = WandbLogger(WandbConfig(mode="offline", project="not/a:project"), lines.append)
     logger.start([start_of(folder)])
     logger.row("pong", make_row(1))
     logger.end("done")
-    assert len(said) == 1
-    assert said[0].startswith("W&B is off for pong: ")
-    assert "\n" not in said[0]
+    assert len(lines) == 1
+    assert lines[0].startswith("W&B is off for pong: ")
+    assert "\n" not in lines[0]
 
 
 def test_disabled_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

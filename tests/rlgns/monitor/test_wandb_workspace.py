@@ -61,10 +61,13 @@ def test_json_needs_no_login(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert cli.main(["workspace", "--write", str(file)]) == 0
     assert capsys.readouterr().out == f"{file}\n"
     assert json.loads(file.read_text())["section"]["panelBankConfig"]["sections"]
-    for name, told in ((tmp_path / "config.yaml", "ends in .json"), (tmp_path / "no" / "x.json", "cannot be written")):
+    for name, message in (
+        (tmp_path / "config.yaml", "ends in .json"),
+        (tmp_path / "no" / "x.json", "cannot be written"),
+    ):
         assert cli.main(["workspace", "--write", str(name)]) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert told in line
+        assert message in line
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["workspace.json"]
 
 

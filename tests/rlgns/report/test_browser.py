@@ -1,4 +1,4 @@
-"""The page in a real Chromium: drawn from disk without a network; the planner, the downloads, the prints work."""
+"""The page in a real Chromium: drawn from disk without a network; planner, downloads and printing work."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sweep_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sweep(browser: Browser, sweep_page: Path) -> Browser:
-    """The sweep's page: opened once, for that takes seconds; each test sets the controls that it reads."""
+    """The sweep's page, opened once because that takes seconds. Each test sets the controls that it reads."""
     if browser.page != sweep_page:
         browser.open(sweep_page)
     return browser
@@ -58,7 +58,7 @@ def test_a_run_is_drawn_without_a_network(browser: Browser, tmp_path: Path) -> N
     check_quiet(browser)
 
 
-def test_a_browser_that_is_too_old_is_told(browser: Browser, tmp_path: Path) -> None:
+def test_a_browser_that_is_too_old_shows_a_message(browser: Browser, tmp_path: Path) -> None:
     write_report([make_run(tmp_path / "run", [make_row(9)])], tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text().replace("new DecompressionStream", "new Missing")
     (tmp_path / "page.html").write_text(text)
@@ -79,14 +79,14 @@ def test_the_slider_changes_the_numbers(sweep: Browser) -> None:
 
 def test_inputs_change_the_advice(sweep: Browser) -> None:
     sweep.enter("#x-machines", "8")
-    said = [sweep.text("#x-advice")]
+    advice = [sweep.text("#x-advice")]
     for name, value in (("machines", "1"), ("rate", "333"), ("price", "7"), ("share", "200")):
         sweep.enter(f"#x-{name}", value)
-        said.append(sweep.text("#x-advice"))
-    assert len(set(said)) == len(said), said
-    assert "on the one machine" in said[1] and "machines" in said[0]
+        advice.append(sweep.text("#x-advice"))
+    assert len(set(advice)) == len(advice), advice
+    assert "on the one machine" in advice[1] and "machines" in advice[0]
     sweep.enter("#x-price", "0")
-    assert "money" not in sweep.text("#x-advice")
+    assert "cost" not in sweep.text("#x-advice")
     for nonsense in ("", "-5", "1e300"):
         sweep.enter("#x-machines", nonsense)
         assert "NaN" not in sweep.text("#explorer") and "Infinity" not in sweep.text("#explorer")
@@ -105,14 +105,14 @@ def test_another_goal_is_another_front(sweep: Browser) -> None:
 def test_javascript_and_python_agree(sweep: Browser, sweep_page: Path, batch: float) -> None:
     for goal in read_page(sweep_page).data["explorer-data"]:
         inputs = {"machines": 5, "rate": 700.0, "price": 2.5, "share": 100}
-        told: dict[str, Any] = sweep.evaluate(f"plan({json.dumps(goal)}, {batch}, {json.dumps(inputs)})")
+        planned: dict[str, Any] = sweep.evaluate(f"plan({json.dumps(goal)}, {batch}, {json.dumps(inputs)})")
         machines = max(1, min(5, math.floor(batch / 100)))
-        assert told["machines"] == machines
+        assert planned["machines"] == machines
         trade_off = TradeOff(min_steps=goal["min_steps"], critical_batch=goal["critical_batch"])
         on = Machines(throughput=700.0, count=machines, price_per_hour=2.5)
         (expected,) = plan(trade_off, [batch], on).batches
         for name in ("steps", "observations", "seconds", "cost"):
-            assert told[name] == pytest.approx(getattr(expected, name), rel=1e-4), name
+            assert planned[name] == pytest.approx(getattr(expected, name), rel=1e-4), name
 
 
 def test_the_advice_is_the_fastest_at_twice_the_least_cost(sweep: Browser, sweep_page: Path) -> None:

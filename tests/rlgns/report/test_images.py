@@ -1,4 +1,4 @@
-"""The figures as files, and what is said where there is no browser to draw them."""
+"""Figures as image files, and the message where no browser can draw them."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def test_no_browser_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not folder.report_path.exists()
 
 
-def test_a_browser_that_hangs_is_ended_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_browser_that_hangs_is_killed_and_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     browser = tmp_path / "browser"
     browser.write_text("#!/bin/sh\nwhile :; do sleep 1; done\n")
     browser.chmod(0o755)
     monkeypatch.setenv("BROWSER_PATH", str(browser))
     monkeypatch.setattr("rlgns.report.image_renderer.START_S", 5.0)
-    monkeypatch.setattr("rlgns.report.image_renderer.PICTURE_S", 0.0)
+    monkeypatch.setattr("rlgns.report.image_renderer.IMAGE_S", 0.0)
     folder = make_run(tmp_path / "run", [make_row(i) for i in range(1, 20)])
     with pytest.raises(FaultError, match="could not draw the figures: no answer within 5 s, 2 times"):
         write_figures([folder], tmp_path / "figures")

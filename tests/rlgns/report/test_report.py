@@ -1,4 +1,4 @@
-"""The report: one file that needs no network, whatever the run came to."""
+"""The report: one file that needs no network, for any outcome of a run."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_downloads_hold_the_numbers(long_run: RunFolder) -> None:
     ],
     ids=["empty", "one early row", "one late row", "one null row", "null rows", "null at the end", "negative"],
 )
-def test_runs_that_came_to_little(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_runs_with_few_results(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     folder = make_run(tmp_path / "run", rows)
     page_of([folder], folder.report_path)
     assert json.loads(json.dumps(report_data([folder]), allow_nan=False))["runs"][0]["label"] == "pong"
@@ -79,7 +79,7 @@ def test_runs_that_came_to_little(tmp_path: Path, rows: list[dict[str, Any]]) ->
     assert f"report: {folder.report_path}" in text
 
 
-def test_a_run_off_policy_says_so(tmp_path: Path) -> None:
+def test_a_run_off_policy_has_a_warning(tmp_path: Path) -> None:
     lagged = [make_row(iteration) | {"policy_lag": int(iteration > 1)} for iteration in range(1, 11)]
     page_of([make_run(tmp_path / "lagged", lagged)], tmp_path / "lagged.html")
     text = (tmp_path / "lagged.html").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ def test_the_fit_finds_an_exact_law_in_the_newest_rows() -> None:
     assert fit.rows == 20
 
 
-def test_the_misfit_is_told() -> None:
+def test_a_bent_ladder_has_a_large_misfit() -> None:
     bent = ladder(1.0, 100.0)
     bent[1]["grad_sq_norm"] *= 1.5
     fit = fit_ladder([make_row(1) | {"noise/ladder": bent}])

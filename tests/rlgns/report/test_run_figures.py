@@ -1,4 +1,4 @@
-"""What the figures of one run say in words, from the numbers that they draw."""
+"""Captions of one run's figures, which come from the numbers that they draw."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def probed(last: dict[str, Any] | None = None) -> RunData:
     return RunData(label="pong", rows=[*rows, *([last] if last else [])])
 
 
-def test_the_probes_views_are_told() -> None:
+def test_the_probes_views_have_figures() -> None:
     run = probed()
     assert [figure.name for figure in run_figures(run, 500)][4:] == [
         "losses", "views", "layers", "design-effect", "time-ladder"

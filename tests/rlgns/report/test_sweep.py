@@ -1,4 +1,4 @@
-"""The report of sweeps and tables of points: sections, sentences, numbers, whatever they came to."""
+"""The report of sweeps and tables of points: sections, sentences and numbers, for any outcome."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_the_numbers_are_those_of_the_fit(tmp_path: Path) -> None:
     (sweep,) = numbers["sweeps"]
     fits = fit_points(read_points(folder))
     assert [fit["critical_batch"] for fit in sweep["fits"]] == [goal.fit.critical_batch for goal in fits]
-    for goal, told in zip(fits, sweep["planner"], strict=True):
-        assert told["min_observations"] == pytest.approx(goal.fit.min_observations, rel=0.01)
+    for goal, planned in zip(fits, sweep["planner"], strict=True):
+        assert planned["min_observations"] == pytest.approx(goal.fit.min_observations, rel=0.01)
         truth = TRUTH["pong"][goal.goal_score][1]
         assert goal.fit.critical_batch_low < truth < goal.fit.critical_batch_high
     assert len(sweep["runs"]) == len(WIDE)
@@ -121,7 +121,7 @@ def test_batches_below_the_bend_give_a_bound(tmp_path: Path) -> None:
     assert "not identified:" in page.text
 
 
-def test_failed_and_slow_runs_are_told(tmp_path: Path) -> None:
+def test_failed_and_slow_runs_are_listed(tmp_path: Path) -> None:
     points = [make_point("pong", 0, batch) for batch in WIDE]
     points[1] |= {"optimizer_steps": "", "observations": ""}
     for name in ("optimizer_steps", "observations"):
@@ -142,7 +142,7 @@ def test_a_noise_scale_that_is_only_bounded(tmp_path: Path) -> None:
     assert "at least" in page_of(tmp_path / "points.csv", out=tmp_path / "r.html").text
 
 
-def test_growth_and_ratio_are_said(tmp_path: Path) -> None:
+def test_growth_and_ratio_are_in_the_captions(tmp_path: Path) -> None:
     game = game_of(tmp_path, [make_point("breakout", g, b) for g in TRUTH["breakout"] for b in WIDE])
     sentence = against_score_figure(game).sentence
     assert "From score 2 to 50 the critical batch grows" in sentence
@@ -153,7 +153,7 @@ def test_growth_and_ratio_are_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["nowhere"], "cannot read nowhere"),
         (["points.csv"], "no column 'game'"),
@@ -165,13 +165,13 @@ def test_mistakes_are_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    says: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("points.csv").write_text("a,b\n1,2\n")
     assert cli.main(["report", *arguments]) == 2
-    told = capsys.readouterr()
-    assert says in told.err and told.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.err.count("\n") == 1
     assert not Path("report.html").exists()
 
 
