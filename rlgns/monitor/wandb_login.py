@@ -44,7 +44,7 @@ def logged_in() -> bool:
 
 
 def quiet_wandb() -> Any:
-    """Returns the client, set to print nothing: a package named `agents` makes it recommend a product for language models."""
+    """Returns the client, set to print nothing: it advertises a product wherever it sees a package named `agents`."""
     _take_key_from_file()
     import wandb
 
