@@ -109,8 +109,8 @@ def _facts(run: RunData) -> str:
         "critical batch, run average": run_average(run),
         "batch": _batches(run),
         "adaptive batch, predicted": _gamma(run),
-        "cost of measuring": f"{formatting.percent(last.get('noise/overhead_fraction'))} of wall-clock time",
-        "in hours": first_upper(run.advice.hours(last.get("seconds") or 0.0)),
+        "cost of measuring, newest iteration": f"{formatting.percent(last.get('noise/overhead_fraction'))} of wall-clock time",
+        "advice in wall-clock time": first_upper(run.advice.hours(last.get("seconds") or 0.0)),
     }
     return facts_html("Settings and results", facts)
 
@@ -132,6 +132,8 @@ def _words(value: Any) -> str:
         return ", ".join(f"{name} {_words(entry)}" for name, entry in value.items() if entry not in (None, ""))
     if isinstance(value, list | tuple):
         return ", ".join(_words(entry) for entry in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "" if value is None else str(value)
 
 
