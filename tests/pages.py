@@ -82,7 +82,7 @@ def read_page(path: Path) -> Page:
     assert page.levels[0] == 1 and page.levels.count(1) == 1
     assert all(after <= before + 1 for before, after in zip(page.levels, page.levels[1:], strict=False))
     assert {"header", "main", "footer"} <= set(page.tags)
-    drawn = len(page.charts) + ("explorer-data" in page.data)
+    drawn = len(page.charts) + ("planner-data" in page.data)
     assert len(page.labels) == drawn and all(page.labels)
     assert len(page.downloads) == len(page.charts)
     for word in ("None", "nan", "NaN", "inf ", "1 runs", "1 goals", "1 games"):

@@ -52,7 +52,7 @@ def page(title: str, lede: str, sections: Sequence[Section]) -> str:
         f"{contents}</header>\n"
         '<main id="content">\n' + "\n".join(body) + f"\n</main>\n<footer>{_FOOTER}</footer>\n"
         f'<script id="plotly" type="text/plain">{_packed_plotly()}</script>\n'
-        f"<script>{_asset('explorer.js')}\n{_asset('page.js')}</script>\n</body></html>\n"
+        f"<script>{_asset('planner.js')}\n{_asset('page.js')}</script>\n</body></html>\n"
     )
 
 

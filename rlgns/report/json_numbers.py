@@ -12,7 +12,7 @@ from rlgns.fit.table import describe_fit
 from rlgns.report.adaptive_section import adaptive_gains
 from rlgns.report.agreement_figure import agreements, tasks
 from rlgns.report.content import ReportContent
-from rlgns.report.explorer import explorer_data
+from rlgns.report.planner import planner_goals
 from rlgns.report.run_data import run_numbers
 from rlgns.report.score_profile import scores_by_game
 from rlgns.report.sweep_data import SweepData
@@ -39,7 +39,7 @@ def _sweep_numbers(sweep: SweepData) -> dict[str, Any]:
         "label": sweep.label,
         "plan": sweep.plan,
         "fits": [describe_fit(goal) for _, goal in sweep.goals],
-        "planner": explorer_data([sweep]),
+        "planner": planner_goals([sweep]),
         "scores": _score_numbers(scores_by_game(sweep.runs, best_of_seed=True)),
         "runs": [run_numbers(run, max_points=200) for run in sweep.runs],
     }

@@ -47,7 +47,7 @@ async function drawWithin(element) {
   for (const folded of document.querySelectorAll("details.run")) {
     folded.addEventListener("toggle", () => drawWithin(folded));
   }
-  if (document.getElementById("explorer")) explore(JSON.parse(document.getElementById("explorer-data").textContent));
+  if (document.getElementById("planner-box")) startPlanner(JSON.parse(document.getElementById("planner-data").textContent));
   await drawWithin(document);
   document.documentElement.dataset.drawn = "yes";
 })();

@@ -110,7 +110,7 @@ function chartOf(goal, now) {
   return {data, layout};
 }
 
-function explore(goals) {
+function startPlanner(goals) {
   const part = (name) => document.getElementById(`x-${name}`);
   const number = (name, least) => Math.min(1e9, Math.max(least, Number(part(name).value) || 0));
   const goalNow = () => goals[Number(part("goal").value)];

@@ -1,4 +1,4 @@
-"""The interactive planner: its controls, and the numbers that explorer.js computes with."""
+"""The interactive planner: its controls, and the numbers that planner.js computes with."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DEFAULT_THROUGHPUT = 1000.0
 """Observations per second of one machine, if no run has a measured value."""
 
 
-def explorer_html(sweeps: Sequence[SweepData]) -> str:
+def planner_html(sweeps: Sequence[SweepData]) -> str:
     """Returns the planner; empty where no goal has a fit."""
-    goals = explorer_data(sweeps)
+    goals = planner_goals(sweeps)
     if not goals:
         return ""
     groups = dict.fromkeys(goal["game"] for goal in goals)
@@ -36,7 +36,7 @@ def explorer_html(sweeps: Sequence[SweepData]) -> str:
         options += f'<optgroup label="{escape(group)}">{entries}</optgroup>'
     rate, smallest = _throughput(sweeps), goals[chosen]["smallest_batch"]
     return (
-        '<div class="explorer" id="explorer"><div class="controls">'
+        '<div class="planner" id="planner-box"><div class="controls">'
         f'<label>Game and score<select id="x-goal">{options}</select></label>'
         f"{_number('x-machines', 'Machines', 8, 1)}"
         f"{_number('x-rate', 'Observations/s of one machine', round(rate), 1)}"
@@ -61,12 +61,12 @@ def explorer_html(sweeps: Sequence[SweepData]) -> str:
         '<div class="chart" id="x-chart" role="img" aria-label="Optimizer steps against observations for the '
         'chosen score, with the chosen batch size marked" style="height:400px"></div>'
         '<p class="soft" id="x-note"></p>'
-        f"</div>{data_html(goals, 'explorer-data')}"
+        f"</div>{data_html(goals, 'planner-data')}"
     )
 
 
-def explorer_data(sweeps: Sequence[SweepData]) -> list[dict[str, Any]]:
-    """Returns what explorer.js needs of every goal that has a fit; also part of --json."""
+def planner_goals(sweeps: Sequence[SweepData]) -> list[dict[str, Any]]:
+    """Returns what planner.js needs of every goal that has a fit; also part of --json."""
     found = []
     for sweep in sweeps:
         for game, goal in sweep.goals:

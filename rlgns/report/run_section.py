@@ -95,6 +95,7 @@ def _value_and_interval(text: str) -> tuple[str, str]:
 
 def _facts(run: RunData) -> str:
     last, about = run.last, run.about
+    overhead = last.get("noise/overhead_fraction")
     facts = {
         "game": about.get("game", run.label),
         "protocol": _words(about.get("protocol") or _get(run.config, "env", "protocol")),
@@ -109,7 +110,7 @@ def _facts(run: RunData) -> str:
         "critical batch, run average": run_average(run),
         "batch": _batches(run),
         "adaptive batch, predicted": _gamma(run),
-        "cost of measuring, newest iteration": f"{formatting.percent(last.get('noise/overhead_fraction'))} of wall-clock time",
+        "cost of measuring, newest iteration": f"{formatting.percent(overhead)} of wall-clock time",
         "advice in wall-clock time": first_upper(run.advice.hours(last.get("seconds") or 0.0)),
     }
     return facts_html("Settings and results", facts)

@@ -12,13 +12,13 @@ from rlgns.formatting import plural
 from rlgns.report.against_score_figure import against_score_figure
 from rlgns.report.agreement_figure import agreement_figure
 from rlgns.report.difficulty_figure import difficulty_figure
-from rlgns.report.explorer import explorer_html
 from rlgns.report.figure import Figure
 from rlgns.report.goal_text import critical_batch_text, goal_score_text, noise_scale_text
 from rlgns.report.html_elements import figure_html, table_html
 from rlgns.report.html_page import Section
 from rlgns.report.noise_growth_figure import noise_growth_figure
 from rlgns.report.pareto_figures import pareto_figure, speed_up_figure
+from rlgns.report.planner import planner_html
 from rlgns.report.run_data import RunData
 from rlgns.report.run_section import result_texts, run_blocks
 from rlgns.report.score_profile import score_profile_figure, scores_by_game
@@ -47,7 +47,7 @@ def sweep_lede(sweeps: Sequence[SweepData]) -> str:
         where = "at any of them" if len(goals) > 1 else "there"
         return f"{text}; the critical batch is not identified {where}."
     least, most = (pick(fits, key=lambda goal: goal.fit.critical_batch) for pick in (min, max))
-    text += f", the critical batch is identified at {len(fits)} of them"
+    text += f"; the critical batch is identified at {len(fits)} of them"
     if len(fits) > 1:
         text += (
             f": from {formatting.rounded(least.fit.critical_batch)} observations ({_game(sweeps, least.game)}, score "
@@ -71,7 +71,7 @@ def sweep_lede(sweeps: Sequence[SweepData]) -> str:
 def sweep_sections(sweeps: Sequence[SweepData], max_points: int) -> list[Section]:
     """Returns the sections about these sweeps, with at most `max_points` points per line."""
     sections = []
-    planner = explorer_html(sweeps)
+    planner = planner_html(sweeps)
     if planner:
         sections.append(Section(anchor="planner", title="Planner", blocks=[f"<p>{escape(PLANNER)}</p>", planner]))
     blocks = [_games_table(sweeps)] + [figure_html(figure, figure.name, "games") for figure in _figures_of_all(sweeps)]

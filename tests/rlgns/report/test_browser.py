@@ -89,7 +89,7 @@ def test_inputs_change_the_advice(sweep: Browser) -> None:
     assert "cost" not in sweep.text("#x-advice")
     for nonsense in ("", "-5", "1e300"):
         sweep.enter("#x-machines", nonsense)
-        assert "NaN" not in sweep.text("#explorer") and "Infinity" not in sweep.text("#explorer")
+        assert "NaN" not in sweep.text("#planner-box") and "Infinity" not in sweep.text("#planner-box")
 
 
 def test_another_goal_is_another_front(sweep: Browser) -> None:
@@ -103,7 +103,7 @@ def test_another_goal_is_another_front(sweep: Browser) -> None:
 
 @pytest.mark.parametrize("batch", [10, 64, 777, 5000, 1e6])
 def test_javascript_and_python_agree(sweep: Browser, sweep_page: Path, batch: float) -> None:
-    for goal in read_page(sweep_page).data["explorer-data"]:
+    for goal in read_page(sweep_page).data["planner-data"]:
         inputs = {"machines": 5, "rate": 700.0, "price": 2.5, "share": 100}
         planned: dict[str, Any] = sweep.evaluate(f"plan({json.dumps(goal)}, {batch}, {json.dumps(inputs)})")
         machines = max(1, min(5, math.floor(batch / 100)))
@@ -116,7 +116,7 @@ def test_javascript_and_python_agree(sweep: Browser, sweep_page: Path, batch: fl
 
 
 def test_the_advice_is_the_fastest_at_twice_the_least_cost(sweep: Browser, sweep_page: Path) -> None:
-    goal = read_page(sweep_page).data["explorer-data"][-1]
+    goal = read_page(sweep_page).data["planner-data"][-1]
     inputs = {"machines": 40, "rate": 700.0, "price": 2.5, "share": 64}
     head = sweep.evaluate(f"advice({json.dumps(goal)}, {json.dumps(inputs)})")[0]
     options = []

@@ -42,7 +42,7 @@ def test_a_sweep(tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "s", batches=(64, 256, 1024, 2048), seeds=2, iterations=20)
     page = page_of(folder, out=tmp_path / "r.html")
     for part in (
-        "7 score goals in 3 games, the critical batch is identified at 7 of them",
+        "7 score goals in 3 games; the critical batch is identified at 7 of them",
         "Predicted against measured critical batch",
         "3 games of these runs and the paper's tasks",
         "Games from hard (top) to easy",
@@ -55,7 +55,7 @@ def test_a_sweep(tmp_path: Path) -> None:
     ):
         assert part in page.text, part
     assert {"planner", "games", "game-1", "game-2", "game-3", "trials"} <= set(page.ids)
-    assert len(page.data["explorer-data"]) == sum(len(goals) for goals in TRUTH.values())
+    assert len(page.data["planner-data"]) == sum(len(goals) for goals in TRUTH.values())
     header, *lines = page.downloads["Breakout-pareto.csv"]
     assert header[:4] == ["goal_score", "batch_observations", "optimizer_steps", "observations"]
     assert len(lines) == 3 * 4 * 2
@@ -82,7 +82,7 @@ def test_the_papers_points(tmp_path: Path) -> None:
     assert "30 score goals in 4 games" in page.text
     assert "These runs add nothing" in page.text
     assert "trials" not in page.ids
-    found = {goal["name"]: goal["critical_batch"] for goal in page.data["explorer-data"]}
+    found = {goal["name"]: goal["critical_batch"] for goal in page.data["planner-data"]}
     assert found["Pong, score 0"] == pytest.approx(292, rel=0.05)
 
 
@@ -96,7 +96,7 @@ def test_a_sweep_that_has_only_begun(tmp_path: Path) -> None:
     write_points(folder / "points.csv", [])
     page = page_of(folder, out=tmp_path / "r.html")
     assert "No run has reached a score goal yet" in page.text
-    assert "explorer-data" not in page.data
+    assert "planner-data" not in page.data
     (folder / "points.csv").unlink()
     page_of(folder, out=tmp_path / "r.html")
 
