@@ -24,7 +24,8 @@ from rlgns.config.load import from_dict
 from rlgns.machine.hardware import detect
 from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.load import resolve_sweep
-from rlgns.sweep.session import Session, make_plan
+from rlgns.sweep.plan import make_plan
+from rlgns.sweep.queue import SweepQueue
 
 SWEEP = {
     "run": {"games": ["breakout"], "observations": 512},
@@ -76,7 +77,7 @@ def kill_all(process: subprocess.Popen[str]) -> int:
 def problems(config: Path, out: Path) -> list[str]:
     """What is wrong with a finished sweep; empty where all is as it would be without kills."""
     sweep, folder = resolve_sweep(config, {}), SweepFolder(out)
-    wanted = [trial.name for trial in make_plan(sweep).first_trials()]  # no goal is reached, so none is added
+    wanted = [trial.name for trial in make_plan(sweep).initial_trials()]  # no goal is reached, so none is added
     found = sorted(path.name for path in folder.runs_path.iterdir())
     wrong = [] if found == sorted(wanted) else [f"trials {found} instead of {sorted(wanted)}"]
     written = yaml.safe_load(folder.sweep_path.read_text())["trials"]
@@ -89,11 +90,11 @@ def problems(config: Path, out: Path) -> list[str]:
         if [row["observations"] for row in rows] != [number * settings.rollout_observations for number in iterations]:
             wrong.append(f"{trial.name}: observations do not follow from iterations")
         if settings != sweep.config(
-            game=trial.cell.game, batch=trial.cell.batch, rate=trial.rate, seed=trial.cell.seed
+            game=trial.cell.game, batch=trial.cell.batch, learning_rate=trial.learning_rate, seed=trial.cell.seed
         ):
             wrong.append(f"{trial.name}: another configuration")
     points = folder.points_path.read_text()
-    folder.write_points(Session(sweep, folder, about_of=lambda config, game: {}).reached)
+    folder.write_points(SweepQueue(sweep, folder, about_of=lambda config, game: {}).reached)
     wrong += [] if folder.points_path.read_text() == points else ["points.csv differs from what the runs say"]
     return wrong
 

@@ -64,9 +64,9 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     if options.write is not None and "--resume" in command:
         raise UserError("--write needs a configuration to size the cluster, and --resume has none; give --config")
     work = _work_of(command)
-    from rlgns.submit.size import size_of
+    from rlgns.submit.cluster_size import cluster_size
 
-    size = size_of(work)
+    size = cluster_size(work)
     if options.write is not None:
         from rlgns.submit.manifests import write
 

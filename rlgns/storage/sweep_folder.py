@@ -131,7 +131,7 @@ class SweepFolder:
                         trial.cell.batch,
                         _number(goal.optimizer_steps),
                         _number(goal.observations),
-                        trial.rate,
+                        trial.learning_rate,
                         trial.cell.seed,
                         _number(goal.seconds),
                         trial.name,

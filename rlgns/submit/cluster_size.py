@@ -9,94 +9,94 @@ from rlgns.config.schema import Config
 from rlgns.formatting import plural
 from rlgns.machine.footprint import GIB, learner_bytes
 from rlgns.sweep.config import Sweep
-from rlgns.sweep.session import make_plan
+from rlgns.sweep.plan import make_plan
 
-CPUS_OF_WORKER = 8
-"""CPUs of one worker node: eight runners, or eight trials of a sweep, of one core each."""
+MOST_CPUS_PER_WORKER = 8
+"""CPUs of one worker node at most: eight runners, or eight trials of a sweep, of one core each."""
 
-GIB_OF_HEAD = 8
+GIB_PER_HEAD = 8
 """Driver 0.7 GiB, learner 1, Ray's daemons 0.5, W&B 0.2, and the object store."""
 
-GIB_OF_RUNNER = 0.75
-GIB_OF_TRIAL = 1.5
-GIB_OF_ENVIRONMENT = 1 / 1024
+GIB_PER_RUNNER = 0.75
+GIB_PER_TRIAL = 1.5
+GIB_PER_ENVIRONMENT = 1 / 1024
 """Measured: 0.92 MiB each at 512 environments of Breakout."""
-GIB_OF_NODE = 2
+GIB_PER_NODE = 2
+"""Of Ray itself, beside what runs there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Size:
-    """Of a cluster."""
+class ClusterSize:
+    """Size of the head and of the worker nodes."""
 
     games: tuple[str, ...]
-    """By which the run's folder is named."""
-    why: str
-    """What fills it, a line."""
+    """The run's folder is named after them."""
+    reason: str
+    """What fills the cluster, in one line."""
     head_cpus: int
     head_ray_cpus: int
-    """Of these, what Ray may give to actors: none where the head only steers."""
+    """How many of the head's CPUs Ray may give to actors: none where the head only runs the driver."""
     head_gib: int
     head_gpus: int = 0
-    nodes: int = 0
-    """Worker nodes."""
-    cpus: int = 1
-    """Of each worker node."""
-    gib: int = GIB_OF_NODE
-    gpus: int = 0
+    workers: int = 0
+    """Worker nodes, all of one size."""
+    worker_cpus: int = 1
+    worker_gib: int = GIB_PER_NODE
+    worker_gpus: int = 0
 
     @property
-    def shm_gib(self) -> int:
+    def worker_shm_gib(self) -> int:
         """Shared memory of a worker, for Ray's object store."""
-        return max(1, self.gib // 3)
+        return max(1, self.worker_gib // 3)
 
 
-def size_of(work: Config | Sweep) -> Size:
-    """Returns the cluster that work fills.
+def cluster_size(work: Config | Sweep) -> ClusterSize:
+    """Returns the size of the cluster that a run or a sweep fills.
 
-    A run's runners, and its remote learners, are on the workers; without any it learns on the head. A sweep's trials
-    each take a core (a GPU, with `engine.device cuda`) of the workers, and the head only steers.
+    A run's runners and remote learners are on the workers; without remote learners it learns on the head. Each trial of
+    a sweep takes a core (with `engine.device cuda` also a GPU) of the workers, and the head only runs the driver.
     """
     return _of_sweep(work) if isinstance(work, Sweep) else _of_run(work)
 
 
-def _of_run(config: Config) -> Size:
+def _of_run(config: Config) -> ClusterSize:
     games, gpu = config.run.games, config.engine.device == "cuda"
     runners, learners = (count * len(games) for count in (config.engine.runners, config.engine.learners))
-    filled = runners + learners * (config.engine.threads or 1)
-    nodes = math.ceil(filled / CPUS_OF_WORKER)
-    cpus = math.ceil(filled / nodes) if nodes else 1
-    # Learners may all come to one node, and each holds all rollouts.
-    learning = math.ceil(learners * learner_bytes(config, config.engine.threads or 1) / GIB)
+    cpus = runners + learners * (config.engine.threads or 1)
+    workers = math.ceil(cpus / MOST_CPUS_PER_WORKER)
+    worker_cpus = math.ceil(cpus / workers) if workers else 1
+    # All learners may be placed on one node, and each holds all rollouts.
+    learner_gib = math.ceil(learners * learner_bytes(config, config.engine.threads or 1) / GIB)
     head_cpus = (config.engine.threads or 4) * len(games)
-    return Size(
+    return ClusterSize(
         games=games,
-        why=f"{plural(len(games), 'game')}, {plural(runners, 'runner')}"
+        reason=f"{plural(len(games), 'game')}, {plural(runners, 'runner')}"
         + (f", {plural(learners, 'remote learner')}" if learners else ""),
         head_cpus=head_cpus,
         head_ray_cpus=head_cpus,
-        head_gib=GIB_OF_HEAD * len(games),
+        head_gib=GIB_PER_HEAD * len(games),
         head_gpus=len(games) if gpu else 0,
-        nodes=nodes,
-        cpus=cpus,
-        gib=math.ceil(GIB_OF_NODE + GIB_OF_RUNNER * cpus) + learning,
+        workers=workers,
+        worker_cpus=worker_cpus,
+        worker_gib=math.ceil(GIB_PER_NODE + GIB_PER_RUNNER * worker_cpus) + learner_gib,
     )
 
 
-def _of_sweep(sweep: Sweep) -> Size:
-    planned = len(make_plan(sweep).trials({}))
+def _of_sweep(sweep: Sweep) -> ClusterSize:
+    planned = len(make_plan(sweep).initial_trials())
     trials = min(sweep.settings.parallel or planned, planned)
-    nodes = math.ceil(trials / CPUS_OF_WORKER)
-    cpus = math.ceil(trials / nodes)
+    workers = math.ceil(trials / MOST_CPUS_PER_WORKER)
+    worker_cpus = math.ceil(trials / workers)
     environments = max(config.env.num_envs for config in sweep.configs.values())
-    each = GIB_OF_TRIAL + GIB_OF_ENVIRONMENT * environments
-    return Size(
+    trial_gib = GIB_PER_TRIAL + GIB_PER_ENVIRONMENT * environments
+    return ClusterSize(
         games=sweep.base.run.games,
-        why=f"{trials} of {plural(planned, 'trial')} at once (--parallel N: another number)",
+        reason=f"{trials} of {plural(planned, 'trial')} at once (--parallel N: another number)",
         head_cpus=2,
         head_ray_cpus=0,
-        head_gib=GIB_OF_HEAD,
-        nodes=nodes,
-        cpus=cpus,
-        gib=math.ceil(GIB_OF_NODE + each * cpus),
-        gpus=cpus if sweep.base.engine.device == "cuda" else 0,
+        head_gib=GIB_PER_HEAD,
+        workers=workers,
+        worker_cpus=worker_cpus,
+        worker_gib=math.ceil(GIB_PER_NODE + trial_gib * worker_cpus),
+        worker_gpus=worker_cpus if sweep.base.engine.device == "cuda" else 0,
     )

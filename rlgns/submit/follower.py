@@ -45,7 +45,7 @@ class Jobs(Protocol):
 
 
 @final
-class Follower:
+class JobFollower:
     """Follows one job.
 
     Args:

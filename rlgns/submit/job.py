@@ -17,7 +17,7 @@ from rlgns.errors import ExitCode, FaultError, UserError, one_line
 from rlgns.machine.commit import source_commit
 from rlgns.submit import package
 from rlgns.submit.client import JobsClient, jobs_url, told_in_a_line
-from rlgns.submit.follow import Follower
+from rlgns.submit.follower import JobFollower
 
 PROBE_S = 120.0
 """Seconds that the cluster has to say what it has installed."""
@@ -58,7 +58,7 @@ def submit(command: Sequence[str], *, address: str | None, games: Sequence[str],
             runtime_env=runtime_env,
             metadata={"rlgns": metadata.version("rlgns"), "commit": source_commit()},
         )
-    follower = Follower(client, job, _say)
+    follower = JobFollower(client, job, _say)
     _say(f"job {job} at {client.url}; attach to it again with: {follower.again()}")
     _say("the login of this machine at W&B is not sent along; the job uses that of the cluster's nodes")
     return follower.follow() if wait else ExitCode.DONE
@@ -67,7 +67,7 @@ def submit(command: Sequence[str], *, address: str | None, games: Sequence[str],
 def attach(job: str, *, address: str | None) -> int:
     """Follows a job that was submitted before. Returns and raises as `submit`."""
     client = _connect(address)
-    follower = Follower(client, job, _say)
+    follower = JobFollower(client, job, _say)
     with told_in_a_line(client.url):
         try:
             client.get_job_info(job)

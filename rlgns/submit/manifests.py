@@ -1,4 +1,4 @@
-"""Files of a cluster made for a run or a sweep: `ray up`'s and KubeRay's."""
+"""Writes the files of a cluster that fits a run or a sweep: for `ray up` and for KubeRay."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import yaml
 from rlgns.config.files import presets, sweeps
 from rlgns.errors import UserError, nearest
 from rlgns.storage.run_folder import reason, write_atomically
+from rlgns.submit.cluster_size import ClusterSize
 from rlgns.submit.package import entrypoint, environment_of_job, option_value
-from rlgns.submit.size import Size
 
 SHARED = "/home/rlgns/runs"
-"""Where every node sees the same folder for runs."""
+"""Folder for runs that all nodes share."""
 
 SECRET = "wandb-api-key"
-"""Kubernetes secret with the key `api-key`, which need not exist."""
+"""Name of a Kubernetes secret with the key `api-key`; optional."""
 
 
-def write(files: Sequence[str], command: Sequence[str], size: Size, *, image: str) -> None:
-    """Writes cluster files, each by its name's ending, and prints their paths.
+def write(files: Sequence[str], command: Sequence[str], size: ClusterSize, *, image: str) -> None:
+    """Writes cluster files, of the kind that each name's ending says, and prints their paths.
 
     Args:
         files: For example `ray-cluster.yaml` and `rayjob.yaml`; existing files are not overwritten.
-        command: What the job runs.
+        command: Arguments of rlgns that the job runs.
         size: Of the cluster.
         image: Image of rlgns that the nodes can pull.
 
     Raises:
-        UserError: Another name, or a file that exists or cannot be written.
+        UserError: A name with another ending, or a file that exists or cannot be written.
     """
     for name in files:
         if _kind(name) is None:
@@ -51,22 +51,22 @@ def write(files: Sequence[str], command: Sequence[str], size: Size, *, image: st
         print(name)  # noqa: T201
 
 
-def ray_cluster(command: Sequence[str], size: Size, image: str) -> str:
-    """Returns a file for `ray up`, for machines of one's own (provider `local`)."""
+def ray_cluster(command: Sequence[str], size: ClusterSize, image: str) -> str:
+    """Returns a file for `ray up` on the user's own machines (provider `local`)."""
     cluster: dict[str, Any] = {
         "cluster_name": "rlgns",
         "provider": {
             "type": "local",
             "head_ip": "HEAD_HOST",
-            "worker_ips": [f"WORKER_HOST_{number}" for number in range(1, size.nodes + 1)],
+            "worker_ips": [f"WORKER_HOST_{number}" for number in range(1, size.workers + 1)],
         },
         "auth": {"ssh_user": "USER"},
-        "max_workers": size.nodes,
+        "max_workers": size.workers,
         "docker": {
             "image": image,
             "container_name": "rlgns",
             "pull_before_run": True,
-            "run_options": [f"--shm-size={size.shm_gib}g", f"--volume=/shared/runs:{SHARED}", "--entrypoint="],
+            "run_options": [f"--shm-size={size.worker_shm_gib}g", f"--volume=/shared/runs:{SHARED}", "--entrypoint="],
         },
         "file_mounts": {"~/.ray/auth_token": "~/.ray/auth_token"},
         "head_start_ray_commands": [
@@ -76,32 +76,33 @@ def ray_cluster(command: Sequence[str], size: Size, image: str) -> str:
         ],
         "worker_start_ray_commands": [
             "ray stop",
-            f"RAY_AUTH_MODE=token ray start --address=$RAY_HEAD_IP:6379 --num-cpus={size.cpus} --disable-usage-stats",
+            f"RAY_AUTH_MODE=token ray start --address=$RAY_HEAD_IP:6379 --num-cpus={size.worker_cpus} "
+            "--disable-usage-stats",
         ],
     }
     return _with_head(
         f"""\
 # Made by `rlgns submit --write` for: rlgns {" ".join(command)}
-# Sized for {size.why}.
+# Sized for {size.reason}.
 #
-# Put in the hosts and the user, share /shared/runs between them (NFS), then
+# Fill in the hosts and the user, share /shared/runs between the hosts (NFS), then
 #
-#   ray get-auth-token --generate                                        the cluster's token, which goes to every node
+#   ray get-auth-token --generate                                        makes the token that all nodes share
 #   ray up ray-cluster.yaml
-#   ray dashboard ray-cluster.yaml                                       the Jobs API on this machine's port 8265
+#   ray dashboard ray-cluster.yaml                                       opens the Jobs API on this machine's port 8265
 #   RAY_AUTH_MODE=token rlgns submit -- {" ".join(command)}
 #
-# The dashboard listens on the head's loopback only; `ray dashboard` brings it here through SSH.
+# The dashboard listens on the head's loopback only; `ray dashboard` forwards it through SSH.
 """,
         cluster,
     )
 
 
-def ray_job(command: Sequence[str], size: Size, image: str) -> str:
-    """Returns a RayJob of KubeRay: a cluster that lives as long as the run.
+def ray_job(command: Sequence[str], size: ClusterSize, image: str) -> str:
+    """Returns a RayJob for KubeRay: a cluster that lives as long as the run.
 
     Raises:
-        UserError: The configuration is a file, which the image does not hold.
+        UserError: The configuration is a file of this machine, which the image does not hold.
     """
     file = option_value(command, "--config")
     what, shipped = ("shipped sweep", sweeps()) if command[0] == "sweep" else ("preset", presets())
@@ -110,7 +111,7 @@ def ray_job(command: Sequence[str], size: Size, image: str) -> str:
             f"rayjob.yaml: --config {file} is a file of this machine, which the image lacks; name a {what} "
             f"({', '.join(shipped)}) and give the rest as --section.key VALUE"
         )
-    groups = [_workers(size, image)] if size.nodes else []
+    groups = [_workers(size, image)] if size.workers else []
     head = _pod("ray-head", size.head_cpus, size.head_gib, size.head_gpus, image)
     head["spec"]["containers"][0]["ports"] = [
         {"containerPort": 6379, "name": "gcs-server"},
@@ -140,32 +141,32 @@ def ray_job(command: Sequence[str], size: Size, image: str) -> str:
     return _with_head(
         f"""\
 # Made by `rlgns submit --write` for: rlgns {" ".join(command)}
-# Sized for {size.why}.
+# Sized for {size.reason}.
 #
-#   kubectl create secret generic {SECRET} --from-file=api-key=FILE       if runs shall go to W&B at once
+#   kubectl create secret generic {SECRET} --from-file=api-key=FILE       only for live logging to W&B
 #   kubectl apply -f rayjob.yaml
 #
 # It needs a PersistentVolumeClaim rlgns-runs (ReadWriteMany), and nodes that can pull the image.
 #
-# Whoever reaches the head's port 8265 runs commands on the cluster: a NetworkPolicy should keep others from it.
+# Whoever reaches the head's port 8265 can run commands on the cluster: restrict it with a NetworkPolicy.
 """,
         job,
     )
 
 
-def _workers(size: Size, image: str) -> dict[str, Any]:
+def _workers(size: ClusterSize, image: str) -> dict[str, Any]:
     return {
         "groupName": "workers",
-        "replicas": size.nodes,
-        "minReplicas": size.nodes,
-        "maxReplicas": size.nodes,
+        "replicas": size.workers,
+        "minReplicas": size.workers,
+        "maxReplicas": size.workers,
         "rayStartParams": {},
-        "template": _pod("ray-worker", size.cpus, size.gib, size.gpus, image),
+        "template": _pod("ray-worker", size.worker_cpus, size.worker_gib, size.worker_gpus, image),
     }
 
 
 def _pod(name: str, cpus: int, gib: int, gpus: int, image: str) -> dict[str, Any]:
-    size = {"cpu": str(cpus), "memory": f"{gib}Gi"}
+    requests = {"cpu": str(cpus), "memory": f"{gib}Gi"}
     gpu = {"nvidia.com/gpu": gpus} if gpus else {}
     tolerations = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}] if gpus else []
     return {
@@ -179,7 +180,7 @@ def _pod(name: str, cpus: int, gib: int, gpus: int, image: str) -> dict[str, Any
                         {"name": "RLGNS_RUNS", "value": SHARED},
                         {"name": "WANDB_API_KEY_FILE", "value": "/secrets/wandb/api-key"},
                     ],
-                    "resources": {"requests": dict(size), "limits": size | gpu},
+                    "resources": {"requests": dict(requests), "limits": requests | gpu},
                     "volumeMounts": [
                         {"name": "shm", "mountPath": "/dev/shm"},
                         {"name": "runs", "mountPath": SHARED},
@@ -205,7 +206,7 @@ def _kind(name: str) -> str | None:
     return next((kind for kind in _KINDS if Path(name).name.endswith(kind)), None)
 
 
-_KINDS: dict[str, Callable[[Sequence[str], Size, str], str]] = {
+_KINDS: dict[str, Callable[[Sequence[str], ClusterSize, str], str]] = {
     "ray-cluster.yaml": ray_cluster,
     "rayjob.yaml": ray_job,
 }

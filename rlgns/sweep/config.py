@@ -1,4 +1,4 @@
-"""The section `sweep` of a sweep's file, and a sweep with everything resolved."""
+"""Settings of the section `sweep`, and a resolved sweep."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rlgns.config.schema import Config
-from rlgns.sweep.rates import RateRule
+from rlgns.sweep.learning_rates import LearningRateRule
 
 AXES = ("envs", "steps")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepConfig:
-    """Which trainings a sweep consists of; games and budget are `run.games` and `run.observations`."""
+    """The grid of trials. Games and budget are `run.games` and `run.observations`."""
 
     batches: tuple[int, ...] = ()
     """Observations per optimizer step: the smallest times powers of two."""
 
     axis: str = "envs"
-    """What makes the batch: `envs`, the number of environments (the paper's axis), or `steps`, the rollout's length."""
+    """What sets the batch size: `envs`, the number of environments (the paper's), or `steps`, the rollout length."""
 
     seeds: tuple[int, ...] = (0,)
-    """One training each, at every batch size and learning rate."""
+    """One trial per seed, at every batch size and learning rate."""
 
     goals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Score goals by game, or one list for all games; left out: the paper's goals of each game."""
+    """Score goals by game, or one list for all games; where left out, the paper's goals of each game."""
 
     learning_rate: float = 1e-3
-    """eps* of the rule eps*/(1 + B*/B)^alpha on which a batch's learning rates are centred: that of large batches."""
+    """eps* of the rule eps*/(1 + B*/B)^alpha that centres a batch's learning rates: the limit at large batches."""
 
     learning_rate_batch: float = 256.0
-    """B* of the rule, observations: where the learning rate begins to level off."""
+    """B* of the rule, observations: the batch at which the learning rate begins to level off."""
 
     learning_rate_exponent: float = 0.5
     """alpha of the rule: 1 for SGD, 0.5 to 1 for Adam and RMSProp."""
@@ -41,13 +41,13 @@ class SweepConfig:
     """Learning rates per batch size at the start, a factor of 2 apart."""
 
     widenings: int = 2
-    """Further learning rates on either side while the best is on the edge; 0: never."""
+    """Most learning rates added on either side while the best is on the edge; 0: none."""
 
     parallel: int = 0
-    """Trials at once; 0: one per core (per GPU, where there are any)."""
+    """Trials that run at once; 0: one per core (per GPU, where there are any)."""
 
     price: float = 0.0
-    """Money per core and hour, in any currency; 0: cost is told in core-hours alone."""
+    """Money per core and hour, in any currency; 0: costs are given in core-hours only."""
 
     def __post_init__(self) -> None:
         if self.axis not in AXES:
@@ -81,9 +81,9 @@ class SweepConfig:
                 )
 
     @property
-    def rule(self) -> RateRule:
-        """The rule of the learning rates."""
-        return RateRule(
+    def learning_rate_rule(self) -> LearningRateRule:
+        """Which learning rates are tried at each batch size."""
+        return LearningRateRule(
             largest=self.learning_rate,
             batch=self.learning_rate_batch,
             exponent=self.learning_rate_exponent,
@@ -94,23 +94,23 @@ class SweepConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
-    """A sweep with everything resolved."""
+    """A resolved sweep."""
 
     settings: SweepConfig
-    """With goals for every game."""
+    """Its goals name every game."""
     configs: Mapping[int, Config]
-    """By batch size: the configuration of its trials but for game, seed and learning rate."""
+    """By batch size: the configuration that its trials share; game, seed and learning rate are theirs alone."""
 
     @property
     def base(self) -> Config:
         """The configuration at the smallest batch."""
         return self.configs[min(self.configs)]
 
-    def config(self, *, game: str, batch: int, rate: float, seed: int) -> Config:
+    def config(self, *, game: str, batch: int, learning_rate: float, seed: int) -> Config:
         """Returns the configuration of one trial."""
         config = self.configs[batch]
         return dataclasses.replace(
             config,
             run=dataclasses.replace(config.run, games=(game,), seed=seed),
-            agent=dataclasses.replace(config.agent, learning_rate=rate),
+            agent=dataclasses.replace(config.agent, learning_rate=learning_rate),
         )

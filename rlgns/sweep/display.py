@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: a bar, counts and the trials under way; plain lines where there is no terminal."""
+"""Shows a sweep's progress: a bar, counts and the running trials; plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from rlgns.monitor.console import can_draw, console_of, write_line
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.row_text import noise_scale_text
 from rlgns.sweep.plan import Trial, Verdict
-from rlgns.sweep.session import Session
+from rlgns.sweep.queue import SweepQueue
 
 PLAIN_LINE_EVERY_S = 30.0
 """Seconds between two plain lines about the whole sweep."""
 
-PACE_OVER_S = 600.0
-"""The time left is told at the pace of so many last seconds."""
+PACE_WINDOW_S = 600.0
+"""The time left is estimated from the observations of the last so many seconds."""
 
 
 @final
 class SweepStatus:
     """How far a sweep is, what it has cost, and how long the rest takes at most."""
 
-    def __init__(self, session: Session, *, price: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, queue: SweepQueue, *, price: float, clock: Callable[[], float] = time.monotonic) -> None:
         """`price`: money per core and hour, or 0."""
-        self._session, self._price, self._clock = session, price, clock
+        self._queue, self._price, self._clock = queue, price, clock
         self._played = 0
         self._recent: deque[tuple[float, int]] = deque([(clock(), 0)])
         self.refresh()
 
     def refresh(self) -> None:
-        """Takes note of trials that began, ended or were added."""
-        self._trials = self._session.trials()
-        self.verdicts = {trial: self._session.verdict(trial) for trial in self._trials}
+        """Reads the trials and their verdicts again, after one began, ended or was added."""
+        self._trials = self._queue.trials()
+        self.verdicts = {trial: self._queue.verdict(trial) for trial in self._trials}
 
     def row(self, row: Row) -> None:
-        """Takes note of an iteration."""
+        """Counts the observations of an iteration."""
         self._played += row["rollout_observations"]
         now = self._clock()
         self._recent.append((now, self._played))
-        while now - self._recent[0][0] > PACE_OVER_S and len(self._recent) > 2:
+        while now - self._recent[0][0] > PACE_WINDOW_S and len(self._recent) > 2:
             self._recent.popleft()
 
     @property
     def total(self) -> int:
-        """Trials that are decided so far."""
+        """Trials known so far."""
         return len(self._trials)
 
     def count(self, *verdicts: Verdict) -> int:
@@ -62,23 +62,23 @@ class SweepStatus:
         return sum(verdict in verdicts for verdict in self.verdicts.values())
 
     @property
-    def share(self) -> float:
-        """Observations that are played or need not be played any more, as a share of the most there could be."""
-        return 1 - self._left() / max(1, self._session.plan.budget * self.total)
+    def fraction_done(self) -> float:
+        """Fraction of the most observations that is either played or no longer needed."""
+        return 1 - self._left() / max(1, self._queue.plan.budget * self.total)
 
     def seconds_left(self) -> float | None:
-        """At most so long, at the present pace; None before there is one."""
+        """Upper bound of the time left at the present pace; None before a pace is known."""
         (first_s, first), (last_s, last) = self._recent[0], self._recent[-1]
         return self._left() * (last_s - first_s) / (last - first) if last > first and last_s > first_s else None
 
     def cost(self) -> str:
-        """Returns core-hours so far, of all sessions, and money where there is a price."""
-        hours = sum(self._session.seconds.values()) * self._session.cores / 3600
+        """Returns core-hours so far, those before a resume included, and money where there is a price."""
+        hours = sum(self._queue.training_seconds.values()) * self._queue.cores_per_trial / 3600
         money = f", {formatting.rounded(hours * self._price, 3)} in money" if self._price else ""
         return f"{formatting.rounded(hours)} core-hours{money}"
 
-    def describe(self) -> str:
-        """Returns one line."""
+    def line(self) -> str:
+        """Returns counts, cost and time left in one line."""
         done = self.total - self.count(Verdict.UNFINISHED)
         parts = [f"{done} of {self.total} trials done"]
         for verdict, word in (
@@ -91,8 +91,8 @@ class SweepStatus:
         return f"{', '.join(parts)}; {self.cost()}{left}"
 
     def _left(self) -> int:
-        budget = self._session.plan.budget
-        seen = self._session.progress
+        budget = self._queue.plan.budget
+        seen = self._queue.progress
         return sum(
             max(0, budget - (seen[trial].observations if trial in seen else 0))
             for trial, verdict in self.verdicts.items()
@@ -101,13 +101,13 @@ class SweepStatus:
 
 
 class Display(Listener):
-    """Hears of trials beside rows."""
+    """A listener that also hears of trials that begin and stop."""
 
     def began(self, trial: Trial, start: RunStart) -> None:
-        """A trial begins, or goes on."""
+        """A trial begins or resumes."""
 
     def stopped(self, trial: Trial, verdict: Verdict) -> None:
-        """A trial ended, or was stopped by the user (UNFINISHED)."""
+        """A trial ended, or the user stopped it (UNFINISHED)."""
 
 
 def make_display(
@@ -121,7 +121,7 @@ def make_display(
 
 @final
 class LiveDisplay(Display):
-    """A bar, a line of counts and cost, a table of the trials under way; what ended is printed above."""
+    """A bar, a line of counts and cost, and a table of the running trials; ended trials are printed above."""
 
     def __init__(self, status: SweepStatus, console: Console) -> None:
         self._status, self._console = status, console
@@ -135,9 +135,9 @@ class LiveDisplay(Display):
         self._rows[trial.name] = None
 
     def stopped(self, trial: Trial, verdict: Verdict) -> None:
-        """Takes the trial off the table."""
+        """Removes the trial from the table and prints how it ended."""
         self._status.refresh()
-        self.message(ending(trial.name, verdict, self._rows.pop(trial.name, None)))
+        self.message(_ending(trial.name, verdict, self._rows.pop(trial.name, None)))
 
     def row(self, game: str, row: Row) -> None:
         """Shows the row at the next redraw."""
@@ -154,15 +154,17 @@ class LiveDisplay(Display):
         self._live.stop()
 
     def render(self) -> RenderableType:
-        """Returns what is on the screen now."""
-        bar = ProgressBar(total=1.0, completed=self._status.share, width=max(8, min(48, self._console.width - 2)))
+        """Returns what the screen shows now."""
+        bar = ProgressBar(
+            total=1.0, completed=self._status.fraction_done, width=max(8, min(48, self._console.width - 2))
+        )
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
         table.add_column("trial", no_wrap=True, overflow="ellipsis")
         for title in ("obs.", "score", "obs./s", "noise scale"):
             table.add_column(title, justify="right", no_wrap=True)
         for name, row in self._rows.items():
-            table.add_row(name, *(cells(row) if row else ["starting", "", "", ""]))
-        return Group(bar, Text(self._status.describe()), table)
+            table.add_row(name, *(_cells(row) if row else ["starting", "", "", ""]))
+        return Group(bar, Text(self._status.line()), table)
 
 
 @final
@@ -177,21 +179,17 @@ class PlainDisplay(Display):
     def began(self, trial: Trial, start: RunStart) -> None:
         """Prints a line."""
         self._status.refresh()
-        at = (
-            f"goes on after {formatting.count(start.first_row['observations'])} observations"
-            if start.first_row
-            else "begins"
-        )
-        self.message(f"{trial.name}: {at}")
+        done = formatting.count(start.first_row["observations"]) if start.first_row else ""
+        self.message(f"{trial.name}: {f'resumes after {done} observations' if done else 'begins'}")
 
     def stopped(self, trial: Trial, verdict: Verdict) -> None:
         """Prints a line about the trial and one about the whole sweep."""
         self._status.refresh()
-        self.message(ending(trial.name, verdict, self._rows.pop(trial.name, None)))
+        self.message(_ending(trial.name, verdict, self._rows.pop(trial.name, None)))
         self._print_status()
 
     def row(self, game: str, row: Row) -> None:
-        """Prints a line about everything if the last one is old enough."""
+        """Prints a line about the whole sweep if the last one is old enough."""
         self._status.row(row)
         self._rows[game] = row
         if self._clock() - self._printed_s >= PLAIN_LINE_EVERY_S:
@@ -208,11 +206,11 @@ class PlainDisplay(Display):
 
     def _print_status(self) -> None:
         self._printed_s = self._clock()
-        self.message(self._status.describe())
+        self.message(self._status.line())
 
 
-def ending(name: str, verdict: Verdict, row: Row | None) -> str:
-    """Returns a line about a trial that stopped."""
+def _ending(name: str, verdict: Verdict, row: Row | None) -> str:
+    """Returns a line on how a trial stopped."""
     why = "stopped" if verdict is Verdict.UNFINISHED else verdict.value
     if row is None:
         return f"{name}: {why}"
@@ -220,8 +218,8 @@ def ending(name: str, verdict: Verdict, row: Row | None) -> str:
     return f"{name}: {why} after {observations} observations, score {score}"
 
 
-def cells(row: Row) -> list[str]:
-    """Returns a trial's row of the table, without its name."""
+def _cells(row: Row) -> list[str]:
+    """Returns a trial's cells in the table, after its name."""
     return [
         formatting.short(row["observations"]),
         formatting.score(row["score_mean"]),

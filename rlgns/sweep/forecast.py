@@ -15,25 +15,26 @@ from rlgns.agents.network import ActorCritic
 from rlgns.agents.update import Updater
 from rlgns.engine.collect import Collectors
 from rlgns.envs.vector import num_actions
+from rlgns.formatting import plural
 from rlgns.machine import hardware
 from rlgns.storage.run_folder import RunFolder
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.plan import SweepPlan, Trial, TrialProgress, Verdict
 
-CALIBRATE_S = 10.0
-"""Seconds that a calibration takes, after a first iteration that does not count."""
+MEASURE_S = 10.0
+"""Seconds of training that are timed, after a first iteration that is not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
-    """How fast one trial is."""
+class TrialThroughput:
+    """How fast one trial trains."""
 
     observations_per_s: float
     source: str
-    """Where the figure comes from, for people."""
+    """How the figure was measured, for the reader."""
 
 
-def at_once(sweep: Sweep) -> tuple[int, int]:
+def concurrent_trials(sweep: Sweep) -> tuple[int, int]:
     """Returns how many trials run at once on this machine, and the cores of each."""
     cores = hardware.usable_cores()
     gpus = hardware.detect().gpus if sweep.base.engine.device != "cpu" else 0
@@ -41,22 +42,22 @@ def at_once(sweep: Sweep) -> tuple[int, int]:
     return most, cores // most
 
 
-def of_trials(runs: Iterable[RunFolder]) -> Pace | None:
-    """Returns the pace of trials that have run, or None where there are none: the median over them."""
-    paces = []
+def throughput_of_runs(runs: Iterable[RunFolder]) -> TrialThroughput | None:
+    """Returns the median throughput of runs with at least two rows, or None where there are none."""
+    found = []
     for run in runs:
         rows = run.rows()
         if len(rows) > 1:
-            paces.append(median(row["throughput/observations_per_s"] for row in rows[1:]))
-    if not paces:
+            found.append(median(row["throughput/observations_per_s"] for row in rows[1:]))
+    if not found:
         return None
-    trials = f"{len(paces)} earlier trial{'s' * (len(paces) > 1)}"
-    return Pace(observations_per_s=median(paces), source=f"measured in {trials} of this sweep")
+    source = f"measured in {plural(len(found), 'earlier trial')} of this sweep"
+    return TrialThroughput(observations_per_s=median(found), source=source)
 
 
-def calibrate(sweep: Sweep, *, seconds: float = CALIBRATE_S) -> Pace:
-    """Plays and learns at the smallest batch for so long, with the cores that a trial has; returns the pace."""
-    _, cores = at_once(sweep)
+def measure_throughput(sweep: Sweep, *, seconds: float = MEASURE_S) -> TrialThroughput:
+    """Trains at the smallest batch for so many seconds, with the cores of one trial, and returns the throughput."""
+    _, cores = concurrent_trials(sweep)
     config, game = sweep.base, sweep.base.run.games[0]
     prepare_process(cores)
     device = choose_device(config.engine.device)
@@ -89,25 +90,27 @@ def calibrate(sweep: Sweep, *, seconds: float = CALIBRATE_S) -> Pace:
     took_s = time.monotonic() - began
     collectors.close()
     team.close()
-    return Pace(
+    return TrialThroughput(
         observations_per_s=(iteration - 1) * config.rollout_observations / took_s,
-        source=f"calibrated: {took_s:.0f} s of {game} at batch {config.batch_observations:,} with {cores} "
-        f"core{'s' * (cores > 1)}, one trial alone; trials side by side may be slower",
+        source=f"measured in {took_s:.0f} s of {game} at batch {config.batch_observations:,} with "
+        f"{plural(cores, 'core')}, one trial alone; trials side by side may be slower",
     )
 
 
-def describe_plan(sweep: Sweep, plan: SweepPlan, progress: Mapping[Trial, TrialProgress], pace: Pace) -> str:
+def format_plan(
+    sweep: Sweep, plan: SweepPlan, progress: Mapping[Trial, TrialProgress], throughput: TrialThroughput
+) -> str:
     """Returns the plan as text: trials, what changes with the batch, the most observations and hours."""
     trials = plan.trials(progress)
-    most, cores = at_once(sweep)
+    most, cores = concurrent_trials(sweep)
     left = {
         trial: plan.budget - progress.get(trial, TrialProgress()).observations
         for trial in trials
         if plan.verdict(trial, progress) is Verdict.UNFINISHED
     }
-    hours = sum(left.values()) / pace.observations_per_s / 3600
+    hours = sum(left.values()) / throughput.observations_per_s / 3600
     price = f", {formatting.rounded(hours * cores * sweep.settings.price, 3)} in money" if sweep.settings.price else ""
-    widest = 2 * plan.rule.widenings
+    added = 2 * plan.learning_rate_rule.widenings
     lines = [
         f"games          {', '.join(plan.games)}",
         *(f"goals          {game}: {', '.join(f'{goal:g}' for goal in plan.goals[game])}" for game in plan.games),
@@ -116,23 +119,24 @@ def describe_plan(sweep: Sweep, plan: SweepPlan, progress: Mapping[Trial, TrialP
         "",
         *_batches(sweep, plan),
         "",
-        f"trials         {len(trials)} so far, {len(trials) - len(left)} of them done; up to {widest} more for each",
-        "               game, batch and seed where the best learning rate is on the edge",
-        f"at once        {most}, {cores} core{'s' * (cores > 1)} each",
-        f"pace           {pace.observations_per_s:,.0f} observations/s a trial ({pace.source})",
+        f"trials         {len(trials)} so far, {len(trials) - len(left)} of them done; up to {added} more for each",
+        "               game, batch and seed whose best learning rate is on the edge",
+        f"at once        {most}, {plural(cores, 'core')} each",
+        f"throughput     {throughput.observations_per_s:,.0f} observations/s a trial ({throughput.source})",
         f"at most        {sum(left.values()):,} observations, {formatting.rounded(hours / most)} hours, "
-        f"{formatting.rounded(hours * cores)} core-hours{price}:",
-        "               trials that reach their last goal or cannot win any more end earlier",
+        f"{formatting.rounded(hours * cores)} core-hours{price};",
+        "               trials that reach their last goal or can no longer win end earlier",
     ]
     return "\n".join(lines)
 
 
 def _batches(sweep: Sweep, plan: SweepPlan) -> list[str]:
-    """A table of what each batch size means."""
+    """Returns a table of the settings that follow from each batch size."""
     lines = [f"{'batch':>8} {'envs':>6} {'steps':>6} {'rollout':>9} {'iterations':>10} {'groups':>6}  learning rates"]
+    rule = plan.learning_rate_rule
     for batch in sorted(plan.batches):
         config = sweep.configs[batch]
-        rates = " ".join(f"{plan.rule.rate(batch, step):g}" for step in plan.rule.first)
+        rates = " ".join(f"{rule.learning_rate(batch, step):g}" for step in rule.initial_steps)
         lines.append(
             f"{batch:>8,} {config.env.num_envs:>6,} {config.agent.rollout_steps:>6,} {config.rollout_observations:>9,} "
             f"{config.iterations:>10,} {config.groups_per_batch:>6}  {rates}"

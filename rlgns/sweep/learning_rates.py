@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RateRule:
+class LearningRateRule:
     r"""Centres a batch's learning rates on the rule of the paper.
 
         centre(B) = eps* / (1 + B*/B)^alpha
@@ -25,15 +25,18 @@ class RateRule:
     count: int
     """Learning rates at the start."""
     widenings: int
-    """Further ones on either side at most."""
+    """Most learning rates added on either side."""
 
     @property
-    def first(self) -> range:
-        """The steps of the learning rates at the start; step k is 2^k times the centre. Even counts lean upwards."""
+    def initial_steps(self) -> range:
+        """Grid steps of the learning rates at the start; step k is 2^k times the centre.
+
+        An even count has one more step above the centre than below it.
+        """
         low = -((self.count - 1) // 2)
         return range(low, low + self.count)
 
-    def rate(self, batch: int, step: int) -> float:
-        """Returns the learning rate at a step, to three digits: that is how runs are named."""
+    def learning_rate(self, batch: int, step: int) -> float:
+        """Returns the learning rate at a grid step, to three digits, as it stands in a run's name."""
         centre = self.largest / (1 + self.batch / batch) ** self.exponent
         return float(f"{centre * 2.0**step:.3g}")

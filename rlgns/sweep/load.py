@@ -1,4 +1,4 @@
-"""From a sweep's file and the command line to a `Sweep` with everything resolved and checked."""
+"""Reads a sweep's file and the command line into a resolved and checked `Sweep`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from rlgns.errors import UserError, nearest
 from rlgns.noise.config import NoiseConfig
 from rlgns.sweep.config import Sweep, SweepConfig
 
-# Keys of single runs that a sweep sets itself, and where it takes them from.
-_TAKEN = {
+# Keys of single runs that a sweep sets itself, and the key from which it does.
+_SET_BY_SWEEP = {
     "run.seed": "sweep.seeds",
     "agent.learning_rate": "sweep.learning_rate",
     "env.num_envs": "sweep.batches",
@@ -33,8 +33,8 @@ def resolve_sweep(name: str | Path, overrides: Mapping[str, str]) -> Sweep:
     """Reads a sweep.
 
     Args:
-        name: A shipped sweep's name, or the path of a YAML file: a configuration with a section `sweep`. A sweep's own
-            sweep.yaml is one.
+        name: A shipped sweep's name, or the path of a YAML file: a configuration with a section `sweep`, such as the
+            sweep.yaml in a sweep's folder.
         overrides: `section.key` to text; they win over the file.
 
     Raises:
@@ -43,42 +43,48 @@ def resolve_sweep(name: str | Path, overrides: Mapping[str, str]) -> Sweep:
     """
     path = find_sweep(name)
     section, tree = _read(path)
-    tree.setdefault("wandb", {}).setdefault("mode", "disabled")  # hundreds of trials: only where asked for
-    above = {key: value for key, value in overrides.items() if not key.startswith("sweep.")}
-    own = {key.removeprefix("sweep."): value for key, value in overrides.items() if key.startswith("sweep.")}
-    settings = _settings({**section, **own}, where=str(path))
-    _refuse_taken(above, settings)
-    tree = overridden(tree, above, name=path.stem)
+    tree.setdefault("wandb", {}).setdefault(
+        "mode", "disabled"
+    )  # a sweep may have hundreds of trials: W&B only where asked for
+    run_overrides = {key: value for key, value in overrides.items() if not key.startswith("sweep.")}
+    sweep_overrides = {
+        key.removeprefix("sweep."): value for key, value in overrides.items() if key.startswith("sweep.")
+    }
+    settings = _settings({**section, **sweep_overrides}, where=str(path))
+    _refuse_keys_set_by_sweep(run_overrides, settings)
+    tree = overridden(tree, run_overrides, name=path.stem)
     if tree.get("agent", {}).get("batch", "fixed") != "fixed":
         raise UserError(
-            f"agent.batch {tree['agent']['batch']}: a sweep tries the fixed batches of sweep.batches; train beside it "
-            "with rlgns train --batch adaptive and compare with rlgns fit --adaptive"
+            f"agent.batch {tree['agent']['batch']}: a sweep tries the fixed batches of sweep.batches; train another "
+            "run with rlgns train --batch adaptive and compare the two with rlgns fit --adaptive"
         )
     configs = {batch: _config(tree, settings, batch) for batch in settings.batches}
     games = configs[settings.batches[0]].run.games
-    goals = _goals(section.get("goals") if "goals" not in own else own["goals"], games)
+    goals = _goals(section.get("goals") if "goals" not in sweep_overrides else sweep_overrides["goals"], games)
     return Sweep(settings=dataclasses.replace(settings, goals=goals), configs=configs)
 
 
 def standalone(name: str | Path) -> str:
-    """Returns a sweep's file as YAML that needs none of its bases. Raises UserError as `resolve_sweep`."""
+    """Returns a sweep's file as YAML with its bases merged in. Raises UserError as `resolve_sweep` does."""
     section, tree = _read(find_sweep(name))
     return yaml.safe_dump({**tree, "sweep": dict(section)}, sort_keys=False)
 
 
 def to_dict(settings: SweepConfig) -> dict[str, Any]:
-    """Plain data that `resolve_sweep` reads again as the section `sweep`."""
+    """Returns the settings as plain data, which `resolve_sweep` reads back as the section `sweep`."""
     values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     values["goals"] = {game: list(goals) for game, goals in settings.goals.items()}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, dict[str, Any]]]:
-    """The section `sweep` of a file, and its other sections over those of its bases."""
+    """Returns the section `sweep` of a file, and its other sections merged over those of its bases."""
     data = read_yaml(path)
     section = data.pop("sweep", None)
     if not isinstance(section, Mapping):
-        raise UserError(f"{path} has no section sweep; `rlgns train --config` takes configurations of single runs")
+        raise UserError(
+            f"{path} has no section sweep; use `rlgns train --config` for the configuration of a single run"
+        )
     return section, merged_with_base(data, path)
 
 
@@ -93,15 +99,17 @@ def _settings(values: Mapping[str, Any], *, where: str) -> SweepConfig:
     return settings
 
 
-def _refuse_taken(overrides: Mapping[str, str], settings: SweepConfig) -> None:
+def _refuse_keys_set_by_sweep(overrides: Mapping[str, str], settings: SweepConfig) -> None:
     free = "agent.rollout_steps" if settings.axis == "envs" else "env.num_envs"
     for key in overrides:
-        if key in _TAKEN and key != free:
-            raise UserError(f"--{key}: a sweep sets it for each trial, from {_TAKEN[key]}; give --{_TAKEN[key]}")
+        if key in _SET_BY_SWEEP and key != free:
+            raise UserError(
+                f"--{key}: a sweep sets it for each trial, from {_SET_BY_SWEEP[key]}; give --{_SET_BY_SWEEP[key]}"
+            )
 
 
 def _config(tree: Mapping[str, Mapping[str, Any]], settings: SweepConfig, batch: int) -> Config:
-    """The configuration whose batch has so many observations."""
+    """Returns the configuration whose batch has so many observations."""
     agent: AgentConfig = build_section("agent", AgentConfig, tree.get("agent", {}))
     envs: EnvConfig = build_section("env", EnvConfig, tree.get("env", {}))
     if settings.axis == "envs":
@@ -119,7 +127,7 @@ def _config(tree: Mapping[str, Mapping[str, Any]], settings: SweepConfig, batch:
     if envs_per_batch < 2 and noise.enabled:
         raise UserError(
             f"sweep.batches: {batch} is one environment of {what}, and groups need at least 2: start at {2 * unit}, "
-            "or take fewer agent.rollout_steps"
+            "or reduce agent.rollout_steps"
         )
     if noise.enabled and not any(envs_per_batch % groups == 0 for groups in range(2, noise.groups + 1)):
         raise UserError(
@@ -130,7 +138,7 @@ def _config(tree: Mapping[str, Mapping[str, Any]], settings: SweepConfig, batch:
 
 
 def _goals(given: Any, games: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
-    """The goals of each game, ascending: those given for it, those given for all, or the paper's."""
+    """Returns the goals of each game, ascending: those given for it, else those given for all, else the paper's."""
     by_game: dict[str, Any] = {}
     if isinstance(given, Mapping):
         by_game = {resolve_game(str(game)): goals for game, goals in given.items()}

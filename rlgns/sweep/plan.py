@@ -1,7 +1,7 @@
-"""Which trials a sweep has, which of them have done enough, and which comes next. Pure: no files, no Ray.
+"""Decides which trials a sweep has, which of them may stop, and which is next. Pure: no files, no Ray.
 
-Everything follows from the settings and from what each trial's rows say, so a sweep that was killed at any moment
-decides the same again.
+Every decision follows from the settings and from the rows of each trial, so a sweep that is killed at any moment
+decides the same way after a restart.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import enum
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
-from rlgns.sweep.rates import RateRule
+from rlgns.sweep.config import Sweep
+from rlgns.sweep.learning_rates import LearningRateRule
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Cell:
-    """Trials that compete: one game, seed and batch size, at several learning rates."""
+    """A game, seed and batch size. Its trials differ in the learning rate alone and compete with each other."""
 
     seed: int
     game: str
@@ -28,13 +29,12 @@ class Trial:
     """One training of a sweep."""
 
     cell: Cell
-    rate: float
-    """Learning rate."""
+    learning_rate: float
 
     @property
     def name(self) -> str:
-        """Names the trial and its folder."""
-        return f"{self.cell.game}-b{self.cell.batch}-lr{self.rate:.3g}-s{self.cell.seed}"
+        """The name of the trial and of its folder."""
+        return f"{self.cell.game}-b{self.cell.batch}-lr{self.learning_rate:.3g}-s{self.cell.seed}"
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class TrialProgress:
     reached: Mapping[float, int] = field(default_factory=dict)
     """Goal to the observations at which it was reached."""
     failed: bool = False
-    """Stopped by a fault in this session; another session tries again."""
+    """Whether a fault stopped it in this process. The next process tries it again."""
 
 
 class Verdict(enum.Enum):
@@ -54,14 +54,14 @@ class Verdict(enum.Enum):
 
     UNFINISHED = "unfinished"
     REACHED = "reached its last goal"
-    LOST = "could not win any goal any more"
+    LOST = "could no longer win any goal"
     BUDGET = "used up its observations"
     FAILED = "failed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepPlan:
-    """What a sweep compares."""
+    """The grid of a sweep, and the rules by which its trials start and stop."""
 
     games: tuple[str, ...]
     batches: tuple[int, ...]
@@ -70,28 +70,30 @@ class SweepPlan:
     """By game."""
     budget: int
     """Observations per trial."""
-    rule: RateRule
+    learning_rate_rule: LearningRateRule
 
     @property
     def cells(self) -> Iterator[Cell]:
-        """All cells in the order in which they are begun: one seed of everything before the next seed."""
+        """All cells in the order in which they start: every game and batch size of one seed, then the next seed."""
         return (Cell(seed, game, batch) for seed in self.seeds for game in self.games for batch in sorted(self.batches))
 
-    def first_trials(self) -> list[Trial]:
-        """Returns the trials that are known before anything was trained."""
-        return [trial for cell in self.cells for trial in self._around_centre(cell, self.rule.first)]
+    def initial_trials(self) -> list[Trial]:
+        """Returns the trials that are known before any training."""
+        return [
+            trial for cell in self.cells for trial in self._around_centre(cell, self.learning_rate_rule.initial_steps)
+        ]
 
     def trials(self, progress: Mapping[Trial, TrialProgress]) -> list[Trial]:
-        """Returns all trials as far as results so far decide them, in the order in which they are begun."""
+        """Returns all trials known from the results so far, in the order in which they start."""
         return [trial for cell in self.cells for trial in self.trials_of(cell, progress)]
 
     def trials_of(self, cell: Cell, progress: Mapping[Trial, TrialProgress]) -> list[Trial]:
-        """Returns a cell's trials: those of the start, and further ones while the best of any goal is on the edge.
+        """Returns a cell's trials: the initial ones, and more while the best learning rate of any goal is on the edge.
 
-        The grid is widened by one step on a side only when all of its trials have ended: what is tried never depends
-        on which of them was faster by the clock.
+        The grid grows by one step on a side, and only once all of its trials have ended. So which learning rates are
+        tried never depends on which trial was faster by the clock.
         """
-        steps = self.rule.first
+        steps = self.learning_rate_rule.initial_steps
         while True:
             trials = self._around_centre(cell, steps)
             if any(self.verdict(trial, progress) is Verdict.UNFINISHED for trial in trials):
@@ -104,26 +106,26 @@ class SweepPlan:
     def verdict(self, trial: Trial, progress: Mapping[Trial, TrialProgress]) -> Verdict:
         """Returns where a trial stands.
 
-        It is lost once every goal that it has not reached was reached by another learning rate of its cell with no more
-        observations than it has used: whatever it does now, it comes later.
+        It is lost once other trials of its cell have reached each of its missing goals with no more observations than
+        it has used: it can no longer be the best at any of them.
         """
         own = progress.get(trial, TrialProgress())
         missing = [goal for goal in self.goals[trial.cell.game] if goal not in own.reached]
         if not missing:
             return Verdict.REACHED
-        rivals = [other.reached for key, other in progress.items() if key.cell == trial.cell and key != trial]
+        others = [other.reached for key, other in progress.items() if key.cell == trial.cell and key != trial]
         if own.observations and all(
-            any(reached.get(goal, own.observations + 1) <= own.observations for reached in rivals) for goal in missing
+            any(reached.get(goal, own.observations + 1) <= own.observations for reached in others) for goal in missing
         ):
             return Verdict.LOST
         if own.observations >= self.budget:
             return Verdict.BUDGET
         return Verdict.FAILED if own.failed else Verdict.UNFINISHED
 
-    def next_trial(self, progress: Mapping[Trial, TrialProgress], live: Set[Trial]) -> Trial | None:
-        """Returns the trial to start, or go on with, now; None: there is none until one that is under way ends."""
+    def next_trial(self, progress: Mapping[Trial, TrialProgress], running: Set[Trial]) -> Trial | None:
+        """Returns the trial to start or resume now, or None where there is none until a running trial ends."""
         for trial in self.trials(progress):
-            if trial not in live and self.verdict(trial, progress) is Verdict.UNFINISHED:
+            if trial not in running and self.verdict(trial, progress) is Verdict.UNFINISHED:
                 return trial
         return None
 
@@ -137,16 +139,30 @@ class SweepPlan:
         return min(reached)[1] if reached else None
 
     def _around_centre(self, cell: Cell, steps: range) -> list[Trial]:
-        """The centre first: it most likely wins, and then the others end early."""
+        """The centre comes first: it is the likeliest winner, and once it has won, the others stop early."""
         return [
-            Trial(cell, self.rule.rate(cell.batch, step)) for step in sorted(steps, key=lambda step: (abs(step), step))
+            Trial(cell, self.learning_rate_rule.learning_rate(cell.batch, step))
+            for step in sorted(steps, key=lambda step: (abs(step), step))
         ]
 
     def _widened(self, cell: Cell, steps: range, progress: Mapping[Trial, TrialProgress]) -> range:
+        rule = self.learning_rate_rule
         tried = {trial: progress.get(trial, TrialProgress()) for trial in self._around_centre(cell, steps)}
         winners = {self.best(cell, goal, tried) for goal in self.goals[cell.game]}
-        first = self.rule.first
         low, high = steps[0], steps[-1]
-        down = Trial(cell, self.rule.rate(cell.batch, low)) in winners and first[0] - low < self.rule.widenings
-        up = Trial(cell, self.rule.rate(cell.batch, high)) in winners and high - first[-1] < self.rule.widenings
+        lowest, highest = rule.initial_steps[0] - rule.widenings, rule.initial_steps[-1] + rule.widenings
+        down = low > lowest and Trial(cell, rule.learning_rate(cell.batch, low)) in winners
+        up = high < highest and Trial(cell, rule.learning_rate(cell.batch, high)) in winners
         return range(low - down, high + up + 1)
+
+
+def make_plan(sweep: Sweep) -> SweepPlan:
+    """Returns the plan of a resolved sweep."""
+    return SweepPlan(
+        games=sweep.base.run.games,
+        batches=sweep.settings.batches,
+        seeds=sweep.settings.seeds,
+        goals=sweep.settings.goals,
+        budget=sweep.base.run.observations,
+        learning_rate_rule=sweep.settings.learning_rate_rule,
+    )

@@ -1,4 +1,4 @@
-"""A sweep under way: what its runs' files say, what the plan makes of it, what is written down."""
+"""The trials of a sweep while it runs: which start next, what their rows say, and the points written from them."""
 
 from __future__ import annotations
 
@@ -12,37 +12,24 @@ from rlgns.critical.goals import GoalReached, reach_goals
 from rlgns.engine.trial_queue import TrialQueue
 from rlgns.errors import FaultError
 from rlgns.monitor.listener import Row, RunStart
-from rlgns.storage.run_folder import RunFolder
 from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.config import Sweep
-from rlgns.sweep.plan import SweepPlan, Trial, TrialProgress, Verdict
+from rlgns.sweep.plan import Trial, TrialProgress, Verdict, make_plan
 
-LOOK_AGAIN = 1.01
-"""A run's rows are read again only when there are so many times as many: a long run is not read all the time."""
-
-
-def make_plan(sweep: Sweep) -> SweepPlan:
-    """Returns what decides of a sweep's trials."""
-    return SweepPlan(
-        games=sweep.base.run.games,
-        batches=sweep.settings.batches,
-        seeds=sweep.settings.seeds,
-        goals=sweep.settings.goals,
-        budget=sweep.base.run.observations,
-        rule=sweep.settings.rule,
-    )
+REREAD_GROWTH = 1.01
+"""A run's rows are read again once there are this many times as many, so a long run is not read at every row."""
 
 
 @final
-class Session(TrialQueue):
-    """Hands out a sweep's trials as the plan calls for them, and keeps points.csv true.
+class SweepQueue(TrialQueue):
+    """Starts a sweep's trials in the order of its plan, stops them when they are done, and keeps points.csv current.
 
     Args:
-        sweep: Settings.
-        folder: Of the sweep, claimed.
-        about_of: From a configuration and a game to what a run's config.yaml says beside its configuration.
-        began: Called when a trial begins or goes on.
-        stopped: Called when one ended, or was stopped by the user (UNFINISHED).
+        sweep: The resolved sweep.
+        folder: The sweep's folder, claimed.
+        about_of: From a configuration and a game to the section `about` of a run's config.yaml.
+        began: Called when a trial starts or resumes.
+        stopped: Called when a trial ended, or when the user stopped it (UNFINISHED).
     """
 
     def __init__(
@@ -56,22 +43,15 @@ class Session(TrialQueue):
     ) -> None:
         self.plan = make_plan(sweep)
         self.progress: dict[Trial, TrialProgress] = {}
-        self.seconds: dict[Trial, float] = {}
-        """Of training, by trial."""
-        self._sweep, self._folder, self._about_of = sweep, folder, about_of
+        self.training_seconds: dict[Trial, float] = {}
+        self.cores_per_trial = 1.0
         self.began, self.stopped = began, stopped
-        self.cores = 1.0
-        """Of each trial."""
+        self._sweep, self._folder, self._about_of = sweep, folder, about_of
         self._reached: dict[Trial, Sequence[GoalReached]] = {}
-        self._look_at: dict[Trial, float] = {}
-        self._live: dict[str, Trial] = {}
+        self._reread_at: dict[Trial, float] = {}  # iteration
+        self._running: dict[str, Trial] = {}
         for trial in folder.runs():
             self._read(trial)
-
-    @property
-    def live(self) -> set[Trial]:
-        """Trials under way."""
-        return set(self._live.values())
 
     @property
     def reached(self) -> dict[Trial, Sequence[GoalReached]]:
@@ -79,7 +59,7 @@ class Session(TrialQueue):
         return self._reached
 
     def trials(self) -> list[Trial]:
-        """Returns all trials as far as they are decided."""
+        """Returns all trials known so far."""
         return self.plan.trials(self.progress)
 
     def verdict(self, trial: Trial) -> Verdict:
@@ -88,36 +68,36 @@ class Session(TrialQueue):
 
     def shared(self, most: int, cpus: float) -> None:
         """Notes the cores of each trial."""
-        self.cores = cpus
+        self.cores_per_trial = cpus
 
     def next(self) -> RunStart | None:
-        """Returns the trial to start or go on with; its folder is made."""
-        trial = self.plan.next_trial(self.progress, self.live)
+        """Returns the trial to start or resume, in a folder that it makes where there is none."""
+        trial = self.plan.next_trial(self.progress, set(self._running.values()))
         if trial is None:
             return None
-        self._live[trial.name] = trial
+        self._running[trial.name] = trial
         start = self._start(trial)
         self._folder.note_fault(trial, "")
         self.began(trial, start)
         return start
 
     def enough(self, key: str, row: Row) -> bool:
-        """Returns whether a trial has reached its last goal, or can win none any more."""
-        trial = self._live[key]
+        """Returns whether a trial has reached its last goal, lost, or used up its observations."""
+        trial = self._running[key]
         progress = self.progress.setdefault(trial, TrialProgress())
         progress.observations = row["observations"]
-        self.seconds[trial] = row["seconds"]
-        if self._may_have_reached(trial, row) and row["iteration"] >= self._look_at.get(trial, 0):
+        self.training_seconds[trial] = row["seconds"]
+        if self._may_have_reached(trial, row) and row["iteration"] >= self._reread_at.get(trial, 0):
             before = len(progress.reached)
             self._read(trial)
             if len(self.progress[trial].reached) > before:
                 self._write_points()
-            self._look_at[trial] = row["iteration"] * LOOK_AGAIN
+            self._reread_at[trial] = row["iteration"] * REREAD_GROWTH
         return self.verdict(trial) is not Verdict.UNFINISHED
 
     def ended(self, key: str, fault: str, detail: str = "") -> None:
-        """Takes the last look at a trial's rows; notes a fault in its folder."""
-        trial = self._live.pop(key)
+        """Reads a trial's rows for the last time; writes a fault to its folder."""
+        trial = self._running.pop(key)
         self._read(trial)
         if fault:
             self.progress[trial].failed = True
@@ -126,19 +106,31 @@ class Session(TrialQueue):
         self.stopped(trial, self.verdict(trial))
 
     def _write_points(self) -> None:
-        with suppress(FaultError):  # the runs have everything; where it stays so, the end of the sweep tells
+        with suppress(
+            FaultError
+        ):  # the runs hold everything; if it still fails at the end of the sweep, that is reported
             self._folder.write_points(self._reached)
 
     def _start(self, trial: Trial) -> RunStart:
         folder, cell = self._folder.run(trial), trial.cell
         resumed = folder.config_path.is_file()
         if not resumed:
-            config = self._sweep.config(game=cell.game, batch=cell.batch, rate=trial.rate, seed=cell.seed)
+            config = self._sweep.config(
+                game=cell.game, batch=cell.batch, learning_rate=trial.learning_rate, seed=cell.seed
+            )
             folder.create(to_dict(config), self._about_of(config, cell.game))
-        return run_start(trial, folder, resumed=resumed)
+        return RunStart(
+            name=trial.name,
+            game=cell.game,
+            folder=folder,
+            config=from_dict(folder.config()),
+            wandb_id=str(folder.about().get("wandb_id", "")),
+            resumed=resumed,
+            first_row=folder.last_row() if resumed else None,
+        )
 
     def _may_have_reached(self, trial: Trial, row: Row) -> bool:
-        """A goal is reached in a row whose score is at the goal, if at all."""
+        """Whether the row's score is at a missing goal. A goal is never reached in any other row."""
         reached = self.progress[trial].reached
         missing = [goal for goal in self.plan.goals[trial.cell.game] if goal not in reached]
         return bool(missing) and row["score_mean"] is not None and row["score_mean"] >= min(missing)
@@ -151,18 +143,5 @@ class Session(TrialQueue):
         progress = self.progress.setdefault(trial, TrialProgress())
         progress.observations = rows[-1]["observations"] if rows else 0
         progress.reached = {goal.goal: int(goal.observations) for goal in reached}
-        self.seconds[trial] = rows[-1]["seconds"] if rows else 0.0
+        self.training_seconds[trial] = rows[-1]["seconds"] if rows else 0.0
         self._reached[trial] = reached
-
-
-def run_start(trial: Trial, folder: RunFolder, *, resumed: bool) -> RunStart:
-    """Describes a trial's run to the engine, from its folder."""
-    return RunStart(
-        name=trial.name,
-        game=trial.cell.game,
-        folder=folder,
-        config=from_dict(folder.config()),
-        wandb_id=str(folder.about().get("wandb_id", "")),
-        resumed=resumed,
-        first_row=folder.last_row() if resumed else None,
-    )

@@ -1,4 +1,4 @@
-"""A sweep from its settings to its report: the parts in the order in which they meet."""
+"""Runs a sweep from its settings to its report."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rlgns.report import write_report
 from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.display import SweepStatus, make_display
-from rlgns.sweep.forecast import calibrate, describe_plan, of_trials
-from rlgns.sweep.plan import Trial, Verdict
-from rlgns.sweep.session import Session, make_plan
-from rlgns.sweep.table import summary
+from rlgns.sweep.forecast import format_plan, measure_throughput, throughput_of_runs
+from rlgns.sweep.plan import Trial, Verdict, make_plan
+from rlgns.sweep.queue import SweepQueue
+from rlgns.sweep.table import results_table
 from rlgns.train import check_runnable, run_facts
 
 
 def run_sweep(sweep: Sweep, out: Path) -> int:
-    """Trains every trial of a sweep, or those that are left of it.
+    """Trains every trial of a sweep that is not done yet.
 
     Args:
         sweep: The resolved sweep.
-        out: The sweep's folder; a sweep with the same settings that is there is gone on with.
+        out: The sweep's folder; a sweep with the same settings in it is resumed.
 
     Returns:
         The exit code: 0 done, 3 where trials failed, 130 interrupted after saving.
@@ -34,37 +34,37 @@ def run_sweep(sweep: Sweep, out: Path) -> int:
     Raises:
         UserError: The settings cannot work on this machine, or the folder cannot be used; nothing was trained.
     """
-    check_runnable(sweep.base)  # batch sizes differ in nothing that could fail on a machine
+    check_runnable(sweep.base)  # batch sizes differ in nothing that can fail on a machine
     folder = SweepFolder(out)
     with folder.claimed(sweep):
-        session = Session(sweep, folder, about_of=run_facts)
+        queue = SweepQueue(sweep, folder, about_of=run_facts)
         about = folder.about() or _about(sweep)
-        folder.write(sweep, about, session.trials())
-        outcome = _train(sweep, session)
-        folder.write(sweep, about, session.trials())
-        notes = _write_results(session, folder)
-    print(summary(session.plan, session.progress, session.reached, folder))  # noqa: T201  (results go to standard output)
+        folder.write(sweep, about, queue.trials())
+        outcome = _train(sweep, queue)
+        folder.write(sweep, about, queue.trials())
+        notes = _write_results(queue, folder)
+    print(results_table(queue.plan, queue.progress, queue.reached, folder))  # noqa: T201  (results go to standard output)
     return _conclude(outcome, out, notes)
 
 
 def dry_run(sweep: Sweep, out: Path | None) -> str:
     """Returns the plan with estimated hours as text; writes nothing.
 
-    The estimate is made from the throughput of the trials in `out` where there are any, else from a short calibration.
-    Raises UserError as `run_sweep`.
+    The estimate uses the throughput of the trials in `out` where there are any, else that of a few seconds of training.
+    Raises UserError as `run_sweep` does.
     """
-    check_runnable(sweep.base)  # batch sizes differ in nothing that could fail on a machine
+    check_runnable(sweep.base)  # batch sizes differ in nothing that can fail on a machine
     if out is None or not out.exists():
-        return describe_plan(sweep, make_plan(sweep), {}, calibrate(sweep))
+        return format_plan(sweep, make_plan(sweep), {}, measure_throughput(sweep))
     folder = SweepFolder(out)
     folder.check(sweep)
-    session = Session(sweep, folder, about_of=run_facts)
-    pace = of_trials(folder.runs().values()) or calibrate(sweep)
-    return describe_plan(sweep, session.plan, session.progress, pace)
+    queue = SweepQueue(sweep, folder, about_of=run_facts)
+    throughput = throughput_of_runs(folder.runs().values()) or measure_throughput(sweep)
+    return format_plan(sweep, queue.plan, queue.progress, throughput)
 
 
-def _train(sweep: Sweep, session: Session) -> Outcome:
-    display = make_display(SweepStatus(session, price=sweep.settings.price))
+def _train(sweep: Sweep, queue: SweepQueue) -> Outcome:
+    display = make_display(SweepStatus(queue, price=sweep.settings.price))
     wandb = WandbLogger(sweep.base.wandb, display.message)
 
     def began(trial: Trial, start: RunStart) -> None:
@@ -75,12 +75,12 @@ def _train(sweep: Sweep, session: Session) -> Outcome:
         display.stopped(trial, verdict)
         wandb.finish(trial.name, "fault" if verdict is Verdict.FAILED else "done")
 
-    session.began, session.stopped = began, stopped
+    queue.began, queue.stopped = began, stopped
     outcome = Outcome(faults={"": "ended by an error"})
     try:
-        if any(session.verdict(trial) is Verdict.UNFINISHED for trial in session.trials()):
+        if any(queue.verdict(trial) is Verdict.UNFINISHED for trial in queue.trials()):
             most, max_failures = sweep.settings.parallel, sweep.base.engine.max_failures
-            outcome = run_trials(session, CompositeListener([display, wandb]), most=most, max_failures=max_failures)
+            outcome = run_trials(queue, CompositeListener([display, wandb]), most=most, max_failures=max_failures)
         else:
             outcome = Outcome()
     finally:
@@ -90,16 +90,16 @@ def _train(sweep: Sweep, session: Session) -> Outcome:
     return outcome
 
 
-def _write_results(session: Session, folder: SweepFolder) -> list[str]:
-    """Writes points and report; returns what could not be written, a line each."""
+def _write_results(queue: SweepQueue, folder: SweepFolder) -> list[str]:
+    """Writes points and report; returns a line for each that could not be written."""
     notes = []
     try:
-        folder.write_points(session.reached)
+        folder.write_points(queue.reached)
     except FaultError as fault:
         notes.append(str(fault))
     try:
         write_report([folder.path], folder.report_path)
-    except (FaultError, OSError, UserError) as error:  # a sweep is not lost for want of its picture
+    except (FaultError, OSError, UserError) as error:  # the sweep is done all the same
         notes.append(f"no report: {error} (try again with: rlgns report {folder.path})")
     return notes
 
@@ -110,7 +110,7 @@ def _conclude(outcome: Outcome, out: Path, notes: list[str]) -> int:
     if outcome.interrupted:
         notes.append(f"saved; resume with: rlgns sweep --resume {out}")
     elif outcome.faults:
-        notes.append(f"try the failed trials again with: rlgns sweep --resume {out}")
+        notes.append(f"retry the failed trials with: rlgns sweep --resume {out}")
     for note in notes:
         print(f"rlgns: {one_line(note)}", file=sys.stderr)  # noqa: T201  (the display has ended)
     if outcome.interrupted:

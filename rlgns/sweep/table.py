@@ -1,4 +1,4 @@
-"""What a sweep came to, as plain text for standard output. Pure but for the names of files."""
+"""The results of a sweep as plain text for standard output."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rlgns.sweep.plan import Cell, SweepPlan, Trial, TrialProgress
 _TITLES = ("game", "goal", "batch", "best learning rate", "optimizer steps", "observations", "seeds")
 
 
-def summary(
+def results_table(
     plan: SweepPlan,
     progress: Mapping[Trial, TrialProgress],
     reached: Mapping[Trial, Sequence[GoalReached]],
     folder: SweepFolder,
 ) -> str:
-    """Returns a line per goal and batch size with what the best learning rate needed, and where the rest is."""
+    """Returns a line per goal and batch size, for its best learning rate, and the paths of points and report."""
     lines: list[tuple[str, ...]] = [_TITLES]
     for game in plan.games:
         for goal in plan.goals[game]:
@@ -38,13 +38,13 @@ def _line(
     goal: float,
     batch: int,
 ) -> tuple[str, ...]:
-    """Means over the seeds whose best learning rate reached the goal."""
+    """Returns means over the seeds that reached the goal, each at its best learning rate."""
     best = [plan.best(Cell(seed, game, batch), goal, progress) for seed in plan.seeds]
     found = [next(entry for entry in reached[trial] if entry.goal == goal) for trial in best if trial is not None]
     seeds = f"{len(found)} of {len(plan.seeds)}"
     if not found:
         return game, f"{goal:g}", formatting.count(batch), "not reached", formatting.NOTHING, formatting.NOTHING, seeds
-    rates = sorted({f"{trial.rate:g}" for trial in best if trial is not None})
+    rates = sorted({f"{trial.learning_rate:g}" for trial in best if trial is not None})
     steps, observations = (
         fmean(getattr(entry, name) for entry in found) for name in ("optimizer_steps", "observations")
     )

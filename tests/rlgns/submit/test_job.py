@@ -21,7 +21,7 @@ import requests
 
 from rlgns.storage.run_folder import RunFolder
 from rlgns.submit.client import JobsClient
-from rlgns.submit.follow import Follower
+from rlgns.submit.follower import JobFollower
 from tests.rlgns.submit.conftest import NODE_KEY, Head, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -185,7 +185,7 @@ def test_a_job_that_never_begins_says_what_it_waits_for_and_why_it_failed(head: 
     pip = {"packages": ["rlgns-does-not-exist==1.0"], "pip_install_options": ["--no-index"]}
     client, messages = JobsClient(head.url), list[str]()
     job = client.submit_job(entrypoint="true", runtime_env={"pip": pip})
-    assert Follower(client, job, messages.append, check_s=0.5).follow() == 3
+    assert JobFollower(client, job, messages.append, check_s=0.5).follow() == 3
     assert "runtime environment to be set up" in messages[0]
     (why,) = [line for line in messages if line.startswith("the job failed before its command began: ")]
     assert "runtime_env setup failed" in why
@@ -268,7 +268,7 @@ def test_a_broken_connection_loses_and_repeats_nothing(
     messages: list[str] = []
     codes: list[int] = []
     with proxy(target, port):
-        follower = Follower(JobsClient(f"http://127.0.0.1:{port}"), job, messages.append)
+        follower = JobFollower(JobsClient(f"http://127.0.0.1:{port}"), job, messages.append)
         main = threading.Thread(target=lambda: codes.append(follower.follow(attach=True)))
         seen = ""
         main.start()

@@ -16,17 +16,17 @@ import yaml
 from rlgns.commands import cli
 from rlgns.config.load import resolve
 from rlgns.submit import manifests
-from rlgns.submit.size import Size, size_of
+from rlgns.submit.cluster_size import ClusterSize, cluster_size
 from rlgns.sweep.load import resolve_sweep
 
 COMMAND = ["train", "--game", "pong", "--runners", "16"]
 
 
-def size(**settings: object) -> Size:
-    return size_of(resolve(["ppo"], {"env.num_envs": 64, **settings}))
+def size(**settings: object) -> ClusterSize:
+    return cluster_size(resolve(["ppo"], {"env.num_envs": 64, **settings}))
 
 
-def size_of_sweep(tmp_path: Path, *, learning_rates: int = 3, largest: int = 1024, **settings: str) -> Size:
+def size_of_sweep(tmp_path: Path, *, learning_rates: int = 3, largest: int = 1024, **settings: str) -> ClusterSize:
     """Of a sweep of six batches; the largest has four times `largest` / 16 environments."""
     file = tmp_path / "sweep.yaml"
     batches = [largest >> power for power in range(6)]
@@ -34,7 +34,7 @@ def size_of_sweep(tmp_path: Path, *, learning_rates: int = 3, largest: int = 102
         "base: quick\nrun: {games: [pong]}\nagent: {rollout_steps: 16, minibatches: 4, anneal: false}\n"
         f"sweep: {{batches: {batches}, learning_rates: {learning_rates}}}\n"
     )
-    return size_of(resolve_sweep(file, settings))
+    return cluster_size(resolve_sweep(file, settings))
 
 
 def strict(schema: Any) -> Any:

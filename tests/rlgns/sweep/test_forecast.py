@@ -8,8 +8,7 @@ from rlgns.machine.hardware import usable_cores
 from rlgns.sweep.config import Sweep, SweepConfig
 from rlgns.sweep.forecast import Pace, at_once, calibrate, describe_plan, of_trials
 from rlgns.sweep.load import resolve_sweep
-from rlgns.sweep.plan import TrialProgress
-from rlgns.sweep.session import make_plan
+from rlgns.sweep.plan import TrialProgress, make_plan
 from tests.rlgns.engine.tiny import tiny
 from tests.rows import make_row, make_run
 
@@ -17,7 +16,7 @@ from tests.rows import make_row, make_run
 def test_hours_are_those_of_what_is_left() -> None:
     sweep = resolve_sweep("breakout-quick", {"sweep.parallel": "1", "sweep.price": "2", "run.observations": "3600"})
     plan, pace = make_plan(sweep), Pace(observations_per_s=1.0, source="made up")
-    trials = plan.first_trials()
+    trials = plan.initial_trials()
     cores = usable_cores()
     assert at_once(sweep) == (1, cores)
     text = describe_plan(sweep, plan, {}, pace)

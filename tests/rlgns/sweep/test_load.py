@@ -10,7 +10,7 @@ import yaml
 from rlgns.envs.games import GAMES
 from rlgns.errors import UserError
 from rlgns.sweep.load import resolve_sweep, to_dict
-from rlgns.sweep.session import make_plan
+from rlgns.sweep.plan import make_plan
 
 SWEEP = {
     "base": "ppo",
@@ -71,7 +71,7 @@ def test_shipped_sweeps(name: str) -> None:
     sweep = resolve_sweep(name, {})
     assert all(config.groups_per_batch >= 2 for config in sweep.configs.values())
     assert not sweep.base.agent.anneal
-    assert make_plan(sweep).first_trials()
+    assert make_plan(sweep).initial_trials()
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlgns.sweep.learning_rates import LearningRateRule
 from rlgns.sweep.plan import Cell, SweepPlan, Trial, TrialProgress, Verdict
-from rlgns.sweep.rates import RateRule
 
 
 def make_plan(**changes: object) -> SweepPlan:
-    rule = RateRule(largest=0.4, batch=0.0, exponent=0.5, count=3, widenings=2)
+    rule = LearningRateRule(largest=0.4, batch=0.0, exponent=0.5, count=3, widenings=2)
     fields: dict[str, object] = {
         "games": ("pong",),
         "batches": (64,),
@@ -30,24 +30,24 @@ LOW, MIDDLE, HIGH = (Trial(CELL, rate) for rate in (0.2, 0.4, 0.8))
 
 
 def test_the_rule_levels_off_at_large_batches() -> None:
-    rule = RateRule(largest=1e-3, batch=256.0, exponent=0.5, count=3, widenings=2)
-    assert rule.rate(256, 0) == pytest.approx(1e-3 / 2**0.5, rel=2e-3)
-    assert rule.rate(2**30, 0) == 1e-3
-    assert rule.rate(256, 1) == pytest.approx(2 * rule.rate(256, 0), rel=3e-3)
+    rule = LearningRateRule(largest=1e-3, batch=256.0, exponent=0.5, count=3, widenings=2)
+    assert rule.learning_rate(256, 0) == pytest.approx(1e-3 / 2**0.5, rel=2e-3)
+    assert rule.learning_rate(2**30, 0) == 1e-3
+    assert rule.learning_rate(256, 1) == pytest.approx(2 * rule.learning_rate(256, 0), rel=3e-3)
     assert list(rule.first) == [-1, 0, 1]
-    assert list(RateRule(largest=1, batch=1, exponent=1, count=2, widenings=0).first) == [0, 1]
+    assert list(LearningRateRule(largest=1, batch=1, exponent=1, count=2, widenings=0).first) == [0, 1]
 
 
 def test_names_say_everything_once() -> None:
     plan = make_plan(games=("pong", "breakout"), batches=(64, 128), seeds=(0, 1))
-    trials = plan.first_trials()
+    trials = plan.initial_trials()
     assert len({trial.name for trial in trials}) == len(trials) == 2 * 2 * 2 * 3
     assert trials[0].name == "pong-b64-lr0.4-s0"
     assert {trial.cell.seed for trial in trials[:12]} == {0}  # the whole front of one seed before the next
 
 
 def test_the_centre_comes_first() -> None:
-    assert make_plan().first_trials() == [MIDDLE, LOW, HIGH]
+    assert make_plan().initial_trials() == [MIDDLE, LOW, HIGH]
 
 
 def test_verdicts() -> None:
@@ -95,15 +95,17 @@ def test_goals_that_different_edges_win_widen_both_ways_up_to_the_limit() -> Non
     for _ in range(20):
         trials = plan.trials(found)
         for trial in trials:  # the lower, the sooner the first goal; the higher, the sooner the second
-            first, second = int(100 * trial.rate), int(100 / trial.rate)
+            first, second = int(100 * trial.learning_rate), int(100 / trial.learning_rate)
             found.setdefault(trial, TrialProgress(observations=1000, reached={-19.0: first, 0.0: second}))
-    assert sorted(trial.rate for trial in plan.trials(found)) == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
+    assert sorted(trial.learning_rate for trial in plan.trials(found)) == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
     assert plan.next_trial(found, set()) is None
 
 
 def test_no_widening_where_none_is_allowed() -> None:
-    plan = make_plan(rule=RateRule(largest=0.4, batch=0.0, exponent=0.5, count=3, widenings=0))
-    found = {trial: TrialProgress(reached={-19.0: int(100 * trial.rate), 0.0: 50}) for trial in (LOW, MIDDLE, HIGH)}
+    plan = make_plan(rule=LearningRateRule(largest=0.4, batch=0.0, exponent=0.5, count=3, widenings=0))
+    found = {
+        trial: TrialProgress(reached={-19.0: int(100 * trial.learning_rate), 0.0: 50}) for trial in (LOW, MIDDLE, HIGH)
+    }
     assert plan.trials(found) == [MIDDLE, LOW, HIGH]
 
 
@@ -152,7 +154,9 @@ def test_the_best_of_every_goal_is_the_same_as_if_all_were_trained_to_the_end(se
     plan = make_plan(batches=(64, 128), seeds=(0, 1))
     steps = range(-3, 4)
     needs = {
-        Trial(cell, plan.rule.rate(cell.batch, step)): {goal: draw.randrange(1, 1500) for goal in plan.goals["pong"]}
+        Trial(cell, plan.rule.learning_rate(cell.batch, step)): {
+            goal: draw.randrange(1, 1500) for goal in plan.goals["pong"]
+        }
         for cell in plan.cells
         for step in steps
     }
@@ -174,7 +178,7 @@ def test_the_order_in_which_trials_happen_to_run_changes_no_trial(seed: int) -> 
     draw = random.Random(seed)
     plan = make_plan()
     needs = {
-        Trial(CELL, plan.rule.rate(64, step)): {goal: draw.randrange(1, 1500) for goal in plan.goals["pong"]}
+        Trial(CELL, plan.rule.learning_rate(64, step)): {goal: draw.randrange(1, 1500) for goal in plan.goals["pong"]}
         for step in range(-3, 4)
     }
     assert set(play(plan, needs, at_once=1, seed=1)) == set(play(plan, needs, at_once=3, seed=2))

@@ -19,7 +19,7 @@ from rlgns.sweep.config import Sweep
 from rlgns.sweep.display import LiveDisplay, PlainDisplay, SweepStatus
 from rlgns.sweep.load import resolve_sweep
 from rlgns.sweep.plan import Cell, Trial, Verdict
-from rlgns.sweep.session import Session
+from rlgns.sweep.queue import SweepQueue
 from rlgns.sweep.table import summary
 from tests.rows import make_row
 
@@ -37,14 +37,14 @@ def sweep(tmp_path: Path) -> Sweep:
     return resolve_sweep(path, {})
 
 
-def session_of(sweep: Sweep, out: Path) -> Session:
+def session_of(sweep: Sweep, out: Path) -> SweepQueue:
     folder = SweepFolder(out)
     out.mkdir(exist_ok=True)
     folder.write(sweep, {"created": "now"}, [])
-    return Session(sweep, folder, about_of=lambda config, game: {"game": game, "wandb_id": "x"})
+    return SweepQueue(sweep, folder, about_of=lambda config, game: {"game": game, "wandb_id": "x"})
 
 
-def play(session: Session, out: Path, key: str, scores: list[float], *, first: int = 1) -> int:
+def play(session: SweepQueue, out: Path, key: str, scores: list[float], *, first: int = 1) -> int:
     """Appends rows with these scores until the session has had enough; returns how many."""
     folder = RunFolder(out / "runs" / key)
     for number, score in enumerate(scores, start=first):
@@ -67,8 +67,8 @@ def test_a_sweep_from_the_first_trial_to_the_table(sweep: Sweep, tmp_path: Path)
     out = tmp_path / "out"
     session = session_of(sweep, out)
     seen: list[str] = []
-    session.began = lambda trial, start: seen.append(f"+{trial.rate:g}")
-    session.stopped = lambda trial, verdict: seen.append(f"-{trial.rate:g} {verdict.name}")
+    session.began = lambda trial, start: seen.append(f"+{trial.learning_rate:g}")
+    session.stopped = lambda trial, verdict: seen.append(f"-{trial.learning_rate:g} {verdict.name}")
     starts = [session.next() for _ in range(4)]
     assert starts[3] is None
     keys = [start.key for start in starts if start is not None]
