@@ -14,7 +14,7 @@ import sys
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from rlgns.submit.package import HEADLESS
+from rlgns.submit.requirements import HEADLESS
 
 
 def locked(name: str, extras: frozenset[str], seen: dict[str, set[str]]) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""`rlgns submit`: a command of ours as a Ray job. Packs it, follows its log, stops it, returns its exit status."""
+"""`rlgns submit`: runs a command of rlgns as a Ray job: packs it, follows its log, stops it, returns its status."""

@@ -1,4 +1,4 @@
-"""The Jobs API of a cluster: where it listens, and a client whose every request ends."""
+"""A client for the Jobs API of a cluster, with a time limit for every request."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from ray.job_submission import JobSubmissionClient
 from rlgns.errors import FaultError, UserError, one_line
 
 PORT = 8265
-"""Where Ray's dashboard, and with it the Jobs API, listens."""
+"""Port of Ray's dashboard and Jobs API."""
 
 TIMEOUT_S = 20.0
 READY_S = 120.0
-"""Seconds that a cluster has between answering at all and taking a job."""
+"""Seconds that a cluster has between its first answer and taking a job."""
 
-_RAYS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+_RAY_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
 def jobs_url(address: str | None, environment: Mapping[str, str]) -> str:
     """Returns the URL of the Jobs API.
 
     Args:
-        address: What the user named: a URL, or a host with or without a port; None: RAY_API_SERVER_ADDRESS, else the
-            host of RAY_ADDRESS (its own port is the head's, where no jobs are taken), else this machine.
+        address: What the user gave: a URL, or a host with or without a port; None: RAY_API_SERVER_ADDRESS, else the
+            host of RAY_ADDRESS (its port belongs to the head, which takes no jobs there), else this machine.
         environment: For example `os.environ`.
 
     Raises:
         UserError: Not an address.
     """
     source, named = "--address", address
-    for variable in _RAYS_VARIABLES:
+    for variable in _RAY_VARIABLES:
         if named is None and environment.get(variable):
             source, named = variable, environment[variable]
     if named is None or (source != "--address" and named in ("auto", "local")):
@@ -49,7 +49,7 @@ def jobs_url(address: str | None, environment: Mapping[str, str]) -> str:
     if not host or parts.username or parts.scheme not in ("http", "https", "ray"):
         raise UserError(f"{source}: {named!r} is not an address; allowed: http://HOST:{PORT}, HOST:{PORT} or HOST")
     plain = source == "RAY_ADDRESS" and "://" not in named
-    if parts.scheme == "ray" or plain:  # names the head by another of its ports
+    if parts.scheme == "ray" or plain:  # the port is another one of the head's
         port = PORT
     host = f"[{host}]" if ":" in host else host
     scheme = "https" if parts.scheme == "https" else "http"
@@ -59,24 +59,24 @@ def jobs_url(address: str | None, environment: Mapping[str, str]) -> str:
 
 @final
 class JobsClient(JobSubmissionClient):
-    """Ray's client for one URL: the environment does not overrule it, and no request waits for ever."""
+    """Ray's client for one URL, which the environment does not override and where no request waits forever."""
 
     def __init__(self, url: str) -> None:
         """Connects.
 
         Raises:
-            UserError: Nothing answers there, it is not Ray, or it wants a token that is not given.
+            UserError: Nothing answers there, it is not Ray, or it wants a token and got none.
         """
         self.url = url
         _probe(url)
         try:
-            with _without(_RAYS_VARIABLES):
+            with _without_variables(_RAY_VARIABLES):
                 super().__init__(url)
         except Exception as error:
             raise UserError(f"{url}: {one_line(error)}") from error
 
-    def begin(self, **job: Any) -> str:
-        """Submits a job as `submit_job` does, and waits for a cluster that has just begun and cannot take it yet.
+    def submit_when_ready(self, **job: Any) -> str:
+        """Submits a job as `submit_job` does, and waits for a cluster that has just started and takes no jobs yet.
 
         Returns:
             The job's submission id.
@@ -94,13 +94,13 @@ class JobsClient(JobSubmissionClient):
             time.sleep(1)
 
     def _do_request(self, *arguments: Any, **options: Any) -> Any:
-        # Ray's own requests have no time limit: a cut network would hold us for ever. Still so in 2.60.
+        # Ray 2.60 sets no time limit on its requests: with the network cut they would wait forever.
         options.setdefault("timeout", TIMEOUT_S)
         return super()._do_request(*arguments, **options)
 
 
 def _probe(url: str) -> None:
-    """Finds out in seconds, and without Ray's retries, whether a Ray answers. Raises UserError."""
+    """Checks within seconds, without Ray's retries, that Ray answers. Raises UserError."""
     hint = f"name the head's dashboard with --address http://HOST:{PORT}"
     try:
         answer = requests.get(f"{url}/api/version", timeout=TIMEOUT_S / 2)
@@ -109,19 +109,19 @@ def _probe(url: str) -> None:
     except requests.RequestException as error:
         raise UserError(f"{url}: nothing answers there; {hint}") from error
     if answer.status_code in (401, 403):
-        # Ray's client sends the token that its variables name, and says what is wrong with it
+        # Ray's client sends the token that its variables name, and reports what is wrong with it
         if os.environ.get("RAY_AUTH_MODE") != "token":
             raise UserError(f"{url}: the cluster asks for a token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH")
         return
     try:
         answer.json()["ray_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{url}: what answers there is not Ray's dashboard; {hint}") from error
+        raise UserError(f"{url}: the answer there is not that of Ray's dashboard; {hint}") from error
 
 
 @contextmanager
-def told_in_a_line(url: str) -> Iterator[None]:
-    """Turns a connection that breaks in the block into a FaultError."""
+def connection_errors_as_faults(url: str) -> Iterator[None]:
+    """Raises FaultError where the connection breaks in the block."""
     try:
         yield
     except requests.RequestException as error:
@@ -129,9 +129,9 @@ def told_in_a_line(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def _without(names: tuple[str, ...]) -> Iterator[None]:
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+def _without_variables(names: tuple[str, ...]) -> Iterator[None]:
+    removed = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield
     finally:
-        os.environ.update(kept)
+        os.environ.update(removed)

@@ -1,4 +1,4 @@
-"""Submits a command as a Ray job, or attaches to one, and follows it to its end."""
+"""Submits a command as a Ray job, or attaches to a job, and follows it to its end."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from typing import Any
 from rlgns.errors import ExitCode, FaultError, UserError, one_line
 from rlgns.machine.commit import source_commit
 from rlgns.submit import package
-from rlgns.submit.client import JobsClient, jobs_url, told_in_a_line
+from rlgns.submit.client import JobsClient, connection_errors_as_faults, jobs_url
 from rlgns.submit.follower import JobFollower
+from rlgns.submit.requirements import PROBE, missing_requirements, parse_probe
 
 PROBE_S = 120.0
-"""Seconds that the cluster has to say what it has installed."""
+"""Seconds that the cluster has to report what it has installed."""
 
 
 def submit(command: Sequence[str], *, address: str | None, games: Sequence[str], wait: bool = True) -> int:
     """Submits `rlgns COMMAND` and follows it.
 
     Args:
-        command: Checked arguments, the first of which is `train` or the like.
+        command: Checked arguments of rlgns, from the command's name on, for example `["train", "--game", "pong"]`.
         address: Of the Jobs API, or None: see `rlgns.submit.client.jobs_url`.
-        games: By which the job is named.
-        wait: False: return once it is submitted.
+        games: The job is named after them.
+        wait: Whether to follow the job; False: return once it is submitted.
 
     Returns:
-        The exit status of the command, or 0 where it is not waited for.
+        The exit status of the command, or 0 where the job is not followed.
 
     Raises:
-        UserError: No cluster there, one that cannot run this, or a command that does not suit it.
-        FaultError: The cluster was lost while following.
+        UserError: No cluster answers, it cannot run rlgns, or the command does not suit a cluster.
+        FaultError: The connection to the cluster was lost.
     """
     name = f"{'-'.join(games[:3])}-{time.strftime('%Y%m%d-%H%M%S')}"
     client = _connect(address)
@@ -46,29 +47,29 @@ def submit(command: Sequence[str], *, address: str | None, games: Sequence[str],
         folder = Path(scratch)
         line = package.entrypoint(package.pack(command, folder), name)
         package.refuse_secrets(line, folder)
-        with told_in_a_line(client.url):
-            lacking = _missing(client)
-        if lacking:
-            _say(f"the cluster lacks {', '.join(lacking)}: pip installs that for this job first, which takes a while")
-            runtime_env["pip"] = lacking
+        with connection_errors_as_faults(client.url):
+            missing = _missing_requirements(client)
+        if missing:
+            _say(f"the cluster lacks {', '.join(missing)}: pip installs them for this job first, which takes a while")
+            runtime_env["pip"] = missing
         runtime_env["working_dir"] = str(folder)
-        job = client.begin(
+        job = client.submit_when_ready(
             entrypoint=line,
             submission_id=f"rlgns-{name}-{secrets.token_hex(2)}",
             runtime_env=runtime_env,
             metadata={"rlgns": metadata.version("rlgns"), "commit": source_commit()},
         )
     follower = JobFollower(client, job, _say)
-    _say(f"job {job} at {client.url}; attach to it again with: {follower.again()}")
-    _say("the login of this machine at W&B is not sent along; the job uses that of the cluster's nodes")
+    _say(f"job {job} at {client.url}; attach to it again with: {follower.attach_command()}")
+    _say("this machine's W&B login is not sent along; the job uses that of the cluster's nodes")
     return follower.follow() if wait else ExitCode.DONE
 
 
 def attach(job: str, *, address: str | None) -> int:
-    """Follows a job that was submitted before. Returns and raises as `submit`."""
+    """Follows a job that was submitted earlier. Returns and raises as `submit` does."""
     client = _connect(address)
     follower = JobFollower(client, job, _say)
-    with told_in_a_line(client.url):
+    with connection_errors_as_faults(client.url):
         try:
             client.get_job_info(job)
         except RuntimeError as error:
@@ -78,7 +79,7 @@ def attach(job: str, *, address: str | None) -> int:
 
 
 def _connect(address: str | None) -> JobsClient:
-    logging.getLogger("ray").setLevel(logging.ERROR)  # Ray's own lines, of uploads and versions, say nothing new
+    logging.getLogger("ray").setLevel(logging.ERROR)  # Ray's lines about uploads and versions repeat ours
     for module in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
         logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)
     client = JobsClient(jobs_url(address, os.environ))
@@ -87,16 +88,16 @@ def _connect(address: str | None) -> JobsClient:
     return client
 
 
-def _missing(client: JobsClient) -> list[str]:
-    """Asks the cluster for what it has installed. Returns what pip must add. Raises UserError and FaultError."""
-    probe = client.begin(entrypoint=f'exec python -c "{package.PROBE}"', runtime_env={})
+def _missing_requirements(client: JobsClient) -> list[str]:
+    """Asks the cluster what it has installed. Returns what pip must add. Raises UserError and FaultError."""
+    probe = client.submit_when_ready(entrypoint=f'exec python -c "{PROBE}"', runtime_env={})
     deadline = time.monotonic() + PROBE_S
     while not (info := client.get_job_info(probe)).status.is_terminal():
         if time.monotonic() > deadline:
             client.stop_job(probe)
-            raise FaultError(f"{client.url}: the cluster began no job within {PROBE_S:g} s; see `ray status` there")
+            raise FaultError(f"{client.url}: the cluster started no job within {PROBE_S:g} s; see `ray status` there")
         time.sleep(0.2)
-    answer = package.parse_probe(client.get_job_logs(probe))
+    answer = parse_probe(client.get_job_logs(probe))
     client.delete_job(probe)
     if answer is None:
         raise UserError(f"{client.url}: the cluster cannot run Python: {one_line(info.message)[:300]}")
@@ -106,7 +107,7 @@ def _missing(client: JobsClient) -> list[str]:
         raise UserError(f"{client.url}: the cluster has ray {found.get('ray')} where rlgns needs {wanted}")
     if tuple(int(part) for part in python.split(".")) < (3, 11):
         raise UserError(f"{client.url}: the cluster has Python {python} where rlgns needs 3.11 or newer")
-    return package.missing(found)  # Ray itself is there, as just found
+    return missing_requirements(found)
 
 
 def _say(text: str) -> None:

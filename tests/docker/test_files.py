@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from rlgns.submit.package import HEADLESS, missing
+from rlgns.submit.requirements import HEADLESS, missing_requirements
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
@@ -36,8 +36,10 @@ def test_the_lock_meets_every_requirement_of_the_project() -> None:
 
 def test_a_cluster_of_the_image_lacks_nothing_that_a_job_would_install_first() -> None:
     locked = locked_versions()
-    assert missing(locked) == []
-    assert missing({name: locked[name] for name in locked if name not in HEADLESS.values()}) == ["opencv-python>=3.0"]
+    assert missing_requirements(locked) == []
+    assert missing_requirements({name: locked[name] for name in locked if name not in HEADLESS.values()}) == [
+        "opencv-python>=3.0"
+    ]
 
 
 def test_the_cuda_build_is_pinned_beside_the_lock_and_not_against_it() -> None:

@@ -187,7 +187,7 @@ def test_a_job_that_never_begins_says_what_it_waits_for_and_why_it_failed(head: 
     job = client.submit_job(entrypoint="true", runtime_env={"pip": pip})
     assert JobFollower(client, job, messages.append, check_s=0.5).follow() == 3
     assert "runtime environment to be set up" in messages[0]
-    (why,) = [line for line in messages if line.startswith("the job failed before its command began: ")]
+    (why,) = [line for line in messages if line.startswith("the job failed before its command started: ")]
     assert "runtime_env setup failed" in why
     assert why.endswith("No matching distribution found for rlgns-does-not-exist==1.0")
     assert len(messages) == 2
