@@ -16,9 +16,9 @@ from rlgns.machine.hardware import usable_cores
 
 WORKER = """
 import sys
-from rlgns.sweep.forecast import calibrate
+from rlgns.sweep.forecast import measure_throughput
 from rlgns.sweep.load import resolve_sweep
-print(calibrate(resolve_sweep(sys.argv[1], {"sweep.parallel": sys.argv[2]})).observations_per_s)
+print(measure_throughput(resolve_sweep(sys.argv[1], {"sweep.parallel": sys.argv[2]})).observations_per_s)
 """
 
 

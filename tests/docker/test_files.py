@@ -1,4 +1,4 @@
-"""What is shipped for containers, as far as it can be told without a Docker engine (docker/check.sh does the rest)."""
+"""Checks of the container files that need no Docker engine; docker/check.sh does the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOCKER = ROOT / "docker"
 
 
 def locked_versions() -> dict[str, str]:
-    """Returns what the image holds, by name."""
+    """Returns the versions of the image's distributions, by name."""
     return dict(line.split("==") for line in (DOCKER / "requirements.txt").read_text().splitlines()[1:])
 
 
@@ -34,7 +34,7 @@ def test_the_lock_meets_every_requirement_of_the_project() -> None:
         assert requirement.specifier.contains(version), f"{text}: locked {version}; run docker/lock.py again"
 
 
-def test_a_cluster_of_the_image_lacks_nothing_that_a_job_would_install_first() -> None:
+def test_the_image_meets_all_requirements_of_a_job() -> None:
     locked = locked_versions()
     assert missing_requirements(locked) == []
     assert missing_requirements({name: locked[name] for name in locked if name not in HEADLESS.values()}) == [
@@ -42,7 +42,7 @@ def test_a_cluster_of_the_image_lacks_nothing_that_a_job_would_install_first() -
     ]
 
 
-def test_the_cuda_build_is_pinned_beside_the_lock_and_not_against_it() -> None:
+def test_the_cuda_constraints_pin_only_what_the_lock_does_not() -> None:
     lines = [line for line in (DOCKER / "constraints-cuda.txt").read_text().splitlines() if not line.startswith("#")]
     pinned = dict(line.split("==") for line in lines)
     assert {"nvidia-cudnn-cu13", "cuda-bindings", "triton"} <= set(pinned)
@@ -58,8 +58,8 @@ def test_the_dashboard_is_published_on_loopback_and_asks_for_a_token() -> None:
     assert not any("ports" in service for name, service in compose["services"].items() if name != "head")
 
 
-def test_a_cluster_with_a_gpu_runs_one_image_and_not_the_cpus() -> None:
-    """Two services that build different variants under one name leave whichever was built last."""
+def test_all_services_of_a_gpu_cluster_run_the_cuda_image() -> None:
+    """Where two services build different variants under one image name, the last build wins."""
     services, gpu = (
         yaml.safe_load((DOCKER / name).read_text())["services"] for name in ("compose.yaml", "compose.gpu.yaml")
     )
@@ -70,24 +70,22 @@ def test_a_cluster_with_a_gpu_runs_one_image_and_not_the_cpus() -> None:
         assert "build" not in service or gpu[name]["build"]["args"]["VARIANT"] == "cuda"
 
 
-def test_everything_that_the_image_copies_is_in_its_context() -> None:
+def test_the_build_context_holds_exactly_what_the_image_copies() -> None:
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-    packages = {
-        package.split(".")[0]
-        for package in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    }
+    linked = {path.resolve().name for path in (ROOT / "rlgns").iterdir() if path.is_symlink()}
+    assert linked == {"agents", "envs"}
     copied = set(re.findall(r"^COPY (?:--chmod=\S+ )?(docker/\S+)", (DOCKER / "Dockerfile").read_text(), re.MULTILINE))
-    assert packages | copied | {"configs", "pyproject.toml", "README.md", "LICENSE"} == set(allowed)
+    assert linked | copied | {"configs", "rlgns", "pyproject.toml", "README.md", "LICENSE"} == set(allowed)
 
 
-def test_the_image_says_its_licences_and_its_user() -> None:
+def test_the_image_names_its_licences_and_runs_as_a_user() -> None:
     text = (DOCKER / "Dockerfile").read_text()
     assert 'licenses="MIT AND GPL-2.0-only"' in text
     assert text.rindex("USER 1000:1000") > text.rindex("RUN ")
 
 
-def test_health_is_told_by_an_exit_code() -> None:
-    """On this machine, whatever runs on it, a port at which nothing listens cannot be healthy."""
+def test_the_health_check_exits_with_1_where_no_node_is_healthy() -> None:
+    """Whatever else runs on this machine, a port without a listener is never healthy."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     ran = subprocess.run(

@@ -1,4 +1,4 @@
-"""A real Ray head with its dashboard, alone or with other nodes: free ports of the loopback, a folder of its own."""
+"""A real Ray head with its dashboard, alone or with other nodes, on free loopback ports and in a temporary folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 import requests
 
 NODE_KEY = "0123456789abcdef0123456789abcdef01234567"
-"""W&B key that the node has, in the file that its WANDB_API_KEY_FILE names."""
+"""W&B key in the file that the node's WANDB_API_KEY_FILE names."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Head:
 
     url: str
     folder: Path
-    """All that Ray writes."""
+    """Everything that Ray writes."""
     runs: Path
     """RLGNS_RUNS of its node."""
     environment: dict[str, str]
@@ -51,15 +51,15 @@ def head() -> Iterator[Head]:
 
 @pytest.fixture(scope="module")
 def head_of_three() -> Iterator[Head]:
-    """A head and two more nodes with a processor each."""
+    """A head and two more nodes with a CPU each."""
     with started_head(cpus=1, workers=2) as three:
         yield three
 
 
 @contextmanager
 def started_head(*, cpus: int, workers: int = 0) -> Iterator[Head]:
-    """Starts a head and so many other nodes, each with so many CPUs; ends them, and what they started, in the end."""
-    folder = Path(tempfile.mkdtemp(prefix="rlgns-head-"))  # short: Ray's sockets lie in it
+    """Starts a head and worker nodes with `cpus` CPUs each; at the end stops them and all that they started."""
+    folder = Path(tempfile.mkdtemp(prefix="rlgns-head-"))  # a short path: it holds Ray's sockets
     home = folder / "home"
     home.mkdir()
     (folder / "key").write_text(NODE_KEY)
@@ -69,9 +69,9 @@ def started_head(*, cpus: int, workers: int = 0) -> Iterator[Head]:
         "RLGNS_RUNS": str(folder / "runs"),
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RUNTIME_ENV_RETRY_TIMES": "1",  # where packages cannot be installed, three tries take minutes
+        "RUNTIME_ENV_RETRY_TIMES": "1",  # the default three take minutes where packages cannot be installed
         "WANDB_API_KEY_FILE": str(folder / "key"),
-        "WANDB_BASE_URL": "http://127.0.0.1:9",  # W&B cannot be reached: runs are offline, with a key at hand
+        "WANDB_BASE_URL": "http://127.0.0.1:9",  # unreachable: runs are offline although there is a key
     }
     nodes: list[subprocess.Popen[bytes]] = []
 
@@ -98,7 +98,7 @@ def started_head(*, cpus: int, workers: int = 0) -> Iterator[Head]:
         start("--head", f"--temp-dir={folder}/ray", "--dashboard-host=127.0.0.1", *ports)
         wait(lambda: _answers(url))
         for number in range(workers):
-            # A folder each, as on machines of their own: in one, a node unpacks a job's files over those of another.
+            # A folder for each node, as on separate machines: in one, nodes unpack a job's files over each other.
             start(f"--address=127.0.0.1:{port}", f"--temp-dir={folder}/ray{number + 2}")
             wait(partial(_has_nodes, url, 2 + number))
         yield Head(url=url, folder=folder, runs=folder / "runs", environment=environment, nodes=nodes)

@@ -1,4 +1,4 @@
-"""Jobs on a real Ray head: submitted, followed, stopped, attached to again, over a connection that breaks."""
+"""Jobs on a real Ray head: submit, follow, stop, attach again, and follow over a connection that breaks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TINY = _TINY.split()
 
 
 def start(head: Head, tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Starts `rlgns submit` as a user who is logged in at W&B twice."""
+    """Starts `rlgns submit` as a user with two W&B keys: in the environment and in ~/.netrc."""
     (tmp_path / ".netrc").write_text(f"machine api.wandb.ai login user password {NETRC_KEY}\n")
     environment = os.environ | {
         "HOME": str(tmp_path),
@@ -51,7 +51,7 @@ def files_with(folder: Path, key: str) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
 
 
-def test_a_job_is_submitted_attached_to_stopped_and_saved_without_a_key_in_sight(head: Head, tmp_path: Path) -> None:
+def test_a_stopped_job_saves_and_no_key_is_visible(head: Head, tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
     config.write_text("base: quick\nrun:\n  seed: 7\n")
     tiny = ["--config", str(config), *TINY[2:]]
@@ -76,12 +76,12 @@ def test_a_job_is_submitted_attached_to_stopped_and_saved_without_a_key_in_sight
 
     details = requests.get(f"{head.url}/api/jobs/{job}", timeout=20).text
     assert '"STOPPED"' in details
-    check_no_key_in_sight(head, details + out + err + shown + rest + messages)
+    check_that_no_key_is_visible(head, details + out + err + shown + rest + messages)
     assert "logged in" not in shown  # the node's key was found ...
     assert "cannot be reached" in (shown + rest) or "offline" in (shown + rest)  # ... and its server not
 
 
-def test_a_sweep_outlives_its_follower_and_is_attached_to_again(head: Head, tmp_path: Path) -> None:
+def test_a_sweep_continues_without_its_follower(head: Head, tmp_path: Path) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(
         "base: quick\nrun: {games: [pong], observations: 64}\nenv: {stagger_steps: 0}\n"
@@ -105,11 +105,11 @@ def test_a_sweep_outlives_its_follower_and_is_attached_to_again(head: Head, tmp_
     assert all(folder.last_row()["observations"] >= 64 for folder in folders)  # type: ignore[index]
     assert (out / "points.csv").is_file() and (out / "report.html").is_file()
     assert all(list(folder.wandb_path.glob("offline-run-*")) for folder in folders)
-    check_no_key_in_sight(head, details + said + shown + messages)
+    check_that_no_key_is_visible(head, details + said + shown + messages)
 
 
 def trained_by(node: subprocess.Popen[bytes]) -> str:
-    """The parts of a run that live on a node."""
+    """Returns the Ray actors of a run on a node."""
     titles = []
     for process in psutil.Process(node.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -128,60 +128,58 @@ def read_until(stream: IO[str], text: str) -> str:
 
 
 @pytest.mark.cluster
-def test_a_job_on_three_nodes_is_followed_left_attached_to_stopped_and_goes_on(
-    head_of_three: Head, tmp_path: Path
-) -> None:
+def test_a_job_on_three_nodes_is_followed_stopped_and_resumed(head_of_three: Head, tmp_path: Path) -> None:
     head, out = head_of_three, head_of_three.folder / "three"
     train = ("--out", str(out), "--runners", "2", "--observations", "100000000")
     following = start(head, tmp_path, "--", "train", *train, *TINY)
     assert following.stdout is not None and following.stderr is not None
-    told = read_until(following.stderr, "attach to it again with")
-    job = next((word for word in told.split() if word.startswith("rlgns-pong-")), "")
-    assert job, told
-    told += read_until(following.stdout, "observations/s")
-    assert sorted(trained_by(node) for node in head.nodes) == ["ray::AtariPPO", *["ray::AtariRunner"] * 2], told
+    printed = read_until(following.stderr, "attach to it again with")
+    job = next((word for word in printed.split() if word.startswith("rlgns-pong-")), "")
+    assert job, printed
+    printed += read_until(following.stdout, "observations/s")
+    assert sorted(trained_by(node) for node in head.nodes) == ["ray::AtariPPO", *["ray::AtariRunner"] * 2], printed
     following.kill()  # as if its machine had lost power
-    told += "".join(following.communicate(timeout=60))
+    printed += "".join(following.communicate(timeout=60))
 
     attached = start(head, tmp_path, "--job", job)
     assert attached.stdout is not None
-    told += read_until(attached.stdout, "observations/s")
+    printed += read_until(attached.stdout, "observations/s")
     attached.send_signal(signal.SIGINT)
     rest, messages = attached.communicate(timeout=300)
-    assert attached.returncode == 130, told + rest + messages
-    assert "saved; resume with: rlgns train --resume" in rest, told + rest + messages
+    assert attached.returncode == 130, printed + rest + messages
+    assert "saved; resume with: rlgns train --resume" in rest, printed + rest + messages
     before = RunFolder(out).last_iteration()
 
     again = start(head, tmp_path, "--", "train", "--resume", str(out))
     assert again.stdout is not None
-    told += rest + messages + read_until(again.stdout, "observations/s")
+    printed += rest + messages + read_until(again.stdout, "observations/s")
     again.send_signal(signal.SIGINT)
-    told += "".join(again.communicate(timeout=300))
-    assert again.returncode == 130, told
+    printed += "".join(again.communicate(timeout=300))
+    assert again.returncode == 130, printed
     iterations = [row["iteration"] for row in RunFolder(out).rows()]
     assert iterations == list(range(1, len(iterations) + 1)) and len(iterations) > before
 
     short = start(head, tmp_path, "--", "train", "--runners", "2", "--observations", "64", *TINY)
-    told += "".join(short.communicate(timeout=300))
-    assert short.returncode == 0, told
-    check_no_key_in_sight(head, told)
+    printed += "".join(short.communicate(timeout=300))
+    assert short.returncode == 0, printed
+    check_that_no_key_is_visible(head, printed)
 
 
-def check_no_key_in_sight(head: Head, told: str) -> None:
-    """Neither in what was told nor in any file: logs, packages and session of Ray, the runs, their W&B files."""
+def check_that_no_key_is_visible(head: Head, printed: str) -> None:
+    """Checks what was printed and every file: logs, packages and session of Ray, the runs, their W&B files."""
     for key in (ENVIRONMENT_KEY, NETRC_KEY, NODE_KEY):
-        assert key not in told
+        assert key not in printed
         assert set(files_with(head.folder, key)) == ({head.folder / "key"} if key == NODE_KEY else set())
 
 
-def test_the_exit_status_of_the_command_comes_back(head: Head, tmp_path: Path) -> None:
+def test_the_exit_status_of_the_command_is_returned(head: Head, tmp_path: Path) -> None:
     failing = start(head, tmp_path, "--", "train", "--out", "/proc/rlgns", *TINY)
     out, err = failing.communicate(timeout=300)
     assert failing.returncode == 2, err
     assert "cannot be written" in out
 
 
-def test_a_job_that_never_begins_says_what_it_waits_for_and_why_it_failed(head: Head) -> None:
+def test_a_job_that_never_starts_reports_what_it_waits_for_and_why_it_failed(head: Head) -> None:
     pip = {"packages": ["rlgns-does-not-exist==1.0"], "pip_install_options": ["--no-index"]}
     client, messages = JobsClient(head.url), list[str]()
     job = client.submit_job(entrypoint="true", runtime_env={"pip": pip})
@@ -193,7 +191,7 @@ def test_a_job_that_never_begins_says_what_it_waits_for_and_why_it_failed(head: 
     assert len(messages) == 2
 
 
-def test_what_no_cluster_can_run_is_refused_before_it_is_sent(
+def test_mistakes_are_refused_before_anything_is_sent(
     head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from rlgns.commands import cli
@@ -223,7 +221,7 @@ def test_what_no_cluster_can_run_is_refused_before_it_is_sent(
 
 
 def carry(ends: tuple[socket.socket, socket.socket]) -> None:
-    """Passes bytes on between two connections until one is closed."""
+    """Forwards bytes between two connections until one is closed."""
     other = dict(zip(ends, reversed(ends), strict=True))
     with contextlib.suppress(OSError, ValueError):
         while True:
@@ -238,7 +236,7 @@ def carry(ends: tuple[socket.socket, socket.socket]) -> None:
 
 @contextmanager
 def proxy(target: int, port: int) -> Iterator[None]:
-    """Passes TCP connections on until the block ends; then all are cut and none is taken."""
+    """Forwards TCP connections until the block ends, then cuts them all."""
     ends: list[socket.socket] = []
     server = socket.create_server(("127.0.0.1", port))
 
@@ -257,7 +255,7 @@ def proxy(target: int, port: int) -> Iterator[None]:
     server.close()
 
 
-def test_a_broken_connection_loses_and_repeats_nothing(
+def test_a_broken_connection_neither_loses_nor_repeats_lines(
     head: Head, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     port, gate = free_port(), tmp_path / "gate"

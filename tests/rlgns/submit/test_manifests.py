@@ -1,4 +1,4 @@
-"""Cluster files: valid by the published schemas, sized by the configuration, without secrets."""
+"""Cluster files: valid by the published schemas and sized by the configuration."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def size(**settings: object) -> ClusterSize:
 
 
 def size_of_sweep(tmp_path: Path, *, learning_rates: int = 3, largest: int = 1024, **settings: str) -> ClusterSize:
-    """Of a sweep of six batches; the largest has four times `largest` / 16 environments."""
+    """Returns the size for a sweep of six batches, the largest of which has four times `largest` / 16 environments."""
     file = tmp_path / "sweep.yaml"
     batches = [largest >> power for power in range(6)]
     file.write_text(
@@ -38,7 +38,7 @@ def size_of_sweep(tmp_path: Path, *, learning_rates: int = 3, largest: int = 102
 
 
 def strict(schema: Any) -> Any:
-    """A copy of a schema that allows no field which it does not name: a misspelt one must not pass."""
+    """Returns a copy of a schema that forbids fields it does not name, so that a misspelt one fails."""
     if isinstance(schema, list):
         return [strict(part) for part in schema]
     if not isinstance(schema, dict):
@@ -94,24 +94,28 @@ def test_rayjob_has_room_for_every_runner() -> None:
 
 
 @pytest.mark.parametrize(("parallel", "trials"), [("0", 18), ("12", 12), ("5", 5), ("999", 18)])
-def test_a_sweeps_cluster_has_a_core_for_every_trial_at_once(tmp_path: Path, parallel: str, trials: int) -> None:
+def test_a_sweeps_cluster_has_a_core_for_every_concurrent_trial(tmp_path: Path, parallel: str, trials: int) -> None:
     fits = size_of_sweep(tmp_path, **{"sweep.parallel": parallel})  # 6 batches x 3 learning rates
     command = ["sweep", "--config", "breakout-quick"]
     cluster = yaml.safe_load(manifests.ray_job(command, fits, "x"))["spec"]["rayClusterSpec"]
     (group,) = cluster["workerGroupSpecs"]
     cpus = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
     assert 0 <= group["replicas"] * cpus - trials < cpus and cpus <= 8
-    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"  # it steers: no trial lands there
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"  # the driver alone: no trial runs there
     up = yaml.safe_load(manifests.ray_cluster(command, fits, "x"))
     assert up["max_workers"] == group["replicas"] == len(up["provider"]["worker_ips"])
     assert "--num-cpus=0 " in up["head_start_ray_commands"][1]
     assert f"--num-cpus={cpus} " in up["worker_start_ray_commands"][1]
 
 
-def test_a_sweeps_memory_follows_its_environments_and_its_gpus_its_trials(tmp_path: Path) -> None:
+def test_a_sweeps_memory_grows_with_its_environments_and_its_gpus_with_its_trials(tmp_path: Path) -> None:
     small, large = size_of_sweep(tmp_path), size_of_sweep(tmp_path, learning_rates=4, largest=16384)
-    assert (small.nodes, small.cpus, small.gib) == (3, 6, math.ceil(2 + 6 * (1.5 + 256 / 1024)))  # 256 environments
-    assert (large.nodes, large.cpus, large.gib) == (3, 8, 2 + 8 * (1.5 + 4))  # 4,096 environments
+    assert (small.workers, small.worker_cpus, small.worker_gib) == (
+        3,
+        6,
+        math.ceil(2 + 6 * (1.5 + 256 / 1024)),
+    )  # 256 environments
+    assert (large.workers, large.worker_cpus, large.worker_gib) == (3, 8, 2 + 8 * (1.5 + 4))  # 4,096 environments
     fits = size_of_sweep(tmp_path, **{"sweep.parallel": "4", "engine.device": "cuda"})
     job = yaml.safe_load(manifests.ray_job(["sweep", "--config", "breakout-quick"], fits, "x"))
     (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
@@ -127,7 +131,7 @@ def test_without_runners_there_are_no_workers() -> None:
     assert yaml.safe_load(manifests.ray_cluster(["train"], size(), "x"))["max_workers"] == 0
 
 
-def test_files_are_written_or_refused_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_are_all_written_or_all_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     up, job = tmp_path / "ray-cluster.yaml", tmp_path / "mine-rayjob.yaml"
     assert cli.main(["submit", "--write", str(up), str(job), "--", *COMMAND, "--env.num_envs", "64"]) == 0
     assert capsys.readouterr().out == f"{up}\n{job}\n"

@@ -1,4 +1,4 @@
-"""What travels with a job, where it goes, and what is kept back."""
+"""What a job takes along, where its run goes, where jobs are submitted, and which keys are refused."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ def test_what_is_packed_runs_by_itself(tmp_path: Path) -> None:
     command = package.pack(["config", "--config", str(mine), "--run.seed", "3"], folder)
     assert command == ["config", "--config", "submitted/mine.yaml", "--run.seed", "3"]
     assert not list(folder.rglob("*.pyc"))
+    assert not any(path.is_symlink() for path in folder.rglob("*"))
+    assert (folder / "rlgns" / "agents" / "compute" / "team.py").is_file()
+    assert (folder / "rlgns" / "envs" / "games.py").is_file()
     script = "import rlgns, importlib.metadata as m; print(rlgns.__file__, m.version('rlgns')); "
     script += "import rlgns.commands.cli as c; "
     script += f"raise SystemExit(c.main({command!r}))"
@@ -35,7 +38,7 @@ def test_what_is_packed_runs_by_itself(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in folder.rglob("*.py")) < 4_000_000
 
 
-def test_presets_and_equals_signs_are_understood(tmp_path: Path) -> None:
+def test_a_preset_stays_a_name_and_equals_signs_are_understood(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("base: quick\n")
     (tmp_path / "job").mkdir()
     assert package.pack(["train", "--config", "ppo"], tmp_path / "job")[-1] == "ppo"
@@ -44,7 +47,7 @@ def test_presets_and_equals_signs_are_understood(tmp_path: Path) -> None:
     assert packed == ["train", "--config=submitted/mine.yaml"]
 
 
-def test_a_sweeps_file_travels_with_its_bases(tmp_path: Path) -> None:
+def test_a_sweeps_file_is_packed_with_its_bases(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("base: quick\nagent: {rollout_steps: 16}\nsweep: {batches: [32, 64], goals: [1]}\n")
     (tmp_path / "job").mkdir()
@@ -56,7 +59,7 @@ def test_a_sweeps_file_travels_with_its_bases(tmp_path: Path) -> None:
     assert package.pack(["sweep", "--config", "breakout-quick"], tmp_path / "other")[-1] == "breakout-quick"
 
 
-def test_the_line_is_quoted_and_names_a_folder() -> None:
+def test_the_shell_line_is_quoted_and_names_a_folder() -> None:
     line = package.entrypoint(["train", "--run.name", "a b; rm -rf $HOME"], "pong-1")
     assert line == (
         "exec python -m rlgns train --run.name 'a b; rm -rf $HOME' --out \"${RLGNS_RUNS:-$HOME/runs}/pong-1\""
@@ -67,39 +70,11 @@ def test_the_line_is_quoted_and_names_a_folder() -> None:
         package.entrypoint(["train", "--out", "runs/x"], "pong-1")
 
 
-def test_what_a_cluster_lacks() -> None:
-    requirements = [
-        "torch==2.13.0",
-        "ray==2.60.0",
-        "numpy>=2.0,<3",
-        "ruff==1; extra == 'dev'",
-        "Py_Yaml>6",
-    ]
-    found = {"torch": "2.13.0+cpu", "ray": "2.60.0", "numpy": "1.26.0"}
-    assert package.missing(found, requirements) == ["numpy<3,>=2.0", "Py_Yaml>6"]
-    assert package.missing({"numpy": "2.1"}, ["a-b[x]==1"]) == ["a-b[x]==1"]
-
-
-def test_a_ray_without_the_extras_of_ours_lacks_what_they_need() -> None:
-    bare = {"ray": "2.60.0", "requests": "2.32", "pydantic": "2.10", "PyYAML": "6.0"}
-    lacking = package.missing(bare, ["ray[default,rllib]==2.60.0", "gymnasium==1.2.2"])
-    assert lacking[0] == "gymnasium==1.2.2"
-    assert {"lz4", "dm_tree", "scipy", "aiohttp_cors"} <= set(lacking)
-    assert not {"ray", "requests", "pydantic", "pyyaml"} & {name.lower().split("[")[0] for name in lacking}
-    assert len(lacking) == len(set(lacking))
-
-
-def test_a_probe_is_read_among_other_lines() -> None:
-    log = 'INFO setting up\nRLGNS{"python": "3.11", "found": {"ray": "2.60.0"}}\n'
-    assert package.parse_probe(log) == ("3.11", {"ray": "2.60.0"})
-    assert package.parse_probe("Traceback\n") is None
-
-
-def test_a_key_is_refused_by_the_name_of_its_variable(tmp_path: Path) -> None:
+def test_a_key_is_refused_and_named_by_its_variable(tmp_path: Path) -> None:
     environment = {"WANDB_API_KEY": "sesame-sesame", "EDITOR_TOKEN": "short", "HOME": "/home/sesame-open"}
     package.refuse_secrets("train --out /home/sesame-open short", tmp_path, environment)
-    (tmp_path / package.CONFIG_FILE).mkdir()
-    (tmp_path / package.CONFIG_FILE / "mine.yaml").write_text("run:\n  name: sesame-sesame\n")
+    (tmp_path / package.CONFIG_FOLDER).mkdir()
+    (tmp_path / package.CONFIG_FOLDER / "mine.yaml").write_text("run:\n  name: sesame-sesame\n")
     with pytest.raises(UserError, match=r"^mine.yaml holds the value of WANDB_API_KEY") as refusal:
         package.refuse_secrets("train", tmp_path, environment)
     assert "sesame" not in str(refusal.value)
@@ -121,18 +96,18 @@ def test_a_key_is_refused_by_the_name_of_its_variable(tmp_path: Path) -> None:
         (None, {}, "http://127.0.0.1:8265"),
     ],
 )
-def test_where_jobs_are_taken(address: str | None, environment: dict[str, str], url: str) -> None:
+def test_the_url_of_the_jobs_api(address: str | None, environment: dict[str, str], url: str) -> None:
     assert jobs_url(address, environment) == url
 
 
 @pytest.mark.parametrize("address", ["", "http://", "head:port", "ftp://head", "http://user:password@head:8265"])
-def test_what_is_no_address(address: str) -> None:
+def test_a_bad_address_is_refused(address: str) -> None:
     with pytest.raises(UserError, match=r"--address: .* is not an address"):
         jobs_url(address, {})
 
 
 class Dropping(BaseHTTPRequestHandler):
-    """A head that says its version and then breaks every connection."""
+    """A head that answers with its version and then breaks every connection."""
 
     def do_GET(self) -> None:
         if self.path != "/api/version":
@@ -146,7 +121,7 @@ class Dropping(BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--job", "x"], 3), (["--", "train"], 2)])

@@ -1,4 +1,4 @@
-"""The page about sweeps has every key of the section, as the dataclass has it."""
+"""docs/sweeps.md has the keys of the section `sweep` and the columns of points.csv, as the code has them."""
 
 from __future__ import annotations
 

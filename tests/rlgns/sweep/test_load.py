@@ -1,4 +1,4 @@
-"""From a sweep's file and the command line to trials; each mistake one line."""
+"""Reading a sweep from its file and the command line; every mistake is one line."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def write(tmp_path: Path, **sections: object) -> Path:
     return path
 
 
-def test_the_batch_is_made_by_the_number_of_environments(tmp_path: Path) -> None:
+def test_the_batch_is_set_by_the_number_of_environments(tmp_path: Path) -> None:
     sweep = resolve_sweep(write(tmp_path), {})
     assert {batch: config.env.num_envs for batch, config in sweep.configs.items()} == {32: 4, 64: 8, 128: 16}
     assert all(config.batch_observations == batch for batch, config in sweep.configs.items())
     assert {config.agent.rollout_steps for config in sweep.configs.values()} == {16}
-    config = sweep.config(game="pong", batch=64, rate=3e-4, seed=5)
+    config = sweep.config(game="pong", batch=64, learning_rate=3e-4, seed=5)
     assert (config.run.seed, config.agent.learning_rate, config.run.games) == (5, 3e-4, ("pong",))
     assert (config.run.name, config.wandb.mode) == ("mine", "disabled")
 
 
-def test_or_by_the_rollouts_length(tmp_path: Path) -> None:
+def test_the_batch_is_set_by_the_rollout_length(tmp_path: Path) -> None:
     sweep = resolve_sweep(write(tmp_path), {"sweep.axis": "steps", "env.num_envs": "8"})
     assert {batch: config.agent.rollout_steps for batch, config in sweep.configs.items()} == {32: 8, 64: 16, 128: 32}
     assert all(config.batch_observations == batch for batch, config in sweep.configs.items())
@@ -67,7 +67,7 @@ def test_a_resolved_sweep_can_be_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["breakout-quick", "pong-quick", "paper-a2c"])
-def test_shipped_sweeps(name: str) -> None:
+def test_shipped_sweeps_can_run(name: str) -> None:
     sweep = resolve_sweep(name, {})
     assert all(config.groups_per_batch >= 2 for config in sweep.configs.values())
     assert not sweep.base.agent.anneal
@@ -75,7 +75,7 @@ def test_shipped_sweeps(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ({"sweep.batches": "32,65"}, "times powers of 2; got 65 (nearest: 64)"),
         ({"sweep.batches": "40"}, "must be multiples of agent.rollout_steps 16, got 40 (nearest: 32)"),
@@ -109,14 +109,14 @@ def test_shipped_sweeps(name: str) -> None:
         ),
     ],
 )
-def test_mistakes(tmp_path: Path, overrides: dict[str, str], told: str) -> None:
+def test_a_mistake_is_one_line(tmp_path: Path, overrides: dict[str, str], message: str) -> None:
     with pytest.raises(UserError) as caught:
         resolve_sweep(write(tmp_path), overrides)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_no_sweeps(tmp_path: Path) -> None:
+def test_files_that_are_not_sweeps(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown sweep 'breakot-quick' \(did you mean breakout-quick\?\)"):
         resolve_sweep("breakot-quick", {})
     with pytest.raises(UserError, match="has no section sweep"):

@@ -1,4 +1,4 @@
-"""Which trials a sweep has and when they end, against a slow simulation of trials whose results are known."""
+"""Which trials a sweep has and when they stop, against a simulation of trials with known results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make_plan(**changes: object) -> SweepPlan:
         "seeds": (0,),
         "goals": {"pong": (-19.0, 0.0), "breakout": (2.0,)},
         "budget": 1000,
-        "rule": rule,
+        "learning_rate_rule": rule,
     }
     return SweepPlan(**{**fields, **changes})  # type: ignore[arg-type]
 
@@ -34,16 +34,16 @@ def test_the_rule_levels_off_at_large_batches() -> None:
     assert rule.learning_rate(256, 0) == pytest.approx(1e-3 / 2**0.5, rel=2e-3)
     assert rule.learning_rate(2**30, 0) == 1e-3
     assert rule.learning_rate(256, 1) == pytest.approx(2 * rule.learning_rate(256, 0), rel=3e-3)
-    assert list(rule.first) == [-1, 0, 1]
-    assert list(LearningRateRule(largest=1, batch=1, exponent=1, count=2, widenings=0).first) == [0, 1]
+    assert list(rule.initial_steps) == [-1, 0, 1]
+    assert list(LearningRateRule(largest=1, batch=1, exponent=1, count=2, widenings=0).initial_steps) == [0, 1]
 
 
-def test_names_say_everything_once() -> None:
+def test_every_trial_has_its_own_name() -> None:
     plan = make_plan(games=("pong", "breakout"), batches=(64, 128), seeds=(0, 1))
     trials = plan.initial_trials()
     assert len({trial.name for trial in trials}) == len(trials) == 2 * 2 * 2 * 3
     assert trials[0].name == "pong-b64-lr0.4-s0"
-    assert {trial.cell.seed for trial in trials[:12]} == {0}  # the whole front of one seed before the next
+    assert {trial.cell.seed for trial in trials[:12]} == {0}  # all trials of one seed before the next
 
 
 def test_the_centre_comes_first() -> None:
@@ -65,19 +65,19 @@ def test_a_trial_is_lost_only_when_no_goal_is_left_to_win() -> None:
     quick = TrialProgress(observations=500, reached={-19.0: 100, 0.0: 400})
     assert plan.verdict(LOW, {MIDDLE: quick, LOW: TrialProgress(observations=399)}) is Verdict.UNFINISHED
     assert plan.verdict(LOW, {MIDDLE: quick, LOW: TrialProgress(observations=400)}) is Verdict.LOST
-    # its first goal is won already, the second can be no more
+    # it has won its first goal and can no longer win the second
     own = TrialProgress(observations=400, reached={-19.0: 90})
     assert plan.verdict(LOW, {MIDDLE: quick, LOW: own}) is Verdict.LOST
-    # two rivals together take what neither does alone
+    # two other trials together win the goals that neither wins alone
     split = {MIDDLE: TrialProgress(observations=300, reached={-19.0: 100}), HIGH: TrialProgress(reached={0.0: 200})}
     assert plan.verdict(LOW, {**split, LOW: TrialProgress(observations=200)}) is Verdict.LOST
     assert plan.verdict(LOW, {**split, LOW: TrialProgress(observations=199)}) is Verdict.UNFINISHED
-    # another seed or batch is no rival
+    # trials of another seed or batch do not compete
     for cell in (Cell(1, "pong", 64), Cell(0, "pong", 128)):
         assert plan.verdict(LOW, {Trial(cell, 0.4): quick, LOW: TrialProgress(observations=900)}) is Verdict.UNFINISHED
 
 
-def test_the_grid_widens_where_the_best_is_on_the_edge_and_only_when_all_have_ended() -> None:
+def test_the_grid_widens_at_an_edge_that_wins_once_all_trials_have_ended() -> None:
     plan = make_plan()
     lost = TrialProgress(observations=1000)
     best_low = {LOW: TrialProgress(reached={-19.0: 50, 0.0: 60}), MIDDLE: lost}
@@ -86,15 +86,15 @@ def test_the_grid_widens_where_the_best_is_on_the_edge_and_only_when_all_have_en
     best_middle = {MIDDLE: TrialProgress(reached={-19.0: 50, 0.0: 60}), LOW: lost, HIGH: lost}
     assert plan.trials(best_middle) == [MIDDLE, LOW, HIGH]
     nothing = {MIDDLE: lost, LOW: lost, HIGH: lost}
-    assert plan.trials(nothing) == [MIDDLE, LOW, HIGH]  # no goal reached: nothing says which way
+    assert plan.trials(nothing) == [MIDDLE, LOW, HIGH]  # no goal reached, so no direction
 
 
-def test_goals_that_different_edges_win_widen_both_ways_up_to_the_limit() -> None:
+def test_goals_won_on_both_edges_widen_both_ways_up_to_the_limit() -> None:
     plan = make_plan()
     found: dict[Trial, TrialProgress] = {}
     for _ in range(20):
         trials = plan.trials(found)
-        for trial in trials:  # the lower, the sooner the first goal; the higher, the sooner the second
+        for trial in trials:  # low rates win the first goal, high rates the second
             first, second = int(100 * trial.learning_rate), int(100 / trial.learning_rate)
             found.setdefault(trial, TrialProgress(observations=1000, reached={-19.0: first, 0.0: second}))
     assert sorted(trial.learning_rate for trial in plan.trials(found)) == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
@@ -102,14 +102,14 @@ def test_goals_that_different_edges_win_widen_both_ways_up_to_the_limit() -> Non
 
 
 def test_no_widening_where_none_is_allowed() -> None:
-    plan = make_plan(rule=LearningRateRule(largest=0.4, batch=0.0, exponent=0.5, count=3, widenings=0))
+    plan = make_plan(learning_rate_rule=LearningRateRule(largest=0.4, batch=0.0, exponent=0.5, count=3, widenings=0))
     found = {
         trial: TrialProgress(reached={-19.0: int(100 * trial.learning_rate), 0.0: 50}) for trial in (LOW, MIDDLE, HIGH)
     }
     assert plan.trials(found) == [MIDDLE, LOW, HIGH]
 
 
-def test_a_trial_under_way_is_not_started_again_and_an_unfinished_one_is_gone_on_with() -> None:
+def test_a_running_trial_is_not_started_again_and_an_unfinished_one_is_resumed() -> None:
     plan = make_plan()
     progress = {MIDDLE: TrialProgress(observations=10)}
     assert plan.next_trial(progress, set()) == MIDDLE
@@ -118,7 +118,7 @@ def test_a_trial_under_way_is_not_started_again_and_an_unfinished_one_is_gone_on
     assert plan.next_trial({MIDDLE: TrialProgress(observations=10, failed=True)}, set()) == LOW
 
 
-def test_what_was_trained_before_is_reused_when_a_batch_or_seed_is_added() -> None:
+def test_earlier_trials_are_kept_when_a_batch_or_seed_is_added() -> None:
     plan = make_plan()
     done = {trial: TrialProgress(observations=1000) for trial in (LOW, HIGH)}
     done[MIDDLE] = TrialProgress(observations=30, reached={-19.0: 9, 0.0: 20})
@@ -131,30 +131,30 @@ def test_what_was_trained_before_is_reused_when_a_batch_or_seed_is_added() -> No
 def play(
     plan: SweepPlan, needs: dict[Trial, dict[float, int]], *, at_once: int, seed: int
 ) -> dict[Trial, TrialProgress]:
-    """Trains a sweep whose trials' results are known, in steps of random trials; `next_trial` decides."""
+    """Simulates a sweep: random running trials advance a step at a time, and the plan starts and stops them."""
     draw = random.Random(seed)
     progress: dict[Trial, TrialProgress] = {}
-    live: set[Trial] = set()
+    running: set[Trial] = set()
     while True:
-        while len(live) < at_once and (trial := plan.next_trial(progress, live)) is not None:
-            live.add(trial)
-        if not live:
+        while len(running) < at_once and (trial := plan.next_trial(progress, running)) is not None:
+            running.add(trial)
+        if not running:
             return progress
-        trial = draw.choice(sorted(live))
+        trial = draw.choice(sorted(running))
         own = progress.setdefault(trial, TrialProgress())
         own.observations += 50
         own.reached = {goal: need for goal, need in needs[trial].items() if need <= own.observations}
-        live = {trial for trial in live if plan.verdict(trial, progress) is Verdict.UNFINISHED}
+        running = {trial for trial in running if plan.verdict(trial, progress) is Verdict.UNFINISHED}
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 4))
-def test_the_best_of_every_goal_is_the_same_as_if_all_were_trained_to_the_end(seed: int, at_once: int) -> None:
+def test_stopping_early_never_changes_the_best_of_a_goal(seed: int, at_once: int) -> None:
     draw = random.Random(seed)
     plan = make_plan(batches=(64, 128), seeds=(0, 1))
     steps = range(-3, 4)
     needs = {
-        Trial(cell, plan.rule.learning_rate(cell.batch, step)): {
+        Trial(cell, plan.learning_rate_rule.learning_rate(cell.batch, step)): {
             goal: draw.randrange(1, 1500) for goal in plan.goals["pong"]
         }
         for cell in plan.cells
@@ -174,11 +174,13 @@ def test_the_best_of_every_goal_is_the_same_as_if_all_were_trained_to_the_end(se
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000))
-def test_the_order_in_which_trials_happen_to_run_changes_no_trial(seed: int) -> None:
+def test_which_trials_are_tried_does_not_depend_on_their_order(seed: int) -> None:
     draw = random.Random(seed)
     plan = make_plan()
     needs = {
-        Trial(CELL, plan.rule.learning_rate(64, step)): {goal: draw.randrange(1, 1500) for goal in plan.goals["pong"]}
+        Trial(CELL, plan.learning_rate_rule.learning_rate(64, step)): {
+            goal: draw.randrange(1, 1500) for goal in plan.goals["pong"]
+        }
         for step in range(-3, 4)
     }
     assert set(play(plan, needs, at_once=1, seed=1)) == set(play(plan, needs, at_once=3, seed=2))

@@ -1,4 +1,4 @@
-"""A sweep's folder and session, with rows written as trials would write them."""
+"""A sweep's queue, folder and displays, with rows written as trials would write them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rlgns.sweep.display import LiveDisplay, PlainDisplay, SweepStatus
 from rlgns.sweep.load import resolve_sweep
 from rlgns.sweep.plan import Cell, Trial, Verdict
 from rlgns.sweep.queue import SweepQueue
-from rlgns.sweep.table import summary
+from rlgns.sweep.table import results_table
 from tests.rows import make_row
 
 
@@ -37,15 +37,15 @@ def sweep(tmp_path: Path) -> Sweep:
     return resolve_sweep(path, {})
 
 
-def session_of(sweep: Sweep, out: Path) -> SweepQueue:
+def make_queue(sweep: Sweep, out: Path) -> SweepQueue:
     folder = SweepFolder(out)
     out.mkdir(exist_ok=True)
     folder.write(sweep, {"created": "now"}, [])
     return SweepQueue(sweep, folder, about_of=lambda config, game: {"game": game, "wandb_id": "x"})
 
 
-def play(session: SweepQueue, out: Path, key: str, scores: list[float], *, first: int = 1) -> int:
-    """Appends rows with these scores until the session has had enough; returns how many."""
+def play(queue: SweepQueue, out: Path, key: str, scores: list[float], *, first: int = 1) -> int:
+    """Appends rows with these scores until the queue stops the trial; returns the last iteration."""
     folder = RunFolder(out / "runs" / key)
     for number, score in enumerate(scores, start=first):
         row = {
@@ -58,30 +58,30 @@ def play(session: SweepQueue, out: Path, key: str, scores: list[float], *, first
             "score_episodes": 100,
         }
         folder.append(row)
-        if session.enough(key, row):
+        if queue.enough(key, row):
             return number
     return first + len(scores) - 1
 
 
 def test_a_sweep_from_the_first_trial_to_the_table(sweep: Sweep, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    session = session_of(sweep, out)
+    queue = make_queue(sweep, out)
     seen: list[str] = []
-    session.began = lambda trial, start: seen.append(f"+{trial.learning_rate:g}")
-    session.stopped = lambda trial, verdict: seen.append(f"-{trial.learning_rate:g} {verdict.name}")
-    starts = [session.next() for _ in range(4)]
+    queue.began = lambda trial, start: seen.append(f"+{trial.learning_rate:g}")
+    queue.stopped = lambda trial, verdict: seen.append(f"-{trial.learning_rate:g} {verdict.name}")
+    starts = [queue.next() for _ in range(4)]
     assert starts[3] is None
     keys = [start.key for start in starts if start is not None]
     assert keys == ["pong-b64-lr1-s0", "pong-b64-lr0.5-s0", "pong-b64-lr2-s0"]
     assert RunFolder(out / "runs" / keys[1]).config()["agent"]["learning_rate"] == 0.5
 
-    assert play(session, out, keys[0], [-20.0, -18.0, -10.0, 1.0, 2.0]) == 4  # its last goal ends it
-    session.ended(keys[0], "")
-    assert play(session, out, keys[1], [-20.0, -20.0, -20.0, -20.0, -20.0]) == 4  # both goals were had for less
-    session.ended(keys[1], "")
-    assert play(session, out, keys[2], [-18.0, -18.0, -18.0, -18.0, -18.0, -18.0]) == 4
-    session.ended(keys[2], "broken")
-    assert session.next() is None
+    assert play(queue, out, keys[0], [-20.0, -18.0, -10.0, 1.0, 2.0]) == 4  # the last goal ends it
+    queue.ended(keys[0], "")
+    assert play(queue, out, keys[1], [-20.0, -20.0, -20.0, -20.0, -20.0]) == 4  # both goals were reached with fewer
+    queue.ended(keys[1], "")
+    assert play(queue, out, keys[2], [-18.0, -18.0, -18.0, -18.0, -18.0, -18.0]) == 4
+    queue.ended(keys[2], "broken")
+    assert queue.next() is None
     assert seen == ["+1", "+0.5", "+2", "-1 REACHED", "-0.5 LOST", "-2 LOST"]
     assert (out / "runs" / keys[2] / "fault.txt").read_text() == "broken\n"
 
@@ -94,14 +94,14 @@ def test_a_sweep_from_the_first_trial_to_the_table(sweep: Sweep, tmp_path: Path)
         (keys[2], "-19"),
     ]
     assert (out / "points.csv").read_text().count("\n") == 4
-    table = summary(session.plan, session.progress, session.reached, SweepFolder(out))
+    table = results_table(queue.plan, queue.progress, queue.reached, SweepFolder(out))
     assert [line.split() for line in table.splitlines()[1:3]] == [
         ["pong", "-19", "64", "2", "2", "128", "1", "of", "1"],
         ["pong", "0", "64", "1", "8", "500", "1", "of", "1"],
     ]
 
 
-def test_points_are_what_fit_reads(sweep: Sweep, tmp_path: Path) -> None:
+def test_fit_reads_the_points(sweep: Sweep, tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path)
     goal = GoalReached(
         goal=2.0,
@@ -120,15 +120,15 @@ def test_points_are_what_fit_reads(sweep: Sweep, tmp_path: Path) -> None:
     assert (point.game, point.batch_observations, point.run) == ("breakout", 64, "breakout-b64-lr0.0005-s1")
 
 
-def test_a_session_that_begins_anew_knows_what_the_files_say(sweep: Sweep, tmp_path: Path) -> None:
+def test_a_new_queue_reads_the_state_from_the_files(sweep: Sweep, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = session_of(sweep, out)
+    first = make_queue(sweep, out)
     one, two = (first.next() for _ in range(2))
     assert one is not None
     assert two is not None
     play(first, out, one.key, [-20.0, 1.0])
     play(first, out, two.key, [-20.0])
-    second = session_of(sweep, out)
+    second = make_queue(sweep, out)
     assert second.reached == {**first.reached, **{trial: [] for trial in second.progress if trial not in first.reached}}
     assert second.verdict(Trial(Cell(0, "pong", 64), 1.0)) is Verdict.REACHED
     again = second.next()
@@ -137,22 +137,22 @@ def test_a_session_that_begins_anew_knows_what_the_files_say(sweep: Sweep, tmp_p
     assert (again.first_row or {})["observations"] == 128
 
 
-def test_a_failed_trial_is_tried_again_by_the_next_session_only(sweep: Sweep, tmp_path: Path) -> None:
-    first = session_of(sweep, tmp_path)
+def test_a_failed_trial_is_retried_by_the_next_queue_only(sweep: Sweep, tmp_path: Path) -> None:
+    first = make_queue(sweep, tmp_path)
     start = first.next()
     assert start is not None
     first.ended(start.key, "out of memory")
     others = [first.next() for _ in range(3)]
     assert start.key not in {other.key for other in others if other is not None}
-    again = session_of(sweep, tmp_path).next()
+    again = make_queue(sweep, tmp_path).next()
     assert again is not None
     assert again.key == start.key
     assert not (start.folder.path / "fault.txt").exists()
 
 
-def test_settings_that_change_trials_are_refused_and_those_that_add_are_not(sweep: Sweep, tmp_path: Path) -> None:
+def test_settings_may_add_trials_but_not_change_them(sweep: Sweep, tmp_path: Path) -> None:
     mine, folder = tmp_path / "mine.yaml", SweepFolder(tmp_path / "out")
-    session_of(sweep, folder.path)
+    make_queue(sweep, folder.path)
     more = {"sweep.batches": "32,64,128", "sweep.seeds": "0,1", "sweep.price": "2", "sweep.goals": "-19,0,10"}
     folder.check(resolve_sweep(mine, more))
     for key, value in (("agent.gamma", "0.5"), ("run.observations", "7"), ("sweep.learning_rate", "0.1")):
@@ -178,37 +178,37 @@ def test_a_folder_has_one_process_at_a_time(sweep: Sweep, tmp_path: Path) -> Non
         pass
 
 
-def test_plain_lines_say_where_the_sweep_stands(sweep: Sweep, tmp_path: Path) -> None:
+def test_plain_lines_report_counts_cost_and_time_left(sweep: Sweep, tmp_path: Path) -> None:
     out, stream, now = tmp_path / "out", io.StringIO(), [0.0]
-    session = session_of(sweep, out)
-    status = SweepStatus(session, price=0.5, clock=lambda: now[0])
+    queue = make_queue(sweep, out)
+    status = SweepStatus(queue, price=0.5, clock=lambda: now[0])
     display = PlainDisplay(status, stream, clock=lambda: now[0])
-    session.began, session.stopped = display.began, display.stopped
-    session.shared(2, 2.0)
-    start = session.next()
+    queue.began, queue.stopped = display.began, display.stopped
+    queue.shared(2, 2.0)
+    start = queue.next()
     assert start is not None
-    play(session, out, start.key, [-20.0] * 10)
+    play(queue, out, start.key, [-20.0] * 10)
     now[0] = 36.0
-    session.seconds = dict.fromkeys(session.seconds, 3600.0)
+    queue.training_seconds = dict.fromkeys(queue.training_seconds, 3600.0)
     display.row(start.key, {**make_row(10, batch=64), "observations": 1280, "rollout_observations": 1280})
     begins, stands = stream.getvalue().splitlines()
     assert begins == "pong-b64-lr1-s0: begins"
-    # 3 x 12,800 - 1,280 observations are left, at 1,280 in 36 seconds
+    # 3 x 12,800 - 1,280 observations remain, at 1,280 in 36 seconds
     assert stands == "0 of 3 trials done; 2.0 core-hours, 1.00 in money; at most 17 min left"
-    play(session, out, start.key, [1.0], first=11)
-    session.ended(start.key, "")
+    play(queue, out, start.key, [1.0], first=11)
+    queue.ended(start.key, "")
     assert "pong-b64-lr1-s0: reached its last goal after 1,280 observations" in stream.getvalue()
     assert "1 of 3 trials done" in stream.getvalue().splitlines()[-1]
 
 
 @pytest.mark.parametrize("width", [60, 120])
-def test_the_live_display_shows_trials_under_way_within_its_width(sweep: Sweep, tmp_path: Path, width: int) -> None:
+def test_the_live_display_shows_running_trials_within_its_width(sweep: Sweep, tmp_path: Path, width: int) -> None:
     out = tmp_path / "out"
-    session = session_of(sweep, out)
+    queue = make_queue(sweep, out)
     console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
-    display = LiveDisplay(SweepStatus(session, price=0), console)
-    session.began, session.stopped = display.began, display.stopped
-    one, two = (session.next() for _ in range(2))
+    display = LiveDisplay(SweepStatus(queue, price=0), console)
+    queue.began, queue.stopped = display.began, display.stopped
+    one, two = (queue.next() for _ in range(2))
     assert one is not None
     assert two is not None
     display.row(one.key, {**make_row(50, batch=64), "rollout_observations": 128})
@@ -219,6 +219,6 @@ def test_the_live_display_shows_trials_under_way_within_its_width(sweep: Sweep, 
     assert "0 of 3 trials done" in " ".join(lines)
     assert any(line.startswith(one.key) and not line.rstrip().endswith("starting") for line in lines)
     assert any(line.startswith(two.key) and "starting" in line for line in lines)
-    session.ended(two.key, "")
+    queue.ended(two.key, "")
     display.end("interrupted")
     assert f"{two.key}: stopped" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""`rlgns sweep` as a user runs it: killed, interrupted, gone on with; real Ray, Tune and Atari."""
+"""`rlgns sweep` as a user runs it: killed, interrupted and resumed, with real Ray, Tune and Atari."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_sweep_that_is_killed_and_interrupted_ends_as_planned(tmp_path: Path) 
     assert rows >= 8
 
     process = sweep_kills.start(config, out)
-    assert sweep_kills.until(process, ": goes on", ": begins") is not None
+    assert sweep_kills.until(process, ": resumes", ": begins") is not None
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate()
     assert process.returncode == 130, stderr
