@@ -40,12 +40,12 @@ KINDS = ("constant", "growing", "heavy")
 STUDENT_DEGREES = 5
 BURN_IN = 100
 ALWAYS_BOUNDED = 0.99
-"""Share of bounded runs from which a cell counts as one where the interval is bounded."""
+"""A cell counts as bounded from this share of runs with a bounded interval."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Noise:
-    """Draws that the moments of all cells with the same groups and dimension are made of; unit variance per axis."""
+    """Draws behind the moments of all cells with the same groups and dimension; unit variance per axis."""
 
     along: Array
     """Mean over groups of the noise along the true gradient, [updates, repetitions]."""
@@ -70,7 +70,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Coverage:
-    """What a cell gave."""
+    """The result of a cell."""
 
     covered: float
     """Share of runs whose interval or bound contains the truth."""
@@ -82,7 +82,7 @@ class Coverage:
     """Share of the bounded ones that contain the truth; NaN if there are none."""
 
     below: float
-    """Share of runs whose lower end lies above the truth: misses of the bound."""
+    """Share of runs whose lower end lies above the truth."""
 
     width: float
     """Median of high / low; infinite where most are unbounded."""
@@ -91,7 +91,7 @@ class Coverage:
 def draw_noise(
     rng: np.random.Generator, updates: int, repetitions: int, dimension: int, groups: int, heavy: bool
 ) -> Noise:
-    """Independent draws of what a batch's moments depend on."""
+    """Returns independent draws of what a batch's moments depend on."""
     shape = (updates, repetitions)
     if not heavy:
         first = rng.standard_normal(shape)
@@ -122,7 +122,7 @@ def draw_noise(
 
 
 def correlate(noise: Noise, dimension: int, autocorrelation: float) -> Noise:
-    """The same draws as errors that follow a first-order autoregression; their first BURN_IN updates are used up."""
+    """Returns the same draws as errors of a first-order autoregression, without the first BURN_IN updates."""
 
     def filtered(x: Array) -> Array:
         if autocorrelation == 0:
@@ -246,7 +246,7 @@ def verdict(results: dict[Cell, Coverage]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Prints the grid, then what happens beyond it: shorter runs, and a horizon much shorter than the run."""
+    """Prints the grid, then shorter runs, and a horizon much shorter than the run."""
     parser = argparse.ArgumentParser(description="coverage of the noise scale's interval over known truths")
     parser.add_argument("--repetitions", type=int, default=4000, help="runs per cell")
     parser.add_argument("--updates", type=int, default=2000, help="batches per run")

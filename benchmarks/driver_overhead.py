@@ -1,13 +1,12 @@
-"""What one iteration costs the driver beside playing and learning, by number of runners.
+"""Measures what one iteration costs the driver beside playing and learning, by number of runners.
 
     python benchmarks/driver_overhead.py --markdown docs/results/driver-overhead.md
 
-The real training loop (`AtariPPO.step`: weights to the object store, a call to each runner, answers and rollouts back,
-the row of metrics) with stubs at both ends: runners that put a rollout of real size into the object store and answer, a
-learner that returns the same numbers every time. Several runners share a process (an actor of several threads, each
-runner with a handle of its own), since 256 processes would need 40 GB; to the driver they are 256 actors to call and to
-hear from. Wall-clock time holds the runners' copying into the object store as well, on the same cores; CPU time is the
-driver's alone.
+Runs the real training loop (`AtariPPO.step`: weights to the object store, a call to each runner, answers and rollouts
+back, the row of metrics) with stubs at both ends: runners that only put a rollout of real size into the object store,
+and a learner that returns the same numbers every time. 256 processes would need 40 GB, so several runners share one (an
+actor with several threads); the driver still calls 256 actors. Wall-clock time includes the runners' copies into the
+object store, on the same cores; CPU time is the driver's alone.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ from rlgns.machine.placement import Node, Placement, TrialShare
 from rlgns.storage.run_folder import RunFolder
 
 PER_PROCESS = 16
-"""Stub runners of a process."""
+"""Stub runners in one process."""
 
 
 def rollout(envs: int, steps: int) -> Rollout:
-    """A rollout of the preset `ppo`'s sizes; zeros weigh as much as anything else."""
+    """Returns a rollout of zeros with the frame size of the preset `ppo`."""
     shape = (steps, envs)
     return Rollout(
         frames=np.zeros((steps + 3, envs, 84, 84), np.uint8),
@@ -64,13 +63,13 @@ class Stubs:
         self._played = rollout(envs, steps)
 
     def apply(self, worker: int, func: Any) -> Any:
-        """As RLlib's runners have it, for one of them."""
+        """Calls `func` with one of the runners, as `apply` of RLlib's runners does."""
         return func(_Stub(self._played, worker))
 
 
 @final
 class _Stub:
-    """Answers as AtariRunner does, without playing."""
+    """Answers like AtariRunner without playing."""
 
     def __init__(self, played: Rollout, worker: int) -> None:
         self._played, self._worker = played, worker
@@ -85,7 +84,7 @@ class _Stub:
 
 @final
 class _Handle:
-    """What RLlib's actor manager calls: `handle.apply.remote(func=...)`."""
+    """The handle of a stub runner, which RLlib's actor manager calls by `handle.apply.remote(func=...)`."""
 
     def __init__(self, stubs: Any, worker: int) -> None:
         self._stubs, self._worker = stubs, worker
@@ -96,7 +95,7 @@ class _Handle:
 
 
 def build(folder: Path, envs: int, steps: int) -> AtariPPO:
-    """The algorithm of the preset `ppo`; one iteration of it is real and gives the numbers of all others."""
+    """Builds the algorithm of the preset `ppo`. Its first update is real; all later ones return the same numbers."""
     run = resolve(
         ["ppo"],
         {
@@ -129,7 +128,7 @@ def build(folder: Path, envs: int, steps: int) -> AtariPPO:
 
 
 def measure(algorithm: AtariPPO, stubs: list[Any], runners: int, rounds: int) -> list[tuple[float, float]]:
-    """Wall-clock and CPU seconds of each iteration with so many runners, after two that warm up."""
+    """Returns wall-clock and CPU seconds of each iteration with so many runners, after two warm-up iterations."""
     manager = FaultTolerantActorManager(init_id=1)
     handles: list[Any] = [_Handle(stubs[number % len(stubs)], number + 1) for number in range(runners)]
     manager.add_actors(handles)
@@ -148,9 +147,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runners", type=int, nargs="+", default=[1, 8, 64, 256])
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--envs", type=int, default=8, help="of each runner")
+    parser.add_argument("--envs", type=int, default=8, help="environments of each runner")
     parser.add_argument("--steps", type=int, default=128)
-    parser.add_argument("--store-gib", type=float, default=5.0, help="object store")
+    parser.add_argument("--store-gib", type=float, default=5.0, help="size of the object store")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     lines = [
@@ -182,7 +181,7 @@ def main() -> int:
             fits.append(_fit(name, options.runners, medians))
             for stub in stubs:
                 ray.kill(stub)
-        algorithm.env_runner_group._worker_manager = own  # the stubs' handles are nothing that RLlib could stop
+        algorithm.env_runner_group._worker_manager = own  # RLlib cannot stop the stubs' handles
         algorithm.stop()
     lines += ["", *fits, ""]
     ray.shutdown()
@@ -203,11 +202,11 @@ def _spread(seconds: tuple[float, ...]) -> str:
 
 
 def _fit(name: str, runners: list[int], medians: list[tuple[float, float]]) -> str:
-    told = []
+    lines = []
     for number, kind in enumerate(("wall-clock", "driver's CPU")):
         slope, start = np.polyfit(runners, [1e3 * median[number] for median in medians], 1)
-        told.append(f"{kind} {start:.1f} ms + {slope:.2f} ms a runner")
-    return f"- {name} rollouts, straight line through the medians: {', '.join(told)}"
+        lines.append(f"{kind} {start:.1f} ms + {slope:.2f} ms a runner")
+    return f"- {name} rollouts, straight line through the medians: {', '.join(lines)}"
 
 
 if __name__ == "__main__":

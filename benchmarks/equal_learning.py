@@ -1,11 +1,11 @@
-"""Whether the fast path learns as the plain one does: score curves of both, seed by seed, without Ray.
+"""Compares the score curves of the fast and the plain path of training, seed by seed, without Ray.
 
     python -m benchmarks.equal_learning --games breakout pong --seeds 3 --markdown docs/results/equal-learning.md
 
 `fast` is what training uses: bfloat16 where the hardware has it, the compiled kernels, packed weights for playing, Adam
-shared by threads. `torch` is the same without the kernels, the first layer in blocks of pixels; `float32` is that in
-float32. `plain` is float32 with the module as torch runs it, on one thread. Same environments, seeds, batches and
-settings. Each training has about one core. With --keep, trainings whose curve lies there are not repeated.
+shared by threads. `torch` is `fast` without the kernels, the first layer in blocks of pixels; `float32` is `torch` in
+float32. `plain` is float32 with the module as torch runs it, on one thread. Environments, seeds, batches and settings
+are the same. Each training has about one core. With --keep, trainings whose curves are in that folder are not repeated.
 Exit codes: 0 done, 1 a training failed, 2 usage.
 """
 
@@ -41,20 +41,20 @@ from rlgns.machine import hardware
 from rlgns.machine.commit import source_commit
 
 VARIANTS = ("fast", "torch", "float32", "plain")
-"""The last is what the others are held against."""
+"""The last one is the reference."""
 
 OBSERVATIONS = {"breakout": 250_000, "pong": 500_000}
-"""Per training, by game: until the curve has left the score of random play well behind."""
+"""Per training, by game: enough to score far above random play."""
 
 WINDOW = 100
-"""Games whose mean is the score."""
+"""The score is the mean over so many games."""
 
 LAST = 4
-"""The last 1 / LAST of a training is what is compared."""
+"""The last 1 / LAST of each training is compared."""
 
 
 def settings(game: str, seed: int) -> Config:
-    """`quick`, with a first layer whose stride allows blocks and a learning rate that is not annealed."""
+    """Returns `quick` with a first layer whose stride allows blocks, and a constant learning rate."""
     return resolve(
         ["quick"],
         {
@@ -86,7 +86,7 @@ def train(variant: str, game: str, seed: int, observations: int) -> list[dict[st
     network = ActorCritic(
         run.network, num_actions=actions, frame_stack=run.env.frame_stack, image_size=run.env.image_size
     )
-    # Two threads play the same games in either variant; torch's own are one each.
+    # In every variant two threads play the same games, with one torch thread each.
     collectors = Collectors(game, run, network, team=Team(2), worker_index=0, iteration=0, precision=precision)
     updater = Updater(network, run.agent, groups=1, precision=precision, team=Team(1 if variant == "plain" else 2))
     scores: deque[float] = deque(maxlen=WINDOW)
@@ -107,7 +107,7 @@ def last_score(rows: list[dict[str, float]]) -> float:
 
 
 def table(found: dict[tuple[str, str, int], list[dict[str, float]]], options: argparse.Namespace) -> list[str]:
-    """Returns a Markdown table: each variant's scores, and how far they are from the last's, with Welch's interval."""
+    """Returns a Markdown table: each variant's scores, and their difference from the last's with Welch's interval."""
     lines = [
         "| game | observations | variant | last score, mean +- sd (by seed) | minus that of the last variant (95 %) |",
         "| --- | ---: | --- | --- | --- |",
@@ -130,7 +130,7 @@ def table(found: dict[tuple[str, str, int], list[dict[str, float]]], options: ar
 
 
 def curves(found: dict[tuple[str, str, int], list[dict[str, float]]], options: argparse.Namespace) -> list[str]:
-    """Returns the score curves as a table: mean over the seeds at ten places."""
+    """Returns the score curves as a table: mean over the seeds at ten points of training."""
     lines = []
     for game in options.games:
         places = np.linspace(0.1, 1, 10) * found[options.variants[0], game, 0][-1]["observations"]
@@ -151,7 +151,7 @@ def main() -> int:
     parser.add_argument("--games", nargs="+", choices=list(OBSERVATIONS), default=list(OBSERVATIONS))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["fast", "plain"])
     parser.add_argument("--keep", type=Path, metavar="DIR", help="folder for the curves of single trainings")
-    parser.add_argument("--seeds", type=int, default=3, help="of each (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of each variant (%(default)s)")
     parser.add_argument("--observations", type=int, help="per training (by game: %(default)s)")
     parser.add_argument("--parallel", type=int, default=hardware.usable_cores(), help="trainings at once")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page")
@@ -161,7 +161,7 @@ def main() -> int:
         parser.error(f"--seeds must be at least 2, got {options.seeds}")
     rollout = settings(options.games[0], 0).rollout_observations
     if options.observations is not None and options.observations < rollout:
-        parser.error(f"--observations must be at least {rollout}, an iteration's, got {options.observations}")
+        parser.error(f"--observations must be at least {rollout}, one iteration, got {options.observations}")
     if options.worker:
         variant, game, seed = options.worker
         print(json.dumps(train(variant, game, int(seed), options.observations or OBSERVATIONS[game])))
@@ -179,7 +179,7 @@ def main() -> int:
         if not rows:
             raise SystemExit(
                 f"{job[1]}, {job[0]}, seed {job[2]}: no game ended within {observations:,} observations; "
-                "ask for more with --observations"
+                "raise --observations"
             )
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,15 @@
-"""The two floors under a training run: operations and bytes, and what this machine does with them, measured.
+"""Measures the limit of a training run on this machine: environments alone, and the network's matrix products alone.
 
-    python benchmarks/floors.py [--rounds 5] [--preset ppo] [--game pong]
+    python benchmarks/hardware_limit.py [--rounds 5] [--preset ppo] [--game pong]
 
 Prints operations and least bytes per observation and layer, the rate of plain matrix products at exactly the network's
-shapes (a thread's share of a batch; all threads at once, as in training), that rate against the machine's peak at a
-large square product, the environments' rate without any network, and the limit:
+shapes (a thread's share of a batch; all threads at once, as in training), that rate as a share of the machine's peak at
+a large square product, the environments' rate without any network, and the limit:
 
     1 / (1 / environments' rate + matrix seconds of all epochs + matrix seconds of inference)   observations/s
 
-Nothing else is in it: no frames gathered, no activations, no loss, no optimizer, no Python. `throughput.py` has the
-limit as a contender, so that it alternates with what it bounds.
+It leaves out everything else: gathering frames, activations, loss, optimizer, Python. In `throughput.py` the limit is a
+contender that alternates with the training it bounds.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ PRODUCT_S = 0.05
 """Seconds for which each product is repeated."""
 
 SQUARE = 2048
-"""Side of the square product that stands for the machine's peak."""
+"""Side of the square product whose rate counts as the machine's peak."""
 
 COPIED_BYTES = 2**26
-"""Of each thread's copy: far beyond its caches."""
+"""Bytes that each thread copies, far beyond its caches."""
 
 
 @final
 class EnvironmentsAlone:
-    """The run's environments, laid out as training lays them out, under random actions; no network."""
+    """The run's environments, divided among threads as in training, under random actions; no network."""
 
     def __init__(self, run: Config, game: str, team: Team, *, shares: int) -> None:
-        """Starts them, each in a game of its own."""
+        """Starts the environments."""
         threads = max(1, hardware.usable_cores() // shares)
         count = run.env.num_envs // shares
 
@@ -86,7 +86,7 @@ class EnvironmentsAlone:
 
 @final
 class Limit:
-    """Measures what bounds a run on this machine: its environments, and its network's matrix products."""
+    """Measures what bounds a run on this machine: its environments and its network's matrix products."""
 
     def __init__(self, run: Config, game: str, *, threads: int, precision: str = "auto") -> None:
         """Builds environments and operands.
@@ -94,7 +94,7 @@ class Limit:
         Args:
             run: Sizes.
             game: ROM name.
-            threads: That share a batch and the environments on a processor; an accelerator has one.
+            threads: Threads that share a batch and the environments on a processor; an accelerator has one.
             precision: As engine.precision.
         """
         self._run, self._device = run, choose_device(run.engine.device)
@@ -105,9 +105,9 @@ class Limit:
         self._envs = EnvironmentsAlone(run, game, Team(shares), shares=shares)
         self.layers = layers_of(run, self._envs._sets[0].num_actions)
         self.learned = max(1, run.batch_observations // self._team.size)
-        """Observations of a thread's share of a batch."""
+        """Observations of a batch per thread."""
         self.played = run.env.num_envs // shares
-        """Observations of a thread's share of a step."""
+        """Observations of a step per thread."""
         self.shares = self._team.size
 
     @property
@@ -119,7 +119,7 @@ class Limit:
         """Measures once.
 
         Args:
-            observations: At least so many are played.
+            observations: Least number to play.
 
         Returns:
             env_rate, observations/s; learn_s, inference_s, matrix seconds per observation; limit, observations/s;
@@ -151,7 +151,7 @@ class Limit:
         }
 
     def bytes_moved(self) -> dict[str, float]:
-        """Least bytes per observation, by what they are."""
+        """Returns the least bytes per observation, by purpose."""
         return bytes_moved(self._run, self.layers, shares=self.shares, value_bytes=self.value_bytes)
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class Limit:
         self._envs.close()
 
     def _product_s(self, layer: Layer, kind: str, observations: int) -> float:
-        """Seconds per observation of one product, all threads busy with it on operands of their own."""
+        """Returns seconds per observation of one product, with all threads computing it on separate operands."""
         dtype = torch.float32 if layer.is_head else self._dtype
         jobs = [self._product(*self._operands(layer, kind, observations, dtype)) for _ in range(self.shares)]
         return self._seconds(jobs) / (observations * self.shares)
@@ -179,7 +179,7 @@ class Limit:
         return 2 * COPIED_BYTES * self.shares / self._seconds([job() for _ in range(self.shares)])
 
     def _operands(self, layer: Layer, kind: str, observations: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """A product's operands as they lie in memory: values [rows, ...] and weights [outputs, inner]."""
+        """Returns a product's operands with their layout in memory: values [rows, ...] and weights [outputs, inner]."""
         rows = observations * layer.pixels
         if kind == FORWARD:
             return self._random(rows, layer.inner, dtype), self._random(layer.outputs, layer.inner, dtype).t()
@@ -195,7 +195,7 @@ class Limit:
         return lambda: torch.mm(left, right, out=result)
 
     def _seconds(self, jobs: Sequence[Callable[[], object]]) -> float:
-        """Seconds of one repetition while each thread repeats a job of its own."""
+        """Returns seconds of one repetition while each thread repeats its job."""
 
         def repeat(job: Callable[[], object], times: int) -> None:
             for _ in range(times):
@@ -239,7 +239,7 @@ def table(limit: Limit, measured: Sequence[dict[str, float]]) -> list[str]:
 
 
 def main() -> None:
-    """Prints both floors of a preset on this machine."""
+    """Prints operations, bytes, rates and the limit of a preset on this machine."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="measurements (%(default)s)")
     parser.add_argument("--preset", default="ppo", help="whose network and sizes (%(default)s)")
@@ -267,7 +267,7 @@ def main() -> None:
         ("learn_rate", "10^9 operations/s at the network's shapes", 1e-9),
         ("peak_rate", f"10^9 operations/s at {SQUARE} x {SQUARE} x {SQUARE}", 1e-9),
         ("copy_rate", "10^9 bytes/s read and written by copies", 1e-9),
-        ("bytes_s", "us per observation if all those bytes came from and went to memory, caches empty", 1e6),
+        ("bytes_s", "us per observation if all those bytes moved between memory and empty caches", 1e6),
         ("limit", "observations/s: the limit", 1),
         ("peak_limit", "observations/s: the same if every product ran at the peak", 1),
     ):

@@ -1,10 +1,10 @@
-"""The compiled kernels, layer by layer, against torch's convolutions and against plain matrix products.
+"""Compares the compiled kernels, layer by layer, with torch's convolutions and with plain matrix products.
 
     python benchmarks/kernels.py [--preset ppo] [--observations 128] [--rounds 30]
 
-Prints 10^9 operations a second on one thread, medians of alternating rounds by processor time: of the kernels, of
-torch's own bfloat16 convolutions (images channels last, as training without the kernels has them) and of `torch.mm` at
-the shapes that the same convolution has when it is unfolded. Exit codes: 0 done, 1 no kernels here, 2 usage.
+Prints 10^9 operations a second on one thread (medians of alternating rounds, processor time): of the kernels, of
+torch's own bfloat16 convolutions (images channels last, as in training without the kernels) and of `torch.mm` at the
+shapes of the unfolded convolution. Exit codes: 0 done, 1 no kernels here, 2 usage.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ Jobs = dict[str, dict[str, Callable[[], object]]]
 
 
 def jobs_of(layer: nn.Conv2d, shape: native.Layer, count: int, *, block: int) -> Jobs:
-    """Returns the ways to do each product of a layer, by product and way; block: side of blocks of pixels, torch's way.
+    """Returns callables for each product of a layer, by product and implementation.
 
-    The first layer (block given) has no gradient of its input.
+    `block` is the side of the pixel blocks that torch computes with; it is given for the first layer alone, whose input
+    has no gradient.
     """
     images = _random(count, shape.side**2 * shape.in_)
     gradients = _random(count, shape.out_side**2 * shape.out)

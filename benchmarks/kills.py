@@ -1,11 +1,11 @@
-"""Kills runs with SIGKILL at random moments, in turn driver, learner, a runner, a whole node; checks what they left.
+"""Kills parts of runs with SIGKILL at random moments (driver, learner, runner, node in turn) and checks the results.
 
     python benchmarks/kills.py DIR --runs 2 --kills 100 --references 24 --markdown docs/results/kills.md
 
-A cluster of two nodes on this machine: the head, and a second one that is killed with all its processes and started
-anew. The driver goes on by `rlgns train --resume`, everything else by itself. DIR holds the killed runs, journals of
-their kills and uninterrupted runs of other seeds; started again, the benchmark goes on where it stopped.
-Exit codes: 0 all as it should be, 1 not.
+Uses a cluster of two nodes on this machine: the head, and a second node that is killed with all its processes and
+restarted. The driver resumes by `rlgns train --resume`, everything else recovers by itself. DIR holds the killed runs,
+journals of their kills and uninterrupted runs of other seeds; a second start of the benchmark resumes there.
+Exit codes: 0 all checks hold, 1 not.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def settings(iterations: int) -> dict[str, Any]:
-    """A small network and game: iterations of milliseconds, two optimizer steps each."""
+    """Returns a small configuration: iterations of milliseconds with two optimizer steps each."""
     return {
         "run": {"games": ["breakout"], "observations": 256 * iterations},
         "env": {"num_envs": 8, "image_size": 32, "stagger_steps": 4},
@@ -50,7 +50,7 @@ def settings(iterations: int) -> dict[str, Any]:
 
 @final
 class Run:
-    """The run that is killed: its driver's process, and where its parts live on the cluster."""
+    """The run under test: its driver's process, and its parts on the cluster."""
 
     def __init__(self, cluster: Any, config: Path, out: Path, seed: int) -> None:
         self.folder = out
@@ -70,14 +70,14 @@ class Run:
             return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     def size(self) -> int:
-        """Bytes of metrics.jsonl; grows with each row."""
+        """Returns the bytes of metrics.jsonl, which grows with each row."""
         path = RunFolder(self.folder).metrics_path
         return path.stat().st_size if path.is_file() else 0
 
-    def wait_for_a_row(self, *, than: int) -> bool:
-        """Waits until metrics.jsonl is larger than so many bytes; False: the driver ended first."""
+    def wait_for_a_row(self, *, beyond: int) -> bool:
+        """Waits until metrics.jsonl has more than `beyond` bytes; returns False if the driver ended first."""
         give_up = time.monotonic() + PATIENCE_S
-        while self.size() <= than:
+        while self.size() <= beyond:
             if self.driver.poll() is not None:
                 return False
             if time.monotonic() > give_up:
@@ -86,9 +86,9 @@ class Run:
         return True
 
     def kill(self, kind: str, draw: random.Random, *, start_another: bool = True) -> str:
-        """Kills a part of that kind, by process id; returns what died, empty where there was none to be found.
+        """Kills a part of that kind, by process id; returns what died, or an empty string if there was none.
 
-        The driver and, unless told otherwise, the node are then started anew.
+        A killed driver is restarted, and so is a killed node unless `start_another` is false.
         """
         if kind == "driver":
             self.driver.kill()
@@ -110,17 +110,17 @@ class Run:
         return kind
 
     def start_again(self) -> None:
-        """Starts the driver after it ended by itself."""
+        """Restarts the driver after it ended by itself."""
         self.driver = self._start()
 
     def finish(self) -> int:
-        """Waits for the driver's end and takes the second node away; returns the exit code."""
+        """Waits for the driver to end and removes the second node; returns the exit code."""
         code = self.driver.wait()
         self._cluster.remove_node(self._node)
         return code
 
     def parts(self, kind: str, nodes: list[Any] | None = None) -> list[tuple[str, psutil.Process]]:
-        """The processes of that kind, on all nodes unless some are named, each with its kind."""
+        """Returns (kind, process) of every process of a kind on the nodes, by default on all."""
         title = {"learner": "ray::AtariPPO", "runner": "ray::AtariRunner"}[kind]
         found = []
         for node in nodes or [self._cluster.head_node, self._node]:
@@ -131,7 +131,7 @@ class Run:
         return found
 
     def family(self, node: Any) -> list[psutil.Process]:
-        """All processes of a node."""
+        """Returns all processes of a node."""
         family = []
         for infos in node.all_processes.values():
             for info in infos:
@@ -150,10 +150,10 @@ def _kill(family: list[psutil.Process]) -> int:
 
 
 def kill_and_wait(run: Run, kind: str, draw: random.Random, within_s: float) -> dict[str, Any]:
-    """One kill at a random moment, and how long it took until the next row; a row of the journal."""
-    anywhere = draw.random() < 0.25  # of the time, restarts included; else while rows are written
+    """Kills once at a random moment; returns the journal's row, with the time until the next row of metrics."""
+    anywhere = draw.random() < 0.25  # a quarter falls anywhere, restarts included; the others while rows are written
     began, size = time.monotonic(), run.size()
-    if not anywhere and not run.wait_for_a_row(than=size):
+    if not anywhere and not run.wait_for_a_row(beyond=size):
         return {"ended": run.driver.returncode}
     time.sleep(draw.uniform(0, within_s))
     dead = ""
@@ -163,18 +163,18 @@ def kill_and_wait(run: Run, kind: str, draw: random.Random, within_s: float) -> 
         dead = run.kill(kind, draw)
         time.sleep(0 if dead else 0.05)
     size, killed_at = run.size(), time.monotonic()
-    went_on = run.wait_for_a_row(than=size)
+    recovered = run.wait_for_a_row(beyond=size)
     return {
         "kind": kind,
         "dead": dead,
         "anywhere": anywhere,
         "after_s": round(killed_at - began, 2),
-        "next_row_s": round(time.monotonic() - killed_at, 2) if went_on else None,
+        "next_row_s": round(time.monotonic() - killed_at, 2) if recovered else None,
     }
 
 
 def kill_often(run: Run, journal: Path, options: argparse.Namespace, say: Callable[[str], None]) -> None:
-    """Goes on with the kills that the journal lacks."""
+    """Makes the kills that the journal lacks."""
     while (number := len(read(journal))) < options.kills:
         draw, kind = random.Random(f"{options.seed}-{number}"), KINDS[number % len(KINDS)]
         entry = kill_and_wait(run, kind, draw, options.within_s)
@@ -190,12 +190,12 @@ def kill_often(run: Run, journal: Path, options: argparse.Namespace, say: Callab
 
 
 def journal_of(run: RunFolder) -> Path:
-    """The journal of a run's kills, beside its folder."""
+    """Returns the path of the journal of a run's kills, beside its folder."""
     return run.path.with_suffix(".jsonl")
 
 
 def killed_run(config: Path, options: argparse.Namespace, seed: int) -> tuple[RunFolder, int]:
-    """A run, killed until it has had its kills, and its exit code; goes on where it was."""
+    """Starts or resumes a run and kills it as often as asked; returns its folder and exit code."""
 
     def say(line: str) -> None:
         print(f"{time.strftime('%H:%M:%S')}  seed {seed}  {line}", flush=True)
@@ -210,7 +210,7 @@ def killed_run(config: Path, options: argparse.Namespace, seed: int) -> tuple[Ru
 
 
 def reference(config: Path, folder: Path, seed: int) -> RunFolder:
-    """An uninterrupted run: in one process, which trains the same run as two runners (a test holds that)."""
+    """Trains an uninterrupted run in one process, which gives the same run as two runners (a test checks that)."""
     run = RunFolder(folder / f"seed{seed}")
     if not run.config_path.is_file():
         command = [sys.executable, "-m", "rlgns", "train", "--config", str(config), "--out", str(run.path)]

@@ -1,4 +1,4 @@
-"""Whether runs that were killed often ended like runs that nobody killed."""
+"""Tests whether runs that were killed often end like uninterrupted runs."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ STATISTICS: dict[str, Callable[[Rows], float]] = {
         max(1.0, _mean("noise/trace")(rows) / max(1e-12, _mean("noise/grad_sq")(rows)))
     ),
 }
-"""Of the last third of a run."""
+"""Computed over the last third of a run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Killed runs beside runs that nobody killed."""
+    """Killed runs compared with uninterrupted ones."""
 
     lines: list[tuple[str, list[float], list[float], float]]
-    """Statistic; of the killed runs; of the others; how far a killed run's first third is from the others' last, in
-    standard deviations between seeds."""
+    """For each statistic: name, values of the killed runs, values of the others, and the distance of the killed runs'
+    first third from the others' last third in standard deviations between seeds."""
     p: float
-    """Of all statistics together."""
+    """p-value over all statistics together."""
     found: float
-    """Difference in one statistic, in standard deviations between seeds, that is found in 80 % of cases at 5 %."""
+    """Difference in one statistic, in standard deviations between seeds, that is detected with power 80 % at 5 %."""
 
     @property
     def differs(self) -> bool:
-        """Whether the killed runs are told from the others, at 5 % over all statistics."""
+        """Whether the killed runs differ from the others, at 5 % over all statistics."""
         return self.p < 0.05
 
 
 def same_distribution(killed: Sequence[Rows], others: Sequence[Rows]) -> Comparison:
-    """Asks whether the killed runs may be any of all: a permutation test of the last third's STATISTICS.
+    """Runs a permutation test of STATISTICS over the last third of the runs.
 
-    Raises ValueError where there are too few runs for any answer but yes.
+    Raises ValueError where there are too few runs to detect any difference.
     """
     theirs = np.array([[of(_last_third(rows)) for of in STATISTICS.values()] for rows in others])
     ours = np.array([[of(_last_third(rows)) for of in STATISTICS.values()] for rows in killed])
@@ -74,27 +74,27 @@ def _last_third(rows: Rows) -> Rows:
 
 
 def permutation_p(ours: Array, theirs: Array) -> float:
-    """The share of all ways to call so many of the runs killed that tell them from the others as well as these.
+    """Returns the share of all relabellings of the runs whose difference is at least as large as the real one.
 
-    Exact whatever the distribution between seeds and whatever ties the columns (runs are independent of each other):
-    the largest difference of means over all columns, each in its standard deviation over all runs. Raises ValueError
-    where not even the clearest difference would be below 5 %.
+    The difference is the largest over the columns of the difference of means, each in standard deviations over all
+    runs. The test is exact for any distribution between seeds and any dependence of the columns, since runs are
+    independent. Raises ValueError where even the clearest difference would not be below 5 %.
     """
     runs, count = np.concatenate([ours, theirs]), len(ours)
     ways = _ways(count, len(theirs))
     scaled = (runs - runs.mean(0)) / np.maximum(runs.std(0), 1e-12)
     largest = np.abs(ways @ scaled).max(1)
-    return float((largest >= largest[0] * (1 - 1e-9)).mean())  # the first way is the real one
+    return float((largest >= largest[0] * (1 - 1e-9)).mean())  # the first labelling is the real one
 
 
 def enough(count: int, others: int) -> bool:
-    """Says whether the clearest difference between so many killed runs and so many others would be below 5 %."""
+    """Returns whether the clearest difference between so many killed runs and others has a p-value below 5 %."""
     return math.comb(count + others, count) > 20
 
 
 @functools.cache
 def _ways(count: int, others: int) -> Array:
-    """Sums over the runs called killed, a row for every way to call them, the first ones' first."""
+    """Returns a row of zeros and ones for every choice of killed runs; the real choice, the first runs, comes first."""
     if not enough(count, others):
         raise ValueError(f"{count} killed runs and {others} others: too few for a difference at 5 %")
     chosen = np.array(list(itertools.combinations(range(count + others), count)))
@@ -104,7 +104,7 @@ def _ways(count: int, others: int) -> Array:
 
 
 def detectable(count: int, others: int, *, columns: int, power: float = 0.8, draws: int = 400) -> float:
-    """The difference of one column, in standard deviations, that is found at 5 % with this power (by simulation)."""
+    """Returns the difference of one column, in standard deviations, detected at 5 % with this power, by simulation."""
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(draws, count + others, columns))
     for size in np.arange(0.5, 20, 0.25):

@@ -1,4 +1,4 @@
-"""What a run that was killed often must have kept, and the page about it."""
+"""Checks the files of a run that was killed often, and writes the page about it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from rlgns.storage.run_folder import RunFolder
 
 
 def measurements(config: Config, iteration: int) -> int:
-    """How many measurements ride along in so many iterations.
+    """Returns the number of noise-scale measurements in so many iterations.
 
-    Every batch's but those that are split by shuffled observations, one in every `noise.shuffled_every` iterations, and
-    the very first, which has no size before it.
+    Every batch is measured but the first, which has no gradient size before it, and one in every
+    `noise.shuffled_every` iterations, which is split by shuffled observations.
     """
     every = config.noise.shuffled_every
     return config.agent.minibatches * iteration - (iteration // every if every else 0) - 1
 
 
 def problems(folder: RunFolder, iterations: int) -> list[str]:
-    """What is wrong with a finished run's files; empty where all is as it would be without kills."""
+    """Returns what is wrong with a finished run's files; empty if they are as without kills."""
     wrong, config, rows = [], from_dict(folder.config()), folder.rows()
     if [row["iteration"] for row in rows] != list(range(1, iterations + 1)):
         wrong.append(f"metrics.jsonl: {_differences([row['iteration'] for row in rows], iterations)}")
@@ -82,7 +82,7 @@ def page(
     comparison: Comparison | None,
     wrong: Sequence[str],
 ) -> str:
-    """The page of results."""
+    """Returns the page of results."""
     rows = [run.rows() for run in runs]
     commits = sorted({str(run.about()["git"]) for run in runs})
     lines = [
@@ -124,8 +124,8 @@ def _comparison_lines(comparison: Comparison) -> list[str]:
             for name, ours, theirs, first in comparison.lines
         ),
         "",
-        f"Permutation test over all statistics: p = {comparison.p:.2f}. With so many runs a difference of "
-        f"{comparison.found:.1f} standard deviations between seeds in one statistic is found in 80 % of cases, at 5 %. "
-        "The last column is how far the killed runs' own first third is from where the others end: what a run would "
-        "show that had forgotten.",
+        f"Permutation test over all statistics: p = {comparison.p:.2f}. With so many runs a "
+        f"difference of {comparison.found:.1f} standard deviations between seeds in one statistic is detected with power "
+        "80 % at 5 %. The last column is the distance of the killed runs' first third from the others' last third: about "
+        "what a run would show that had lost its training.",
     ]

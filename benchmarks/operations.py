@@ -1,4 +1,4 @@
-"""What an observation costs whoever trains on it: operations and bytes, counted from the configuration alone.
+"""Counts the operations and bytes that training costs per observation, from the configuration alone.
 
 Operations are multiplications and additions of the network's matrix products; a convolution is the product of
 rows = batch x output pixels with K = channels x kernel^2. Bytes are the least that must move: every operand of a
@@ -22,7 +22,7 @@ FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT = "forward", "weight gradient", "input 
 KINDS = (FORWARD, WEIGHT_GRADIENT, INPUT_GRADIENT)
 FLOAT32_BYTES = 4
 ADAM_PASSES = 7
-"""Vectors of all parameters that a step moves: weights, gradient and two moments read; weights and moments written."""
+"""Parameter vectors that a step moves: weights, gradient and two moments read; weights and two moments written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class Layer:
     """Output pixels; 1 of a linear layer."""
 
     inner: int
-    """K: values that an output is a sum over."""
+    """K: number of products summed in one output."""
 
     outputs: int
     """Output channels or units."""
@@ -75,7 +75,7 @@ class Layer:
 
         Args:
             kind: One of KINDS.
-            observations: That share one reading of the weights, or one writing of their gradient.
+            observations: Observations that share one read of the weights, or one write of their gradient.
             value_bytes: Bytes of a value, 2 in bfloat16; a head and a weight's gradient have 4.
         """
         if kind not in self.kinds():
@@ -127,7 +127,7 @@ def parameters(network: Sequence[Layer]) -> int:
 
 
 def bytes_moved(run: Config, network: Sequence[Layer], *, shares: int, value_bytes: int) -> dict[str, float]:
-    """Returns the least bytes per observation of one iteration, by what they are.
+    """Returns the least bytes per observation of one iteration, by purpose.
 
     Args:
         run: Sizes.
@@ -152,14 +152,14 @@ def bytes_moved(run: Config, network: Sequence[Layer], *, shares: int, value_byt
 def bytes_held(
     run: Config, network: Sequence[Layer], *, threads: int, value_bytes: int, kernels: bool = False
 ) -> dict[str, int]:
-    """Returns the bytes that training must hold at once, by what they are; environments and libraries not included.
+    """Returns the bytes that training must hold at once, by purpose, without environments and libraries.
 
     Args:
         run: Sizes.
         network: Its layers.
-        threads: That share a batch.
+        threads: Threads that share a batch.
         value_bytes: Bytes of a value in the network's body.
-        kernels: Convolutions by the compiled kernels, which keep no stacks and only a few images' gradients.
+        kernels: Whether the compiled kernels compute convolutions; they keep no stacks and few images' gradients.
     """
     weights = FLOAT32_BYTES * parameters(network)
     groups = run.groups_per_batch if run.noise.enabled else 1

@@ -2,13 +2,13 @@
 
     python -m benchmarks.pareto_coverage [--repetitions 1000] [--seeds 1 3] [--part grid|beside|all]
 
-A sweep has batch sizes 2^k, one run each or three (seeds), and ln S = ln S_min + ln(1 + B_crit / B) + normal noise. The
-bend lies in the middle of the batches (at their geometric mean), near an edge (at the second-largest size, where
-B_crit is seen from one side only) or outside (8 times the largest, an eighth of the smallest). A failed run takes 3 to
-10 times as long as it should; with seeds there may also be a misfit that all runs of one batch size share.
+A sweep has batch sizes 2^k with one run or three runs (seeds) each, and ln S = ln S_min + ln(1 + B_crit / B) + normal
+noise. The bend lies in the middle of the batches (at their geometric mean), near an edge (at the second-largest size,
+where B_crit is seen from one side only) or outside (8 times the largest, an eighth of the smallest). A failed run takes
+3 to 10 times as long as it should; with several seeds all runs of one batch size may also share a misfit.
 
-The other estimators that are compared: least squares over all runs, Huber's loss (`scipy.optimize.least_squares`, scale
-from the median absolute residual), and as a twin that must fail the usual normal interval B +- 1.96 standard errors.
+Other estimators for comparison: least squares over all runs, Huber's loss (`scipy.optimize.least_squares`, scale from
+the median absolute residual), and the usual normal interval B +- 1.96 standard errors, which is known to fail.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Cell:
     """Standard deviation of ln S of a run."""
     seeds: int = 1
     failed: bool = False
-    """Whether one run, any, took 3 to 10 times as long."""
+    """Whether one random run took 3 to 10 times as long."""
     misfit: float = 0.0
     """Standard deviation of ln S that all runs of one batch size share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What a cell gave, as shares of its sweeps."""
+    """The result of a cell, as shares of its sweeps."""
 
     covered: float
     covered_if_identified: float
@@ -61,11 +61,11 @@ class Result:
     width: float
     """Median of high / low of the identified ones; NaN where there are none."""
     outliers: float
-    """Sweeps of which at least one run was left out."""
+    """Sweeps with at least one run left out as an outlier."""
     bias: float
     """Median of ln(estimate / truth)."""
     error: float
-    """Root mean square of ln(estimate / truth), clipped to a factor of 20; NaN counts as that."""
+    """Root mean square of ln(estimate / truth), clipped to a factor of 20; NaN counts as 20."""
 
 
 def critical_batch(cell: Cell) -> float:
@@ -99,7 +99,7 @@ def measure(cell: Cell, repetitions: int, seed: int = 0) -> Result:
 
 
 def cell_key(cell: Cell) -> list[int]:
-    """Whole numbers that tell cells apart, for the seed."""
+    """Returns integers that differ between cells, for the seed."""
     numbers = (cell.sizes, BENDS.index(cell.bend), 1000 * cell.noise, cell.seeds, cell.failed, 1000 * cell.misfit)
     return [round(number) for number in numbers]
 
@@ -134,7 +134,7 @@ def plain_estimate(batch: Array, steps: Array) -> float:
 
 
 def huber_estimate(batch: Array, steps: Array) -> float:
-    """Huber's loss, bend at 1.345 robust standard deviations, from the plain fit on."""
+    """Huber's loss, bend at 1.345 robust standard deviations, starting from the plain fit."""
     curve = Curve(np.log(batch), np.log(steps))
     start = np.array([curve.log_min_steps, curve.log_critical])
 
@@ -148,7 +148,7 @@ def huber_estimate(batch: Array, steps: Array) -> float:
 
 
 def normal_interval(batch: Array, steps: Array, *, in_logs: bool = False) -> tuple[float, float]:
-    """B +- 1.96 standard errors of a non-linear least-squares fit of S, or of ln S: the twin that must fail."""
+    """B +- 1.96 standard errors of a non-linear least-squares fit of S, or of ln S; known to fail."""
     curve = Curve(np.log(batch), np.log(steps))
     start = np.exp([curve.log_min_steps, curve.log_critical])
 
@@ -196,7 +196,7 @@ def table(results: dict[Cell, Result]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Prints coverage over the grid, and beside it other estimators and intervals."""
+    """Prints coverage over the grid, and the comparison with other estimators and intervals."""
     parser = argparse.ArgumentParser(description="coverage of the critical batch's interval over synthetic sweeps")
     parser.add_argument("--repetitions", type=int, default=1000, help="sweeps per cell")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3], help="seeds of the grid's sweeps")
@@ -216,7 +216,7 @@ def main(arguments: list[str]) -> None:
 
 
 def print_beside(repetitions: int) -> None:
-    """Prints what a misfit shared by seeds does, the errors of other estimators, the coverage of other intervals."""
+    """Prints the effect of a shared misfit, the errors of other estimators, and the coverage of other intervals."""
     print("| shared misfit; 3 seeds, 8 sizes, noise 0.15 | covered % | high / low |\n|---|---|---|")
     for misfit in (0.0, 0.05, 0.15, 0.3):
         result = measure(Cell(seeds=3, misfit=misfit), repetitions)

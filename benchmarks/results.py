@@ -40,7 +40,7 @@ COLUMNS = (
 
 
 def thinned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Keeps about POINTS rows, evenly spaced, the last one among them."""
+    """Returns about POINTS rows, evenly spaced, the last one included."""
     step = max(1, len(rows) // POINTS)
     return rows[::-1][::step][::-1]
 
@@ -71,7 +71,7 @@ def figure(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
 
 def milestones(rows: list[dict[str, Any]]) -> list[str]:
-    """Table lines at eighths of the run."""
+    """Returns table lines at each eighth of the run."""
     lines = [
         "| observations | minutes | score | noise scale (95 %) | design effect |",
         "| ---: | ---: | ---: | ---: | ---: |",
@@ -88,7 +88,7 @@ def milestones(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def page(title: str, command: str, name: str, folders: list[RunFolder], runs: dict[str, list[dict[str, Any]]]) -> str:
-    """The Markdown page."""
+    """Returns the Markdown page."""
     about, config = folders[0].about(), folders[0].config()
     hardware = about["hardware"]
     seeds = ", ".join(str(folder.config()["run"]["seed"]) for folder in folders)

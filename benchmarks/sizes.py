@@ -2,9 +2,9 @@
 
     python benchmarks/sizes.py [--all] [--seconds 15] [--only SWEEP ...] [--csv FILE] [--figure FILE] [--markdown FILE]
 
-Without RLlib: the training's own collectors, updater and ride-along in one process, a fresh one for every size. Each
-rollout is learned from twice in alternating order, with the noise scale and without, so what the machine does
-meanwhile falls on both. The probe is not in it: it keeps to a budget of time whatever the size. One axis at a time:
+Runs the training's collectors, updater and ride-along without RLlib, in a fresh process for every size. Each rollout is
+learned from twice, with the noise scale and without, in alternating order, so that other load on the machine affects
+both. The probe is left out: it keeps to a budget of time at any size. One axis varies at a time:
 
     environments   8 to 512; rollouts of 2,048 observations, 4 batches of 512: more environments, fewer steps of each
     batch          256 to 32,768; 64 environments, one batch per epoch: the rollout is the batch; 8 groups
@@ -67,12 +67,12 @@ class Point:
     overhead_high: float
     rounds: int
     peak_mb: float
-    """Of the process, both updaters in it."""
+    """Of the process with both updaters."""
     start_s: float
 
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> Point:
-        """Reads what a worker printed."""
+        """Reads a worker's output."""
         size = Size(**{field.name: found[field.name] for field in fields(Size)})
         run = size.run("pong")  # the sizes are the same of any game
         rounds = list(zip(found["play_s"], found["on_s"], found["off_s"], strict=True))
@@ -96,7 +96,7 @@ class Point:
 
     @property
     def at(self) -> int:
-        """Where it lies on its axis."""
+        """The value on its axis."""
         return {"environments": self.num_envs, "batch": self.batch_observations, "groups": self.groups}[self.sweep]
 
 
@@ -185,7 +185,7 @@ def figure(points: Sequence[Point], path: Path) -> None:
 
 
 def page(points: Sequence[Point], failed: Sequence[str], options: argparse.Namespace, words: Sequence[str]) -> str:
-    """Returns the results as a Markdown page; its figure and table are named where they were asked for."""
+    """Returns the results as a Markdown page, with links to figure and table where they were asked for."""
     lines = [
         f"# Cost against size, {datetime.date.today().isoformat()}",
         "",
@@ -208,7 +208,7 @@ def page(points: Sequence[Point], failed: Sequence[str], options: argparse.Names
 
 
 def measure(size: Size, seconds: float, game: str) -> Point:
-    """Measures one size in a process of its own."""
+    """Measures one size in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.sizes_worker", json.dumps(asdict(size)), str(seconds), game]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
     answer = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -224,7 +224,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--all", action="store_true", help="every power of two on each axis")
     parser.add_argument("--only", nargs="+", choices=list(FEW), default=list(FEW), metavar="SWEEP", help="axes")
     parser.add_argument("--most", type=int, default=2**30, help="largest value on an axis")
-    parser.add_argument("--seconds", type=float, default=15.0, help="of each size, starts not counted (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=15.0, help="seconds per size, start-up not counted (%(default)s)"
+    )
     parser.add_argument("--game", choices=list(GAMES), default="pong", metavar="GAME", help="ROM name (%(default)s)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the points")
     parser.add_argument("--figure", type=Path, metavar="FILE.svg", help="draw the curves; needs matplotlib")
@@ -237,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             points.append(measure(size, options.seconds, options.game))
             print(f"{size.sweep} {points[-1].at:,}: {points[-1].rounds} rounds", file=sys.stderr, flush=True)
-        except subprocess.CalledProcessError as failure:  # for want of memory, for example: the others still count
+        except subprocess.CalledProcessError as failure:  # out of memory, for example: the other sizes still count
             failed.append(f"{json.dumps(asdict(size))} ended with code {failure.returncode}")
             print(failed[-1], file=sys.stderr, flush=True)
     made = page(points, failed, options, words)

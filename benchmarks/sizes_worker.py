@@ -1,4 +1,4 @@
-"""One size's process: plays and learns with and without the noise scale, and prints what it took as one line of JSON.
+"""The process of one size: plays and learns with and without the noise scale, and prints the times as JSON.
 
 python -m benchmarks.sizes_worker SIZE SECONDS GAME
 """
@@ -37,10 +37,10 @@ class Size:
     rollout_steps: int
     minibatches: int
     groups: int
-    """At most, per batch."""
+    """Most groups per batch."""
 
     def run(self, game: str) -> Config:
-        """Returns the preset `ppo` with this size; all environments start together, for their start takes long."""
+        """Returns the preset `ppo` with this size; environments start without stagger, which would take long."""
         return resolve(
             ["ppo"],
             {
@@ -56,7 +56,7 @@ class Size:
 
 @final
 class Training:
-    """What an iteration of rlgns does, without RLlib around it: the same collectors, updater and ride-along."""
+    """An iteration of rlgns without RLlib: the same collectors, updater and ride-along."""
 
     def __init__(self, run: Config, game: str) -> None:
         """Starts the environments and builds one network with two updaters: with the noise scale, and without."""
@@ -85,7 +85,7 @@ class Training:
         }
 
     def play(self) -> tuple[Sequence[Rollout], float]:
-        """Plays one rollout; returns it and the seconds that it took."""
+        """Plays one rollout; returns it and the seconds taken."""
         began = time.perf_counter()
         self._iteration += 1
         rollouts = self._collectors.play(iteration=self._iteration, weights_version=0).rollouts
@@ -110,7 +110,7 @@ class Training:
 def measure(size: Size, seconds: float, game: str) -> dict[str, Any]:
     """Measures one size for about so many seconds, at least FEWEST_ROUNDS rounds after a warm-up.
 
-    Every rollout is learned from twice, measured and not, in alternating order.
+    Every rollout is learned from twice, with and without the noise scale, in alternating order.
 
     Returns:
         start_s; play_s, on_s, off_s, a list each with one entry per round; peak_bytes of this process.
@@ -139,7 +139,7 @@ def _num_actions(game: str, run: Config) -> int:
 
 
 def main() -> None:
-    """Measures the size that the command line has as JSON."""
+    """Measures the size given as JSON on the command line."""
     size = Size(**json.loads(sys.argv[1]))
     print(json.dumps({**asdict(size), **measure(size, float(sys.argv[2]), sys.argv[3])}))
 

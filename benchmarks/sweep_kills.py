@@ -1,9 +1,9 @@
-"""Kills a small sweep with SIGKILL at random moments, every process of it, and goes on; then holds it to its plan.
+"""Kills all processes of a small sweep with SIGKILL at random moments, resumes it, and checks it against its plan.
 
     python benchmarks/sweep_kills.py --kills 10 --markdown docs/results/sweep-kills.md
 
-Checks, after the last resume: the trials are those of a sweep that nobody interrupted, each once; each has all of its
-iterations once, in order, up to its budget; points.csv says what the runs' own rows say.
+Checks after the last resume: the trials are those of an uninterrupted sweep, each once; each trial has every iteration
+once, in order, up to its budget; points.csv agrees with the runs' rows.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ SWEEP = {
 
 
 def start(config: Path, out: Path, *, resume: bool = False) -> subprocess.Popen[str]:
-    """Starts the sweep, or goes on with it: by the same command, or by --resume."""
+    """Starts or resumes the sweep: by the same command, or by --resume."""
     where = ["--resume", str(out)] if resume else ["--config", str(config), "--out", str(out)]
     command = [sys.executable, "-m", "rlgns", "sweep", *where]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def until(process: subprocess.Popen[str], *words: str) -> str | None:
-    """Reads standard error up to the first line with one of the words; None: it ended before."""
+    """Returns the first line of standard error with one of the words, or None if the process ended before."""
     assert process.stderr is not None
     return next((line for line in process.stderr if any(word in line for word in words)), None)
 
 
 def wait_for_a_row(process: subprocess.Popen[str], out: Path) -> None:
-    """Waits until the sweep has written a row more than there were, or has ended."""
+    """Waits until the sweep has written another row or ended."""
     before = rows_of(out)[1]
     while rows_of(out)[1] == before and process.poll() is None:
         time.sleep(0.02)
 
 
 def kill_all(process: subprocess.Popen[str]) -> int:
-    """Sends SIGKILL to the process and to all that it started, by id; returns how many died and waits for them."""
+    """Kills the process and all that it started, by id; waits for them and returns their number."""
     try:
         family = [psutil.Process(process.pid)]
         family += family[0].children(recursive=True)
@@ -75,7 +75,7 @@ def kill_all(process: subprocess.Popen[str]) -> int:
 
 
 def problems(config: Path, out: Path) -> list[str]:
-    """What is wrong with a finished sweep; empty where all is as it would be without kills."""
+    """Returns what is wrong with a finished sweep; empty if it is as without kills."""
     sweep, folder = resolve_sweep(config, {}), SweepFolder(out)
     wanted = [trial.name for trial in make_plan(sweep).initial_trials()]  # no goal is reached, so none is added
     found = sorted(path.name for path in folder.runs_path.iterdir())
@@ -100,17 +100,19 @@ def problems(config: Path, out: Path) -> list[str]:
 
 
 def rows_of(out: Path) -> tuple[int, int]:
-    """How many runs there are, and rows in all of them."""
+    """Returns the numbers of runs and of rows in all of them."""
     runs = SweepFolder(out).runs().values()
     return len(runs), sum(len(run.rows()) for run in runs)
 
 
 def main() -> int:
-    """Runs the kills and prints a transcript; 1 where something was wrong at the end."""
+    """Kills the sweep and prints a transcript; returns 1 if something is wrong at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--within-s", type=float, default=12.0, help="kill so long after the first row, at most")
+    parser.add_argument(
+        "--within-s", type=float, default=12.0, help="latest kill after the first row, seconds (%(default)s)"
+    )
     parser.add_argument("--markdown", type=Path, help="write the transcript there")
     options = parser.parse_args()
     draw, lines = random.Random(options.seed), []
@@ -124,7 +126,7 @@ def main() -> int:
         config.write_text(yaml.safe_dump(SWEEP))
         for number in range(1, options.kills + 1):
             began, process = time.monotonic(), start(config, out)
-            # Every third kill may fall anywhere, the start of Ray included; the others fall while trials write rows.
+            # Every third kill may fall anywhere, Ray's start included; the others fall while trials write rows.
             anywhere = number % 3 == 0
             if not anywhere:
                 wait_for_a_row(process, out)

@@ -1,8 +1,9 @@
-"""Several trials at once with one core each, or one trial with all cores: which plays and learns more in all?
+"""Compares the total throughput of one trial per core with that of one trial on all cores.
 
     python benchmarks/sweep_parallel.py --rounds 5 --sweep breakout-quick
 
-Rounds alternate, so a busy neighbour falls on both. Prints the ratio of observations per second, all trials together.
+The two alternate, so that other load on the machine affects both. Prints the ratio of observations per second, summed
+over trials.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ print(measure_throughput(resolve_sweep(sys.argv[1], {"sweep.parallel": sys.argv[
 
 
 def observations_per_s(sweep: str, parallel: int) -> float:
-    """Trains so many trials side by side, each with its share of the cores, and adds up."""
+    """Trains so many trials side by side, each with its share of the cores; returns their total throughput."""
     command = [sys.executable, "-c", WORKER, sweep, str(parallel)]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(parallel)]
     return sum(float(worker.communicate()[0]) for worker in workers)

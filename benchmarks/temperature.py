@@ -1,11 +1,11 @@
-"""Does the noise scale move with the learning rate, and does it move with the batch?
+"""Measures how the noise scale depends on the learning rate and on the batch.
 
     python -m benchmarks.temperature digits --seeds 3 --csv digits.csv
     python -m benchmarks.temperature pong RUN/checkpoints/00000115 --csv pong.csv
 
 McCandlish et al. 2018 (arXiv:1812.06162, appendix C) expect B_simple inversely proportional to the temperature,
 learning rate over batch. In ln B_simple = c + p ln(learning rate) + q ln(batch) that is p = -1, q = 1. Each row is
-written when it is known; a file that exists is gone on with, and `--table` prints the tables of what is there.
+written as soon as it is known; an existing file is completed, and `--table` only prints its tables.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 Row = dict[str, Any]
 
 PONG_CELLS = tuple(itertools.product((1.0, 4.0, 0.25), (1.0, 2.0, 0.5)))
-"""Factors of learning rate and batch; the checkpoint's own come first."""
+"""Factors of learning rate and batch; the checkpoint's values come first."""
 
 
 def exponents(rows: Sequence[Row], batch: str) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, seeds in (("digits", 3), ("pong", 1)):
         kind = kinds.add_parser(name)
         kind.add_argument("--seeds", type=int, default=seeds)
-        kind.add_argument("--csv", type=Path, required=True, help="rows; gone on with where it exists")
+        kind.add_argument("--csv", type=Path, required=True, help="file of rows; completed where it exists")
         kind.add_argument("--table", action="store_true", help="only print the tables")
         if name == "pong":
             kind.add_argument("checkpoint", type=Path)

@@ -1,7 +1,7 @@
 """The noise scale of a small classifier at equal loss, for learning rates x batches, on scikit-learn's digits.
 
-The data set is small enough for the truth: at a given parameter vector every image's gradient is computed, so the
-noise scale of a snapshot has no sampling error. What varies is where the training went, hence the seeds.
+The data set is small enough for exact values: the gradient of every image is computed, so the noise scale at given
+parameters has no sampling error. Runs still reach different parameters, hence the seeds.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LOSSES = (1.0, 0.3, 0.1)
-"""Training losses, nats per image, at which the noise scale is read: it grows along training, so cells are compared at
-equal loss and not at equal step."""
+"""Training losses, nats per image, at which the noise scale is measured. It grows along training, so cells are
+compared at equal loss, not at equal step."""
 
 SNAPSHOTS = 8
-"""Parameter vectors behind one noise scale, each a fiftieth of the steps so far after the one before."""
+"""Parameter vectors averaged for one noise scale, each a fiftieth of the steps so far after the previous one."""
 
 HIDDEN, MOST_STEPS = 32, 15_000
 LEARNING_RATES = {"sgd": 0.1, "adam": 0.002}
-"""About the fastest to a loss of 0.1 at a batch of 32 (benchmarks/temperature.py prints the steps of every cell)."""
+"""About the fastest rates to a loss of 0.1 at a batch of 32 (benchmarks/temperature.py prints every cell's steps)."""
 
 FACTORS, BATCHES = (0.25, 1.0, 4.0), (8, 32, 128)
 
@@ -40,7 +40,7 @@ class Reading:
     seed: int
     loss: float
     steps: int
-    """Optimizer steps until the loss over all images was first at or below `loss`."""
+    """Optimizer steps until the loss over all images first reached `loss`."""
     noise_scale: float
     """tr(Sigma) / |G|^2 in images, sums over the snapshots."""
     grad_sq: float
@@ -92,7 +92,7 @@ def readings(optimizer: str, factor: float, batch: int, seed: int) -> Iterator[R
     for step in range(MOST_STEPS):
         with torch.no_grad():
             due = step >= following
-            # Looking at the whole set every step would take most of the time.
+            # Evaluating the whole set at every step would take most of the time.
             if due and functional.cross_entropy(model(inputs), labels) <= LOSSES[reached]:
                 taken = taken or step
             if due and taken:

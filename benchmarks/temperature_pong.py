@@ -1,4 +1,4 @@
-"""Pong's noise scale at other learning rates and batches: training goes on from one checkpoint, branch by branch."""
+"""Pong's noise scale at other learning rates and batches: training branches off from one checkpoint."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from rlgns.noise import GradientSize, Moments, NoiseScaleTracker, group_moments
 from rlgns.storage.checkpoint import Policy
 
 BRANCH_WORKER = 4_000_000
-"""Worker index of the random streams: not those of training."""
+"""Worker index of the random streams, which training does not use."""
 
 SETTLE = 0.4
-"""Share of a branch's observations that is left out: the old learning rate's noise scale has to die away."""
+"""Share of a branch's observations that is left out while the noise scale of the old learning rate decays."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,9 +32,9 @@ class Branch:
     """One cell of the grid."""
 
     learning_rate_factor: float
-    """Of the learning rate that the checkpoint was trained with, which then stays constant."""
+    """Factor on the checkpoint's learning rate, which then stays constant."""
     batch_factor: float
-    """Of the checkpoint's batch; the rollout stays the same, and so do the epochs."""
+    """Factor on the checkpoint's batch; rollout and epochs stay the same."""
     seed: int
     observations: int
 
@@ -59,7 +59,7 @@ def trained_at(policy: Policy) -> float:
 
 
 def train(policy: Policy, branch: Branch, *, threads: int) -> dict[str, Any]:
-    """Trains one branch and returns its noise scale, its score and what the update said, plain numbers."""
+    """Trains one branch and returns its noise scale, score and update statistics as plain numbers."""
     run = configure(policy, branch)
     device = choose_device(run.engine.device)
     precision = choose_precision(run.engine.precision, device)
@@ -106,7 +106,7 @@ def train(policy: Policy, branch: Branch, *, threads: int) -> dict[str, Any]:
 
 
 def noise_scale(measured: list[Moments]) -> dict[str, float | bool | None]:
-    """Returns the noise scale of batches in order of time, as training would report it without a horizon."""
+    """Returns the noise scale of batches in order of time, as training reports it without a horizon."""
     size, tracker = GradientSize(), NoiseScaleTracker()
     for moments in measured:
         relative = size.divide(moments)

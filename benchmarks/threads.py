@@ -1,9 +1,9 @@
-"""Forward and backward passes on a processor: operations on several threads, or threads with a share of the batch each.
+"""Compares two ways to use all cores: operations on several threads, and threads with a share of the batch each.
 
     python benchmarks/threads.py [--rounds 15]
 
-Prints observations per second (median and range) of one batch of 256 through each preset's network. The two ways
-alternate, so that whatever else the machine does hits both.
+Prints observations per second (median and range) of forward and backward passes of one batch of 256 through each
+preset's network. The two ways alternate, so that other load on the machine affects both.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ CPU = torch.device("cpu")
 
 
 def passes(copy: ComputeCopy, observations: torch.Tensor, row: Row) -> None:
-    """One forward and backward pass of a loss of the heads."""
+    """Runs one forward and backward pass of a loss of the heads."""
     evaluated = AutogradPass(copy.network, observations)
     loss = evaluated.logits.square().mean() + evaluated.values.square().mean()
     evaluated.differentiate(loss, [row], [len(observations)])
 
 
 def contenders(preset: str, cores: int, precision: str) -> dict[str, Callable[[], None]]:
-    """The two ways of doing the same work."""
+    """Returns the two ways to do the same work."""
     run = resolve([preset])
     network = ActorCritic(run.network, num_actions=6, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
     shape = (BATCH, run.env.frame_stack, run.env.image_size, run.env.image_size)
@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
-    rlgns.agents.compute.native.library = lambda: None  # type: ignore[assignment]  # the compiled kernels know one way only
+    rlgns.agents.compute.native.library = lambda: None  # type: ignore[assignment]  # the compiled kernels support one of the ways only
     machine = detect()
     prepare_process(machine.cores)
     precision = choose_precision("auto", CPU)

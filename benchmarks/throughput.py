@@ -3,17 +3,17 @@
     make bench
     python benchmarks/throughput.py --markdown docs/results/throughput.md --json throughput.json
 
-All train the same game with the same network (Nature CNN, 84x84, stack of 4), 8 environments x 128 steps, 4 epochs of
-4 batches of 256 and the same step size. Every contender has a process of its own.
+All contenders train the same game with the same network (Nature CNN, 84x84, stack of 4), 8 environments x 128 steps,
+4 epochs of 4 batches of 256 and the same step size. Each runs in its own process.
 
 1. Starts: contenders one after the other in fresh processes, until the end of their first iteration.
-2. Turns: after two warm-up turns each, every round gives each contender one turn, in random order, and everything else
-   stands still; ratios are taken within rounds. Rounds of only `ours` and `ours-no-noise` follow, since that
-   difference is small; in every fifth, what else is compared with a small margin plays too.
-3. Memory: what every contender holds, and whether ours grows while it alone trains on.
+2. Turns: after two warm-up turns each, every round gives each contender one turn in random order while all others are
+   stopped; ratios are taken within rounds. Rounds of only `ours` and `ours-no-noise` follow, since that difference is
+   small; every fifth of them includes the other contenders of close comparisons.
+3. Memory: what every contender holds, and whether the memory of ours grows while it trains alone.
 
-The table at the end holds all that against the goals. On a machine with a GPU the same command fills its rows.
-Exit codes: 0 done, 1 a contender failed, 2 usage, 130 interrupted. A watch over memory that ends early is reported.
+The table at the end compares all results with the goals; rows about a GPU need a machine that has one.
+Exit codes: 0 done, 1 a contender failed, 2 usage, 130 interrupted. A memory watch that ends early is still reported.
 """
 
 from __future__ import annotations
@@ -54,12 +54,14 @@ from rlgns.agents.compute.precision import choose_device, choose_precision
 from rlgns.envs.vector import num_actions
 
 NOISE_PAIR = ("ours", "ours-no-noise")
-SOMETIMES = ("ours-2-runners", "limit")
-"""Join every so many of the pair's rounds."""
+CLOSE = ("ours-2-runners", "limit")
+"""Contenders of other close comparisons."""
 
-SOMETIMES_EVERY = 5
+CLOSE_EVERY = 5
+"""They join every so many of the pair's rounds."""
+
 STARTED = ("ours", "rllib-local", "rllib-local-encoder")
-"""Whose start is timed."""
+"""Contenders whose start is timed."""
 
 BEGAN = time.monotonic()
 
@@ -74,7 +76,7 @@ class Results:
     resident: dict[str, int] = field(default_factory=dict)
     growth: Growth | None = None
     own: list[dict[str, int]] = field(default_factory=list)
-    """What our processes held after every turn under watch, by process; on file the means of 20 blocks."""
+    """Private memory of our processes after every watched turn, by process; written to file as means of 20 blocks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("throughput: interrupted", file=sys.stderr)
         code = 130
-    if results.memory:  # all turns were taken; a long watch over memory that ends early must not lose them
+    if results.memory:  # all turns are done: a memory watch that ends early must not lose them
         about["minutes"] = round((time.monotonic() - BEGAN) / 60, 1)
         report(about, results, options)
     return code
@@ -122,7 +124,7 @@ def starts(settings: Settings, options: argparse.Namespace) -> Iterator[Start]:
 
 
 def play(processes: dict[str, Process], options: argparse.Namespace) -> Iterator[Turn]:
-    """Yields every turn as it ends, two of everybody to warm up first."""
+    """Yields every turn as it ends, after two warm-up turns of each contender."""
     for _ in range(2):
         for name, process in processes.items():
             yield Turn.of(0, name, process.turn(options.observations))
@@ -133,13 +135,13 @@ def play(processes: dict[str, Process], options: argparse.Namespace) -> Iterator
 
 
 def schedule(names: Sequence[str], *, rounds: int, pairs: int, seed: int) -> list[list[str]]:
-    """Returns who plays in each round, in random order: rounds of all, then of the noise pair and few others."""
+    """Returns the contenders of each round in random order: rounds of all, then of the noise pair and few others."""
     order = random.Random(seed)
     drawn = [list(names) for _ in range(rounds)]
     if set(NOISE_PAIR) <= set(names):
-        others = [name for name in SOMETIMES if name in names]
+        others = [name for name in CLOSE if name in names]
         for number in range(1, pairs - rounds + 1):
-            drawn.append([*NOISE_PAIR, *(others if number % SOMETIMES_EVERY == 0 else [])])
+            drawn.append([*NOISE_PAIR, *(others if number % CLOSE_EVERY == 0 else [])])
     for members in drawn:
         order.shuffle(members)
     return drawn
@@ -147,7 +149,7 @@ def schedule(names: Sequence[str], *, rounds: int, pairs: int, seed: int) -> lis
 
 @contextlib.contextmanager
 def started(names: Sequence[str], settings: Settings, options: argparse.Namespace) -> Iterator[dict[str, Process]]:
-    """Starts all contenders, two at a time, and stops each that is built; ends them all afterwards."""
+    """Starts all contenders, two at a time, and stops each once it is built; ends them all afterwards."""
     processes: dict[str, Process] = {}
     try:
         for first in range(0, len(names), 2):
@@ -164,7 +166,7 @@ def started(names: Sequence[str], settings: Settings, options: argparse.Namespac
 
 
 def hold(processes: dict[str, Process], results: Results, options: argparse.Namespace) -> None:
-    """Reads everybody's memory, ends all but ours, and lets ours train on and watches its."""
+    """Measures the memory of all contenders, ends all but ours, and watches its memory while it trains."""
     results.memory = {name: process.memory() for name, process in processes.items()}
     ours = processes.get("ours")
     if ours is None:
@@ -209,7 +211,7 @@ def report(about: dict[str, Any], results: Results, options: argparse.Namespace)
 
 
 def held_bytes(settings: Settings) -> dict[str, int]:
-    """Returns the bytes that training must hold, by what they are."""
+    """Returns the bytes that training must hold, by purpose."""
     run, device = run_of(settings), choose_device("auto")
     width = 2 if choose_precision("auto", device) == "bfloat16" else FLOAT32_BYTES
     network = layers_of(run, num_actions(settings.game, run.env.protocol))
@@ -219,7 +221,7 @@ def held_bytes(settings: Settings) -> dict[str, int]:
 
 
 def _end(processes: Sequence[Process]) -> None:
-    """Ends processes, those that have ended already too."""
+    """Ends processes, also those that have ended already."""
     for process in processes:
         process.ask_to_end()
     for process in processes:

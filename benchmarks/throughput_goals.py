@@ -1,4 +1,4 @@
-"""The table at the end of the benchmark: what was to be reached, what was measured, and whether it was."""
+"""The table of goals: what was to be reached, what was measured, and whether the goal is met."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEANRL_RATE = 6_800.0
 """Observations/s of LeanRL's best PPO on Atari, EnvPool on one H100 (meta-pytorch/LeanRL, README)."""
 
 PEER_GOALS = {"Stable-Baselines3 PPO": 3.0, "RLlib PPO as it comes": 6.0}
-"""Times a peer's best setting that ours is meant to reach."""
+"""Ratio of ours to a peer's best setting that is to be reached."""
 
 LIMIT_GOAL, RUNNERS_GOAL = 0.7, 0.95
 NOISE_COST_GOAL, OVERHEAD_GOAL = 1.0, 3.0
@@ -24,7 +24,7 @@ GPU_GOAL, ENV_SHARE_GOAL, LEARNER_GOAL = 3.0, 0.9, 10.0
 """Times LeanRL's rate; share of the environments' rate; times LeanRL's rate for the learner alone."""
 
 GROWTH_SHARE = 0.01
-"""Of the memory at first: Ray's own daemons take a little more now and then."""
+"""Allowed share of the first memory: Ray's daemons take a little more now and then."""
 
 NOT_MEASURED = "not measured"
 
@@ -44,14 +44,14 @@ class Row:
 def goal_rows(
     summary: Mapping[str, Any], *, gpu: str, memory: Mapping[str, Memory], held: int, growth: Growth | None
 ) -> list[Row]:
-    """Holds what was measured against every goal.
+    """Compares the measurements with every goal.
 
     Args:
         summary: As `throughput_results.summarise` returns it.
         gpu: Name of the GPU that trained, or empty.
         memory: What each contender held at the end.
         held: Bytes that training must hold, counted from the configuration.
-        growth: Of our memory.
+        growth: Growth of our memory.
     """
     rows = [
         ratio_row(
@@ -91,7 +91,7 @@ def goal_rows(
 def ratio_row(
     what: str, goal: str, found: Spread | None, *, at_least: float | None = None, at_most: float | None = None
 ) -> Row:
-    """Makes the row of a paired quantity; its verdict is `judge`'s."""
+    """Returns the row of a paired quantity, with the verdict of `judge`."""
     if found is None:
         return Row(what=what, goal=goal)
     return Row(
@@ -104,7 +104,7 @@ def ratio_row(
 
 
 def judge(value: float, low: float, high: float, *, at_least: float | None = None, at_most: float | None = None) -> str:
-    """Says whether a goal is met: `open` where the interval from low to high has it inside."""
+    """Returns whether a goal is met; `open` where the interval from low to high contains it."""
     if at_least is not None:
         return judge(-value, -high, -low, at_most=-at_least)
     assert at_most is not None
@@ -135,7 +135,7 @@ def _interval(found: Spread) -> str:
 
 
 def _noise_row(summary: Mapping[str, Any]) -> Row:
-    """All time together and not the median of pairs, and probes too, since they are part of the defaults."""
+    """Uses total time, not the median of pairs, and includes probes, which are part of the defaults."""
     what, goal = "time that the noise scale adds, %", f"at most {NOISE_COST_GOAL:g}"
     if "noise_cost_percent" not in summary:
         return Row(what=what, goal=goal)
@@ -176,7 +176,7 @@ def _growth_row(found: Growth | None) -> Row:
     most = GROWTH_SHARE * found.first / (GOAL_MINUTES / 60)
     verdict = judge(found.bytes_per_hour, found.low, found.high, at_most=most)
     if found.minutes < GOAL_MINUTES:
-        verdict = f"open ({found.minutes:.0f} of {GOAL_MINUTES} minutes)"  # at first everything is still filling up
+        verdict = f"open ({found.minutes:.0f} of {GOAL_MINUTES} minutes)"  # caches and buffers fill up at first
     return Row(
         what=what,
         goal=goal,
@@ -187,7 +187,7 @@ def _growth_row(found: Growth | None) -> Row:
 
 
 def _gpu_rows(summary: Mapping[str, Any], gpu: str) -> list[Row]:
-    """Goals of a machine with a GPU; a rate on a processor says nothing of them."""
+    """Returns the goals for a GPU, which rates on a processor do not answer."""
     rates = summary["rates"] if gpu else {}
     where = gpu or "a GPU"
     return [

@@ -1,4 +1,4 @@
-"""What the benchmark says of memory: who holds how much, what ours is made of, and whether it grows."""
+"""Memory in the benchmark: how much each contender holds, what ours consists of, and whether it grows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.throughput_processes import Memory
 
 MB = 1e6
 BLOCKS = 20
-"""Of equal length that a run is cut into: their means are nearly independent, single samples are not."""
+"""A run is cut into so many blocks of equal length: their means are nearly independent, single samples are not."""
 
 GOAL_MINUTES = 120
 """Length of the run over which memory must not grow."""
@@ -42,7 +42,7 @@ def growth(seconds: Sequence[float], held: Sequence[float], *, blocks: int = BLO
     Args:
         seconds: When each sample was taken, rising.
         held: Bytes.
-        blocks: Fewer are used where there are fewer samples.
+        blocks: Most blocks; fewer where there are fewer samples.
 
     Returns:
         The slope with its interval by Student's t; None with fewer than three samples.
@@ -77,7 +77,7 @@ def memory_table(memory: Mapping[str, Memory]) -> list[str]:
 
 
 def explanation(resident: Mapping[str, int], held: Mapping[str, int]) -> list[str]:
-    """Returns what ours is made of: what each stage of its life added, and what of that was counted beforehand.
+    """Returns what our memory consists of: what each stage added, and what the configuration predicts.
 
     Args:
         resident: Bytes resident in the learning process after each stage.
@@ -96,14 +96,14 @@ def explanation(resident: Mapping[str, int], held: Mapping[str, int]) -> list[st
 
 
 def by_block(own: Sequence[Mapping[str, int]], *, blocks: int = BLOCKS) -> list[dict[str, float]]:
-    """Returns the means of blocks of samples, bytes by process; a process that is not there holds nothing."""
+    """Returns the means of blocks of samples, bytes by process; a process that does not run holds nothing."""
     names = list(dict.fromkeys(name for sample in own for name in sample))
     parts = np.array_split(np.arange(len(own)), min(blocks, len(own)))
     return [{name: float(np.mean([own[i].get(name, 0) for i in part])) for name in names} for part in parts]
 
 
 def by_process_line(own: Sequence[Mapping[str, int]]) -> str:
-    """Returns what every process holds of its own, mean of the first and of the last block of samples, in words."""
+    """Returns a line with the private memory of every process, mean of the first and of the last block."""
     first, *_, last = [*by_block(own)[:1], *by_block(own)]
     by_size = sorted(last, key=lambda name: -last[name])
     return (
@@ -114,7 +114,7 @@ def by_process_line(own: Sequence[Mapping[str, int]]) -> str:
 
 
 def growth_line(what: str, found: Growth) -> str:
-    """Returns the slope in words."""
+    """Returns a line about the slope."""
     return (
         f"- Memory of {what} over {found.minutes:.1f} minutes of training: {found.first / MB:,.1f} MB in "
         f"the first of {BLOCKS} blocks, {found.last / MB:,.1f} in the last; slope {found.bytes_per_hour / MB:+,.1f} MB "

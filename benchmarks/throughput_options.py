@@ -1,4 +1,4 @@
-"""What the throughput benchmark is told: its options, and the sizes that every contender trains with."""
+"""Options of the throughput benchmark, and the settings that all contenders share."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ DEFAULT = (
     "rllib-2-runners-encoder",
 )
 OURS = tuple(name for name in BUILDERS if name.startswith(("ours", "limit")))
-"""Those that train other presets than `ppo` too."""
+"""Contenders that can train other presets than `ppo`."""
 
 
 def parse(words: Sequence[str], description: str) -> argparse.Namespace:
-    """Reads the command line; sizes that it does not name are the preset's. Leaves with exit code 2 where it is wrong.
+    """Reads the command line; sizes that it does not name are the preset's. Exits with code 2 on a mistake.
 
     Args:
         words: The command line without the program's name.
@@ -54,7 +54,7 @@ def parse(words: Sequence[str], description: str) -> argparse.Namespace:
 
 
 def settings_of(options: argparse.Namespace, scratch: str) -> Settings:
-    """Returns what a contender is told; `scratch` is a folder for what it writes."""
+    """Returns the contenders' settings; `scratch` is a folder for their files."""
     return Settings(
         game=options.game,
         preset=options.preset,
@@ -75,19 +75,30 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=_positive, default=7, help="rounds of all contenders (%(default)s)")
     parser.add_argument(
-        "--pairs", type=int, default=100, help="rounds with noise on and off, those of all included (%(default)s)"
+        "--pairs", type=int, default=100, help="rounds with noise on and off, rounds of all included (%(default)s)"
     )
-    parser.add_argument("--starts", type=int, default=3, help="fresh starts of each that is timed (%(default)s)")
+    parser.add_argument("--starts", type=int, default=3, help="fresh starts of each timed contender (%(default)s)")
     parser.add_argument(
-        "--memory-minutes", type=float, default=2.0, help="watch over ours at the end (%(default)s; its goal needs 121)"
+        "--memory-minutes",
+        type=float,
+        default=2.0,
+        help="minutes to watch our memory (%(default)s; the goal needs 121)",
     )
-    parser.add_argument("--observations", type=_positive, default=1024, help="at least, in each turn (%(default)s)")
+    parser.add_argument(
+        "--observations", type=_positive, default=1024, help="least observations in each turn (%(default)s)"
+    )
     parser.add_argument("--only", nargs="+", choices=list(BUILDERS), metavar="NAME", help="contenders, see below")
     parser.add_argument(
-        "--preset", choices=presets(), default="ppo", metavar="PRESET", help="of ours; peers train ppo (%(default)s)"
+        "--preset",
+        choices=presets(),
+        default="ppo",
+        metavar="PRESET",
+        help="our preset; peers train ppo only (%(default)s)",
     )
     parser.add_argument("--game", choices=list(GAMES), default="pong", metavar="GAME", help="ROM name (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of contenders and of the order of turns (%(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of contenders and of the order of turns (%(default)s)"
+    )
     parser.add_argument("--envs", type=_positive, help="environments (the preset's)")
     parser.add_argument("--steps", type=_positive, help="steps of each in a rollout (the preset's)")
     parser.add_argument("--epochs", type=_positive, help="passes over a rollout (the preset's)")

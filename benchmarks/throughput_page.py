@@ -1,4 +1,4 @@
-"""The benchmark's page: what was run and on what, and the results as Markdown, which the terminal shows too."""
+"""The benchmark's page in Markdown, which the terminal shows too: command, machine, method and results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DESCRIPTIONS = {
     "ours-no-noise": "the same with noise.enabled false",
     "ours-float32": "ours, engine.precision float32",
     "ours-2-runners": "ours with engine.runners 2 on the same cores",
-    "ours-learner": "our learner alone, fed one rollout from memory again and again",
+    "ours-learner": "our learner alone on one rollout from memory, again and again",
     "limit": "1 / (1 / environments alone + matrix products of all epochs and of inference): nothing else",
     "sb3-dummy": "PPO CnnPolicy, make_atari_env, DummyVecEnv",
     "sb3-subproc": "the same with SubprocVecEnv",
@@ -36,14 +36,14 @@ DESCRIPTIONS = {
 NOTES = """\
 ## What "RLlib" means here
 
-`rllib-local-encoder` and `rllib-2-runners-encoder` are RLlib as it comes: its own encoder, told the same filters and
+`rllib-local-encoder` and `rllib-2-runners-encoder` are RLlib as it comes: its own encoder with the same filters and
 hidden size. It pads its convolutions and adds a hidden layer, so it computes more. `rllib-local` and `rllib-2-runners`
-give RLlib a module of this benchmark's own with exactly our network, which no RLlib user gets without writing it. The
-goal is held against RLlib as it comes; both ratios are above."""
+give RLlib a module of this benchmark with exactly our network, which RLlib users would have to write. The
+goal refers to RLlib as it comes; both ratios are above."""
 
 
 def describe(options: argparse.Namespace, sizes: Settings, words: Sequence[str]) -> dict[str, Any]:
-    """Returns what a reader needs to repeat the run."""
+    """Returns command, commit, machine, versions and method, as needed to repeat the run."""
     machine = hardware.detect()
     network = f"preset {sizes.preset}, " + ("Nature CNN, 84x84" if sizes.preset == "ppo" else "its own network")
     return {
@@ -62,7 +62,7 @@ def describe(options: argparse.Namespace, sizes: Settings, words: Sequence[str])
             f"{options.starts} starts; {options.rounds} rounds of all, {max(options.pairs, options.rounds)} of the "
             f"noise scale's pair; turns of at least {options.observations} observations in random order after two "
             f"warm-up turns each (the noise scale's first probe falls into the second); no checkpoints, no W&B; ours "
-            f"in the hardware's best precision, peers in float32, which is what they ship; OMP_WAIT_POLICY PASSIVE for "
+            f"in the hardware's best precision, peers in float32, their default; OMP_WAIT_POLICY PASSIVE for "
             f"ours, {options.peers_omp} for peers; RLlib's wrapper does not clip rewards"
         ),
     }
@@ -83,7 +83,7 @@ def head(about: dict[str, Any]) -> list[str]:
 
 
 def tables(summary: dict[str, Any]) -> list[str]:
-    """Returns the results as Markdown, which is also what the terminal shows."""
+    """Returns the results as Markdown."""
     lines = [
         "| contender | observations/s, median | lowest to highest | turns |",
         "| --- | ---: | ---: | ---: |",
@@ -187,7 +187,7 @@ def _foreign_lines(summary: dict[str, Any]) -> list[str]:
         return []
     return [
         f"- Everything else on the machine kept {foreign.median:.2f} cores busy meanwhile (median over turns; highest "
-        f"{foreign.high:.2f}). Contenders that were not measured stood still (SIGSTOP)."
+        f"{foreign.high:.2f}). Contenders were stopped (SIGSTOP) outside their turns."
     ]
 
 

@@ -1,4 +1,4 @@
-"""The benchmark's side of its contenders' processes: start, one turn, stand still, end."""
+"""Controls the contenders' processes: start, one turn, stop, end."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from benchmarks.peers.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTLE_S = 0.2
-"""Pause after waking a contender, in which its daemons catch up on their heartbeats."""
+"""Pause after waking a contender, while its daemons catch up on heartbeats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
-    """What a contender holds, bytes."""
+    """Memory of a contender, bytes."""
 
     main: int
     """Resident in the process that learns."""
     main_peak: int
-    """The most that was ever resident in it."""
+    """Peak of it."""
     processes: int
-    """How many it has, Ray's daemons among them."""
+    """Number of processes, Ray's daemons included."""
     own: dict[str, int] = field(default_factory=dict)
-    """By process: what it holds of its own, in memory or swap. Not the pages of files, libraries above all: the system
-    shares those out among all that map them, so they grow when somebody else's process ends."""
+    """By process: private memory, in RAM or swap. Pages of files, mainly libraries, are not included: the system
+    divides them among the processes that map them, so a process's part grows when another process ends."""
 
     @property
     def all_own(self) -> int:
-        """What all its processes hold of their own."""
+        """Private memory of all its processes."""
         return sum(self.own.values())
 
 
@@ -50,14 +50,14 @@ class ContenderError(Exception):
 
 @final
 class Process:
-    """One contender with all its descendants. While it is not its turn, all of them are stopped (SIGSTOP).
+    """One contender with all its descendants, which are stopped (SIGSTOP) outside its turns.
 
-    So neither OpenMP threads that spin nor Ray's daemons take time from the contender that is being measured. If the
-    benchmark itself is killed (SIGKILL), its contenders die with it, but agents of their Rays may stay behind, stopped.
+    So neither spinning OpenMP threads nor Ray's daemons take time from the measured contender. If the benchmark itself
+    is killed (SIGKILL), its contenders die with it, but agents of their Rays may remain, stopped.
     """
 
     def __init__(self, name: str, settings: Settings, *, environment: dict[str, str], timeout_s: float) -> None:
-        """Starts building the contender; `wait_until_ready` says when it is done."""
+        """Starts building the contender; `wait_until_ready` waits until it is built."""
         self.name = name
         self._timeout_s = timeout_s
         self._log = Path(settings.scratch) / "log"
@@ -70,7 +70,7 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the benchmark, which then ends its contenders
+                start_new_session=True,  # Ctrl-C reaches the benchmark alone, which then ends its contenders
             )
         self._stopped: list[psutil.Process] = []
         self._family_at_end: list[psutil.Process] = []
@@ -83,7 +83,7 @@ class Process:
         """Wakes the contender, lets it train, and stops it again.
 
         Returns:
-            The contender's report, with cpu_s, CPU seconds of all its processes, and foreign_cores, how many cores
+            The contender's report, with cpu_s, CPU seconds of all its processes, and foreign_cores, the cores that
             everything else on the machine kept busy meanwhile.
         """
         self.wake()
@@ -108,7 +108,7 @@ class Process:
         return built_s, time.perf_counter() - self._began
 
     def memory(self) -> Memory:
-        """Reads what the contender's processes hold now; they may be stopped."""
+        """Measures the contender's memory now; its processes may be stopped."""
         count, own = 0, Counter[str]()
         for process in self._family():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -121,13 +121,13 @@ class Process:
         raise ContenderError(f"{self.name} ended{self._end_of_log()}")
 
     def pause(self) -> None:
-        """Stops every process of the contender, parents first, so that none is started behind our back."""
+        """Stops every process of the contender, parents first, so that none is started meanwhile."""
         self._stopped = self._family()
         for process in self._stopped:
             _signal(process, signal.SIGSTOP)
 
     def wake(self) -> None:
-        """Lets every process of the contender go on."""
+        """Continues every process of the contender."""
         for process in reversed(self._stopped):
             _signal(process, signal.SIGCONT)
         self._stopped = []
@@ -141,7 +141,7 @@ class Process:
             self._process.stdin.close()
 
     def end(self, *, grace_s: float = 20.0) -> None:
-        """Waits for the end of a contender that was asked to, then ends whatever is left of it by force."""
+        """Waits for a contender that was asked to end, then kills what is left of it."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_s)
         for process in self._family_at_end:  # psutil compares start times: never another process with the same id
@@ -167,7 +167,7 @@ class Process:
 
     def _ask(self, observations: int) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # its answer, which then is none, tells more
+        with contextlib.suppress(BrokenPipeError):  # reading the answer then fails with the log
             self._process.stdin.write(f"{observations}\n".encode())
             self._process.stdin.flush()
 
@@ -187,7 +187,7 @@ class Process:
 
 
 def environment_of(name: str, peers_omp: str) -> dict[str, str]:
-    """Returns a contender's environment: OpenMP's wait policy is ours for us, and as asked (or unset) for peers."""
+    """Returns a contender's environment, with OMP_WAIT_POLICY PASSIVE for ours, `peers_omp` (or unset) for peers."""
     kept = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "OMP_WAIT_POLICY")}
     policy = "PASSIVE" if name.startswith(("ours", "limit")) else peers_omp
     return kept if policy == "default" else {**kept, "OMP_WAIT_POLICY": policy}
@@ -199,7 +199,7 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
 
 
 def _short_name(process: psutil.Process) -> str:
-    """The program, or the script that Python runs."""
+    """Returns the program, or the script or module that Python runs."""
     words = process.cmdline() or [process.name()]
     script = next((word for word in words[1:4] if word.endswith(".py")), None)
     module = words[words.index("-m") + 1] if "-m" in words[:4] else None
@@ -207,7 +207,7 @@ def _short_name(process: psutil.Process) -> str:
 
 
 def _own_bytes(process: psutil.Process) -> int:
-    """Anonymous and shared memory and swap, a page that several processes share shared out; elsewhere USS."""
+    """Returns anonymous, shared and swapped memory, with shared pages divided among processes; elsewhere USS."""
     fields = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
     with contextlib.suppress(OSError):
         lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
@@ -216,7 +216,7 @@ def _own_bytes(process: psutil.Process) -> int:
 
 
 def _peak_bytes(pid: int) -> int:
-    """Linux's high-water mark of a process's resident memory; 0 where there is none."""
+    """Returns Linux's high-water mark of a process's resident memory; 0 where there is none."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):

@@ -1,4 +1,4 @@
-"""What the benchmark's turns say: medians, paired ratios, the cost of the noise scale, RLlib's overhead, starts."""
+"""Statistics of the turns: medians, paired ratios, the cost of the noise scale, RLlib's overhead, starts."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ COMPARISONS = {
     "bfloat16 against float32": ("ours", "ours-float32"),
     "learner alone against all": ("ours-learner", "ours"),
 }
-"""Other ratios of two contenders' rates within a round."""
+"""Other ratios of two contenders' rates, paired within rounds."""
 
 RESAMPLED = 10_000
 """Draws of pairs behind the interval of a ratio of sums."""
 
 FEWEST_FOR_INTERVAL = 6
-"""Rounds below which even the whole range misses the median in more than 5 % of cases: 2 / 2^5."""
+"""With fewer rounds even the whole range misses the median in more than 5 % of cases (with five: 2 / 2^5)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,13 +53,13 @@ class Turn:
     """By iteration: wall-clock time; ours only."""
 
     probes: int = 0
-    """Of the noise scale, in this turn; ours only."""
+    """Probes of the noise scale in this turn; ours only."""
 
     probe_every: int | None = None
-    """Iterations from one probe to the next, as the budget allows by the end of the turn; ours only."""
+    """Iterations between two probes under the budget, at the end of the turn; ours only."""
 
     details: dict[str, float] = field(default_factory=dict)
-    """What the limit is made of; the limit only."""
+    """Parts of the limit; the limit only."""
 
     @property
     def rate(self) -> float:
@@ -152,7 +152,7 @@ def sign_test_rank(count: int, miss: float = 0.05) -> int:
 
 
 def summarise(turns: Sequence[Turn], starts: Sequence[Start] = ()) -> dict[str, Any]:
-    """Computes everything that is reported of turns and starts.
+    """Computes all reported statistics of turns and starts.
 
     Returns:
         rates: Spread of observations/s by contender; settings: by peer, its best setting's name; ratios: by peer and
@@ -189,10 +189,10 @@ def _ratio(both: Sequence[tuple[Turn, Turn]]) -> Spread:
 
 
 def _noise_cost(turns: Sequence[Turn]) -> dict[str, Any]:
-    """Riding along from pairs without a probe, probes by their cadence.
+    """Computes the cost of riding along from pairs without a probe, and that of probes from their cadence.
 
-    The first probe always falls into the second iteration, so a benchmark of n iterations has one in n at least. A
-    resampled pair that holds it would be an accident that comes every n-th time.
+    The first probe always falls into the second iteration, so n measured iterations hold at least one probe, whatever
+    the cadence. Resampling pairs with probes would measure that accident.
     """
     both = [pair for pair in pairs(turns, "ours", "ours-no-noise") if not pair[0].probes and pair[0].round]
     if not both:

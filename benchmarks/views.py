@@ -1,8 +1,10 @@
-"""The views of the noise scale on a frozen policy, and what the probe costs: `python -m benchmarks.views RUN`.
+"""Measures all views of the noise scale on a frozen policy, and the cost of a probe.
 
-Plays with a checkpoint's policy and takes a probe of every rollout, at a learning rate of zero, so that all probes are
-of one truth; prints a table in Markdown. Seconds are of the process's own processor time, which neighbours on the
-machine do not lengthen much.
+    python -m benchmarks.views CHECKPOINT
+
+Plays with a checkpoint's policy and probes every rollout at a learning rate of zero, so that all probes estimate the
+same values; prints a table in Markdown. Seconds are processor time of this process, which other load on the machine
+lengthens little.
 """
 
 from __future__ import annotations
@@ -30,11 +32,11 @@ from rlgns.metrics.probe_keys import VIEWS
 from rlgns.storage.checkpoint import Policy, load_policy
 
 WORKER = 4_000_000
-"""Worker index of the random streams: neither training's nor calibration's."""
+"""Worker index of the random streams, which neither training nor calibration uses."""
 
 
 def measure(policy: Policy, rollouts: int, epochs: int) -> tuple[Probe, RideAlong, dict[str, float]]:
-    """Probes `rollouts` rollouts; returns what was measured and processor seconds by part."""
+    """Probes `rollouts` rollouts; returns probe, ride-along and processor seconds by part."""
     saved = policy.config
     run: Config = dataclasses.replace(
         saved,
@@ -83,7 +85,7 @@ def measure(policy: Policy, rollouts: int, epochs: int) -> tuple[Probe, RideAlon
 
 
 def _until_interrupted(rollouts: int) -> Iterator[int]:
-    """Counts on standard error; after Ctrl-C the rollout under way is the last."""
+    """Counts on standard error; after Ctrl-C the current rollout is the last."""
     asked: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
     for rollout in range(rollouts):
@@ -97,7 +99,7 @@ def _until_interrupted(rollouts: int) -> Iterator[int]:
 
 
 def table(policy: Policy, row: dict[str, Any], ride_along: RideAlong) -> str:
-    """Returns the outcome in Markdown."""
+    """Returns the results in Markdown."""
     estimate = ride_along.estimate()
     lines = [
         "| view | noise scale | noise dimension | design effect | batches until it is resolved |",

@@ -1,4 +1,4 @@
-"""Ours: rlgns through RLlib, by algo.train(), as one trial of `rlgns train` does it; and its learner alone."""
+"""Our contenders: rlgns through algo.train(), as in one trial of `rlgns train`, and its learner alone."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from benchmarks.peers.settings import Settings, start_ray, stop_rllib
 if TYPE_CHECKING:
     from rlgns.config.schema import Config
 
-LOST_LEARNING_RATE = 1e-12
-"""Of steps that must cost what steps cost and lead nowhere: the same rollout is learned from again and again."""
+NEGLIGIBLE_LEARNING_RATE = 1e-12
+"""For full-cost steps that leave the network as it is: the learner gets the same rollout again and again."""
 
 
 def run_of(settings: Settings, *, noise: bool = True, precision: str = "auto", runners: int = 0) -> Config:
-    """Returns the preset with the benchmark's sizes; no W&B, no checkpoints while it is timed."""
+    """Returns the preset with the benchmark's sizes, without W&B and checkpoints."""
     from rlgns.config.load import resolve
 
     changes = {
         "run.games": [settings.game],
         "run.seed": settings.seed,
-        "run.observations": 2**31,  # annealing must not change the step size while it is timed
+        "run.observations": 2**31,  # so long that annealing does not change the step size
         "env.num_envs": settings.num_envs,
         "agent.rollout_steps": settings.rollout_steps,
         "agent.epochs": settings.epochs,
@@ -38,7 +38,7 @@ def run_of(settings: Settings, *, noise: bool = True, precision: str = "auto", r
         "engine.checkpoint_every_s": 1e9,
         "wandb.mode": "disabled",
     }
-    if settings.preset == "ppo":  # which the peers train too
+    if settings.preset == "ppo":  # the peers train this one too
         changes |= {
             "env.image_size": common.IMAGE_SIZE,
             "env.frame_stack": common.FRAME_STACK,
@@ -56,10 +56,10 @@ def run_of(settings: Settings, *, noise: bool = True, precision: str = "auto", r
 
 @final
 class Ours:
-    """AtariPPO; `rlgns.engine.config` lays threads out over learner and runners as in any run."""
+    """AtariPPO; `rlgns.engine.config` divides threads among learner and runners as in any run."""
 
     def __init__(self, settings: Settings, *, noise: bool = True, precision: str = "auto", runners: int = 0) -> None:
-        """Builds the algorithm in a folder of its own below `settings.scratch`."""
+        """Builds the algorithm with its run's folder below `settings.scratch`."""
         from rlgns.config.load import to_dict
         from rlgns.engine.config import AtariPPOConfig, TrialSpec
         from rlgns.envs.vector import num_actions
@@ -86,9 +86,9 @@ class Ours:
         """Trains.
 
         Returns:
-            observations; wall_s, sample_s, learn_s, lists with one entry per iteration; probes, how many of the noise
-            scale were among them; probe_every, iterations from one to the next as the budget allows, or None; resident,
-            bytes of this process after each stage of its life, the newest last.
+            observations; wall_s, sample_s, learn_s, lists with one entry per iteration; probes, the number of
+            noise-scale probes among them; probe_every, iterations between two probes under the budget, or None; resident, bytes
+            of this process after each stage, the newest last.
         """
         done, probes_before = 0, self._probes
         times: dict[str, list[float]] = {"wall_s": [], "sample_s": [], "learn_s": []}
@@ -112,11 +112,11 @@ class Ours:
 
 @final
 class LearnerAlone:
-    """Our learner fed from memory: one rollout, played once, is learned from again and again."""
+    """Our learner on one rollout from memory, again and again."""
 
     def __init__(self, settings: Settings) -> None:
         """Builds the algorithm and plays the rollout."""
-        self._ours = Ours(dataclasses.replace(settings, learning_rate=LOST_LEARNING_RATE))
+        self._ours = Ours(dataclasses.replace(settings, learning_rate=NEGLIGIBLE_LEARNING_RATE))
         algorithm = self._ours._algorithm
         self._played = [algorithm.env_runner.play(iteration=0, version=0)]
         assert algorithm.learner_group is not None

@@ -24,11 +24,11 @@ from benchmarks.peers import settings as common
 from benchmarks.peers.settings import Settings, atari_id, start_ray, stop_rllib
 
 FILTERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
-"""Of the Nature network: channels, kernel, stride."""
+"""Channels, kernel and stride of the Nature network's convolutions."""
 
 
 class NatureModule(TorchRLModule, ValueFunctionAPI):
-    """The Nature network; RLlib's default encoder pads every convolution, which makes its hidden layer 2.5x larger."""
+    """The Nature network. RLlib's default encoder pads every convolution, so its hidden layer is 2.5 times larger."""
 
     def setup(self) -> None:
         """Builds the layers."""
@@ -51,7 +51,7 @@ class NatureModule(TorchRLModule, ValueFunctionAPI):
         return {Columns.ACTION_DIST_INPUTS: self._policy(hidden), Columns.EMBEDDINGS: hidden}
 
     def compute_values(self, batch: dict[str, Any], embeddings: torch.Tensor | None = None) -> torch.Tensor:
-        """Returns the values; the loss hands the embeddings over, so the body runs once."""
+        """Returns the values; the loss passes the embeddings in, so the body runs once."""
         hidden = self._embed(batch) if embeddings is None else embeddings
         return self._value(hidden).squeeze(-1)
 
@@ -61,7 +61,7 @@ class NatureModule(TorchRLModule, ValueFunctionAPI):
 
 @final
 class StockRLlib:
-    """PPO as RLlib ships it, with all environments in its own process or shared out among remote runners."""
+    """PPO as RLlib ships it, with all environments in its process or divided among remote runners."""
 
     def __init__(
         self, settings: Settings, *, runners: int = 0, connectors: bool = False, encoder: bool = False
@@ -70,9 +70,9 @@ class StockRLlib:
 
         Args:
             settings: Sizes.
-            runners: Remote runners; 0: the learner's process plays.
-            connectors: Stack frames in RLlib's connectors, as its Atari example does, and not in the environment.
-            encoder: RLlib's default encoder with the Nature network's filters: padded, a hidden layer for each head.
+            runners: Remote runners; 0: the environments are in the learner's process.
+            connectors: Whether RLlib's connectors stack frames, as in its Atari example, rather than the environment.
+            encoder: Whether to use RLlib's default encoder with the Nature filters: padded, a hidden layer per head.
         """
         start_ray(max(settings.threads, runners + 1))
         stack = None if connectors else common.FRAME_STACK
@@ -111,7 +111,7 @@ class StockRLlib:
         torch.set_num_threads(settings.threads)
 
     def run(self, observations: int) -> dict[str, Any]:
-        """Trains; counts what RLlib says it sampled, since it may overshoot its batch size."""
+        """Trains; counts the observations that RLlib reports, since it may overshoot its batch size."""
         before, done = self._sampled(), 0
         while done < observations:
             self._algorithm.train()

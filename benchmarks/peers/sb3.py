@@ -10,7 +10,7 @@ from benchmarks.peers.settings import Settings, atari_id
 
 @final
 class StableBaselines:
-    """PPO, CnnPolicy (its NatureCNN), make_atari_env and VecFrameStack, in one process or with one process per game."""
+    """PPO, CnnPolicy (NatureCNN), make_atari_env and VecFrameStack, in one process or one per environment."""
 
     def __init__(self, settings: Settings, *, processes: bool) -> None:
         """Builds environments and model."""
@@ -48,7 +48,7 @@ class StableBaselines:
         )
 
     def run(self, observations: int) -> dict[str, Any]:
-        """Trains; environments go on where the last call left them."""
+        """Trains; environments continue from the last call."""
         before = self._model.num_timesteps
         self._model.learn(observations, reset_num_timesteps=False, log_interval=None)
         return {"observations": self._model.num_timesteps - before}

@@ -1,4 +1,4 @@
-"""What every contender trains: the same game, sizes and optimisation."""
+"""Game, sizes and optimisation settings that all contenders share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 IMAGE_SIZE, FRAME_STACK, FRAME_SKIP = 84, 4, 4
-"""Of the Nature network's input; the same for all."""
+"""The Nature network's input, the same for all."""
 
 GAMMA, GAE_LAMBDA, CLIP, VALUE_COEFFICIENT, ENTROPY_COEFFICIENT, MAX_GRAD_NORM, ADAM_EPSILON = (
     0.99,
@@ -30,7 +30,7 @@ class Settings:
     """ROM name."""
 
     preset: str = "ppo"
-    """Of ours; another one has a network and images of its own, which no peer trains."""
+    """Preset of rlgns; peers train `ppo` only, since other presets have other networks and images."""
 
     num_envs: int = 8
     rollout_steps: int = 128
@@ -46,7 +46,7 @@ class Settings:
     """torch threads of the process that learns."""
 
     scratch: str = ""
-    """Folder for what a contender must write; removed at the end."""
+    """Folder for a contender's files; removed at the end."""
 
     @property
     def rollout_observations(self) -> int:
@@ -75,7 +75,7 @@ class Contender(Protocol):
         """Trains for whole iterations until at least `observations` were played and learned from.
 
         Returns:
-            observations: how many; and what else the contender knows, by name.
+            `observations`, their number, and anything else that the contender reports, by name.
         """
         ...
 
@@ -87,7 +87,7 @@ class Contender(Protocol):
 def atari_id(game: str) -> tuple[str, dict[str, Any]]:
     """Returns Gymnasium's id of a game and the arguments that make it the classic `NoFrameskip-v4`.
 
-    The old id does not exist for every game; the arguments say the same: no frame skip, no sticky actions, minimal
+    The old id does not exist for every game; the arguments are equivalent: no frame skip, no sticky actions, minimal
     actions. The prefix makes Gymnasium import ale_py, also in processes that only make environments.
     """
     from rlgns.envs.games import GAMES
@@ -100,12 +100,12 @@ def atari_id(game: str) -> tuple[str, dict[str, Any]]:
 
 
 def start_ray(cpus: int, *, store_bytes: int = 2**30) -> None:
-    """Starts a Ray of this process's own, as `rlgns train` does; it ends with this process."""
+    """Starts a local Ray for this process, as `rlgns train` does; it ends with the process."""
     import logging
 
     import ray
 
-    os.environ.setdefault("RAY_enable_metrics_collection", "0")  # the daemons'
+    os.environ.setdefault("RAY_enable_metrics_collection", "0")  # of the daemons
     ray.init(
         address="local",
         num_cpus=cpus,

@@ -1,8 +1,9 @@
-"""A contender's own process: builds it, then trains on request, one line of JSON each way.
+"""The process of one contender: builds it, then trains on request, with one line of text each way.
 
     python -m benchmarks.peers.worker CONTENDER SETTINGS
 
-A line with a number of observations on standard input is answered by one line on standard output. End of input: stop.
+A line with a number of observations on standard input is answered by one line of JSON on standard output. The process
+ends with its input.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks.peers.settings import Contender, Settings
+
+Builder = Callable[[Settings], Contender]
 
 
 def main() -> int:
@@ -34,28 +38,13 @@ def main() -> int:
     return 0
 
 
-def _ours(settings: Settings) -> Contender:
-    from benchmarks.peers.ours import Ours
+def _ours(**options: Any) -> Builder:
+    def build(settings: Settings) -> Contender:
+        from benchmarks.peers.ours import Ours
 
-    return Ours(settings)
+        return Ours(settings, **options)
 
-
-def _ours_without_noise(settings: Settings) -> Contender:
-    from benchmarks.peers.ours import Ours
-
-    return Ours(settings, noise=False)
-
-
-def _ours_float32(settings: Settings) -> Contender:
-    from benchmarks.peers.ours import Ours
-
-    return Ours(settings, precision="float32")
-
-
-def _ours_2_runners(settings: Settings) -> Contender:
-    from benchmarks.peers.ours import Ours
-
-    return Ours(settings, runners=2)
+    return build
 
 
 def _ours_learner(settings: Settings) -> Contender:
@@ -70,74 +59,45 @@ def _limit(settings: Settings) -> Contender:
     return LimitContender(settings)
 
 
-def _sb3_dummy(settings: Settings) -> Contender:
-    from benchmarks.peers.sb3 import StableBaselines
+def _sb3(**options: Any) -> Builder:
+    def build(settings: Settings) -> Contender:
+        from benchmarks.peers.sb3 import StableBaselines
 
-    return StableBaselines(settings, processes=False)
+        return StableBaselines(settings, **options)
 
-
-def _sb3_subproc(settings: Settings) -> Contender:
-    from benchmarks.peers.sb3 import StableBaselines
-
-    return StableBaselines(settings, processes=True)
+    return build
 
 
-def _rllib_local(settings: Settings) -> Contender:
-    from benchmarks.peers.rllib import StockRLlib
+def _rllib(**options: Any) -> Builder:
+    def build(settings: Settings) -> Contender:
+        from benchmarks.peers.rllib import StockRLlib
 
-    return StockRLlib(settings)
+        return StockRLlib(settings, **options)
 
-
-def _rllib_2_runners(settings: Settings) -> Contender:
-    from benchmarks.peers.rllib import StockRLlib
-
-    return StockRLlib(settings, runners=2)
+    return build
 
 
-def _rllib_local_connectors(settings: Settings) -> Contender:
-    from benchmarks.peers.rllib import StockRLlib
-
-    return StockRLlib(settings, connectors=True)
-
-
-def _rllib_2_runners_connectors(settings: Settings) -> Contender:
-    from benchmarks.peers.rllib import StockRLlib
-
-    return StockRLlib(settings, runners=2, connectors=True)
-
-
-def _rllib_local_encoder(settings: Settings) -> Contender:
-    from benchmarks.peers.rllib import StockRLlib
-
-    return StockRLlib(settings, encoder=True)
-
-
-def _rllib_2_runners_encoder(settings: Settings) -> Contender:
-    from benchmarks.peers.rllib import StockRLlib
-
-    return StockRLlib(settings, runners=2, encoder=True)
-
-
-BUILDERS: dict[str, Callable[[Settings], Contender]] = {
-    "ours": _ours,
-    "ours-no-noise": _ours_without_noise,
-    "ours-float32": _ours_float32,
-    "ours-2-runners": _ours_2_runners,
+BUILDERS: dict[str, Builder] = {
+    "ours": _ours(),
+    "ours-no-noise": _ours(noise=False),
+    "ours-float32": _ours(precision="float32"),
+    "ours-2-runners": _ours(runners=2),
     "ours-learner": _ours_learner,
     "limit": _limit,
-    "sb3-dummy": _sb3_dummy,
-    "sb3-subproc": _sb3_subproc,
-    "rllib-local": _rllib_local,
-    "rllib-2-runners": _rllib_2_runners,
-    "rllib-local-connectors": _rllib_local_connectors,
-    "rllib-2-runners-connectors": _rllib_2_runners_connectors,
-    "rllib-local-encoder": _rllib_local_encoder,
-    "rllib-2-runners-encoder": _rllib_2_runners_encoder,
+    "sb3-dummy": _sb3(processes=False),
+    "sb3-subproc": _sb3(processes=True),
+    "rllib-local": _rllib(),
+    "rllib-2-runners": _rllib(runners=2),
+    "rllib-local-connectors": _rllib(connectors=True),
+    "rllib-2-runners-connectors": _rllib(runners=2, connectors=True),
+    "rllib-local-encoder": _rllib(encoder=True),
+    "rllib-2-runners-encoder": _rllib(runners=2, encoder=True),
 }
+"""Each builder imports its trainer when it is called: a contender's process holds no other trainer's libraries."""
 
 
 def _die_with_parent() -> None:
-    """Asks Linux to kill this process with its parent, even while it is stopped; elsewhere the end of input does it."""
+    """Asks Linux to kill this process with its parent, even while stopped; on other systems it ends with its input."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 

@@ -1,10 +1,10 @@
-"""The limit: its parts add up, and its products are the network's."""
+"""The hardware limit: its parts add up, and its products have the network's shapes."""
 
 import pytest
 import torch
 
-from benchmarks import floors
-from benchmarks.floors import Limit, table
+from benchmarks import hardware_limit
+from benchmarks.hardware_limit import Limit, table
 from benchmarks.operations import operations
 from rlgns.config.load import resolve
 
@@ -19,9 +19,9 @@ SIZES = {
 
 
 def test_the_limit_is_environments_and_products_of_all_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(floors, "PRODUCT_S", 1e-4)
-    monkeypatch.setattr(floors, "SQUARE", 32)
-    monkeypatch.setattr(floors, "COPIED_BYTES", 2**10)
+    monkeypatch.setattr(hardware_limit, "PRODUCT_S", 1e-4)
+    monkeypatch.setattr(hardware_limit, "SQUARE", 32)
+    monkeypatch.setattr(hardware_limit, "COPIED_BYTES", 2**10)
     products: list[tuple[int, int, int]] = []
     real = Limit._product
 
@@ -46,6 +46,6 @@ def test_the_limit_is_environments_and_products_of_all_epochs(monkeypatch: pytes
     assert 1 / found["peak_limit"] == pytest.approx(at_peak)
     wanted = [layer.shape(kind, 8) for layer in limit.layers for kind in layer.kinds()]
     wanted += [layer.shape("forward", 2) for layer in limit.layers] + [(32, 32, 32)]
-    assert sorted(products) == sorted(2 * wanted)  # an own product for each thread
+    assert sorted(products) == sorted(2 * wanted)  # one product per thread
     lines = table(limit, [found])
     assert len(lines) == 2 + sum(len(layer.kinds()) + 1 for layer in limit.layers)

@@ -1,4 +1,4 @@
-"""What is asked of a run that was killed: that the questions can be answered with no."""
+"""The checks of runs that were killed: each of them can fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.rlgns.engine.tiny import tiny
 
 
 def rows_of(seed: int, *, count: int = 90, shift: float = 0.0) -> list[dict[str, Any]]:
-    """A run that improves with its iterations; seeds differ by one standard deviation of 1, plus the shift."""
+    """Returns a run that improves with its iterations, shifted by its seed (standard deviation 1) and by `shift`."""
     draw = random.Random(seed)
     offset = draw.gauss(0, 1) + shift
     return [
@@ -42,26 +42,26 @@ def test_measurements_are_those_of_a_real_run() -> None:
     assert measurements(every, 10) == every.agent.minibatches * 10 - 1
 
 
-def test_what_is_missing_and_what_is_twice_is_named() -> None:
+def test_missing_and_repeated_rows_are_named() -> None:
     assert _differences([1, 2, 2, 4, 6], 5) == "5 rows, missing [3, 5], more than once [2], beyond the end [6]"
 
 
-def test_runs_of_the_same_kind_are_not_told_apart_and_others_are() -> None:
+def test_equal_runs_do_not_differ_and_shifted_runs_do() -> None:
     others = [rows_of(seed) for seed in range(2, 12)]
     same = same_distribution([rows_of(0), rows_of(1)], others)
     assert not same.differs
     assert [name for name, *_ in same.lines] == list(STATISTICS)
     assert same_distribution([rows_of(0, shift=20), rows_of(1, shift=20)], others).differs
     (score, *_) = same.lines
-    assert score[3] > 10  # a run that had forgotten what it learned would be far away
+    assert score[3] > 10  # a run that had lost its training would be far away
 
 
-def test_too_few_runs_for_any_answer_are_refused() -> None:
+def test_too_few_runs_for_any_difference_are_refused() -> None:
     with pytest.raises(ValueError, match="1 killed runs and 19 others: too few"):
         permutation_p(np.zeros((1, 2)), np.ones((19, 2)))
 
 
-def test_the_permutation_test_is_the_slow_one_and_keeps_its_level() -> None:
+def test_the_permutation_test_equals_the_slow_one_and_keeps_its_level() -> None:
     """300 draws from a distribution with heavy tails and tied columns: a standard error of 1.3 %."""
     rng = np.random.default_rng(1)
     draws = [rng.standard_t(2, size=(10, 2)) @ np.array([[1, 0.9, 0], [0, 0.4, 1]]) for _ in range(300)]
@@ -74,8 +74,8 @@ def test_the_permutation_test_is_the_slow_one_and_keeps_its_level() -> None:
 
 
 @pytest.mark.parametrize(("count", "others"), [(2, 8), (1, 30)])
-def test_the_power_that_is_told_is_there(count: int, others: int) -> None:
-    """By simulation of other numbers, 300 draws: a standard error of 2.3 %."""
+def test_the_stated_power_is_reached(count: int, others: int) -> None:
+    """By an independent simulation of 300 draws: a standard error of 2.3 %."""
     size, rng = detectable(count, others, columns=3), np.random.default_rng(count)
     found = {}
     for part in (1.0, 0.25):

@@ -39,7 +39,7 @@ def network_of(run: Config) -> ActorCritic:
 
 
 @pytest.mark.parametrize("preset", ["ppo", "quick"])
-def test_operations_are_those_that_torch_counts(preset: str) -> None:
+def test_operations_equal_torchs_count(preset: str) -> None:
     run = resolve([preset])
     network, layers, batch = network_of(run), layers_of(run, ACTIONS), 3
     shape = (batch, run.env.frame_stack, run.env.image_size, run.env.image_size)
@@ -51,7 +51,7 @@ def test_operations_are_those_that_torch_counts(preset: str) -> None:
     counted = {kind: batch * sum(layer.operations(kind) for layer in layers) for kind in KINDS}
     assert forward.get_total_flops() == counted[FORWARD]
     assert backward.get_total_flops() == counted[WEIGHT_GRADIENT] + counted[INPUT_GRADIENT]
-    assert layers[0].operations(INPUT_GRADIENT) == 0  # nobody asks for the gradient of pixels
+    assert layers[0].operations(INPUT_GRADIENT) == 0  # the gradient of pixels is never computed
     epochs = run.agent.epochs
     assert operations(layers, epochs=epochs) == {
         "inference": counted[FORWARD] // batch,
@@ -67,7 +67,7 @@ def test_products_have_as_many_operations_as_their_shapes(preset: str) -> None:
             assert 2 * rows * inner * columns == 5 * layer.operations(kind), (layer.name, kind)
 
 
-def test_held_bytes_are_those_of_the_real_arrays() -> None:
+def test_held_bytes_equal_those_of_real_arrays() -> None:
     run = resolve(["ppo"], {"env.num_envs": 8, "agent.rollout_steps": 5, "noise.groups": 2})
     network, threads = network_of(run), 3
     layers = layers_of(run, ACTIONS)
@@ -109,7 +109,7 @@ def test_held_bytes_are_those_of_the_real_arrays() -> None:
     assert "the probe's gradients" not in bytes_held(without, layers, threads=threads, value_bytes=2)
 
 
-def test_the_kernels_hold_outputs_and_features_and_no_stacks() -> None:
+def test_the_kernels_hold_outputs_and_features_but_no_stacks() -> None:
     run = resolve(["ppo"])
     held = bytes_held(run, layers_of(run, ACTIONS), threads=2, value_bytes=2, kernels=True)
     outputs, features, hidden = 20 * 20 * 32 + 9 * 9 * 64 + 7 * 7 * 64, 7 * 7 * 64, 512
@@ -117,7 +117,7 @@ def test_the_kernels_hold_outputs_and_features_and_no_stacks() -> None:
     assert held["activations of one batch"] == 256 * 2 * numbers
 
 
-def test_moved_bytes_are_those_of_a_loop_over_operands() -> None:
+def test_moved_bytes_equal_a_loop_over_operands() -> None:
     run = resolve(["quick"])
     layers, shares, width = layers_of(run, ACTIONS), 2, 2
     share = run.batch_observations // shares

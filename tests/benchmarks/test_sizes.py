@@ -1,4 +1,4 @@
-"""Cost against size: what each size is, what is made of its times, and one real size."""
+"""Cost against size: the configurations, the arithmetic on times, and one real size."""
 
 import csv
 import subprocess
@@ -26,7 +26,7 @@ def test_every_size_is_a_configuration_with_one_thing_varied() -> None:
     assert all(set(FEW[sweep]) <= set(ALL[sweep]) for sweep in FEW)
 
 
-def test_overhead_is_of_the_whole_iteration_and_paired() -> None:
+def test_overhead_is_relative_to_the_whole_iteration_and_paired() -> None:
     size = {"sweep": "batch", "num_envs": 64, "rollout_steps": 4, "minibatches": 1, "groups": 8}
     times = {
         "play_s": [1.0, 2.0, 1.0],
@@ -40,7 +40,7 @@ def test_overhead_is_of_the_whole_iteration_and_paired() -> None:
     assert (point.rounds, point.peak_mb, point.at) == (3, 500, 256)
 
 
-def test_a_real_size(tmp_path: Path) -> None:
+def test_a_real_size_is_measured(tmp_path: Path) -> None:
     size = Size(sweep="groups", num_envs=4, rollout_steps=4, minibatches=1, groups=2)
     point = sizes.measure(size, 0.0, "pong")
     assert (point.at, point.batch_observations, point.rounds) == (2, 16, FEWEST_ROUNDS)
@@ -53,7 +53,7 @@ def test_a_real_size(tmp_path: Path) -> None:
     assert f"| groups | 4 | 4 | 16 | 2 | {point.observations_per_s_off:,.0f} |" in sizes.table([point])[-1]
 
 
-def test_the_page_says_what_was_run_and_links_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_names_the_command_and_links_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times = {"start_s": 1.0, "peak_bytes": 1e9, "play_s": [1.0], "on_s": [3.0], "off_s": [3.0]}
 
     def measure(size: Size, seconds: float, game: str) -> Point:
@@ -68,7 +68,7 @@ def test_the_page_says_what_was_run_and_links_its_files(tmp_path: Path, monkeypa
     made = (tmp_path / "page.md").read_text()
     assert "benchmarks/sizes.py --only batch groups --most 300" in made
     assert "[points.csv](points.csv)" in made
-    assert '"groups": 64} ended with code -9' in made  # and the others are there
+    assert '"groups": 64} ended with code -9' in made  # and the other sizes are there
     assert "![" not in made  # no figure was asked for
     rows = list(csv.DictReader((tmp_path / "points.csv").open()))
     assert [(row["sweep"], row["batch_observations"], row["groups"]) for row in rows] == [

@@ -26,7 +26,7 @@ def test_exact_moments_match_one_gradient_per_image() -> None:
     grad_sq, trace = exact_moments(model, inputs, labels)
     assert grad_sq == pytest.approx(float(rows.mean(0) @ rows.mean(0)), rel=1e-9)
     assert trace == pytest.approx(rows.var(0).sum(), rel=1e-9)
-    # The unbiased estimate of an unlimited population's takes these images for a sample.
+    # group_moments treats these images as a sample of an infinite population.
     sample = group_moments(rows, 1)
     assert grad_sq == pytest.approx(sample.grad_sq + sample.trace / 12, rel=1e-9)
 
@@ -46,7 +46,7 @@ def test_exponents_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert printed.count("\n| sgd | 0.3 | ") == 2
 
 
-def test_what_a_file_holds_is_not_measured_again() -> None:
+def test_rows_in_the_file_are_not_measured_again() -> None:
     done = [{"optimizer": "sgd", "learning_rate_factor": "1", "batch_images": "8"}]
     assert temperature._has(done, {"optimizer": "sgd", "learning_rate_factor": 1.0, "batch_images": 8})
     assert not temperature._has(done, {"optimizer": "adam", "learning_rate_factor": 1.0, "batch_images": 8})

@@ -49,13 +49,13 @@ def test_the_cost_of_the_noise_scale_is_extra_time() -> None:
     summary = summarise(turns)
     assert summary["noise_riding_percent"].median == pytest.approx(2)
     assert summary["noise_riding_total_percent"] == pytest.approx((2, 2, 2))
-    assert "noise_cost_percent" not in summary  # what a probe costs is not known: none was seen
+    assert "noise_cost_percent" not in summary  # the cost of a probe is unknown: there was none
     assert any("median +2.0 % (95 % interval of the median +2.0 to +2.0" in line for line in tables(summary))
     assert any("too few rounds for an interval" in line for line in tables(summarise(turns[:8])))
 
 
-def test_probes_cost_what_their_cadence_says_wherever_they_fell() -> None:
-    """An iteration of 2 s, 2.02 s with the noise scale and 4.02 s with a probe too, of which one comes in 25."""
+def test_the_cost_of_probes_follows_from_their_cadence_alone() -> None:
+    """An iteration takes 2 s, 2.02 s with the noise scale and 4.02 s with a probe, which comes every 25 iterations."""
 
     def turns(probed: set[int]) -> list[Turn]:
         found = []
@@ -71,13 +71,13 @@ def test_probes_cost_what_their_cadence_says_wherever_they_fell() -> None:
         assert summary["noise_riding_total_percent"] == pytest.approx((1, 1, 1))
         assert summary["noise_probe"] == pytest.approx({"seconds": 2, "every": 25, "percent": 4})
         assert summary["noise_cost_percent"] == pytest.approx((5, 5, 5))
-        assert summary["rates"]["ours"].count == 100  # the turn that warms up is none of them
+        assert summary["rates"]["ours"].count == 100  # the warm-up turn does not count
     (line,) = [line for line in tables(summary) if "Cost of the noise scale" in line]
     assert "A probe takes 2.00 s, one in 25 iterations as `noise.overhead_budget` allows: +4.0 %" in line
     assert line.endswith("Both together +5.0 % (+5.0 to +5.0).")
 
 
-def test_the_limit_is_compared_within_rounds_and_explained() -> None:
+def test_the_limit_is_compared_within_rounds_and_split_into_parts() -> None:
     details = {"env_rate": 2000.0, "learn_s": 1e-3, "inference_s": 5e-4, "limit": 500.0}
     rates = {"learn_rate": 1e11, "peak_rate": 4e11, "peak_limit": 800.0, "copy_rate": 1e10}
     turns = []
@@ -106,7 +106,7 @@ def test_starts_are_compared_within_rounds() -> None:
     assert any("Start of ours: 18.0 s" in line and "9.0 s of it until built" in line for line in tables(summary))
 
 
-def test_overhead_is_what_is_neither_sampling_nor_learning() -> None:
+def test_overhead_is_time_that_is_neither_sampling_nor_learning() -> None:
     report = {"observations": 64, "seconds": 3.0, "foreign_cores": 0.0}
     times = {"wall_s": [1.0, 2.0], "sample_s": [0.2, 0.5], "learn_s": [0.7, 1.3]}
     made = Turn.of(1, "ours", report | times)
@@ -123,7 +123,7 @@ def test_pairs_need_both() -> None:
 
 
 @pytest.mark.parametrize("count", range(1, 60))
-def test_the_interval_of_the_median_covers_what_it_says(count: int) -> None:
+def test_the_interval_of_the_median_has_its_coverage(count: int) -> None:
     def missed(skipped: int) -> float:
         """Exact probability that a median lies outside the values from `skipped` to `count - 1 - skipped`."""
         return 2 * sum(math.comb(count, below) for below in range(skipped + 1)) / 2**count
@@ -139,7 +139,7 @@ def test_spread_of_one_value() -> None:
     assert (spread.median, spread.low, spread.upper_quartile, spread.median_high) == (7, 7, 7, 7)
 
 
-def test_a_contender_that_fails_says_why(tmp_path: Path) -> None:
+def test_a_failed_contender_is_reported_with_its_log(tmp_path: Path) -> None:
     settings = Settings(game="no_such_game", scratch=str(tmp_path))
     environment = environment_of("sb3-dummy", "PASSIVE")
     process = Process("no-such-contender", settings, environment=environment, timeout_s=60)
@@ -151,7 +151,7 @@ def test_a_contender_that_fails_says_why(tmp_path: Path) -> None:
     process.end()
 
 
-def test_all_play_in_the_first_rounds_and_few_in_the_others() -> None:
+def test_all_contenders_take_the_first_rounds_and_few_the_others() -> None:
     names = ["ours", "sb3-dummy", "limit", "ours-no-noise"]
     rounds = throughput.schedule(names, rounds=30, pairs=50, seed=0)
     pair = ["ours", "ours-no-noise"]
@@ -161,7 +161,7 @@ def test_all_play_in_the_first_rounds_and_few_in_the_others() -> None:
     assert throughput.schedule(["ours", "sb3-dummy"], rounds=3, pairs=9, seed=0)[3:] == []
 
 
-def test_a_contender_that_measures_itself_starts_and_is_weighed(tmp_path: Path) -> None:
+def test_starts_and_memory_of_a_contender_are_measured(tmp_path: Path) -> None:
     settings = Settings(num_envs=4, rollout_steps=8, epochs=1, minibatches=2, threads=2, scratch=str(tmp_path))
     process = Process("limit", settings, environment=environment_of("limit", "default"), timeout_s=120)
     try:
