@@ -1,4 +1,4 @@
-# Needs python3 (3.11 or newer) with its venv module, and make. Everything else goes into .venv, which is reused.
+# Needs make and python3 (3.11 or newer) with its venv module. Everything else is installed into .venv, which is reused.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,41 +8,41 @@ BENCH_STAMP := $(VENV)/.installed-bench
 ARGS ?=
 TEST_WORKERS ?= 2
 
-# OpenMP threads that spin while they wait turn 3 s into 40 s on a busy machine
+# Otherwise waiting OpenMP threads spin, which turns 3 s into 40 s on a busy machine
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help train test test-cluster test-docker check format bench bench-sizes clean
 
-help: ## this list
+help: ## print this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
-	@echo '  pass arguments on:  make train ARGS="--game breakout --observations 200000"'
+	@echo '  arguments:  make train ARGS="--game breakout --observations 200000"'
 
 train: $(STAMP) ## install, then train PPO on Pong with a live noise scale; ends with a report
 	$(BIN)/python -m rlgns train $(ARGS)
 
-test: check ## install, then every check and test
+test: check ## install, then run every check and test
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) $(ARGS)
 
-test-cluster: $(STAMP) ## what `make test` leaves out for its length: clusters of several nodes, jobs from end to end
+test-cluster: $(STAMP) ## run the long tests that `make test` leaves out: clusters of several nodes, whole jobs
 	$(BIN)/python -m pytest -n 0 -m cluster $(ARGS)
 
-test-docker: ## build the image, train in it and on a cluster of it; needs a Docker engine
+test-docker: ## build the image, train in it and on a cluster of its containers; needs a Docker engine
 	docker/check.sh $(ARGS)
 
-check: $(STAMP) ## the static part: format, lint, types, import contract
+check: $(STAMP) ## run the static checks: format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## format, and repair what the linter can
+format: $(STAMP) ## format, and fix what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(BENCH_STAMP) ## speed, starts and memory against Stable-Baselines3, stock RLlib and the machine's limit; about 14 minutes
+bench: $(BENCH_STAMP) ## compare speed, starts and memory with Stable-Baselines3, stock RLlib and the machine's limit; about 14 minutes
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 
-bench-sizes: $(BENCH_STAMP) ## cost against size: environments, batch, groups; about 10 minutes
+bench-sizes: $(BENCH_STAMP) ## measure cost against size: environments, batch, groups; about 10 minutes
 	$(BIN)/python benchmarks/sizes.py $(ARGS)
 
 clean: ## remove .venv and caches, never runs/
@@ -50,7 +50,7 @@ clean: ## remove .venv and caches, never runs/
 
 $(STAMP): pyproject.toml $(wildcard agents/kernels/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-	  || { echo "rlgns: needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1 | head -n 1`; install one, or name it: make PYTHON=python3.11" >&2; exit 1; }
+	  || { echo "rlgns: needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1 | head -n 1`; install it, or name it: make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "rlgns: $(PYTHON) has no venv module; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)

@@ -125,7 +125,7 @@ def _comparison_lines(comparison: Comparison) -> list[str]:
         ),
         "",
         f"Permutation test over all statistics: p = {comparison.p:.2f}. With so many runs a "
-        f"difference of {comparison.found:.1f} standard deviations between seeds in one statistic is detected with power "
-        "80 % at 5 %. The last column is the distance of the killed runs' first third from the others' last third: about "
-        "what a run would show that had lost its training.",
+        f"difference of {comparison.found:.1f} standard deviations between seeds in one statistic is detected with "
+        "power 80 % at 5 %. The last column is the distance of the killed runs' first third from the others' last "
+        "third: about what a run would show that had lost its training.",
     ]

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds the image and runs it as users do: alone, and as a cluster with a head and two workers. Needs a Docker engine.
+# Builds the image and runs it as users do: alone, and as a cluster of a head and two workers. Needs a Docker engine.
 #
 #   docker/check.sh [BASE_IMAGE]
 #
-# BUILD_ARGS is added to `docker build` (--build-arg VARIANT=cuda; behind a proxy: --network host --secret
-# id=pip_ca,src=FILE); COMPOSE is the compose command ("docker compose"); KEEP=1 leaves image and volumes.
+# BUILD_ARGS: added to `docker build` (--build-arg VARIANT=cuda; behind a proxy: --network host --secret
+# id=pip_ca,src=FILE). COMPOSE: the compose command ("docker compose"). KEEP=1: keeps image and volumes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ compose="${COMPOSE:-docker compose}"
 image=rlgns-check
 project=rlgnscheck
 log=$(mktemp)
-# The head plays and learns nothing, so that the run is on another node than the job
+# Without CPUs the head runs no actors, so training is on another node than the job's driver
 compose_up() { RLGNS_IMAGE=$image RLGNS_SHM_SIZE=1gb RLGNS_HEAD_CPUS=0 RLGNS_TRAIN="$1" $compose -p $project -f docker/compose.yaml "${@:2}"; }
 
 clean() {
@@ -49,7 +49,7 @@ echo "health check: $health"
 [ "$(docker wait $project-train)" = 0 ] || { docker logs $project-train; exit 1; }
 docker logs $project-train 2>&1 | tail -n 4
 foreign=$(docker run --rm -v $project-runs:/runs --entrypoint find $image /runs ! -user 1000)
-[ -z "$foreign" ] || { echo "not the user's: $foreign"; exit 1; }
+[ -z "$foreign" ] || { echo "files of another user: $foreign"; exit 1; }
 
 say "rlgns evaluate --video, workspace --write, config"
 in_runs=(docker run --rm --shm-size=1g -v "$project-runs:/home/rlgns/runs" -w /home/rlgns/runs $image)
@@ -60,5 +60,5 @@ run=$(docker run --rm -v "$project-runs:/runs" -w /runs --entrypoint sh $image -
 
 say "compose: head, two workers, a job with two runners"
 compose_up "--game pong --observations 4096 --runners 2" up --no-build --no-color --scale worker=2 --exit-code-from train | tee "$log"
-! grep 'the cluster lacks' "$log" || { echo "the image does not hold all that a job needs"; exit 1; }
+! grep 'the cluster lacks' "$log" || { echo "the image lacks packages that a job needs"; exit 1; }
 say "all passed"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The image's health check: a Ray node lives in this container and its head answers. Exit code 0 or 1, one line.
+"""The image's health check: a Ray node runs in this container and its head answers. Prints a line, exits with 0 or 1.
 
-Arguments are ports of this container that must answer too (8265: the Jobs API). Standard library only: it runs every
-few seconds beside training, and importing Ray would cost a core-second each time.
+Arguments are ports of this container that must answer too (8265: the Jobs API). Uses the standard library only: it runs
+every few seconds beside training, and importing Ray would cost a core-second each time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def raylet() -> list[str] | None:
 
 
 def answers(host: str, port: int) -> bool:
-    """Whether something accepts connections there."""
+    """Returns whether something accepts connections there."""
     try:
         with socket.create_connection((host, port), timeout=TIMEOUT_S):
             return True
@@ -37,7 +37,7 @@ def answers(host: str, port: int) -> bool:
 
 
 def examine(ports: list[int]) -> tuple[bool, str]:
-    """Returns whether all is well, and a line about it."""
+    """Returns whether the container is healthy, and a line about it."""
     arguments = raylet()
     if arguments is None:
         return False, "no Ray node in this container"
@@ -54,7 +54,7 @@ def examine(ports: list[int]) -> tuple[bool, str]:
 
 
 def main() -> int:
-    """Prints what it found."""
+    """Prints the line and returns the exit code."""
     healthy, text = examine([int(port) for port in sys.argv[1:]])
     print(text)  # noqa: T201
     return 0 if healthy else 1

@@ -1,7 +1,7 @@
 """Prints docker/requirements.txt: the exact versions that the image is built from.
 
-They are those of the environment that runs this script, from rlgns's own requirements downwards, so that what the
-image holds is what the tests ran with:
+They are those of the environment that runs this script, for the requirements of rlgns and all of theirs, so the image
+holds what the tests ran with:
 
     .venv/bin/python docker/lock.py > docker/requirements.txt
 """
@@ -18,7 +18,7 @@ from rlgns.submit.requirements import HEADLESS
 
 
 def locked(name: str, extras: frozenset[str], seen: dict[str, set[str]]) -> dict[str, str]:
-    """Returns versions by name of a distribution's requirements, those of `extras` included, and of theirs."""
+    """Returns versions by name of a distribution's requirements, with those of `extras`, and of all of theirs."""
     versions: dict[str, str] = {}
     for text in importlib.metadata.requires(name) or []:
         requirement = Requirement(text)
@@ -29,7 +29,7 @@ def locked(name: str, extras: frozenset[str], seen: dict[str, set[str]]) -> dict
         if wanted <= seen.get(child, set()):
             continue
         seen.setdefault(child, set()).update(wanted)
-        # how torch was built (+cpu, +cu128) is the image's choice
+        # the image chooses the build of torch (+cpu, +cu128)
         versions[child] = importlib.metadata.version(child).partition("+")[0]
         versions |= locked(child, frozenset(wanted), seen)
     return versions

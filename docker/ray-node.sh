@@ -1,8 +1,8 @@
 #!/bin/sh
-# A container that is a node of a Ray cluster:  rlgns-ray-node head  or  rlgns-ray-node worker HEAD-HOST  [RAY-START-ARGUMENT ...]
+# Runs a node of a Ray cluster:  rlgns-ray-node head  or  rlgns-ray-node worker HEAD-HOST  [RAY-START-ARGUMENT ...]
 #
-# RAY_AUTH_MODE=token (Ray's own token authentication) with RAY_AUTH_TOKEN_PATH naming a file that all nodes share: the
-# head makes the token where there is none, and the others wait for it.
+# With RAY_AUTH_MODE=token (Ray's token authentication), RAY_AUTH_TOKEN_PATH names a file that all nodes share: the head
+# makes the token if there is none, and the workers wait for it.
 set -eu
 
 warn() { echo "rlgns: $*" >&2; }
@@ -23,16 +23,16 @@ make_token() {
   mv "$RAY_AUTH_TOKEN_PATH.new" "$RAY_AUTH_TOKEN_PATH"
 }
 
-# Ray asks for 30 % of the memory, and goes to /tmp, which is slow, where /dev/shm is smaller than that
+# By default Ray takes 30 % of the memory, and falls back to /tmp, which is slow, if /dev/shm is smaller
 shm=$(df --output=size -B1 /dev/shm | tail -n 1)
 if [ "$shm" -ge 268435456 ]; then
   store="--object-store-memory=$((shm / 10 * 8))"
 else
   store=""
-  warn "/dev/shm has $((shm / 1048576)) MiB, so that Ray keeps rollouts in /tmp, which is slow; start the container with --shm-size=4g"
+  warn "/dev/shm has $((shm / 1048576)) MiB, so Ray keeps rollouts in /tmp, which is slow; start the container with --shm-size=4g"
 fi
 
-# Ray gives itself 30 s to start, fixed in its code; on a busy host that can be too short
+# Ray's limit of 30 s for its start is fixed in its code and can be too short on a busy host
 ray_start() {
   tries=1
   while :; do
@@ -59,9 +59,9 @@ case "$role" in
   head)
     if [ "${RAY_AUTH_MODE:-disabled}" = token ]; then
       [ -z "${RAY_AUTH_TOKEN_PATH:-}" ] || make_token
-      warn "dashboard and Jobs API on port 8265 ask for the cluster's token, but speak plain HTTP: keep the port on loopback or a private network"
+      warn "dashboard and Jobs API on port 8265 ask for the cluster's token over plain HTTP: keep the port on loopback or a private network"
     else
-      warn "WARNING: dashboard and Jobs API on port 8265 ask for no password: whoever reaches it runs any command as this user; keep the port on loopback (docker/README.md)"
+      warn "WARNING: dashboard and Jobs API on port 8265 ask for no password: whoever reaches it can run any command as this user; keep the port on loopback (docker/README.md)"
     fi
     ray_start --head --port=6379 --dashboard-host=0.0.0.0 "$@"
     ;;

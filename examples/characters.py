@@ -1,10 +1,10 @@
-"""The noise scale of a character language model on Python's own help texts, beside a sweep over batch sizes.
+"""The noise scale of a character language model on Python's help texts, beside a sweep over batch sizes.
 
     python examples/characters.py
 
-An observation is a character to predict. Windows of 32 characters start at random places of the text, drawn anew for
-every step: windows are independent of each other, the characters of one window are not. So a window stays whole in one
-part, as steps of one environment do. (Were windows read one after another through a document, all windows of a document
+An observation is a character to predict. Every step draws windows of 32 characters at random places of the text.
+Windows are independent of each other; the characters of one window are not. So each window stays whole in one part,
+like the steps of one environment. (If windows were read one after another through a document, all windows of a document
 would belong in one part.)
 """
 
@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from rlgns.noise import NoiseScaleMonitor
 
 WINDOW = 32
-"""Characters that are predicted in one window."""
+"""Characters predicted in one window."""
 CONTEXT = 8
 """Characters that each prediction sees."""
 LEARNING_RATES = (0.01, 0.02, 0.005, 0.04)
 
 
 class Model(nn.Module):
-    """Embedding, one convolution over the characters before, one hidden layer."""
+    """An embedding, one convolution over the preceding characters, one hidden layer."""
 
     def __init__(self, alphabet: int) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ class Model(nn.Module):
         self.head = nn.Conv1d(64, alphabet, 1)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Logits [windows, alphabet, WINDOW] from codes [windows, CONTEXT + WINDOW - 1]."""
+        """Returns logits [windows, alphabet, WINDOW] of codes [windows, CONTEXT + WINDOW - 1]."""
         logits: Tensor = self.head(torch.relu(self.mix(self.embed(codes).transpose(1, 2))))
         return logits
 
 
 def characters() -> Problem:
-    """Windows of the help texts that come with Python, and Adam."""
+    """Returns the problem: windows of the help texts that come with Python, trained with Adam."""
     text = "".join(topics.values())
     alphabet = sorted(set(text))
     place = {character: code for code, character in enumerate(alphabet)}
@@ -78,7 +78,10 @@ def characters() -> Problem:
 
 
 def train(problem: Problem, chosen: Namespace) -> float:
-    """Trains to the target loss by gradient accumulation: micro-batches of two windows, joined into eight groups."""
+    """Trains to the target loss by gradient accumulation: micro-batches of two windows, joined into eight groups.
+
+    Returns the critical batch that the noise scale predicts.
+    """
     model, generator = problem.model(), torch.Generator().manual_seed(1)
     optimizer = problem.optimizer(model, chosen.learning_rate)
     batch = chosen.draws * WINDOW

@@ -2,8 +2,8 @@
 
     python examples/digits.py
 
-Images are drawn independently and with replacement, so that each is a unit of its own and any split into parts will do.
-The true gradient is the one over all 1,797 images: nothing is said about images that are not among them.
+Images are drawn independently and with replacement, so any split into parts is valid. The true gradient is the mean
+over these 1,797 images; the result says nothing about other images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEARNING_RATES = (0.5, 1.0, 0.25, 2.0, 0.125, 4.0)
 
 
 def digits() -> Problem:
-    """A network with one hidden layer and plain SGD."""
+    """Returns the problem: a network with one hidden layer, trained with plain SGD."""
     pixels, labels = load_digits(return_X_y=True)
     images, targets = torch.tensor(pixels / 16 - 0.3, dtype=torch.float32), torch.tensor(labels)
 

@@ -1,9 +1,9 @@
-"""What the examples share: a live noise scale, and the critical batch as a sweep over batch sizes finds it.
+"""Shared code of the examples: a live noise scale, and the critical batch that a sweep over batch sizes finds.
 
     S = S_min (1 + B_crit / B)
 
-optimizer steps S to a target loss at batch B, each batch at its best learning rate (McCandlish et al. 2018,
-arXiv:1812.06162, equation 2.11).
+where S is the number of optimizer steps to a target loss at batch B, each batch at its best learning rate (McCandlish
+et al. 2018, arXiv:1812.06162, equation 2.11).
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from rlgns.noise import NoiseScaleEstimate, NoiseScaleMonitor
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What is to be learned."""
+    """A learning problem: model, optimizer, data and loss."""
 
     unit: str
-    """What an observation is."""
+    """Name of an observation, in the plural."""
     per_draw: int
     """Observations in one draw."""
     model: Callable[[], nn.Module]
-    """A fresh model, the same each time."""
+    """Returns a new model, the same each time."""
     optimizer: Callable[[nn.Module, float], torch.optim.Optimizer]
-    """From the model and the learning rate."""
+    """Returns the optimizer for a model and a learning rate."""
     draw: Callable[[int, torch.Generator], Tensor]
-    """So many independent draws [draws], with replacement."""
+    """Returns so many independent draws [draws], with replacement."""
     loss: Callable[[nn.Module, Tensor], Tensor]
     """Mean loss over the draws."""
     target_loss: Callable[[nn.Module], float]
-    """The loss that the target is for, without sampling noise of its own."""
+    """The loss compared with the target; it has no sampling noise."""
 
 
 class Progress:
@@ -51,7 +51,7 @@ class Progress:
         self._average = RunAverage()
 
     def reached(self, target: float, step: int, model: nn.Module) -> bool:
-        """After an optimizer step: whether the target loss is reached."""
+        """Returns whether the target loss is reached after an optimizer step."""
         estimate, loss = self._monitor.estimate(), self._problem.target_loss(model)
         if estimate.resolved:
             self._average.update(estimate.noise_scale, self._batch, steps=1)
@@ -60,13 +60,13 @@ class Progress:
         return loss <= target
 
     def predicted_critical_batch(self) -> float:
-        """The noise scale averaged with weights 1 / (1 + noise scale / batch); NaN where it was never resolved."""
+        """Returns the noise scale averaged with weights 1 / (1 + noise scale / batch); NaN where never resolved."""
         print(f"noise scale averaged over the run: {self._average.value:,.0f} {self._problem.unit}")
         return self._average.value
 
 
 def live_line(step: int, loss: float, estimate: NoiseScaleEstimate, unit: str) -> str:
-    """One line on how training goes and what is known of the noise scale."""
+    """Returns a line with step, loss and what is known of the noise scale."""
     if math.isnan(estimate.low):
         known = "unknown yet"
     elif estimate.resolved:
@@ -79,14 +79,14 @@ def live_line(step: int, loss: float, estimate: NoiseScaleEstimate, unit: str) -
 def steps_to_target(
     problem: Problem, draws: int, learning_rate: float, target: float, most_steps: int, seed: int = 0
 ) -> int | None:
-    """Optimizer steps until the target loss; None where it was not reached."""
+    """Returns the optimizer steps to the target loss; None where it was not reached."""
     model, generator = problem.model(), torch.Generator().manual_seed(seed)
     optimizer = problem.optimizer(model, learning_rate)
     for step in range(1, most_steps + 1):
         optimizer.zero_grad()
         problem.loss(model, problem.draw(draws, generator)).backward()
         optimizer.step()
-        # 5 % of the steps between two looks are as fine as the law needs.
+        # Evaluating every 5 % of the steps is precise enough for the law.
         if step % max(1, step // 20) == 0 and problem.target_loss(model) <= target:
             return step
     return None
@@ -95,12 +95,12 @@ def steps_to_target(
 def sweep(
     problem: Problem, several_draws: Sequence[int], learning_rates: Sequence[float], target: float, most_steps: int
 ) -> list[tuple[int, float, int]]:
-    """(observations per batch, best learning rate, steps) of every batch size that reaches the target."""
+    """Returns (observations per batch, best learning rate, steps) of every batch size that reaches the target."""
     points = []
     for draws in several_draws:
         best: tuple[int, float, int] | None = None
         for learning_rate in learning_rates:
-            # What is slower than the best so far is not run to its end.
+            # A run slower than the best so far is cut short.
             limit = most_steps if best is None else best[2] - 1
             steps = steps_to_target(problem, draws, learning_rate, target, limit)
             if steps is not None:
@@ -111,17 +111,17 @@ def sweep(
 
 
 def critical_batch(points: Sequence[tuple[int, float, int]]) -> float:
-    """B_crit in observations of the law through the points, least squares in log steps; NaN with fewer than three."""
+    """Returns B_crit, observations, by least squares in log steps; NaN with fewer than three points."""
     if len(points) < 3:
         return math.nan
     return fit_pareto([batch for batch, *_ in points], [steps for *_, steps in points]).critical_batch
 
 
 def options(description: str, arguments: Sequence[str] | None, defaults: dict[str, Any]) -> argparse.Namespace:
-    """The command line of an example."""
+    """Parses the command line of an example."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--draws", type=int, help="draws per step of the live run, a multiple of 8")
-    parser.add_argument("--learning-rate", type=float, help="of the live run")
+    parser.add_argument("--learning-rate", type=float, help="learning rate of the live run")
     parser.add_argument("--target", type=float, help="loss at which every run ends")
     parser.add_argument("--most-steps", type=int, default=1000, help="optimizer steps at which a run gives up")
     parser.add_argument(
@@ -131,7 +131,7 @@ def options(description: str, arguments: Sequence[str] | None, defaults: dict[st
     chosen = parser.parse_args(arguments)
     if chosen.draws < 8 or chosen.draws % 8:
         parser.error(f"--draws must be a multiple of 8, got {chosen.draws}")
-    torch.set_num_threads(1)  # on matrices this small threads only wait for one another
+    torch.set_num_threads(1)  # on matrices this small, threads only wait for each other
     return chosen
 
 

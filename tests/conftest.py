@@ -1,4 +1,4 @@
-"""What every test leaves behind as it found it."""
+"""Settings and fixtures of all tests."""
 
 import sys
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-settings.register_profile("no clock", deadline=None)  # a busy machine is no failure
+settings.register_profile("no clock", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("no clock")
 
 
 @pytest.fixture(autouse=True)
 def denormal_numbers() -> Iterator[None]:
-    """Training flushes denormal numbers to zero, for its whole process; hypothesis rightly objects to that."""
+    """Restores denormal numbers after a test: training flushes them to zero, which hypothesis does not accept."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)

@@ -1,4 +1,4 @@
-"""A synthetic sweep on disk with a known trade-off per goal, laid out as `rlgns sweep` leaves it."""
+"""A synthetic sweep on disk with a known trade-off per goal, in the layout of `rlgns sweep`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TRUTH: Mapping[str, Mapping[float, tuple[float, float]]] = {
 def make_point(
     game: str, goal: float, batch: float, *, seed: int = 0, run: str = "", noise: float = 0.05, known: bool = True
 ) -> dict[str, Any]:
-    """One row of points.csv; `known`: whether the noise scale was resolved."""
+    """Returns one row of points.csv; `known`: whether the noise scale is resolved."""
     min_steps, critical = TRUTH[game][goal]
     draw = random.Random(f"{game} {goal} {batch} {seed}")
     steps = min_steps * (1 + critical / batch) * math.exp(draw.gauss(0, noise))
@@ -48,7 +48,7 @@ def make_point(
 
 
 def write_points(path: Path, points: Sequence[Mapping[str, Any]]) -> Path:
-    """A CSV file of these points."""
+    """Writes these points as a CSV file."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -64,7 +64,7 @@ def make_sweep(
     seeds: int = 1,
     iterations: int = 40,
 ) -> Path:
-    """A sweep's folder: a run per game, batch size and seed, every goal reached by each."""
+    """Makes a sweep's folder: a run per game, batch size and seed, each of which reached every goal."""
     points = []
     (path / "runs").mkdir(parents=True)
     for game in games:

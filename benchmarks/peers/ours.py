@@ -87,8 +87,8 @@ class Ours:
 
         Returns:
             observations; wall_s, sample_s, learn_s, lists with one entry per iteration; probes, the number of
-            noise-scale probes among them; probe_every, iterations between two probes under the budget, or None; resident, bytes
-            of this process after each stage, the newest last.
+            noise-scale probes among them; probe_every, iterations between two probes under the budget, or None;
+            resident, bytes of this process after each stage, the newest last.
         """
         done, probes_before = 0, self._probes
         times: dict[str, list[float]] = {"wall_s": [], "sample_s": [], "learn_s": []}

@@ -188,12 +188,12 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as stopped:
             throughput.main(arguments)
         assert stopped.value.code == 2
-    said = capsys.readouterr().err
-    assert "must be positive, got 0" in said
-    assert "--preset quick: peers train `ppo` only, got --only sb3-dummy" in said
+    printed = capsys.readouterr().err
+    assert "must be positive, got 0" in printed
+    assert "--preset quick: peers train `ppo` only, got --only sb3-dummy" in printed
 
 
-def test_another_preset_is_ours_alone_and_brings_its_sizes() -> None:
+def test_another_preset_is_trained_by_ours_alone_with_its_sizes() -> None:
     options = parse(["--preset", "quick", "--epochs", "2"], "")
     assert set(options.only) == {"ours", "ours-no-noise", "ours-float32", "ours-2-runners", "ours-learner", "limit"}
     settings = settings_of(options, "")
@@ -215,19 +215,19 @@ def test_a_tiny_run_of_real_contenders(tmp_path: Path, capsys: pytest.CaptureFix
     sizes = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
     files = ["--markdown", str(page), "--json", str(raw), "--starts", "0", "--memory-minutes", "0"]
     assert throughput.main([*sizes, "--only", "ours", peer, "ours-learner", *files]) == 0
-    said = capsys.readouterr()
-    assert page.read_text() == said.out.removesuffix("\n")
-    assert f"built      {peer}" in said.err
+    printed = capsys.readouterr()
+    assert page.read_text() == printed.out.removesuffix("\n")
+    assert f"built      {peer}" in printed.err
     content = json.loads(raw.read_text())
-    everybody = sorted(["ours", "ours-learner", peer])
-    assert sorted(entry["contender"] for entry in content["turns"] if entry["round"]) == everybody
+    contenders = sorted(["ours", "ours-learner", peer])
+    assert sorted(entry["contender"] for entry in content["turns"] if entry["round"]) == contenders
     assert sum(entry["probes"] for entry in content["turns"] if not entry["round"]) == 1
     for entry in content["turns"]:
         assert entry["observations"] == 64  # whole iterations of 32
         assert entry["seconds"] > 0
         assert len(entry["overhead_s"]) == (2 if entry["contender"] == "ours" else 0)
     assert list(content["summary"]["settings"].values()) == [peer]
-    assert "RLlib's own overhead" in said.out
+    assert "RLlib's own overhead" in printed.out
     assert sorted(content["memory"]) == sorted(["ours", "ours-learner", peer])
     assert content["memory"]["ours"]["main"] > content["resident"]["libraries"] > 0
     goals = {row["what"]: row["verdict"] for row in content["goals"]}

@@ -44,7 +44,7 @@ def rows(gpu: str, found: Growth | None = None) -> dict[str, Row]:
     return {row.what: row for row in made}
 
 
-def test_every_goal_has_a_row_and_what_was_not_measured_says_so() -> None:
+def test_every_goal_has_a_row_measured_or_not() -> None:
     found = rows("")
     assert found["Stable-Baselines3 PPO, its best setting"].verdict == "met"
     assert found["RLlib PPO as it comes, its best setting"].verdict == "not met"  # 5.25 times
@@ -81,7 +81,7 @@ def test_a_goal_inside_the_interval_is_open(low: float, value: float, high: floa
         assert found == (f"open ({expected} by the estimate)" if is_open else expected)
 
 
-def test_growth_is_open_until_it_was_watched_for_long_enough() -> None:
+def test_growth_is_open_until_memory_was_watched_long_enough() -> None:
     short = Growth(minutes=2, samples=100, bytes_per_hour=2e6, low=-1e6, high=4e6, first=1e9, last=1.001e9)
     what = "growth of that memory, MB an hour"
     assert rows("", short)[what].verdict == "open (2 of 120 minutes)"
@@ -94,7 +94,7 @@ def test_growth_is_open_until_it_was_watched_for_long_enough() -> None:
     assert growth([0.0, 1.0], [5.0, 6.0]) is None
 
 
-def test_growth_is_told_by_process_largest_first() -> None:
+def test_memory_is_listed_by_process_largest_first() -> None:
     own = [{"raylet": 10_000_000, "learner": 10**9 + number * 10**6} for number in range(40)]
     own[-1]["late"] = 4_000_000
     line = by_process_line(own)
@@ -104,7 +104,7 @@ def test_growth_is_told_by_process_largest_first() -> None:
 
 
 def walk(rng: np.random.Generator, slope: float) -> tuple[list[float], list[float]]:
-    """Memory that goes up by `slope` bytes a second under errors that hang together: r = 0.9, samples 1 s apart."""
+    """Memory that grows by `slope` bytes a second under autocorrelated errors: r = 0.9, samples 1 s apart."""
     errors = lfilter([1.0], [1.0, -0.9], rng.standard_normal(2000))
     at = np.arange(2000.0)
     return list(at), list(1e6 + slope * at + 1000 * errors)
@@ -124,7 +124,7 @@ def test_the_slope_covers_the_truth_and_short_blocks_would_not() -> None:
     assert covered[TOO_MANY_BLOCKS] < 0.95 * NUM_DRAWS - 4 * error  # the twin whose blocks hang together
 
 
-def test_memory_is_told_by_stage() -> None:
+def test_memory_is_listed_by_stage() -> None:
     resident = {"libraries": 300_000_000, "client of Ray": 320_000_000, "all iterations": 700_000_000}
     lines = explanation(resident, {"rollout": 7_000_000, "network": 6_700_000})
     assert "libraries +300; client of Ray +20; all iterations +380" in lines[0]

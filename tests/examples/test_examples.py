@@ -1,4 +1,4 @@
-"""The worked examples at a smaller setting: they train, tell the noise scale, and compare it with a sweep."""
+"""The examples with smaller settings: they train, print the noise scale, and compare it with a sweep."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def test_a_window_stays_whole_in_one_part(examples: dict[str, ModuleType]) -> No
     assert logits.shape[2] == problem.per_draw, "an observation is a character that is predicted"
 
 
-def test_the_law_is_found_again(examples: dict[str, ModuleType]) -> None:
+def test_the_critical_batch_of_exact_points_is_recovered(examples: dict[str, ModuleType]) -> None:
     points = [(batch, 0.1, round(1000 * (1 + 300 / batch))) for batch in (30, 100, 300, 1000)]
     assert examples["shared"].critical_batch(points) == pytest.approx(300, rel=0.01)
     assert math.isnan(examples["shared"].critical_batch(points[:2]))
 
 
-def test_the_best_learning_rate_is_taken_and_what_never_arrives_is_left_out(examples: dict[str, ModuleType]) -> None:
+def test_the_sweep_takes_the_best_learning_rate_and_leaves_out_failures(examples: dict[str, ModuleType]) -> None:
     problem = examples["digits"].digits()
     (point,) = examples["shared"].sweep(problem, [32], [1e-9, 0.25, 1.0], target=1.5, most_steps=60)
     alone = examples["shared"].steps_to_target(problem, 32, 1.0, 1.5, 60)
@@ -76,7 +76,7 @@ def test_the_best_learning_rate_is_taken_and_what_never_arrives_is_left_out(exam
     assert examples["shared"].sweep(problem, [32], [1e-9], target=1.5, most_steps=20) == []
 
 
-def test_what_is_known_is_said(examples: dict[str, ModuleType]) -> None:
+def test_the_live_line_says_what_is_known(examples: dict[str, ModuleType]) -> None:
     unknown = NoiseScaleTracker().estimate()
     resolved = dataclasses.replace(unknown, noise_scale=1234.5, low=1000.0, high=2000.0, resolved=True)
     bound = dataclasses.replace(unknown, low=55.0)
@@ -86,7 +86,7 @@ def test_what_is_known_is_said(examples: dict[str, ModuleType]) -> None:
     assert line(3, 0.5, bound, "images").endswith("noise scale at least 55 images")
 
 
-def test_a_batch_that_cannot_be_split_is_told(
+def test_a_batch_that_cannot_be_split_is_refused(
     examples: dict[str, ModuleType], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
