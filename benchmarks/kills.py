@@ -220,13 +220,13 @@ def reference(config: Path, folder: Path, seed: int) -> RunFolder:
 
 
 def read(journal: Path) -> list[dict[str, Any]]:
-    """The kills so far."""
+    """Returns the kills so far."""
     return [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
 
 
 @contextlib.contextmanager
 def cluster() -> Iterator[Any]:
-    """A head with two CPUs, in a folder of its own: in the usual one, others on this machine would find and use it."""
+    """Starts a head with two CPUs in a temporary folder; in Ray's usual folder other processes could connect to it."""
     from ray.cluster_utils import Cluster
 
     with tempfile.TemporaryDirectory(prefix="rlgns-ray-", ignore_cleanup_errors=True) as folder:
@@ -239,7 +239,7 @@ def cluster() -> Iterator[Any]:
 
 
 def main() -> int:
-    """Kills, lets the runs end, trains the uninterrupted ones, checks."""
+    """Kills the runs and lets them end, trains the uninterrupted ones, and checks all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--runs", type=int, default=2, help="runs that are killed, one after another")
