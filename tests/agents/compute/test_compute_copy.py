@@ -16,7 +16,7 @@ from rlgns.agents.config import NetworkConfig
 from rlgns.agents.network import ActorCritic
 from rlgns.agents.rollout import FrameStacks
 from tests.agents.synthetic import random_rollouts
-from tests.agents.test_convolutions import needs_kernels
+from tests.agents.compute.test_convolutions import needs_kernels
 
 CPU = torch.device("cpu")
 STACK, SIZE, STEPS, ENVS = 4, 32, 6, 4

@@ -12,7 +12,7 @@ import torch
 from rlgns.agents.compute.precision import autocast, choose_device, choose_precision, has_bfloat16, prepare_process
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_named_precision_is_taken_as_it_is() -> None:

@@ -9,7 +9,7 @@ from rlgns.agents.compute import native
 from rlgns.agents.compute.flat_gradients import mean_rows_
 from rlgns.agents.compute.products import inner_products, products_and_mean_
 from rlgns.agents.compute.team import Team
-from tests.agents.test_convolutions import needs_kernels
+from tests.agents.compute.test_convolutions import needs_kernels
 
 SHAPES = [(1, 5), (2, 16), (3, 2049), (5, 4100), (9, 70_001)]
 
