@@ -34,11 +34,20 @@ class NetworkConfig:
             raise ValueError(f"network.hidden must be positive, got {self.hidden}")
 
     def sides(self, image_size: int) -> list[int]:
-        """Side of the input and of each convolution's output, pixels; 0 from where it is smaller than a kernel on."""
+        """Returns the side of the input and of each convolution's output, pixels; 0 once a kernel does not fit."""
         sides = [image_size]
         for kernel, stride in zip(self.kernels, self.strides, strict=True):
             sides.append((sides[-1] - kernel) // stride + 1 if sides[-1] >= kernel else 0)
         return sides
+
+    def check_image_size(self, image_size: int) -> None:
+        """Raises ValueError where images of that side are too small for the network."""
+        for size, kernel in zip(self.sides(image_size), self.kernels, strict=False):
+            if size < kernel:
+                raise ValueError(
+                    f"env.image_size {image_size} is too small for network.kernels {self.kernels} with network.strides "
+                    f"{self.strides}: {size} pixels are left before a kernel of {kernel}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

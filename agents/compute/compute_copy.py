@@ -6,10 +6,11 @@ import copy
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
 from rlgns.agents.compute.passes import AutogradPass, KernelPass, NetworkPass
+from rlgns.agents.compute.precision import autocast
 from rlgns.agents.compute.team import Team, cuts
 from rlgns.agents.network import ActorCritic
 from rlgns.agents.rollout import FrameStacks
@@ -34,11 +35,13 @@ class ComputeCopy:
                 converts; else nothing is converted, and the copy shares all weights.
         """
         self.network = copy.deepcopy(master)
+        chain = self.network.chain
         by_kernels = precision == "bfloat16" and NativeConvolutions.fit(master)
-        if precision == "bfloat16":
-            layers = [layer for layer in self.network.body if isinstance(layer, nn.Conv2d | nn.Linear)]
-            for layer in layers[-1:] if by_kernels else layers[1:]:
+        self._autocast = precision if chain is None else "float32"
+        if precision == "bfloat16" and chain is not None:
+            for layer in () if by_kernels else chain.convolutions[1:]:
                 layer.to(torch.bfloat16)
+            chain.hidden.to(torch.bfloat16)
         self.parameters = list(self.network.parameters())
         """In the master's order."""
         self._converted: list[tuple[Tensor, Tensor]] = []
@@ -48,7 +51,7 @@ class ComputeCopy:
             else:
                 self._converted.append((mine.data, theirs.data))
         self._convolutions = NativeConvolutions(self.network) if by_kernels else None
-        self._heads = self._both_heads()
+        self._heads = self._joined_heads()
 
     @property
     def block(self) -> int:
@@ -63,7 +66,8 @@ class ComputeCopy:
     def evaluate(self, stacks: FrameStacks, where: Tensor) -> NetworkPass:
         """Evaluates some observations, int64 [batch] of `step * num_envs + env`."""
         if self._convolutions is None:
-            return AutogradPass(self.network, stacks.gather(where))
+            with autocast(where.device, self._autocast):
+                return AutogradPass(self.network, stacks.gather(where))
         frames = Frames(stacks.frames, stacks.missing, stacks.num_envs)
         return KernelPass(self.network, self._convolutions, self._heads, frames, where)
 
@@ -79,9 +83,8 @@ class ComputeCopy:
 
         if self._converted:
             team.map_parts(work)
-        self._heads = self._both_heads()
+        self._heads = self._joined_heads()
 
-    @torch.no_grad()
-    def _both_heads(self) -> tuple[Tensor, Tensor]:
-        heads = (self.network.policy_head, self.network.value_head)
-        return torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads])
+    def _joined_heads(self) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return self.network.joined_heads()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlgns.agents.compute import native
 from rlgns.agents.network import ActorCritic
@@ -48,8 +48,9 @@ class NativeConvolutions:
 
     def __init__(self, network: ActorCritic) -> None:
         """Takes a network that does `fit`, and packs its present weights."""
-        self._layers = convolutions_of(network)
-        self._shapes = shapes_of(network)
+        assert network.chain is not None
+        self._layers = network.chain.convolutions
+        self._shapes = layer_shapes(network)
         self._packed = native.Network(layers=len(self._shapes), stack=network.frame_stack)
         self._forward = [_like(forward_order(layer.weight)) for layer in self._layers]
         self._backward = [_like(backward_order(layer.weight)) for layer in self._layers[1:]]
@@ -67,9 +68,10 @@ class NativeConvolutions:
     @staticmethod
     def fit(network: ActorCritic) -> bool:
         """Says whether the kernels are there and can compute this network where it is."""
-        layers = convolutions_of(network)
+        layers = network.chain.convolutions if network.chain else []
         return (
             native.library() is not None
+            and bool(layers)
             and next(network.parameters()).device.type == "cpu"
             and len(layers) <= native.MOST_LAYERS
             and network.frame_stack % 2 == 0
@@ -144,15 +146,11 @@ class NativeConvolutions:
             to[2 * number + 1].copy_(next(parts))
 
 
-def convolutions_of(network: ActorCritic) -> list[nn.Conv2d]:
-    """Returns the convolutions of a network, first to last."""
-    return [layer for layer in network.body if isinstance(layer, nn.Conv2d)]
-
-
-def shapes_of(network: ActorCritic) -> list[native.Layer]:
-    """Returns the shapes of those."""
+def layer_shapes(network: ActorCritic) -> list[native.Layer]:
+    """Returns the shapes of a chain's convolutions, first to last."""
+    assert network.chain is not None
     side, shapes = network.image_size, []
-    for layer in convolutions_of(network):
+    for layer in network.chain.convolutions:
         kernel, stride = layer.kernel_size[0], layer.stride[0]
         out_side = (side - kernel) // stride + 1
         shapes.append(native.Layer(side, layer.in_channels, kernel, stride, out_side, layer.out_channels))

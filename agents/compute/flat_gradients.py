@@ -19,8 +19,7 @@ class FlatGradients:
     def __init__(self, network: ActorCritic, *, rows: int) -> None:
         """Allocates float32 [rows, parameters], and makes views of row 0 the parameters' gradients."""
         parameters = list(network.parameters())
-        size = sum(parameter.numel() for parameter in parameters)
-        self.rows = torch.zeros(rows, size, dtype=parameters[0].dtype, device=parameters[0].device)
+        self.rows = torch.zeros(rows, network.parameter_count, dtype=parameters[0].dtype, device=parameters[0].device)
         self.views = [by_parameter(row, parameters) for row in self.rows]
         """Of each row the gradient by every parameter."""
         for parameter, view in zip(parameters, self.views[0], strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
 from rlgns.agents.compute.precision import autocast
@@ -39,7 +39,7 @@ class Player:
         """
         self._network, self._precision = network, precision
         self._device = next(network.parameters()).device
-        packs = self._device.type == "cpu" and can_pack()
+        packs = self._device.type == "cpu" and network.chain is not None and can_pack()
         self._packed = _Packed(network, _DTYPES[precision], batch) if packs else None
 
     @contextlib.contextmanager
@@ -71,8 +71,8 @@ class _Packed:
     def __init__(self, network: ActorCritic, dtype: torch.dtype, batch: int) -> None:
         by_kernels = dtype == torch.bfloat16 and NativeConvolutions.fit(network)
         self._features = _ByKernels(network) if by_kernels else _ByOperations(network, dtype, batch)
-        hidden = network.body[-2]
-        assert isinstance(hidden, nn.Linear)
+        assert network.chain is not None
+        hidden = network.chain.hidden
         self._network, self._hidden, self._batch = network, hidden, batch
         self._converted = torch.empty_like(hidden.weight, dtype=dtype)
         self._hidden_weight: Tensor | None = None
@@ -85,8 +85,8 @@ class _Packed:
         self._hidden_weight = None  # goes before what takes its place comes
         self._hidden_weight = torch.ops.mkldnn._reorder_linear_weight(self._converted, self._batch)
         self._hidden_bias = hidden.bias.to(self._converted.dtype)
-        self._heads = torch.cat([network.policy_head.weight, network.value_head.weight]).T.contiguous()
-        self._heads_bias = torch.cat([network.policy_head.bias, network.value_head.bias])
+        weight, self._heads_bias = network.joined_heads()
+        self._heads = weight.T.contiguous()
 
     def evaluate(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Is a `Policy`."""
@@ -123,9 +123,8 @@ class _ByOperations:
         network, operations = self._network, torch.ops.mkldnn
         self._layers: list[tuple[Tensor, Tensor, list[int]]] = []
         shape = [self._batch, network.frame_stack, network.image_size, network.image_size]
-        for layer in network.body:
-            if not isinstance(layer, nn.Conv2d):
-                continue
+        assert network.chain is not None
+        for layer in network.chain.convolutions:
             assert layer.bias is not None
             stride, kernel = list(layer.stride), layer.kernel_size[0]
             # The first weights are divided by 255 in place of the pixels, as in the module.

@@ -77,7 +77,8 @@ class KernelPass:
             where: Observations, `step * num_envs + env`.
         """
         self._convolutions, self._frames, self._where = convolutions, frames, where
-        self._hidden_layer, self._heads = network.body[-2], heads[0]
+        assert network.chain is not None
+        self._hidden_layer, self._heads = network.chain.hidden, heads[0]
         with torch.no_grad():
             self._features, self._outputs = convolutions.forward(frames, where)
             self._hidden = torch.relu_(self._hidden_layer(self._features))

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from rlgns.config.load import from_dict
 from rlgns.config.schema import Config
 from rlgns.errors import FaultError, UserError, one_line
@@ -120,7 +120,7 @@ def load_policy(path: Path) -> Policy:
     try:
         config = from_dict(state["config"])
         config = config.at(state.get("num_envs", config.env.num_envs))  # an adaptive batch as it stood
-        network = ActorCritic(
+        network = build_network(
             config.network,
             num_actions=state["num_actions"],
             frame_stack=config.env.frame_stack,

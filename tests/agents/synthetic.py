@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from rlgns.agents.config import NetworkConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from rlgns.agents.rollout import Rollout, RolloutRecorder
 from tests.reference import slow_stacks
 
@@ -18,7 +18,7 @@ ACTIONS, STACK, SIZE = 4, 2, 7
 
 def small_network(seed: int = 0, *, scale: float = 0.5) -> ActorCritic:
     """A network with numpy's random weights, the same on every platform; its policy is far from uniform."""
-    network = ActorCritic(NETWORK, num_actions=ACTIONS, frame_stack=STACK, image_size=SIZE)
+    network = build_network(NETWORK, num_actions=ACTIONS, frame_stack=STACK, image_size=SIZE)
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -84,7 +84,7 @@ def test_the_preconditioner_is_made_where_it_is_wanted() -> None:
     seen: list[torch.Tensor | None] = []
     network = small_network()
     updater = Updater(network, PPO, groups=1, precision="float32")
-    room = torch.empty(sum(parameter.numel() for parameter in network.parameters()))
+    room = torch.empty(network.parameter_count)
     for number in range(2):
         updater.update(
             rollouts_of(number)[0],

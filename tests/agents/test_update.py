@@ -13,7 +13,7 @@ from torch import Tensor
 from rlgns.agents.batches import environment_batches, shuffled_batches
 from rlgns.agents.compute.team import Team
 from rlgns.agents.config import AgentConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from rlgns.agents.rollout import Rollout
 from rlgns.agents.update import GroupSplit, OnGroups, Updater, UpdateStats, annealed, make_optimizer
 from tests.agents.synthetic import ACTIONS, NETWORK, SIZE, STACK, near_policy, random_rollouts, small_network
@@ -231,7 +231,7 @@ def test_rollouts_are_not_changed() -> None:
 def test_after_its_steps_the_copy_has_the_weights_of_the_network(optimizer: str, team: int) -> None:
     torch.manual_seed(0)
     wide = replace(NETWORK, hidden=4096)  # vectors that are cut between threads
-    network = ActorCritic(wide, num_actions=ACTIONS, frame_stack=STACK, image_size=SIZE)
+    network = build_network(wide, num_actions=ACTIONS, frame_stack=STACK, image_size=SIZE)
     before = flat(network)
     with closing(Team(team)) as workers:
         config = replace(PPO, optimizer=optimizer)

@@ -13,10 +13,10 @@ from rlgns.agents.compute.passes import NetworkPass
 from rlgns.agents.compute.precision import autocast
 from rlgns.agents.compute.team import Team
 from rlgns.agents.config import NetworkConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from rlgns.agents.rollout import FrameStacks
-from tests.agents.synthetic import random_rollouts
 from tests.agents.compute.test_convolutions import needs_kernels
+from tests.agents.synthetic import random_rollouts
 
 CPU = torch.device("cpu")
 STACK, SIZE, STEPS, ENVS = 4, 32, 6, 4
@@ -28,7 +28,7 @@ def make_network(channels: tuple[int, ...] = OTHER) -> ActorCritic:
     """Has a vector that is cut between threads, the hidden layer's weights, and a first layer that reads blocks."""
     torch.manual_seed(0)
     config = NetworkConfig(channels=channels, kernels=(8, 4), strides=(4, 2), hidden=128)
-    return ActorCritic(config, num_actions=5, frame_stack=STACK, image_size=SIZE)
+    return build_network(config, num_actions=5, frame_stack=STACK, image_size=SIZE)
 
 
 def make_stacks(block: int) -> FrameStacks:

@@ -14,7 +14,7 @@ from rlgns.agents.compute import native
 from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
 from rlgns.agents.compute.passes import outer_products
 from rlgns.agents.config import NetworkConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from tests.reference import slow_convolutions, to_bfloat16
 
 needs_kernels = pytest.mark.skipif(
@@ -35,7 +35,7 @@ def make_network(shape: str) -> ActorCritic:
     channels, kernels, strides, stack, size = SHAPES[shape]
     torch.manual_seed(0)
     config = NetworkConfig(channels=channels, kernels=kernels, strides=strides, hidden=32)
-    network = ActorCritic(config, num_actions=5, frame_stack=stack, image_size=size)
+    network = build_network(config, num_actions=5, frame_stack=stack, image_size=size)
     for layer in network.body:
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.bias, std=0.1)
@@ -165,9 +165,9 @@ def test_networks_of_other_widths_are_left_to_torch() -> None:
     assert NativeConvolutions.fit(make_network("nature"))
     for channels, stack in (((16, 24), 4), ((16, 32), 3)):
         config = NetworkConfig(channels=channels, kernels=(4, 3), strides=(2, 1), hidden=8)
-        assert not NativeConvolutions.fit(ActorCritic(config, num_actions=3, frame_stack=stack, image_size=20))
+        assert not NativeConvolutions.fit(build_network(config, num_actions=3, frame_stack=stack, image_size=20))
     config = NetworkConfig(channels=(16,) * 9, kernels=(2,) * 9, strides=(1,) * 9, hidden=8)
-    assert not NativeConvolutions.fit(ActorCritic(config, num_actions=3, frame_stack=4, image_size=20))
+    assert not NativeConvolutions.fit(build_network(config, num_actions=3, frame_stack=4, image_size=20))
 
 
 @pytest.mark.skipif(

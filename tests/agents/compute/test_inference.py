@@ -6,7 +6,7 @@ import torch
 from rlgns.agents.compute.inference import Player, can_pack
 from rlgns.agents.compute.precision import autocast
 from rlgns.agents.config import NetworkConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from tests.agents.test_network import observations
 
 CPU = torch.device("cpu")
@@ -19,7 +19,7 @@ OTHER, FIT = (8, 16), (16, 32)
 def make(channels: tuple[int, ...] = OTHER) -> ActorCritic:
     torch.manual_seed(0)
     shape = NetworkConfig(channels=channels, kernels=(8, 4), strides=(4, 2), hidden=32)
-    network = ActorCritic(shape, num_actions=6, frame_stack=4, image_size=36)
+    network = build_network(shape, num_actions=6, frame_stack=4, image_size=36)
     with torch.no_grad():  # a policy with preferences, and biases that count
         network.policy_head.weight.mul_(100)
         for parameter in network.parameters():
