@@ -21,7 +21,10 @@ class Minibatch(NamedTuple):
 
 
 class LossParts(NamedTuple):
-    """The loss that is minimised and its parts, scalars (means over the batch); the first four are differentiable."""
+    """The loss that is minimised, then the statistics that are logged; scalars, means over the batch.
+
+    To log another statistic, add a field, compute it in `actor_critic_loss`, and describe its key where rows are made.
+    """
 
     total: Tensor
     policy: Tensor
@@ -29,6 +32,16 @@ class LossParts(NamedTuple):
     entropy: Tensor
     approx_kl: Tensor
     clip_fraction: Tensor
+
+    def statistics(self) -> Tensor:
+        """Returns all parts but the total [len(STATISTICS)], without their graph."""
+        return torch.stack(self[1:]).detach()
+
+
+_KEYS = {"policy": "loss/policy", "value": "loss/value"}
+
+STATISTICS = tuple(_KEYS.get(name, name) for name in LossParts._fields[1:])
+"""The statistics' keys in metrics.jsonl: their names, but for the losses."""
 
 
 def actor_critic_loss(logits: Tensor, values: Tensor, batch: Minibatch, config: AgentConfig) -> LossParts:
@@ -48,7 +61,7 @@ def actor_critic_loss(logits: Tensor, values: Tensor, batch: Minibatch, config: 
         config: Coefficients.
 
     Returns:
-        Loss and parts. approx_kl is mean((ratio - 1) - log ratio).
+        Loss and parts; total, policy, value and entropy are differentiable. approx_kl is mean((ratio - 1) - log ratio).
 
     Schulman et al. 2017, arXiv:1707.06347, eq. 7 and 9; value clipping as in OpenAI Baselines' ppo2.
     """

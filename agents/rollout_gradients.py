@@ -1,4 +1,4 @@
-"""An iteration's fresh observations before its first step, for measurements that need passes of their own."""
+"""Gradients over an iteration's observations before its first step, for measurements beside training."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class RolloutGradients:
         stacks: FrameStacks,
         data: Minibatch,
         team: Team,
-        learners: DataParallel | None = None,
+        data_parallel: DataParallel | None = None,
     ) -> None:
         """Takes what the update works with; the network's copy must have the present weights."""
         self.num_steps, self.num_envs = stacks.num_steps, stacks.num_envs
         self.coefficients = loss_coefficients(config)
         """Of each of LOSSES in the whole loss."""
-        self.learners = learners or DataParallel()
-        """Who else holds them: a measurement's work can be shared."""
+        self.data_parallel = data_parallel or DataParallel()
+        """Learner processes that hold the same observations: a measurement's work can be shared between them."""
         self._optimizer, self._config, self._stacks, self._data = optimizer, config, stacks, data
         self._network, self._team = network, team
         self._parameters = list(optimizer.param_groups[0]["params"])

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rlgns.agents.batch_gradients import GroupSplit
 from rlgns.agents.batches import Indices, environment_batches, shuffle_groups
 from rlgns.agents.compute.products import inner_products
 from rlgns.agents.compute.team import Team
 from rlgns.agents.schedule import learning_rate
-from rlgns.agents.update import GroupSplit, Updater
+from rlgns.agents.update import Updater
 from rlgns.calibrate.frozen_policy import PlayedSet, precision_of
 from rlgns.engine.ride_along import RideAlong
 from rlgns.noise import moments_from_gram

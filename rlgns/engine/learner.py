@@ -60,7 +60,7 @@ class AtariLearner(TorchLearner):
             precision=self.precision,
             on_products=self._measure.on_products if run.noise.enabled else None,
             team=team,
-            learners=self.learners,
+            data_parallel=self.learners,
         )
 
     def configure_optimizers(self) -> None:
@@ -71,7 +71,7 @@ class AtariLearner(TorchLearner):
 
     def compute_loss_for_module(self, **kwargs: Any) -> Any:
         """RLlib's hook inside its own update loop, which `update` replaces."""
-        raise NotImplementedError("the loss is computed in rlgns.agents.update")
+        raise NotImplementedError("the loss is computed in rlgns.agents.batch_gradients")
 
     def update(  # type: ignore[override]
         self, *, training_data: Any, timesteps: Any = None, **kwargs: Any
@@ -125,13 +125,7 @@ class AtariLearner(TorchLearner):
             "policy_lag": lag,
             "learning_rate": rate,
             "optimizer_steps": stats.optimizer_steps,
-            "loss/policy": stats.policy_loss,
-            "loss/value": stats.value_loss,
-            "entropy": stats.entropy,
-            "approx_kl": stats.approx_kl,
-            "clip_fraction": stats.clip_fraction,
-            "explained_variance": stats.explained_variance,
-            "grad_norm": stats.grad_norm,
+            **stats.metrics,
             **self._measure.report(optimizer_steps=stats.optimizer_steps, batch_observations=now.batch_observations),
             **self._probe.report(now.batch_observations),
             "exchange_rate": run.adaptive.exchange_rate or self._measure.exchange_rate,

@@ -23,9 +23,9 @@ from benchmarks.operations import (
 from rlgns.agents.compute.flat_gradients import FlatGradients
 from rlgns.agents.compute.team import Team
 from rlgns.agents.network import ActorCritic, build_network
+from rlgns.agents.optimizer import make_optimizer
 from rlgns.agents.rollout import FrameStacks, RolloutRecorder
 from rlgns.agents.rollout_gradients import LOSSES
-from rlgns.agents.update import make_optimizer
 from rlgns.config.load import resolve
 from rlgns.config.schema import Config
 from rlgns.engine.probe import SEGMENTS
