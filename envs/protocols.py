@@ -1,7 +1,7 @@
 """How a game is played and scored, under a name: scores of different protocols must not be compared.
 
-Both clip rewards to [-1, 1] for learning (the learner does it; the environments return raw rewards) and report the raw
-score of full games.
+All clip rewards to [-1, 1] for learning (the learner does it; the environments return raw rewards) and report the raw
+score of full games. To add a protocol, define it here and list it in PROTOCOLS.
 """
 
 from __future__ import annotations
@@ -42,6 +42,14 @@ class Protocol:
             raise ValueError(f"noop_max must be zero or positive, got {self.noop_max}")
         if self.max_frames_per_episode <= 0:
             raise ValueError(f"max_frames_per_episode must be positive, got {self.max_frames_per_episode}")
+
+    def env_id(self, title: str) -> str:
+        """Returns Gymnasium's id of the nearest environment: 'PongNoFrameskip-v4', or 'ALE/Pong-v5' (sticky actions).
+
+        Args:
+            title: The game's (`Game.title`).
+        """
+        return f"ALE/{title}-v5" if self.sticky_probability else f"{title}NoFrameskip-v4"
 
     def describe(self) -> str:
         """Returns one line for people; it is printed and saved with every run."""
