@@ -1,4 +1,4 @@
-"""Settings of the network and of the update, beside their owners."""
+"""Settings of the network and of the update."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class AgentConfig:
     """Optimizer steps per epoch; must divide the number of environments."""
 
     batch: str = "fixed"
-    """`fixed`, or `adaptive`: environments are added (or paused) as the noise scale asks for (section `adaptive`)."""
+    """`fixed`, or `adaptive`: the noise scale decides how many environments play (section `adaptive`)."""
 
     learning_rate: float = 2.5e-4
-    """Step size at the start; an adaptive batch scales it by the square root of batch / batch of env.num_envs."""
+    """Step size at the start. An adaptive batch scales it by the square root of its size over that at env.num_envs."""
 
     anneal: bool = True
-    """Learning rate falls linearly to zero over the run's observations."""
+    """Lower the learning rate linearly to zero over the run's observations."""
 
     gamma: float = 0.99
     """Discount per observation."""
@@ -85,7 +85,7 @@ class AgentConfig:
     """PPO clip of the probability ratio."""
 
     clip_value: bool = True
-    """Clip the value's change by `clip` as well (as OpenAI Baselines does)."""
+    """Clip the value's change by `clip` as well, as OpenAI Baselines does."""
 
     value_coefficient: float = 0.5
     """Weight of the value loss."""
@@ -97,7 +97,7 @@ class AgentConfig:
     """Global norm to which a step's gradient is clipped, after the measurement."""
 
     normalise_advantages: bool = True
-    """Shift and scale advantages to mean 0, variance 1: once per rollout, so that a batch's groups stay independent."""
+    """Shift and scale advantages to mean 0 and variance 1: once per rollout, so that groups stay independent."""
 
     optimizer: str = "adam"
     """`adam` or `rmsprop` (smoothing 0.99)."""

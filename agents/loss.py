@@ -52,12 +52,12 @@ def actor_critic_loss(logits: Tensor, values: Tensor, batch: Minibatch, config: 
         value  = 1/2 mean max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2)
         total  = policy - entropy_coefficient * entropy + value_coefficient * value
 
-    A2C has no clips: its one step is taken where ratio = 1, so the policy part's gradient is -mean A grad log pi.
+    A2C does not clip: its only step is at ratio = 1, where the policy part's gradient is -mean A grad log pi.
 
     Args:
         logits: [batch, actions].
         values: [batch].
-        batch: Actions, and what was recorded when they were taken.
+        batch: Actions, what was recorded when they were taken, advantages and value targets.
         config: Coefficients.
 
     Returns:

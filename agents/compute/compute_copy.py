@@ -1,4 +1,4 @@
-"""The network in the precision of its passes, converted once a step instead of once a pass."""
+"""The network in the precision of its passes, converted once per step instead of once per pass."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class ComputeCopy:
     """A copy of a network that any thread may differentiate, beside the float32 master weights that are trained.
 
     Micikevicius et al. 2018, "Mixed Precision Training", arXiv:1710.03740, section 3.1. Autocast makes such copies in
-    every pass of every thread, and a float32 copy of every gradient; these are most of what a pass moves through memory
-    beyond its caches. Where the compiled kernels are there, bfloat16 passes are theirs; else the values are autocast's,
-    to the last bit.
+    every pass of every thread, and a float32 copy of every gradient, which is most of a pass's traffic to memory. Where
+    the compiled kernels are available they run the bfloat16 passes; elsewhere results equal autocast's to the last bit.
     """
 
     def __init__(self, master: ActorCritic, precision: str) -> None:
         """Copies the network.
 
         Args:
-            master: Is read only.
-            precision: `bfloat16`: of the body's layers but the first, whose weights the network itself divides and
-                converts; else nothing is converted, and the copy shares all weights.
+            master: Is only read.
+            precision: `bfloat16` converts the layers of the network's chain but the first, whose weights the network
+                divides and converts itself; a network that is no chain runs under autocast. `float32` converts
+                nothing, and the copy shares all weights.
         """
         self.network = copy.deepcopy(master)
         chain = self.network.chain
@@ -55,12 +55,12 @@ class ComputeCopy:
 
     @property
     def block(self) -> int:
-        """Side of the blocks of pixels in which stacks are wanted (`FrameStacks`)."""
+        """Side of the blocks of pixels that `evaluate` wants stacks in (`FrameStacks`)."""
         return self.network.block if self._convolutions is None else 1
 
     @property
     def takes_parts(self) -> bool:
-        """Whether several parts of one evaluated batch can be differentiated, each by itself."""
+        """Whether parts of one evaluated batch can be differentiated separately."""
         return self._convolutions is not None
 
     def evaluate(self, stacks: FrameStacks, where: Tensor) -> NetworkPass:
@@ -72,7 +72,7 @@ class ComputeCopy:
         return KernelPass(self.network, self._convolutions, self._heads, frames, where)
 
     def refresh(self, team: Team) -> None:
-        """Converts the master's present weights; a team's threads share the work."""
+        """Converts the master's current weights; the team's threads share the work."""
 
         def work(parts: range) -> None:
             for number, (mine, theirs) in enumerate(self._converted):
