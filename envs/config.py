@@ -1,4 +1,4 @@
-"""What one set of environments looks like."""
+"""Settings of the environments."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class EnvConfig:
     """Height and width of a frame after scaling, pixels."""
 
     frame_stack: int = 4
-    """Newest frames that make one observation."""
+    """Frames per observation: the newest ones."""
 
     frame_skip: int = 4
     """Emulator frames per observation."""
 
     stagger_steps: int = 500
-    """Each environment starts after a uniform random number of random actions, up to this many (0: all together)."""
+    """Each environment first plays random actions, their number uniform up to this many (0: all start together)."""
 
     threads: int = 0
-    """Emulator threads of one runner; 0: the cores that the runner may use."""
+    """Emulator threads of one runner; 0: as many as the cores that it may use."""
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:

@@ -1,4 +1,4 @@
-"""Five updates, recorded: a refactor must reproduce them, a change of arithmetic updates the file and says why.
+"""Five recorded updates. A refactor must reproduce them; a change of arithmetic updates the file and says why.
 
 RLGNS_WRITE_GOLDEN=1 python -m pytest tests/agents/test_golden.py
 """
@@ -64,5 +64,5 @@ def test_five_updates_are_those_recorded() -> None:
     assert len(rows) == len(recorded) == UPDATES
     for number, (row, expected) in enumerate(zip(rows, recorded, strict=True)):
         assert row.keys() == expected.keys()
-        for name, value in row.items():  # 1e-3: BLAS and the order of sums differ between machines
+        for name, value in row.items():  # 1e-3: BLAS libraries and the order of sums differ between machines
             assert value == pytest.approx(expected[name], rel=1e-3), f"{name} of update {number}"

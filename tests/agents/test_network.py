@@ -101,7 +101,7 @@ def test_images_in_blocks_give_the_same_outputs_and_gradients(kernel: int, strid
         torch.testing.assert_close(blocked, plain, rtol=1e-10, atol=1e-10)
 
 
-def test_blocks_are_for_whole_ones_that_move_as_one_word() -> None:
+def test_only_whole_blocks_of_one_words_size_are_used() -> None:
     assert block_of(8, 4, 84) == 4  # the Nature network
     assert block_of(6, 3, 63) == 1  # 9 bytes are no word
     assert block_of(8, 4, 82) == block_of(6, 4, 84) == 1  # a rest would be left over

@@ -1,4 +1,4 @@
-"""Gradients by loss of fresh observations, and that taking them leaves no trace in training."""
+"""Gradients by loss over a rollout, and that computing them does not change training."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def test_each_loss_has_the_gradient_of_separate_backward_passes(config: AgentCon
 
 
 @pytest.mark.parametrize("config", [PPO, A2C], ids=["ppo", "a2c"])
-def test_training_is_the_same_bit_by_bit(config: AgentConfig) -> None:
+def test_training_is_the_same_bit_for_bit(config: AgentConfig) -> None:
     def look(taken: RolloutGradients) -> None:
         state = torch.get_rng_state()
         rows = taken.map(taken.loss_gradients, [np.arange(8), np.arange(8, 24)])
@@ -81,7 +81,7 @@ def test_the_preconditioner_is_that_of_the_steps_before(optimizer: str, decay: f
         np.testing.assert_allclose(found, 1 / (np.sqrt(second) + 1e-4), rtol=1e-4)
 
 
-def test_the_preconditioner_is_made_where_it_is_wanted() -> None:
+def test_the_preconditioner_is_written_to_the_given_memory() -> None:
     seen: list[torch.Tensor | None] = []
     network = small_network()
     updater = Updater(network, PPO, groups=1, precision="float32")
