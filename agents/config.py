@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ class NetworkConfig:
 class AgentConfig:
     """PPO (Schulman et al. 2017) and, as one epoch of one batch, A2C (Mnih et al. 2016)."""
 
-    algorithm: str = "ppo"
+    algorithm: str = field(default="ppo", metadata={"choices": ("ppo", "a2c")})
     """`ppo`, or `a2c`: no clipping, needs epochs 1 and minibatches 1."""
 
     rollout_steps: int = 128
@@ -66,7 +66,7 @@ class AgentConfig:
     minibatches: int = 4
     """Optimizer steps per epoch; must divide the number of environments."""
 
-    batch: str = "fixed"
+    batch: str = field(default="fixed", metadata={"choices": ("fixed", "adaptive")})
     """`fixed`, or `adaptive`: the noise scale decides how many environments play (section `adaptive`)."""
 
     learning_rate: float = 2.5e-4
@@ -99,20 +99,17 @@ class AgentConfig:
     normalise_advantages: bool = True
     """Shift and scale advantages to mean 0 and variance 1: once per rollout, so that groups stay independent."""
 
-    optimizer: str = "adam"
+    optimizer: str = field(default="adam", metadata={"choices": ("adam", "rmsprop")})
     """`adam` or `rmsprop` (smoothing 0.99)."""
 
     optimizer_epsilon: float = 1e-5
     """Term that the optimizer adds to its denominator."""
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("algorithm", ("ppo", "a2c")),
-            ("batch", ("fixed", "adaptive")),
-            ("optimizer", ("adam", "rmsprop")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"agent.{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        for key in fields(self):
+            value, choices = getattr(self, key.name), key.metadata.get("choices")
+            if choices is not None and value not in choices:
+                raise ValueError(f"agent.{key.name} must be one of {', '.join(choices)}; got {value!r}")
         for name in ("rollout_steps", "epochs", "minibatches", "learning_rate", "max_grad_norm", "optimizer_epsilon"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"agent.{name} must be positive, got {getattr(self, name)}")
