@@ -23,7 +23,7 @@ class Minibatch(NamedTuple):
 class LossParts(NamedTuple):
     """The loss that is minimised, then the statistics that are logged; scalars, means over the batch.
 
-    To log another statistic, add a field, compute it in `actor_critic_loss`, and describe its key where rows are made.
+    To log another statistic, add a field, compute it in `actor_critic_loss`, and declare its key in rlgns/metrics.
     """
 
     total: Tensor
