@@ -15,18 +15,18 @@ def environment_batches(
 ) -> Iterator[list[Indices]]:
     """Splits a rollout into batches of whole environments, each into groups of whole environments.
 
-    Environments are the independent unit: a group's gradient says how gradients differ between environments only if
-    no environment is in two groups.
+    Environments are the independent unit: groups' gradients show how much environments differ only if no environment
+    is in two groups.
 
     Args:
-        rng: Draws which environments come together.
+        rng: Draws which environments form a group.
         num_steps: T.
         num_envs: N, a multiple of `minibatches * groups`.
         minibatches: Batches to make.
         groups: Groups per batch.
 
     Yields:
-        Per batch its groups: int64 [T * N / (minibatches * groups)] each, `step * N + env`, in order of time.
+        Each batch's groups: int64 [T * N / (minibatches * groups)] each, `step * N + env`, in order of time.
     """
     order = rng.permutation(num_envs)
     steps = np.arange(num_steps, dtype=np.int64)[:, None] * num_envs
@@ -40,5 +40,5 @@ def shuffled_batches(rng: np.random.Generator, *, observations: int, minibatches
 
 
 def shuffle_groups(rng: np.random.Generator, groups: list[Indices]) -> list[Indices]:
-    """Deals a batch's observations out anew, without regard to environments: the observation-level twin of a split."""
+    """Splits a batch's observations at random, whatever their environments, into as many groups."""
     return np.array_split(rng.permutation(np.concatenate(groups)), len(groups))

@@ -1,8 +1,8 @@
-"""Settings of the network and of the update, beside their owners."""
+"""Settings of the network and of the update."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,18 +34,27 @@ class NetworkConfig:
             raise ValueError(f"network.hidden must be positive, got {self.hidden}")
 
     def sides(self, image_size: int) -> list[int]:
-        """Side of the input and of each convolution's output, pixels; 0 from where it is smaller than a kernel on."""
+        """Returns the side of the input and of each convolution's output, pixels; 0 once a kernel does not fit."""
         sides = [image_size]
         for kernel, stride in zip(self.kernels, self.strides, strict=True):
             sides.append((sides[-1] - kernel) // stride + 1 if sides[-1] >= kernel else 0)
         return sides
+
+    def check_image_size(self, image_size: int) -> None:
+        """Raises ValueError where images of that side are too small for the network."""
+        for size, kernel in zip(self.sides(image_size), self.kernels, strict=False):
+            if size < kernel:
+                raise ValueError(
+                    f"env.image_size {image_size} is too small for network.kernels {self.kernels} with network.strides "
+                    f"{self.strides}: {size} pixels are left before a kernel of {kernel}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentConfig:
     """PPO (Schulman et al. 2017) and, as one epoch of one batch, A2C (Mnih et al. 2016)."""
 
-    algorithm: str = "ppo"
+    algorithm: str = field(default="ppo", metadata={"choices": ("ppo", "a2c")})
     """`ppo`, or `a2c`: no clipping, needs epochs 1 and minibatches 1."""
 
     rollout_steps: int = 128
@@ -57,14 +66,14 @@ class AgentConfig:
     minibatches: int = 4
     """Optimizer steps per epoch; must divide the number of environments."""
 
-    batch: str = "fixed"
-    """`fixed`, or `adaptive`: environments are added (or paused) as the noise scale asks for (section `adaptive`)."""
+    batch: str = field(default="fixed", metadata={"choices": ("fixed", "adaptive")})
+    """`fixed`, or `adaptive`: the noise scale decides how many environments play (section `adaptive`)."""
 
     learning_rate: float = 2.5e-4
-    """Step size at the start; an adaptive batch scales it by the square root of batch / batch of env.num_envs."""
+    """Step size at the start. An adaptive batch scales it by the square root of its size over that at env.num_envs."""
 
     anneal: bool = True
-    """Learning rate falls linearly to zero over the run's observations."""
+    """Lower the learning rate linearly to zero over the run's observations."""
 
     gamma: float = 0.99
     """Discount per observation."""
@@ -76,7 +85,7 @@ class AgentConfig:
     """PPO clip of the probability ratio."""
 
     clip_value: bool = True
-    """Clip the value's change by `clip` as well (as OpenAI Baselines does)."""
+    """Clip the value's change by `clip` as well, as OpenAI Baselines does."""
 
     value_coefficient: float = 0.5
     """Weight of the value loss."""
@@ -88,22 +97,19 @@ class AgentConfig:
     """Global norm to which a step's gradient is clipped, after the measurement."""
 
     normalise_advantages: bool = True
-    """Shift and scale advantages to mean 0, variance 1: once per rollout, so that a batch's groups stay independent."""
+    """Shift and scale advantages to mean 0 and variance 1: once per rollout, so that groups stay independent."""
 
-    optimizer: str = "adam"
+    optimizer: str = field(default="adam", metadata={"choices": ("adam", "rmsprop")})
     """`adam` or `rmsprop` (smoothing 0.99)."""
 
     optimizer_epsilon: float = 1e-5
     """Term that the optimizer adds to its denominator."""
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("algorithm", ("ppo", "a2c")),
-            ("batch", ("fixed", "adaptive")),
-            ("optimizer", ("adam", "rmsprop")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"agent.{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        for key in fields(self):
+            value, choices = getattr(self, key.name), key.metadata.get("choices")
+            if choices is not None and value not in choices:
+                raise ValueError(f"agent.{key.name} must be one of {', '.join(choices)}; got {value!r}")
         for name in ("rollout_steps", "epochs", "minibatches", "learning_rate", "max_grad_norm", "optimizer_epsilon"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"agent.{name} must be positive, got {getattr(self, name)}")

@@ -21,7 +21,10 @@ class Minibatch(NamedTuple):
 
 
 class LossParts(NamedTuple):
-    """The loss that is minimised and its parts, scalars (means over the batch); the first four are differentiable."""
+    """The loss that is minimised, then the statistics that are logged; scalars, means over the batch.
+
+    To log another statistic, add a field, compute it in `actor_critic_loss`, and declare its key in rlgns/metrics.
+    """
 
     total: Tensor
     policy: Tensor
@@ -29,6 +32,16 @@ class LossParts(NamedTuple):
     entropy: Tensor
     approx_kl: Tensor
     clip_fraction: Tensor
+
+    def statistics(self) -> Tensor:
+        """Returns all parts but the total [len(STATISTICS)], without their graph."""
+        return torch.stack(self[1:]).detach()
+
+
+_KEYS = {"policy": "loss/policy", "value": "loss/value"}
+
+STATISTICS = tuple(_KEYS.get(name, name) for name in LossParts._fields[1:])
+"""The statistics' keys in metrics.jsonl: their names, but for the losses."""
 
 
 def actor_critic_loss(logits: Tensor, values: Tensor, batch: Minibatch, config: AgentConfig) -> LossParts:
@@ -39,16 +52,16 @@ def actor_critic_loss(logits: Tensor, values: Tensor, batch: Minibatch, config: 
         value  = 1/2 mean max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2)
         total  = policy - entropy_coefficient * entropy + value_coefficient * value
 
-    A2C has no clips: its one step is taken where ratio = 1, so the policy part's gradient is -mean A grad log pi.
+    A2C does not clip: its only step is at ratio = 1, where the policy part's gradient is -mean A grad log pi.
 
     Args:
         logits: [batch, actions].
         values: [batch].
-        batch: Actions, and what was recorded when they were taken.
+        batch: Actions, what was recorded when they were taken, advantages and value targets.
         config: Coefficients.
 
     Returns:
-        Loss and parts. approx_kl is mean((ratio - 1) - log ratio).
+        Loss and parts; total, policy, value and entropy are differentiable. approx_kl is mean((ratio - 1) - log ratio).
 
     Schulman et al. 2017, arXiv:1707.06347, eq. 7 and 9; value clipping as in OpenAI Baselines' ppo2.
     """

@@ -1,4 +1,4 @@
-"""Storage of a rollout: the newest frame of every observation once, stacks rebuilt where they are used."""
+"""Storage of a rollout: the newest frame of every observation once; stacks are rebuilt where they are used."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from torch import Tensor
 from rlgns.agents.compute.buffers import Buffers
 
 WORDS = {4: torch.int32, 16: torch.complex128}
-"""Types that move so many bytes at once: copies of whole blocks of pixels are ten times as fast as copies of bytes."""
+"""Types by size in bytes. Copying whole blocks of pixels as one number each is ten times as fast as copying bytes."""
 
 ROWS_OF_BLOCKS = {2: torch.int16, 4: torch.int32}
-"""The same for one row of a block."""
+"""Types by size in bytes, for one row of a block."""
 
 
 @dataclass(slots=True, eq=False)
@@ -31,17 +31,17 @@ class Rollout:
     """
 
     frames: npt.NDArray[np.uint8]
-    """[T + stack - 1, N, height, width]: the first stack - 1 belong to the time before the rollout."""
+    """[T + stack - 1, N, height, width]: the first stack - 1 are from before the rollout."""
     ages: npt.NDArray[np.uint8]
-    """[T, N] frames of the present game in the stack, 1 to stack."""
+    """[T, N] frames in the stack that belong to the current game, 1 to stack."""
     actions: npt.NDArray[np.int64]
     """[T, N]."""
     log_probs: npt.NDArray[np.float32]
     """[T, N] log-probability of the action when it was taken."""
     values: npt.NDArray[np.float32]
-    """[T + 1, N] value of every observation, and of the one that follows the rollout."""
+    """[T + 1, N] value of every observation, and of the one after the rollout."""
     final_values: npt.NDArray[np.float32]
-    """[T, N] value of a game's last observation where a time limit cut it off, else 0."""
+    """[T, N] value of a game's last observation where the time limit cut the game off, else 0."""
     rewards: npt.NDArray[np.float32]
     """[T, N] raw game points."""
     terminal: npt.NDArray[np.bool_]
@@ -79,7 +79,7 @@ class RolloutRecorder:
         self.begin()
 
     def begin(self) -> None:
-        """Allocates the next rollout (a new one each time: the last may still be on its way to a learner)."""
+        """Allocates the next rollout: a new one each time, since the last may still be on its way to a learner."""
         steps, stack = self._num_steps, self._stack
         envs, height, width = self._tail.shape[1:]
         shape = (steps, envs)
@@ -113,7 +113,7 @@ class RolloutRecorder:
         restarted: npt.NDArray[np.bool_],
         final_values: npt.NDArray[np.float32] | None = None,
     ) -> None:
-        """Stores what was done at this step and what came of it, all [N]; `restarted`: a new game is seen next."""
+        """Stores this step's actions and their results, all [N]; `restarted`: the next observation starts a game."""
         rollout, t = self._rollout, self._step
         rollout.actions[t], rollout.values[t] = actions, values
         rollout.rewards[t], rollout.terminal[t], rollout.truncated[t] = rewards, terminal, truncated
@@ -126,7 +126,7 @@ class RolloutRecorder:
         """Returns the full rollout and begins the next.
 
         Args:
-            next_values: Of the observations that follow it, [N].
+            next_values: Values of the observations after it, [N].
             log_probs: Log-probability of every action when it was taken, [T, N].
         """
         assert self._step == self._num_steps, f"{self._step} of {self._num_steps} steps were recorded"
@@ -142,24 +142,24 @@ class FrameStacks:
     """The frames of one iteration's rollouts on the learner's device, with stacks rebuilt on demand."""
 
     def __init__(
-        self, rollouts: Sequence[Rollout], device: torch.device, block: int = 1, kept: Buffers | None = None
+        self, rollouts: Sequence[Rollout], device: torch.device, block: int = 1, buffers: Buffers | None = None
     ) -> None:
-        """Puts the rollouts' environments side by side; with one rollout on the CPU nothing is copied.
+        """Puts the rollouts' environments side by side. A single rollout on the CPU is not copied.
 
         Args:
             rollouts: Of equal length.
-            device: Where the stacks are wanted.
-            block: Side of the blocks of pixels in which they are wanted, a divisor of height and width.
-            kept: Where frames are joined and reordered; the next use of it overwrites them. None: new memory.
+            device: Where the stacks are built.
+            block: Side of the blocks of pixels that `gather` returns, a divisor of height and width.
+            buffers: Memory for joined and reordered frames, overwritten at its next use. None: new memory.
         """
         self.num_steps, self.stack, self._block = rollouts[0].num_steps, rollouts[0].frame_stack, block
         self._height, self._width = rollouts[0].frames.shape[2:]
-        self.frames = side_by_side([rollout.frames for rollout in rollouts], device, kept)
+        self.frames = side_by_side([rollout.frames for rollout in rollouts], device, buffers)
         if block > 1:
-            self.frames = _in_blocks(self.frames, block, kept or Buffers())
+            self.frames = _in_blocks(self.frames, block, buffers or Buffers())
         missing = self.stack - side_by_side([rollout.ages for rollout in rollouts], device).long()
         self.missing = missing.reshape(-1)
-        """int64 [T * N]: oldest frames of each stack that are of the game before, and count as zero."""
+        """int64 [T * N]: how many of each stack's oldest frames are from an earlier game, and count as zero."""
         self.num_envs = self.frames.shape[1]
 
     def gather(self, indices: Tensor) -> Tensor:
@@ -176,14 +176,14 @@ class FrameStacks:
         pixels = self._height * self._width
         frames = self.frames.reshape(-1, pixels)
         if block > 1:
-            frames = frames.view(WORDS[block**2])  # a block each
+            frames = frames.view(WORDS[block**2])  # one number per block
             stacks = frames.new_empty(count, frames.shape[1], self.stack).transpose(1, 2)
         else:
             stacks = frames.new_empty(count, self.stack, pixels)
-        # One frame of every stack at a time: what it is gathered to stays in the cache until it is put in its place.
+        # One frame of every stack at a time: what is gathered stays in the cache until it is copied to its place.
         for number in range(self.stack):
             stacks[:, number] = frames.index_select(0, indices + number * self.num_envs)
-        for depth in range(1, self.stack):  # frames of the game before are blanked; on a CPU only where there are any
+        for depth in range(1, self.stack):  # blanks frames of an earlier game; on a CPU only where there are any
             rows_short = missing >= depth
             if stacks.is_cuda:
                 stacks[:, depth - 1].mul_(~rows_short[:, None])
@@ -199,22 +199,22 @@ class FrameStacks:
 
 
 def _own_pages(*shape: int) -> npt.NDArray[np.uint8]:
-    """An array whose pages the system gives and, with the array, takes back: freed memory that is kept gets gaps."""
+    """Allocates an array in pages of its own, which go back to the system with it, so that it leaves no gaps."""
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
     return np.frombuffer(mmap.mmap(-1, math.prod(shape), **private), np.uint8).reshape(shape)
 
 
-def _in_blocks(frames: Tensor, block: int, kept: Buffers) -> Tensor:
-    """Reorders frames uint8 [time, env, height, width] so that the pixels of each block follow one another."""
+def _in_blocks(frames: Tensor, block: int, buffers: Buffers) -> Tensor:
+    """Reorders frames uint8 [time, env, height, width] so that the pixels of each block are adjacent."""
     time, envs, height, width = frames.shape
     rows = frames.view(ROWS_OF_BLOCKS[block]).view(time, envs, height // block, block, width // block)
     blocks = rows.transpose(3, 4)
-    ordered = kept("blocks", *blocks.shape, dtype=blocks.dtype, device=frames.device).copy_(blocks)
+    ordered = buffers("blocks", *blocks.shape, dtype=blocks.dtype, device=frames.device).copy_(blocks)
     return ordered.view(torch.uint8).view(frames.shape)
 
 
 def side_by_side(
-    arrays: Sequence[npt.NDArray[np.generic]], device: torch.device, kept: Buffers | None = None
+    arrays: Sequence[npt.NDArray[np.generic]], device: torch.device, buffers: Buffers | None = None
 ) -> Tensor:
     """Joins arrays [time, env, ...] along the environments, each copied once to the device."""
     with warnings.catch_warnings():  # arrays from Ray's object store are read-only, and nothing here writes to them
@@ -224,7 +224,7 @@ def side_by_side(
         return parts[0].to(device)
     widths = [part.shape[1] for part in parts]
     shape = (parts[0].shape[0], sum(widths), *parts[0].shape[2:])
-    joined = (kept or Buffers())("joined", *shape, dtype=parts[0].dtype, device=device)
+    joined = (buffers or Buffers())("joined", *shape, dtype=parts[0].dtype, device=device)
     for place, part in zip(joined.split(widths, dim=1), parts, strict=True):
         place.copy_(part)
     return joined

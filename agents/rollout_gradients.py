@@ -1,4 +1,4 @@
-"""An iteration's fresh observations before its first step, for measurements that need passes of their own."""
+"""Gradients over an iteration's observations before its first step, for measurements beside training."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def loss_coefficients(config: AgentConfig) -> tuple[float, float, float]:
 
 @final
 class RolloutGradients:
-    """All observations of an iteration at the parameters that played them; nothing here changes training.
+    """Computes gradients over all observations of an iteration, before its first step. Training is not affected.
 
-    Gradients are returned and never left in the parameters, no random number is drawn, and no state is written.
+    Gradients are returned and never left in the parameters; no random number is drawn and no state is changed.
     """
 
     def __init__(
@@ -45,55 +45,56 @@ class RolloutGradients:
         stacks: FrameStacks,
         data: Minibatch,
         team: Team,
-        learners: DataParallel | None = None,
+        data_parallel: DataParallel | None = None,
     ) -> None:
-        """Takes what the update works with; the network's copy must have the present weights."""
+        """Takes what the update works with; the network's copy must hold the current weights."""
         self.num_steps, self.num_envs = stacks.num_steps, stacks.num_envs
         self.coefficients = loss_coefficients(config)
-        """Of each of LOSSES in the whole loss."""
-        self.learners = learners or DataParallel()
-        """Who else holds them: a measurement's work can be shared."""
+        """Weight of each of LOSSES in the whole loss."""
+        self.data_parallel = data_parallel or DataParallel()
+        """Learner processes that hold the same observations: a measurement's work can be shared between them."""
         self._optimizer, self._config, self._stacks, self._data = optimizer, config, stacks, data
         self._network, self._team = network, team
         self._parameters = list(optimizer.param_groups[0]["params"])
         self.device = self._parameters[0].device
 
     def map(self, job: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """Returns job(item) of each item, shared between the update's threads."""
+        """Returns job(item) of each item, in order; the update's threads share the work."""
         return self._team.map(job, items)
 
     def loss_gradients(self, indices: Indices, to: Tensor | None = None) -> Tensor:
-        """Gradients of some observations' mean losses: one forward pass, a backward pass per loss.
+        """Computes gradients of some observations' mean losses: one forward pass, a backward pass per loss.
 
         Args:
             indices: `step * num_envs + env`.
-            to: Is overwritten by the result and returned; None: new memory.
+            to: Receives the result and is returned; None: new memory.
 
         Returns:
             Float32 [losses, parameters] in the order of LOSSES, before their coefficients.
         """
         where = torch.from_numpy(indices).to(self.device)
-        evaluated = self._network.evaluate(self._stacks, where)
+        outputs = self._network.evaluate(self._stacks, where)
         batch = Minibatch(*(column[where] for column in self._data))
-        losses = actor_critic_loss(evaluated.logits, evaluated.values, batch, self._config)
+        losses = actor_critic_loss(outputs.logits, outputs.values, batch, self._config)
         rows = to
         if rows is None:
             rows = torch.empty(len(LOSSES), sum(p.numel() for p in self._parameters), device=self.device)
         for number, (name, row) in enumerate(zip(LOSSES, rows, strict=True), start=1):
             views, more = by_parameter(row, self._parameters), number < len(LOSSES)
-            evaluated.differentiate(getattr(losses, name), [views], [len(indices)], again=more)
+            outputs.differentiate(getattr(losses, name), [views], [len(indices)], again=more)
         return rows
 
     def inverse_preconditioner(self, to: Tensor | None = None) -> Tensor | None:
-        """What the optimizer multiplies a gradient by, learning rate and momentum apart, from before this iteration.
+        """Returns what the optimizer multiplies a gradient by, without learning rate and momentum.
 
             Adam       1 / (sqrt(v / (1 - beta_2^t)) + epsilon)
             RMSProp    1 / (sqrt(v) + epsilon)
 
-        v the running mean of squared gradients (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
+        v is the running mean of squared gradients (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1) as the last
+        iteration left it.
 
         Args:
-            to: Is overwritten by the result and returned; None: new memory. No other memory of that size is taken.
+            to: Receives the result and is returned; None: new memory. Nothing else of that size is allocated.
 
         Returns:
             Float32 [parameters]; None before the first step.
@@ -112,4 +113,4 @@ class RolloutGradients:
 
 
 BeforeSteps = Callable[[RolloutGradients], None]
-"""Receives an iteration's observations before its first step. Must not keep them."""
+"""Called before an iteration's first step. Must not keep its argument."""

@@ -31,7 +31,7 @@ import rlgns.agents.compute.native
 import rlgns.agents.network
 from rlgns.agents.compute.precision import choose_precision, prepare_process
 from rlgns.agents.compute.team import Team
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import build_network
 from rlgns.agents.update import Updater
 from rlgns.config.load import resolve
 from rlgns.config.schema import Config
@@ -83,7 +83,7 @@ def train(variant: str, game: str, seed: int, observations: int) -> list[dict[st
     precision = choose_precision("auto", device) if variant in ("fast", "torch") else "float32"
     torch.manual_seed(seed)
     actions = num_actions(game, run.env.protocol)
-    network = ActorCritic(
+    network = build_network(
         run.network, num_actions=actions, frame_stack=run.env.frame_stack, image_size=run.env.image_size
     )
     # In every variant two threads play the same games, with one torch thread each.

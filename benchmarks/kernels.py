@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from rlgns.agents.compute import native
-from rlgns.agents.compute.convolutions import backward_order, convolutions_of, forward_order, shapes_of
+from rlgns.agents.compute.convolutions import backward_order, forward_order, layer_shapes
 from rlgns.agents.compute.precision import prepare_process
-from rlgns.agents.network import ActorCritic, in_blocks
+from rlgns.agents.network import build_network, in_blocks
 from rlgns.config.files import presets
 from rlgns.config.load import resolve
 from rlgns.machine import hardware
@@ -108,10 +108,12 @@ def main() -> int:
         return 1
     prepare_process(1)
     run = resolve([options.preset])
-    network = ActorCritic(run.network, num_actions=6, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
+    network = build_network(run.network, num_actions=6, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
+    assert network.chain is not None
+    layers = zip(network.chain.convolutions, layer_shapes(network), strict=True)
     print(f"{hardware.detect().describe()}, commit {source_commit()}, {options.observations} observations\n")
     print("| layer | product | kernels | torch | torch.mm |\n| --- | --- | ---: | ---: | ---: |")
-    for number, (layer, shape) in enumerate(zip(convolutions_of(network), shapes_of(network), strict=True), start=1):
+    for number, (layer, shape) in enumerate(layers, start=1):
         jobs = jobs_of(layer, shape, options.observations, block=network.block if number == 1 else 0)
         operations = 2 * options.observations * shape.out_side**2 * layer.weight.numel()
         for product, ways in jobs.items():

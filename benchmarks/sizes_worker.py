@@ -15,7 +15,7 @@ from typing import Any, final
 
 from rlgns.agents.compute.precision import choose_device, choose_precision, prepare_process
 from rlgns.agents.compute.team import Team
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import build_network
 from rlgns.agents.rollout import Rollout
 from rlgns.agents.update import Updater
 from rlgns.config.load import resolve
@@ -67,7 +67,7 @@ class Training:
         team = Team(cores)
         self._run, self._iteration = run, 0
         actions = _num_actions(game, run)
-        network = ActorCritic(
+        network = build_network(
             run.network, num_actions=actions, frame_stack=run.env.frame_stack, image_size=run.env.image_size
         ).to(device)
         self._collectors = Collectors(game, run, network, team=team, worker_index=0, iteration=0, precision=precision)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from rlgns.agents.batch_gradients import GroupSplit
 from rlgns.agents.compute.precision import choose_device, choose_precision
 from rlgns.agents.compute.team import Team
-from rlgns.agents.update import GroupSplit, Updater, UpdateStats
+from rlgns.agents.update import Updater, UpdateStats
 from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors
 from rlgns.noise import GradientSize, Moments, NoiseScaleTracker, group_moments
@@ -125,4 +126,4 @@ def noise_scale(measured: list[Moments]) -> dict[str, float | bool | None]:
 def means(stats: list[UpdateStats]) -> Mapping[str, float]:
     """Returns the means of the update's statistics over iterations."""
     names = ("approx_kl", "clip_fraction", "entropy", "explained_variance", "grad_norm")
-    return {name: float(np.mean([getattr(one, name) for one in stats])) for name in names}
+    return {name: float(np.mean([one.metrics[name] for one in stats])) for name in names}

@@ -24,7 +24,7 @@ from rlgns.agents.compute.flat_gradients import FlatGradients, mean_rows_
 from rlgns.agents.compute.passes import AutogradPass, Row
 from rlgns.agents.compute.precision import choose_precision, prepare_process
 from rlgns.agents.compute.team import Team
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import build_network
 from rlgns.config.load import resolve
 from rlgns.machine.hardware import detect
 
@@ -42,7 +42,7 @@ def passes(copy: ComputeCopy, observations: torch.Tensor, row: Row) -> None:
 def contenders(preset: str, cores: int, precision: str) -> dict[str, Callable[[], None]]:
     """Returns the two ways to do the same work."""
     run = resolve([preset])
-    network = ActorCritic(run.network, num_actions=6, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
+    network = build_network(run.network, num_actions=6, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
     shape = (BATCH, run.env.frame_stack, run.env.image_size, run.env.image_size)
     observations = torch.randint(0, 255, shape, dtype=torch.uint8)
     gradients = FlatGradients(network, rows=cores)

@@ -1,1 +1,1 @@
-"""Atari as the field plays it: game table, named protocols, the C++ vector environment, scores. No torch, no Ray."""
+"""Atari games: table of games and scores, named protocols, the C++ vector environment. No torch, no Ray."""

@@ -1,16 +1,18 @@
-"""What one set of environments looks like."""
+"""Settings of the environments."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from rlgns.envs.protocols import PROTOCOLS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvConfig:
     """Settings of the vector environment, the same for every runner."""
 
-    protocol: str = "baselines"
-    """Named protocol: `baselines` or `machado` (see `rlgns.envs.protocols`)."""
+    protocol: str = field(default="baselines", metadata={"choices": tuple(PROTOCOLS)})
+    """How games are played and scored (see `rlgns.envs.protocols`)."""
 
     num_envs: int = 8
     """Environments over all runners together."""
@@ -19,20 +21,20 @@ class EnvConfig:
     """Height and width of a frame after scaling, pixels."""
 
     frame_stack: int = 4
-    """Newest frames that make one observation."""
+    """Frames per observation: the newest ones."""
 
     frame_skip: int = 4
     """Emulator frames per observation."""
 
     stagger_steps: int = 500
-    """Each environment starts after a uniform random number of random actions, up to this many (0: all together)."""
+    """Each environment first plays random actions, their number uniform up to this many (0: all start together)."""
 
     threads: int = 0
-    """Emulator threads of one runner; 0: the cores that the runner may use."""
+    """Emulator threads of one runner; 0: as many as the cores that it may use."""
 
     def __post_init__(self) -> None:
-        if self.protocol not in ("baselines", "machado"):
-            raise ValueError(f"env.protocol must be one of baselines, machado; got {self.protocol!r}")
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"env.protocol must be one of {', '.join(PROTOCOLS)}; got {self.protocol!r}")
         for name in ("num_envs", "image_size", "frame_stack", "frame_skip"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"env.{name} must be positive, got {getattr(self, name)}")

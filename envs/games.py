@@ -14,25 +14,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """One game and what is known of its scores (raw scores of full games, as the emulator counts them)."""
+    """One game and its reference scores: raw scores of full games, as the emulator counts them."""
 
     name: str
-    """ROM name, which is how rlgns names games: `ms_pacman`."""
+    """ROM name, by which rlgns names games: `ms_pacman`."""
 
     title: str
-    """Name in papers and in Gymnasium's ids: `MsPacman`. Surround has no id of the old style, only its ROM."""
+    """Name in papers and in Gymnasium's ids: `MsPacman`. Surround has a ROM but no Gymnasium id of the old style."""
 
     random_score: float
     """Mean score of uniformly random actions."""
 
     human_score: float
-    """Mean score of a person."""
+    """Mean score of a human player."""
 
     cleanrl_score: float | None = None
     """Mean score of CleanRL's PPO."""
 
     score_goals: tuple[float, ...] = ()
-    """Scores at which the paper measured the critical batch size; empty where it did not."""
+    """Scores at which the paper measured the critical batch size; empty for games that it did not measure."""
 
 
 # ROM name, title, random, human, CleanRL's PPO.
@@ -114,7 +114,7 @@ GAMES: dict[str, Game] = {
 
 
 def find(name: str) -> Game:
-    """Returns the game of a ROM name or a title, in any case, with or without underscores ('MsPacman', 'ms-pacman').
+    """Returns a game by ROM name or title, in any case, with or without separators ('MsPacman', 'ms-pacman').
 
     Raises:
         ValueError: There is no such game; the message names the nearest.
@@ -130,9 +130,9 @@ def find(name: str) -> Game:
 
 
 def human_normalised(game: str, score: float) -> float:
-    """Returns (score - random) / (human - random): 0 plays like random actions, 1 like a person.
+    """Returns (score - random) / (human - random): 0 is as good as random actions, 1 as a human player.
 
-    Video Pinball's random score lies above many agents', its human score close by: its values say little (dqn_zoo).
+    Values of Video Pinball say little: its random score is above many agents' and close to its human score (dqn_zoo).
 
     Args:
         game: ROM name.

@@ -1,7 +1,7 @@
-"""How a game is played and scored, under a name: scores of different protocols must not be compared.
+"""Protocols: how a game is played and scored. Scores of different protocols must not be compared.
 
-Both clip rewards to [-1, 1] for learning (the learner does it; the environments return raw rewards) and report the raw
-score of full games.
+All clip rewards to [-1, 1] for learning (the learner does it; the environments return raw rewards) and report the raw
+score of full games. To add a protocol, define it here and list it in PROTOCOLS.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ class Protocol:
     """Probability that an emulator frame repeats the action of the frame before."""
 
     noop_max: int
-    """A game starts after up to this many emulator frames of doing nothing, uniform from 0."""
+    """A game starts with up to this many frames without an action; their number is uniform from 0."""
 
     full_action_space: bool
-    """All 18 actions of the joystick, or the game's minimal set."""
+    """True: all 18 actions of the joystick; False: the game's minimal set."""
 
     life_loss_ends_return: bool
-    """A lost life ends the return for learning. The game goes on and its score is that of all lives."""
+    """A lost life ends the return for learning. The game continues, and its score counts all lives."""
 
     use_fire_reset: bool
-    """FIRE is pressed for one frame when a game starts, where the game has it. Never after a lost life: the policy
-    has to learn that (Breakout, Tennis, Bowling and others stand still until FIRE)."""
+    """Press FIRE for one frame when a game starts, if the game has that action; never after a lost life: the policy has
+    to learn that (Breakout, Tennis, Bowling and others stand still until FIRE is pressed)."""
 
     max_frames_per_episode: int
-    """Emulator frames after which a game is cut off (truncated), not counting the no-ops."""
+    """Emulator frames, not counting no-ops, after which a game is cut off (truncated)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.sticky_probability < 1:
@@ -43,8 +43,16 @@ class Protocol:
         if self.max_frames_per_episode <= 0:
             raise ValueError(f"max_frames_per_episode must be positive, got {self.max_frames_per_episode}")
 
+    def env_id(self, title: str) -> str:
+        """Returns Gymnasium's id of the nearest environment: 'PongNoFrameskip-v4', or 'ALE/Pong-v5' (sticky actions).
+
+        Args:
+            title: The game's (`Game.title`).
+        """
+        return f"ALE/{title}-v5" if self.sticky_probability else f"{title}NoFrameskip-v4"
+
     def describe(self) -> str:
-        """Returns one line for people; it is printed and saved with every run."""
+        """Returns a one-line description, which is printed and saved with every run."""
         sticky = f"sticky actions {self.sticky_probability:g}" if self.sticky_probability else "no sticky actions"
         noops = f"up to {self.noop_max} no-ops" if self.noop_max else "no no-ops"
         fire = "FIRE at the start" if self.use_fire_reset else "no FIRE at the start"
@@ -56,7 +64,7 @@ class Protocol:
         )
 
     def as_dict(self) -> dict[str, str | int | float | bool]:
-        """Returns the fields as plain types."""
+        """Returns the fields in plain types."""
         return asdict(self)
 
 

@@ -1,22 +1,21 @@
-"""A set of Atari games played in step, on `ale_py.vector_env.AtariVectorEnv`.
+"""A set of Atari games played in lockstep, on `ale_py.vector_env.AtariVectorEnv`.
 
-What the vector environment of ale-py 0.12 does that a caller must know (file names are of Farama-Foundation's
-Arcade-Learning-Environment, src/ale/vector/), and what is done about it here:
+What a caller of ale-py 0.12's vector environment must know, and what this module does about it (file names are those of
+Farama-Foundation's Arcade-Learning-Environment, src/ale/vector/):
 
-* `episodic_life` resets the whole game at each lost life, and `life_loss_info` reports one as the end of a game
+* `episodic_life` resets the whole game at each lost life, and `life_loss_info` reports a lost life as the end of a game
   (preprocessed_env.cpp). Both stay off; lost lives are derived here from the count of lives.
 * An action out of range raises inside a worker thread, which never delivers its result: `recv` then waits for ever
   (env_vectorizer.cpp). Actions are checked before they are sent.
-* `reward_clipping` destroys the raw reward. Off: the learner clips.
-* With `NEXT_STEP` resets there is a phantom step after each game that must be masked everywhere. `SAME_STEP` has none:
-  the row after the end is the first observation of the next game, and the last observation comes apart.
-* Rows of `final_obs` of games that go on are uninitialised memory.
+* `reward_clipping` destroys the raw reward. It stays off: the learner clips.
+* `NEXT_STEP` resets insert a phantom step after each game, which must be masked everywhere. `SAME_STEP` inserts none:
+  the row after the end is the first observation of the next game, and the last observation is returned separately.
+* In `final_obs`, rows of games that have not ended are uninitialised memory.
 * `noop_max=n` draws 0 to n-1 no-ops, of which FIRE is one: n+1 is passed, so that a protocol's "up to 30" holds.
 * An integer seed gives consecutive seeds, which overlap between workers; only arrays of seeds are used.
-* A seeded reset loads the ROM once more (about 0.1 s an environment, on one thread, as does the start): only the first
-  reset is seeded.
-* Unset threads are taken from the machine and not from what the process may use. Always set.
-* Frames of the stack before a game's first are zero. Games that need FIRE to go on get it at the start only (see
+* A seeded reset reloads the ROM, as the start does (0.1 s per environment, on one thread): only the first is seeded.
+* The default number of threads is the machine's and ignores what the process may use. It is always set.
+* Frames of a stack from before a game's first are zero. Games that need FIRE to continue get it at the start only (see
   `rlgns.envs.protocols`).
 """
 
@@ -36,10 +35,10 @@ from rlgns.envs.protocols import PROTOCOLS, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One full game, from its reset to its end, all lives."""
+    """One full game, from its reset to its end, with all lives."""
 
     env: int
-    """Which environment of the set played it."""
+    """Index of the environment that played it."""
 
     score: float
     """Sum of raw rewards."""
@@ -50,10 +49,10 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one action in each of N environments led to."""
+    """Result of one action in each of N environments."""
 
     observations: npt.NDArray[np.uint8]
-    """What to act on next, [N, stack, H, W]; of an environment whose game ended, the first of its next game."""
+    """Observations to act on next, [N, stack, H, W]; where a game ended, the first of the next game."""
 
     rewards: npt.NDArray[np.float32]
     """Raw rewards, [N]."""
@@ -65,22 +64,22 @@ class Step:
     """The game was cut off by the frame limit and is not over, [N]."""
 
     life_lost: npt.NDArray[np.bool_]
-    """A life was lost and the game goes on, [N]; never where the protocol ignores lives."""
+    """A life was lost and the game continues, [N]; never true where the protocol ignores lives."""
 
     final_observations: npt.NDArray[np.uint8] | None
-    """Last observation of the games that ended, [N, stack, H, W]; only rows that are terminated or truncated mean
-    anything (the others are uninitialised memory). None where no game ended."""
+    """Last observations of the games that ended, [N, stack, H, W]; rows of other games are uninitialised memory. None
+    where no game ended."""
 
     episodes: list[Episode]
     """Full games that ended with this step."""
 
 
 class AtariEnvs:
-    """N environments of one game, each starting a new game by itself when one ends.
+    """N environments of one game; each starts a new game when one ends.
 
     Environments are not in phase: `reset` lets environment i play k_i random actions in its first game, k_i uniform in
-    0..stagger_steps (McCandlish et al. 2018, section 3.1, after Stooke and Abbeel 2018). Games in which random actions
-    were played that way are not reported as episodes, for their score is not the policy's.
+    0..stagger_steps (McCandlish et al. 2018, section 3.1, after Stooke and Abbeel 2018). Games with such actions are
+    not reported as episodes, since their score is not the policy's.
     """
 
     def __init__(
@@ -102,10 +101,11 @@ class AtariEnvs:
             config: Preprocessing, protocol and stagger. Its `num_envs` and `threads` are not read.
             num_envs: Environments of this set.
             seed: The run's seed.
-            worker_index: Which of the run's sets this is. Each has random streams of its own.
-            restarts: How often this set was started before (after a failure or on resuming); again streams of its own.
+            worker_index: Which of the run's sets this is. Each has its own random stream.
+            restarts: How often this set was started before (after a failure or on resuming); each start has its own
+                random stream.
             threads: Emulator threads.
-            protocol: Used in place of the one that `config` names.
+            protocol: Replaces the one that `config` names.
 
         Raises:
             ValueError: Unknown game, or a number out of range.
@@ -155,7 +155,7 @@ class AtariEnvs:
     def reset(self) -> npt.NDArray[np.uint8]:
         """Starts new games, staggered, and returns their observations, [N, stack, H, W].
 
-        The first call makes everything a function of the seed; a later one goes on with the same random streams.
+        The first call seeds everything; later calls continue the same random streams.
         """
         observations: npt.NDArray[np.uint8]
         observations, info = self._envs.reset(seed=None if self._started else draw_seeds(self._rng, self.num_envs))
@@ -163,7 +163,7 @@ class AtariEnvs:
         self._started = True
         random_steps = self._rng.integers(0, self._stagger_steps, self.num_envs, endpoint=True)
         for steps_left in range(int(random_steps.max()), 0, -1):
-            # Environments cannot be held still, so all play, and each starts its first real game when its turn comes.
+            # No environment can pause, so all play, and each starts its first real game when its turn comes.
             starting = random_steps == steps_left
             if starting.any():
                 _, info = self._envs.reset(options={"reset_mask": starting})
@@ -192,9 +192,9 @@ class AtariEnvs:
         lives = info["lives"]
         ended = terminated | truncated
         if self.protocol.life_loss_ends_return:
-            # Baselines' rule, EnvPool's too: a fall to 0 lives does not count, since games may stay there for some
-            # frames before they are over. (In Bank Heist the last life is played at 0 lives: the loss before it is
-            # not seen.) Where a game ended, `lives` are those of the next game.
+            # The rule of Baselines and EnvPool: a fall to 0 lives does not count, since games may stay there for some
+            # frames before they are over. (Bank Heist plays its last life at 0 lives, so the loss before it is missed.)
+            # Where a game ended, `lives` are those of the next game.
             life_lost = (lives < self._lives) & (lives > 0) & ~ended
         else:
             life_lost = self._no_life_lost
@@ -218,7 +218,7 @@ class AtariEnvs:
         return self._lengths.copy()
 
     def close(self) -> None:
-        """Stops the emulators and their threads; may be called again."""
+        """Stops the emulators and their threads; may be called more than once."""
         if hasattr(self._envs, "ale"):
             self._envs.close()
             del self._envs.ale  # its destructor joins the threads
@@ -240,12 +240,12 @@ class AtariEnvs:
 
 
 def random_stream(seed: int, worker_index: int, restarts: int) -> np.random.Generator:
-    """Returns a stream that is independent of those of all other seeds, workers and restarts (numpy's SeedSequence)."""
+    """Returns the random stream of a seed, worker and restart, independent of all others (numpy's SeedSequence)."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(worker_index, restarts)))
 
 
 def draw_seeds(rng: np.random.Generator, num_envs: int) -> npt.NDArray[np.int64]:
-    """Returns different positive seeds of 31 bits, [num_envs] (the emulator takes an int and -1 as "any")."""
+    """Returns distinct positive seeds of 31 bits, [num_envs]: the emulator takes an int, and -1 as "any"."""
     seeds = rng.integers(1, 2**31, num_envs)
     while len(np.unique(seeds)) < num_envs:
         seeds = rng.integers(1, 2**31, num_envs)

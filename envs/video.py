@@ -1,7 +1,7 @@
 """One game played frame by frame with its screen in colour, for videos; observations are those of `rlgns.envs.vector`.
 
-The vector environment shows no screen. This plays the same protocol and preprocessing step by step in Python, which
-also makes it the slow, obvious twin that the tests compare the vector environment with.
+The vector environment shows no screen. This one plays the same protocol and preprocessing step by step in Python, so
+tests also use it as the slow, obvious reference for the vector environment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class FilmedGame:
     """One environment without automatic resets."""
 
     def __init__(self, game: str, config: EnvConfig, *, seed: int, protocol: Protocol | None = None) -> None:
-        """Loads the game. Arguments as of `rlgns.envs.vector.AtariEnvs`.
+        """Loads the game. Arguments are as for `rlgns.envs.vector.AtariEnvs`.
 
         Raises:
             ValueError: Unknown game.

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import build_network
 from rlgns.config.load import from_dict, overridden, to_dict
 from rlgns.config.schema import Config
 from rlgns.engine.trial_queue import FixedQueue
@@ -107,7 +107,7 @@ def check_runnable(config: Config) -> None:
     try:
         check_device(config)
         for game in config.run.games:
-            ActorCritic(
+            build_network(
                 config.network,
                 num_actions=num_actions(game, config.env.protocol),
                 frame_stack=config.env.frame_stack,

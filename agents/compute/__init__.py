@@ -1,1 +1,1 @@
-"""The speed: one implementation of each heavy step, and what it runs on."""
+"""What makes training fast: threads, processes, compiled kernels, and the precision that they compute in."""

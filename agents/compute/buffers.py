@@ -1,4 +1,4 @@
-"""Memory that is kept from one use to the next."""
+"""Memory that is used again instead of being freed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ CPU = torch.device("cpu")
 
 @final
 class Buffers(threading.local):
-    """Each thread's own memory by name: large blocks that come and go would leave gaps, which add up over hours."""
+    """Hands out each thread's own tensors by name.
+
+    Large blocks that are allocated and freed again leave gaps in memory, which add up over hours.
+    """
 
     def __init__(self) -> None:
-        """Keeps nothing yet."""
+        """Holds nothing yet."""
         self._tensors: dict[str, Tensor] = {}
 
     def __call__(
         self, name: str, *shape: int, dtype: torch.dtype = torch.float32, device: torch.device = CPU
     ) -> Tensor:
-        """Returns a contiguous tensor that holds anything; whoever asks this thread for that name next gets it, too."""
-        numbers = torch.Size(shape).numel()
-        kept = self._tensors.pop(name, None)
-        if kept is None or kept.numel() < numbers or kept.dtype != dtype or kept.device != device:
-            kept = None  # goes before what takes its place comes
-            kept = torch.empty(numbers, dtype=dtype, device=device)
-        self._tensors[name] = kept
-        return kept[:numbers].view(shape)
+        """Returns a contiguous, uninitialised tensor. This thread's next call with the same name reuses its memory."""
+        size = torch.Size(shape).numel()
+        tensor = self._tensors.pop(name, None)
+        if tensor is None or tensor.numel() < size or tensor.dtype != dtype or tensor.device != device:
+            tensor = None  # frees the old memory before the new is allocated
+            tensor = torch.empty(size, dtype=dtype, device=device)
+        self._tensors[name] = tensor
+        return tensor[:size].view(shape)

@@ -1,4 +1,4 @@
-"""The network in the precision of its passes, converted once a step instead of once a pass."""
+"""The network in the precision of its passes, converted once per step instead of once per pass."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import copy
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
 from rlgns.agents.compute.passes import AutogradPass, KernelPass, NetworkPass
+from rlgns.agents.compute.precision import autocast
 from rlgns.agents.compute.team import Team, cuts
 from rlgns.agents.network import ActorCritic
 from rlgns.agents.rollout import FrameStacks
@@ -20,25 +21,27 @@ class ComputeCopy:
     """A copy of a network that any thread may differentiate, beside the float32 master weights that are trained.
 
     Micikevicius et al. 2018, "Mixed Precision Training", arXiv:1710.03740, section 3.1. Autocast makes such copies in
-    every pass of every thread, and a float32 copy of every gradient; these are most of what a pass moves through memory
-    beyond its caches. Where the compiled kernels are there, bfloat16 passes are theirs; else the values are autocast's,
-    to the last bit.
+    every pass of every thread, and a float32 copy of every gradient, which is most of a pass's traffic to memory. Where
+    the compiled kernels are available they run the bfloat16 passes; elsewhere results equal autocast's to the last bit.
     """
 
     def __init__(self, master: ActorCritic, precision: str) -> None:
         """Copies the network.
 
         Args:
-            master: Is read only.
-            precision: `bfloat16`: of the body's layers but the first, whose weights the network itself divides and
-                converts; else nothing is converted, and the copy shares all weights.
+            master: Is only read.
+            precision: `bfloat16` converts the layers of the network's chain but the first, whose weights the network
+                divides and converts itself; a network that is no chain runs under autocast. `float32` converts
+                nothing, and the copy shares all weights.
         """
         self.network = copy.deepcopy(master)
+        chain = self.network.chain
         by_kernels = precision == "bfloat16" and NativeConvolutions.fit(master)
-        if precision == "bfloat16":
-            layers = [layer for layer in self.network.body if isinstance(layer, nn.Conv2d | nn.Linear)]
-            for layer in layers[-1:] if by_kernels else layers[1:]:
+        self._autocast = precision if chain is None else "float32"
+        if precision == "bfloat16" and chain is not None:
+            for layer in () if by_kernels else chain.convolutions[1:]:
                 layer.to(torch.bfloat16)
+            chain.hidden.to(torch.bfloat16)
         self.parameters = list(self.network.parameters())
         """In the master's order."""
         self._converted: list[tuple[Tensor, Tensor]] = []
@@ -48,27 +51,28 @@ class ComputeCopy:
             else:
                 self._converted.append((mine.data, theirs.data))
         self._convolutions = NativeConvolutions(self.network) if by_kernels else None
-        self._heads = self._both_heads()
+        self._heads = self._joined_heads()
 
     @property
     def block(self) -> int:
-        """Side of the blocks of pixels in which stacks are wanted (`FrameStacks`)."""
+        """Side of the blocks of pixels that `evaluate` wants stacks in (`FrameStacks`)."""
         return self.network.block if self._convolutions is None else 1
 
     @property
     def takes_parts(self) -> bool:
-        """Whether several parts of one evaluated batch can be differentiated, each by itself."""
+        """Whether parts of one evaluated batch can be differentiated separately."""
         return self._convolutions is not None
 
     def evaluate(self, stacks: FrameStacks, where: Tensor) -> NetworkPass:
         """Evaluates some observations, int64 [batch] of `step * num_envs + env`."""
         if self._convolutions is None:
-            return AutogradPass(self.network, stacks.gather(where))
+            with autocast(where.device, self._autocast):
+                return AutogradPass(self.network, stacks.gather(where))
         frames = Frames(stacks.frames, stacks.missing, stacks.num_envs)
         return KernelPass(self.network, self._convolutions, self._heads, frames, where)
 
     def refresh(self, team: Team) -> None:
-        """Converts the master's present weights; a team's threads share the work."""
+        """Converts the master's current weights; the team's threads share the work."""
 
         def work(parts: range) -> None:
             for number, (mine, theirs) in enumerate(self._converted):
@@ -79,9 +83,8 @@ class ComputeCopy:
 
         if self._converted:
             team.map_parts(work)
-        self._heads = self._both_heads()
+        self._heads = self._joined_heads()
 
-    @torch.no_grad()
-    def _both_heads(self) -> tuple[Tensor, Tensor]:
-        heads = (self.network.policy_head, self.network.value_head)
-        return torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads])
+    def _joined_heads(self) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return self.network.joined_heads()

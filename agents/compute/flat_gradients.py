@@ -19,15 +19,14 @@ class FlatGradients:
     def __init__(self, network: ActorCritic, *, rows: int) -> None:
         """Allocates float32 [rows, parameters], and makes views of row 0 the parameters' gradients."""
         parameters = list(network.parameters())
-        size = sum(parameter.numel() for parameter in parameters)
-        self.rows = torch.zeros(rows, size, dtype=parameters[0].dtype, device=parameters[0].device)
+        self.rows = torch.zeros(rows, network.parameter_count, dtype=parameters[0].dtype, device=parameters[0].device)
         self.views = [by_parameter(row, parameters) for row in self.rows]
-        """Of each row the gradient by every parameter."""
+        """For each row, its part for every parameter."""
         for parameter, view in zip(parameters, self.views[0], strict=True):
             parameter.grad = view
 
     def put(self, gradient: Tensor) -> Tensor:
-        """Copies a gradient [parameters] to row 0, the network's own, if it is not there. Returns the row."""
+        """Copies a gradient [parameters] to row 0, the network's own, unless it is there already. Returns the row."""
         first = self.rows[0]
         if gradient.data_ptr() != first.data_ptr():
             first.copy_(gradient)
@@ -35,7 +34,7 @@ class FlatGradients:
 
 
 def by_parameter(row: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Views of a flat gradient, one by each parameter."""
+    """Returns views of a flat gradient, one for each parameter."""
     parts = row.split([parameter.numel() for parameter in parameters])
     return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
 
@@ -55,24 +54,24 @@ def mean_in_place(rows: Tensor) -> None:
 
 
 def clip_(gradient: Tensor, max_norm: float, team: Team) -> Tensor:
-    """Scales a flat gradient in place to at most `max_norm` without waiting for the device. Returns its norm before."""
+    """Scales a flat gradient in place to at most `max_norm`, without waiting for the device. Returns the old norm."""
     total = len(gradient)
 
-    def norms(parts: range) -> Sequence[Tensor]:  # part by part: to the last bit the same with any number of threads
+    def norms(parts: range) -> Sequence[Tensor]:  # part by part, so that no bit depends on the number of threads
         return torch._foreach_norm([gradient[elements(total, range(part, part + 1))] for part in parts])
 
     norm = torch.linalg.vector_norm(torch.stack([norm for done in team.map_parts(norms) for norm in done]))
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    if gradient.is_cuda or scale < 1:  # asking is free on a processor only
+    if gradient.is_cuda or scale < 1:  # on a GPU, asking would wait for the device
         team.map_parts(lambda parts: gradient[elements(total, parts)].mul_(scale))
     return norm
 
 
 def elements(total: int, parts: range) -> slice:
-    """Which elements of so many belong to some of the PARTS parts (`Team.map_parts`)."""
+    """Returns which of `total` elements belong to those of the PARTS parts (`Team.map_parts`)."""
     return slice(total * parts.start // PARTS, total * parts.stop // PARTS)
 
 
 def equal_parts(total: int, most: int) -> int:
-    """Returns the largest number of equal parts, at most `most`, that `total` things can be split into."""
+    """Returns the largest number of equal parts, at most `most`, that `total` items can be split into."""
     return max(parts for parts in range(1, max(1, min(total, most)) + 1) if total % parts == 0)

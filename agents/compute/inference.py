@@ -1,4 +1,4 @@
-"""The network's forward pass for playing: weights converted and packed once a rollout, rectifiers fused."""
+"""The network's forward pass for playing: weights converted and packed once per rollout, rectifiers fused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
 from rlgns.agents.compute.precision import autocast
@@ -23,28 +23,27 @@ Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
 class Player:
     """The fastest way to evaluate a network's weights in one thread, rollout after rollout.
 
-    On a processor small batches spend more time in preparing operations than in them: at 4 observations the module
-    takes twice as long as oneDNN's own operations on packed weights, which torch's compiler uses and which are used
-    here. Elsewhere, or where torch was built without them, it is the module itself under one autocast, which converts
-    the weights once.
+    On a processor, small batches spend more time preparing operations than computing: at 4 observations the module
+    takes twice as long as oneDNN's operations on packed weights, which torch's compiler uses too. On other devices, for
+    networks that are no chain, or where torch lacks those operations, it runs the module under one autocast.
     """
 
     def __init__(self, network: ActorCritic, precision: str, batch: int) -> None:
         """Packs nothing yet.
 
         Args:
-            network: Plays.
+            network: The network that plays.
             precision: `float32` or `bfloat16`.
-            batch: Observations at a time that the weights are packed for; others work too.
+            batch: Batch size that the weights are packed for; other sizes work too.
         """
         self._network, self._precision = network, precision
         self._device = next(network.parameters()).device
-        packs = self._device.type == "cpu" and can_pack()
+        packs = self._device.type == "cpu" and network.chain is not None and can_pack()
         self._packed = _Packed(network, _DTYPES[precision], batch) if packs else None
 
     @contextlib.contextmanager
     def playing(self) -> Iterator[Policy]:
-        """Gives what evaluates the network's present weights, which must not be trained meanwhile."""
+        """Yields a policy with the network's current weights, which must not be trained meanwhile."""
         with torch.no_grad():
             if self._packed:
                 self._packed.refresh()
@@ -64,32 +63,32 @@ def can_pack() -> bool:
 class _Packed:
     """A network's weights as oneDNN or the compiled kernels want them.
 
-    Blocks of megabytes that come and go leave gaps, which add up over hours. So the converted weights of the hidden
-    layer keep their memory, and the packed ones stay between rollouts, until new ones take their place.
+    Blocks of megabytes that are allocated and freed leave gaps in memory, which add up over hours. So the hidden
+    layer's converted weights keep their memory, and the packed ones live until the next rollout replaces them.
     """
 
     def __init__(self, network: ActorCritic, dtype: torch.dtype, batch: int) -> None:
         by_kernels = dtype == torch.bfloat16 and NativeConvolutions.fit(network)
         self._features = _ByKernels(network) if by_kernels else _ByOperations(network, dtype, batch)
-        hidden = network.body[-2]
-        assert isinstance(hidden, nn.Linear)
+        assert network.chain is not None
+        hidden = network.chain.hidden
         self._network, self._hidden, self._batch = network, hidden, batch
         self._converted = torch.empty_like(hidden.weight, dtype=dtype)
         self._hidden_weight: Tensor | None = None
 
     def refresh(self) -> None:
-        """Packs the network's present weights."""
+        """Packs the network's current weights."""
         network, hidden = self._network, self._hidden
         self._features.refresh()
         self._converted.copy_(hidden.weight)
-        self._hidden_weight = None  # goes before what takes its place comes
+        self._hidden_weight = None  # frees the old weights before the new ones are allocated
         self._hidden_weight = torch.ops.mkldnn._reorder_linear_weight(self._converted, self._batch)
         self._hidden_bias = hidden.bias.to(self._converted.dtype)
-        self._heads = torch.cat([network.policy_head.weight, network.value_head.weight]).T.contiguous()
-        self._heads_bias = torch.cat([network.policy_head.bias, network.value_head.bias])
+        weight, self._heads_bias = network.joined_heads()
+        self._heads = weight.T.contiguous()
 
     def evaluate(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Is a `Policy`."""
+        """Evaluates observations; a `Policy`."""
         features, weight = self._features(observations), self._hidden_weight
         x = torch.ops.mkldnn._linear_pointwise(features, weight, self._hidden_bias, "relu", [], "")
         both = torch.addmm(self._heads_bias, x.to(self._heads.dtype), self._heads)
@@ -123,12 +122,11 @@ class _ByOperations:
         network, operations = self._network, torch.ops.mkldnn
         self._layers: list[tuple[Tensor, Tensor, list[int]]] = []
         shape = [self._batch, network.frame_stack, network.image_size, network.image_size]
-        for layer in network.body:
-            if not isinstance(layer, nn.Conv2d):
-                continue
+        assert network.chain is not None
+        for layer in network.chain.convolutions:
             assert layer.bias is not None
             stride, kernel = list(layer.stride), layer.kernel_size[0]
-            # The first weights are divided by 255 in place of the pixels, as in the module.
+            # The first weights are divided by 255 instead of the pixels, as in the module.
             weight = (layer.weight if self._layers else layer.weight / 255).to(self._dtype)
             packed = operations._reorder_convolution_weight(weight, [0, 0], stride, [1, 1], 1, shape)
             self._layers.append((packed, layer.bias.to(self._dtype), stride))

@@ -1,4 +1,4 @@
-"""The compiled kernels (agents/kernels/*.c): whether this machine has them, and calls with tensors."""
+"""The compiled kernels (agents/kernels/*.c): whether they can be used here, and how they are called with tensors."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from torch import Tensor
 from rlgns.agents.compute.buffers import Buffers
 
 MOST_LAYERS = 8
-"""As in passes.c."""
+"""Convolutions of a network, at most; as in passes.c."""
 
 _HERE = Path(__file__).resolve().parents[1]
 
 
 def suits_processor() -> bool:
-    """Says whether this processor is one that the kernels are for.
+    """Says whether the kernels can run on this processor and are faster there than torch.
 
-    They need AVX-512 with bfloat16. Where there are matrix registers too (AMX), torch's own operations use those, which
-    these do not.
+    They need AVX-512 with bfloat16. With matrix registers (AMX), which they do not use, torch's operations are faster.
     """
     has = {name: getattr(torch.cpu, f"_is_{name}_supported", lambda: False)() for name in ("avx512_bf16", "amx_tile")}
     return has["avx512_bf16"] and not has["amx_tile"]
@@ -31,9 +30,9 @@ def suits_processor() -> bool:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """Returns the kernels; None where they were not built or this processor is none that they are for.
+    """Returns the kernels; None where they were not built or do not suit this processor.
 
-    Beside sources that are newer they are not used either: their arguments may have changed since.
+    A library older than its sources is not used either: its functions' arguments may differ from those here.
     """
     if not suits_processor():
         return None
@@ -45,7 +44,7 @@ def library() -> ctypes.CDLL | None:
                 kernels = ctypes.CDLL(str(path))
                 kernels.scratch_size.restype = ctypes.c_int64
                 return kernels
-        except OSError:  # not there, or built for another system
+        except OSError:  # absent, or built for another system
             continue
     return None
 
@@ -79,35 +78,35 @@ class Network(ctypes.Structure):
 
 @final
 class Source(ctypes.Structure):
-    """Where frames lie."""
+    """Where the frames of a rollout are in memory."""
 
     _fields_ = [("frames", ctypes.c_void_p), ("missing", ctypes.c_void_p), ("envs", ctypes.c_int64)]
 
 
-def at(tensor: Tensor) -> ctypes.c_void_p:
-    """The address of a tensor that need not be contiguous."""
+def pointer(tensor: Tensor) -> ctypes.c_void_p:
+    """Returns the address of a tensor that need not be contiguous."""
     return ctypes.c_void_p(tensor.data_ptr())
 
 
 def call(name: str, *arguments: ctypes.Structure | ctypes.c_void_p | Tensor | int) -> int:
-    """Calls a kernel without Python's lock; tensors are given by address and must be contiguous."""
+    """Calls a kernel without Python's lock. Tensors are passed by address and must be contiguous."""
     kernels = library()
     assert kernels is not None
     return int(getattr(kernels, name)(*[_c(argument) for argument in arguments]))
 
 
 def address(tensor: Tensor) -> int:
-    """Where a contiguous tensor's numbers begin."""
+    """Returns the address of a contiguous tensor."""
     assert tensor.is_contiguous()
     return tensor.data_ptr()
 
 
-_kept = Buffers()
+_buffers = Buffers()
 
 
-def scratch(numbers: int) -> Tensor:
-    """Room for so many bfloat16 numbers, until this thread asks again."""
-    return _kept("scratch", numbers, dtype=torch.bfloat16)
+def scratch(size: int) -> Tensor:
+    """Returns `size` uninitialised bfloat16 numbers, valid until this thread's next call."""
+    return _buffers("scratch", size, dtype=torch.bfloat16)
 
 
 def _c(argument: ctypes.Structure | ctypes.c_void_p | Tensor | int) -> object:

@@ -1,4 +1,4 @@
-"""Outputs of a network for some observations, and how losses of them are differentiated."""
+"""Forward passes of a network, and how losses of their outputs are differentiated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
 from rlgns.agents.network import ActorCritic
 
 Row = Sequence[Tensor]
-"""A gradient by each parameter of a network, in order; float32 views of one vector."""
+"""The gradient by each parameter of a network, in order; float32 views of one vector."""
 
 
 class NetworkPass(Protocol):
@@ -21,7 +21,7 @@ class NetworkPass(Protocol):
 
     @property
     def logits(self) -> Tensor:
-        """Float32 [batch, actions]; losses of it and of the values can be differentiated."""
+        """Float32 [batch, actions]; `differentiate` takes losses of it and of the values."""
 
     @property
     def values(self) -> Tensor:
@@ -31,24 +31,24 @@ class NetworkPass(Protocol):
         """Overwrites rows with gradients.
 
         Args:
-            loss: A mean over the batch of what depends on each observation by itself.
-            rows: One for each part of the batch: becomes the gradient of that mean over the part.
+            loss: A mean over the batch of terms that depend on one observation each.
+            rows: One for each part of the batch: receives the gradient of the mean over that part.
             sizes: Observations of each part, in order.
-            again: Other losses of the same outputs will be differentiated afterwards.
+            again: Whether another loss of the same outputs will be differentiated afterwards.
         """
 
 
 @final
 class AutogradPass:
-    """A batch of one part, evaluated by the network's modules."""
+    """A batch evaluated by the network's own modules; it has one part."""
 
     def __init__(self, network: ActorCritic, observations: Tensor) -> None:
-        """Makes the forward pass."""
+        """Runs the forward pass."""
         self._parameters = list(network.parameters())
         self.logits, self.values = network(observations)
 
     def differentiate(self, loss: Tensor, rows: Sequence[Row], sizes: Sequence[int], *, again: bool = False) -> None:
-        """As in Evaluated."""
+        """As in NetworkPass."""
         (row,) = rows
         gradients = torch.autograd.grad(loss, self._parameters, retain_graph=again, materialize_grads=True)
         for view, gradient in zip(row, gradients, strict=True):
@@ -57,7 +57,7 @@ class AutogradPass:
 
 @final
 class KernelPass:
-    """A batch evaluated by the compiled kernels, and differentiated part by part from one backward pass."""
+    """A batch evaluated by the compiled kernels; one backward pass gives the gradients of all its parts."""
 
     def __init__(
         self,
@@ -67,17 +67,18 @@ class KernelPass:
         frames: Frames,
         where: Tensor,
     ) -> None:
-        """Makes the forward pass.
+        """Runs the forward pass.
 
         Args:
-            network: Its hidden layer is bfloat16.
-            convolutions: The network's.
-            heads: Weights float32 [actions + 1, hidden] and biases of both heads, the policy's first.
-            frames: Of the rollouts.
+            network: A chain whose hidden layer is bfloat16.
+            convolutions: Its convolutions.
+            heads: Float32 weights and biases of both heads (`ActorCritic.joined_heads`).
+            frames: The rollouts' frames.
             where: Observations, `step * num_envs + env`.
         """
         self._convolutions, self._frames, self._where = convolutions, frames, where
-        self._hidden_layer, self._heads = network.body[-2], heads[0]
+        assert network.chain is not None
+        self._hidden_layer, self._heads = network.chain.hidden, heads[0]
         with torch.no_grad():
             self._features, self._outputs = convolutions.forward(frames, where)
             self._hidden = torch.relu_(self._hidden_layer(self._features))
@@ -86,12 +87,12 @@ class KernelPass:
         self.logits, self.values = self._both[:, :-1], self._both[:, -1]
 
     def __del__(self) -> None:
-        """Gives back the memory of the layers' outputs, the largest there is."""
+        """Returns the memory of the layers' outputs, the largest block of a pass."""
         if hasattr(self, "_outputs"):
             self._convolutions.take_back(self._outputs)
 
     def differentiate(self, loss: Tensor, rows: Sequence[Row], sizes: Sequence[int], *, again: bool = False) -> None:
-        """As in Evaluated."""
+        """As in NetworkPass."""
         (both,) = torch.autograd.grad(loss, [self._both], retain_graph=again)
         with torch.no_grad():
             if len(sizes) > 1:
@@ -116,7 +117,7 @@ class KernelPass:
 
 
 def outer_products(left: Tensor, right: Tensor, result: Tensor) -> None:
-    """Makes float32 `result` [rows, columns] the product left^T right, bfloat16 [batch, rows] and [batch, columns]."""
+    """Writes left^T right to float32 `result` [rows, columns]; left and right: bfloat16 [batch, rows or columns]."""
     count, rows, columns = len(left), left.shape[1], right.shape[1]
     scratch = native.scratch(2 * ((count + 1) // 2) * (rows + columns + 64))
     native.call("outer_products", left, right, result, scratch, count, rows, columns)

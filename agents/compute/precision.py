@@ -1,4 +1,4 @@
-"""Which device and arithmetic this machine's learner uses."""
+"""Device and precision of a learner, and the settings of its process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Iterator
 import torch
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-"""Names of options in glibc's malloc.h."""
+"""Options of mallopt, as in glibc's malloc.h."""
 
 MOST_MMAP_THRESHOLD = 2**25
-"""Bytes: the most that glibc takes; larger blocks still come from the system one by one."""
+"""Bytes, the largest that glibc accepts. Larger blocks still come from the system one by one."""
 
 
 def prepare_process(threads: int) -> None:
-    """Sets torch up for this process; call before the first operation, since later threads inherit the mode.
+    """Sets torch up for this process. Call it before the first operation, since later threads inherit the mode.
 
     Flushes denormal numbers to zero: the squared gradients of units that hardly fire are denormal, and arithmetic on
-    those is so slow on x86 that single iterations took several times as long. Keeps freed memory, see `keep_memory`.
+    those is so slow on x86 that some iterations took several times as long. Also calls `keep_memory`.
     """
     torch.set_flush_denormal(True)
     keep_memory()
@@ -27,10 +27,10 @@ def prepare_process(threads: int) -> None:
 
 
 def keep_memory() -> None:
-    """Lets glibc keep freed memory for the next step instead of handing it back to the system; elsewhere nothing.
+    """Lets glibc keep freed memory for the next step instead of returning it to the system; does nothing elsewhere.
 
-    Every pass allocates activations of several megabytes and frees them. By default each comes as new, zeroed pages of
-    the system: 120 page faults per observation, a tenth of the time. The process stays as large as it was at its peak.
+    Every pass allocates activations of several megabytes and frees them. By default each allocation gets new, zeroed
+    pages: 120 page faults per observation, a tenth of the time. The process stays as large as at its peak.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
@@ -40,7 +40,7 @@ def keep_memory() -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """Resolves `auto`, `cpu` or `cuda`. Raises ValueError where CUDA is asked for and absent."""
+    """Resolves `auto`, `cpu` or `cuda`. Raises ValueError where CUDA is requested and absent."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("engine.device: cuda was asked for, but torch sees no CUDA device")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")

@@ -1,4 +1,4 @@
-"""Inner products of a few long vectors, and their mean: what is computed of groups' gradients."""
+"""Inner products and mean of a few long vectors, the groups' gradients."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rlgns.gram import gram_on_device
 
 
 def inner_products(rows: Tensor) -> Tensor:
-    """Computes the inner products of all pairs of rows: by the compiled kernel where there is one, else by torch.
+    """Computes the inner products of all pairs of rows, by the compiled kernel where it is available, else by torch.
 
-    The kernel, as `rlgns.gram.gram_on_device`, multiplies in float32 and sums chunks of columns in float64.
+    Both multiply in float32 and sum chunks of columns in float64.
 
     Args:
         rows: [count, columns].
 
     Returns:
-        Float64 [count, count], on the device of the rows.
+        Float64 [count, count], on the rows' device.
     """
     rows = rows.detach()
     return _by_kernel(rows, mean=False) if _suits_kernel(rows) else gram_on_device(rows)
@@ -29,8 +29,8 @@ def inner_products(rows: Tensor) -> Tensor:
 def products_and_mean_(rows: Tensor, team: Team) -> Tensor:
     """Returns the rows' inner products as above, and replaces the first row by the mean of all, summed in order.
 
-    The team's threads share the columns; the result is the same to the last bit whatever their number. With the kernel
-    memory is read once for both, so that products beside a mean cost next to nothing.
+    The team's threads share the columns; no bit of the result depends on their number. The kernel reads memory once for
+    both, so that products along with a mean cost next to nothing.
     """
     total = rows.shape[1]
 
@@ -55,5 +55,5 @@ def _suits_kernel(rows: Tensor) -> bool:
 
 def _by_kernel(rows: Tensor, *, mean: bool) -> Tensor:
     products = torch.empty(len(rows), len(rows), dtype=torch.float64)
-    native.call("inner_products", native.at(rows), rows.stride(0), len(rows), rows.shape[1], products, mean)
+    native.call("inner_products", native.pointer(rows), rows.stride(0), len(rows), rows.shape[1], products, mean)
     return products

@@ -1,4 +1,4 @@
-"""Adam whose step is shared between a team's threads, each taking slices of the long parameters."""
+"""Adam whose step is shared between a team's threads: each takes slices of the long parameters."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _STATE = ("exp_avg", "exp_avg_sq")
 
 @final
 class SlicedAdam(torch.optim.Adam):
-    """`torch.optim.Adam`, fused, with the same state and the same result; one step is one pass over memory by all.
+    """`torch.optim.Adam`, fused, with the same state and result; all threads share a step's one pass over memory.
 
-    A step moves four vectors as long as the network through memory, while every other thread waits for it. Parameters
-    and gradients must be contiguous.
+    A step moves four vectors as long as the network through memory; on one thread, all others would wait for it.
+    Parameters and gradients must be contiguous.
     """
 
     def __init__(self, parameters: Sequence[Tensor], *, team: Team, learning_rate: float, epsilon: float) -> None:
-        """Takes what is trained, and who shares the work."""
+        """Takes the parameters that it trains, and the team that shares the work."""
         super().__init__(parameters, lr=learning_rate, eps=epsilon, fused=True)
         self._team = team
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Takes a step, as torch's does."""
+        """Takes a step, as `torch.optim.Adam` does."""
         (group,) = self.param_groups
         parameters = group["params"]
         on_cpu = all(parameter.device.type == "cpu" for parameter in parameters)
-        # torch makes the state in the first step
+        # torch creates the state in the first step
         if closure is not None or not on_cpu or any(not self.state[p] for p in parameters):
             return super().step(closure)
 

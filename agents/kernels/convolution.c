@@ -1,12 +1,12 @@
-/* Convolutions of small images, channels last: outputs, gradients of the inputs, gradients of the weights.
+/* Convolutions of small images, channels last: outputs, gradients by the inputs, gradients by the weights.
  *
- * With channels last a kernel's row over an image is one run of kernel * in numbers, so a row of outputs is a product
- * whose left operand already lies in memory, `stride * in` numbers from row to row: nothing is unfolded. Gradients of
- * weights sum over positions; there the two neighbours in that direction are two images of the batch, which are
- * interleaved once. Everything of one image and the weights stay in the caches of one core. */
+ * With channels last, one row of a kernel covers kernel * in adjacent numbers of an image. So a row of outputs is a
+ * matrix product whose left operand is the image itself, with rows `stride * in` numbers apart: nothing is unfolded.
+ * Gradients by weights sum over positions. There the pairs that a bfloat16 product needs are two images of the batch,
+ * which are interleaved once. One image's data and the weights stay in one core's caches. */
 #include "convolution.h"
 
-/* Columns of a block in which weights are packed: two registers, or one where the channels do not fill two. */
+/* Columns of a block of packed weights: two registers, or one where the channels do not fill two. */
 static int block_of(int64_t channels) { return channels % (2 * LANES) ? LANES : 2 * LANES; }
 
 /* ---- outputs ---- */
@@ -45,13 +45,13 @@ void rectified_outputs(const layer *of, const bf16 *images, const bf16 *weights,
     }
 }
 
-/* ---- gradients of the inputs ---- */
+/* ---- gradients by the inputs ---- */
 
 INLINE void inputs_tile(const int rows, const int wide, const layer *of, const bf16 *gradients, const bf16 *weights,
                         int taps, float *sum) {
   tile sums;
   tile_load(&sums, rows, wide, sum, of->stride * wide * LANES);
-  for (int tap = 0; tap < taps; tap++) /* a row of outputs less is a kernel's row more, `stride` of them */
+  for (int tap = 0; tap < taps; tap++) /* one row of outputs up is `stride` rows down in the kernel */
     tile_multiply(&sums, rows, wide, gradients - tap * of->out_side * of->out, of->out, 2,
                   weights + tap * of->stride * of->out * wide * LANES, wide * 2 * LANES, of->out / 2);
   tile_store(&sums, rows, wide, sum, of->stride * wide * LANES);
@@ -62,7 +62,7 @@ static void inputs_row(int rows, int wide, const layer *of, const bf16 *gradient
   BY_SIZE(inputs_tile, of, gradients, weights, taps, sum)
 }
 
-/* Sums one row of the inputs' gradient in a block of columns, float32 [side, block]. */
+/* Computes one row of the inputs' gradient for a block of columns, float32 [side, block]. */
 static void sum_inputs_row(const layer *of, const bf16 *gradients, const bf16 *weights, int y, int block, float *sum) {
   int height = even_height(of->out_side), first = -1, taps = 0;
   long tap_size = of->out * block;
@@ -77,7 +77,7 @@ static void sum_inputs_row(const layer *of, const bf16 *gradients, const bf16 *w
                  sum + (x * of->stride + tap) * block);
 }
 
-/* Rounds sums to a block of the result's columns, where the images are not zero. */
+/* Rounds sums into a block of the result's columns; writes zero where the images are zero. */
 static void put_inputs_row(const layer *of, const float *sum, const bf16 *images, bf16 *result, int block) {
   for (int x = 0; x < of->side; x++, images += of->in, result += of->in, sum += block)
     for (int i = 0; i < block; i += LANES) {
@@ -88,7 +88,7 @@ static void put_inputs_row(const layer *of, const float *sum, const bf16 *images
     }
 }
 
-/* In blocks of columns, and every stride-th row in turn: so the weights in use stay in the first cache. */
+/* Goes by blocks of columns and by every stride-th row, so that the weights in use stay in the first-level cache. */
 void gradients_of_inputs(const layer *of, const bf16 *gradients, const bf16 *weights, const bf16 *images,
                          bf16 *result, float *sum, int64_t count) {
   int block = block_of(of->in);
@@ -103,7 +103,7 @@ void gradients_of_inputs(const layer *of, const bf16 *gradients, const bf16 *wei
         }
 }
 
-/* ---- gradients of the weights ---- */
+/* ---- gradients by the weights ---- */
 
 INLINE void weights_tile(const int rows, const int wide, const layer *of, const bf16 *images, long step, long row_step,
                          const bf16 *gradients, int from, int to, float *sum) {
@@ -120,7 +120,7 @@ static void weights_rows(int rows, int wide, const layer *of, const bf16 *images
   BY_SIZE(weights_tile, of, images, step, row_step, gradients, from, to, sum)
 }
 
-/* Adds what some rows of outputs of one pair of images give, to float32 [kernel, kernel * in, out] and [out]. */
+/* Adds the share of rows `from` to `to` - 1 of a pair's outputs to float32 [kernel, kernel * in, out] and [out]. */
 static void add_pair(const layer *of, const bf16 *images, const bf16 *gradients, int from, int to, float *weights,
                      float *bias) {
   static const bf16 ones[2] = {0x3f80, 0x3f80};
@@ -138,7 +138,7 @@ static void add_pair(const layer *of, const bf16 *images, const bf16 *gradients,
 void gradients_of_weights(const layer *of, const bf16 *images, const bf16 *gradients, float *weights, float *bias,
                           bf16 *pair, int64_t count) {
   int64_t image = of->side * of->side * of->in, gradient = of->out_side * of->out_side * of->out;
-  int64_t in_cache = 24 * 1024 / (4 * of->out_side * of->out); /* rows of interleaved gradients, for every tile anew */
+  int64_t in_cache = 24 * 1024 / (4 * of->out_side * of->out); /* rows of interleaved gradients, read by every tile */
   int rows = in_cache < 1 ? 1 : least(in_cache, of->out_side);
   for (int64_t i = 0; i < count; i += 2) {
     int alone = i + 1 == count;

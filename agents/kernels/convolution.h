@@ -1,10 +1,10 @@
-/* What convolution.c has. */
+/* Functions of convolution.c. */
 #pragma once
 
 #include "tile.h"
 
 typedef struct {
-  int64_t side, in, kernel, stride, out_side, out; /* square images of `in` channels to such of `out` */
+  int64_t side, in, kernel, stride, out_side, out; /* from square images of `in` channels to ones of `out` */
 } layer;
 
 /* Rectified outputs [count, out_side, out_side, out] of images [count, side, side, in].
@@ -12,9 +12,9 @@ typedef struct {
 void rectified_outputs(const layer *of, const bf16 *images, const bf16 *weights, const float *bias, bf16 *outputs,
                        int64_t count);
 
-/* Gradients by the images, where those are not zero: by what a rectifier had turned into them.
+/* Gradients by the images before their rectifier: zero where the images are zero.
  * gradients [count, out_side, out_side, out], weights [in / block][kernel column][kernel row][out / 2][block][2],
- * images and result [count, side, side, in]; sum, float32 numbers for one row of images, is overwritten. */
+ * images and result [count, side, side, in]; sum, float32 for one row of an image, is overwritten. */
 void gradients_of_inputs(const layer *of, const bf16 *gradients, const bf16 *weights, const bf16 *images,
                          bf16 *result, float *sum, int64_t count);
 

@@ -1,10 +1,10 @@
-/* Sums of outer products: the gradient of a fully connected layer's weights. */
+/* Sums of outer products: the gradient by a fully connected layer's weights. */
 #include "tile.h"
 
 #define HEIGHT 8
 #define WIDTH (2 * LANES)
 
-/* Blocks of `block` columns of a matrix [count, columns], rows in pairs: [columns / block][count / 2][block][2]. */
+/* Packs a matrix [count, columns] by blocks of columns and pairs of rows: [columns / block][count / 2][block][2]. */
 static void pack_pairs(const bf16 *matrix, bf16 *packed, int64_t count, int64_t columns, int block) {
   for (int64_t column = 0; column < columns; column += block) {
     int width = least(block, columns - column);
@@ -29,8 +29,8 @@ static void sum_rows(int rows, int wide, const bf16 *left, const bf16 *right, in
   BY_SIZE(sum_tile, left, right, pairs, result, stride)
 }
 
-/* result [rows, columns], float32, becomes the sum over `count` of left [count, rows] times right [count, columns].
- * columns is a multiple of 16; scratch holds both operands, filled up to pairs and to multiples of 8 and 32. */
+/* Writes left^T right to float32 result [rows, columns]; left [count, rows], right [count, columns].
+ * columns is a multiple of 16; scratch holds both operands, padded to pairs and to multiples of 8 and 32. */
 void outer_products(const bf16 *left, const bf16 *right, float *result, bf16 *scratch, int64_t count, int64_t rows,
                     int64_t columns) {
   int64_t pairs = (count + 1) / 2, blocks = (rows + HEIGHT - 1) / HEIGHT;

@@ -1,17 +1,17 @@
 /* Forward and backward passes through all convolutions, a few images at a time.
  *
- * What a layer writes the next one reads while it lies in the core's second cache; stacks of frames, the largest of all,
- * are made anew for the backward pass instead of being kept. */
+ * Each layer reads what the one before wrote while it is still in the core's second-level cache. Stacks of frames, the
+ * largest arrays, are rebuilt for the backward pass instead of being kept. */
 #include "convolution.h"
 #include "pixels.h"
 
 #define MOST_LAYERS 8
-#define TOGETHER 8 /* images at a time; even, since gradients of weights take pairs */
+#define TOGETHER 8 /* images at a time; even, since gradients by weights take pairs */
 
 typedef struct {
   int64_t layers, stack;
   layer of[MOST_LAYERS];
-  const bf16 *forward[MOST_LAYERS], *backward[MOST_LAYERS]; /* weights, packed for either; none backward in the first */
+  const bf16 *forward[MOST_LAYERS], *backward[MOST_LAYERS]; /* packed weights; the first layer has none backward */
   const float *bias[MOST_LAYERS];
 } network;
 
@@ -26,11 +26,11 @@ static int64_t size_out(const layer *of) { return of->out_side * of->out_side * 
 static int64_t largest(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t whole_lines(int64_t numbers) { return (numbers + 31) / 32 * 32; } /* of 64 bytes */
 
-/* bfloat16 numbers that a pass needs beside its results, each a number of whole lines of the cache. */
+/* Scratch memory of a pass in bfloat16 numbers, each a multiple of a cache line. */
 typedef struct {
-  int64_t images, gradients; /* of one image: the first layer's input, the largest output */
-  int64_t pair;              /* two images and two gradients of one layer */
-  int64_t row;               /* of an image, in float32 */
+  int64_t images, gradients; /* of one image: the first layer's input, the largest layer's output */
+  int64_t pair;              /* two inputs and two gradients of one layer */
+  int64_t row;               /* one row of an image, in float32 */
 } room;
 
 static room room_of(const network *net) {
@@ -52,8 +52,8 @@ static void stacks(const network *net, const source *from, const int64_t *where,
   stacks_of_frames(from->frames, where, from->missing, to, count, from->envs, net->of->side * net->of->side, net->stack);
 }
 
-/* outputs: of every layer for all images, one layer after the other [count, out_side, out_side, out];
- * features: of the last, [count, out, out_side, out_side]. */
+/* outputs: those of every layer for all images, layer after layer [count, out_side, out_side, out];
+ * features: the last layer's, [count, out, out_side, out_side]. */
 void forward_pass(const network *net, const source *from, const int64_t *where, int64_t count, bf16 *outputs,
                   bf16 *features, bf16 *scratch) {
   for (int64_t begin = 0; begin < count; begin += TOGETHER) {
@@ -74,8 +74,8 @@ void forward_pass(const network *net, const source *from, const int64_t *where, 
 }
 
 /* Adds the gradients by weights and biases of every layer to `weights`: for each layer in turn
- * [kernel, kernel * in, out] and [out], float32. Of `count` images only numbers `begin` to `end` - 1 take part.
- * gradient: by the features. */
+ * [kernel, kernel * in, out] and [out], float32. Only images `begin` to `end` - 1 of `count` take part.
+ * gradient: the gradient by the features. */
 void backward_pass(const network *net, const source *from, const int64_t *where, int64_t count, int64_t begin,
                    int64_t end, const bf16 *outputs, const bf16 *gradient, float *weights, bf16 *scratch) {
   const layer *last = net->of + net->layers - 1;
@@ -86,7 +86,7 @@ void backward_pass(const network *net, const source *from, const int64_t *where,
 
   for (; begin < end; begin += TOGETHER) {
     int64_t some = least(TOGETHER, end - begin);
-    const bf16 *after = outputs; /* outputs of layer i of all images, from the last to the first */
+    const bf16 *after = outputs; /* outputs of layer i for all images; i runs backward */
     float *sums = weights;
     for (int i = 0; i < net->layers; i++) {
       const layer *of = net->of + i;

@@ -1,4 +1,4 @@
-/* Frames in, features out: what lies before the first convolution and behind the last. */
+/* Stacks of frames before the first convolution, and the features' order after the last. */
 #include "pixels.h"
 
 void stacks_of_frames(const uint8_t *frames, const int64_t *where, const int64_t *missing, bf16 *stacks, int64_t count,
@@ -7,7 +7,7 @@ void stacks_of_frames(const uint8_t *frames, const int64_t *where, const int64_t
     const uint8_t *first = frames + where[i] * pixels;
     int64_t short_of = missing[where[i]], p = 0;
     for (; stack == 4 && p + LANES <= pixels; p += LANES) {
-      __m512i four = _mm512_setzero_si512(); /* 16 pixels, a byte of each frame */
+      __m512i four = _mm512_setzero_si512(); /* 16 pixels, one byte per frame */
       for (int k = 3; k >= 0; k--) {
         four = _mm512_slli_epi32(four, 8);
         if (k < short_of) continue;

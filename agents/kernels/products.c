@@ -1,10 +1,10 @@
-/* Inner products and mean of a few long float32 vectors: bound by memory, which is read once. */
+/* Inner products and mean of a few long float32 vectors. Bound by memory, which is read once for both. */
 #include "tile.h"
 
-#define CHUNK 2048 /* columns summed in float32 before they are added up in float64: a few rows' stay in the first cache */
-#define LEFT 4     /* rows whose products with another are summed at once */
+#define CHUNK 2048 /* columns summed in float32, then in float64; those of a few rows fit the first-level cache */
+#define LEFT 4     /* rows whose products with another row are summed at once */
 
-/* One register's worth of columns, or the rest of them. */
+/* Selects a register's worth of columns, or as many as are left. */
 INLINE __mmask16 there(int64_t left) { return left < LANES ? (__mmask16)((1u << left) - 1) : (__mmask16)0xffff; }
 
 INLINE void chunk_products(const int rows, const float *left, const float *right, int64_t stride, int64_t columns,
@@ -29,7 +29,7 @@ INLINE void chunk_products(const int rows, const float *left, const float *right
     products[row * step] += _mm512_reduce_add_ps(_mm512_add_ps(sums[row][0], sums[row][1]));
 }
 
-/* Adds the inner products of a chunk of columns, those of each row with itself and rows before it. */
+/* Adds a chunk's inner products of each row with itself and the rows before it. */
 static void add_products(const float *vectors, int64_t stride, int64_t rows, int64_t columns, double *products) {
   for (int64_t right = 0; right < rows; right++)
     for (int64_t left = 0; left <= right; left += LEFT) {
@@ -55,8 +55,8 @@ static void put_mean(float *vectors, int64_t stride, int64_t rows, int64_t colum
   }
 }
 
-/* products float64 [rows, rows] becomes the inner products of rows, float32 [rows, columns], `stride` apart. Where
- * `mean`, the first row then becomes the mean of all, summed in order: memory is read once for both. */
+/* Writes the inner products of rows, float32 [rows, columns] `stride` numbers apart, to float64 products [rows, rows].
+ * If `mean`, replaces the first row by the mean of all, summed in order. */
 void inner_products(float *vectors, int64_t stride, int64_t rows, int64_t columns, double *products, int64_t mean) {
   memset(products, 0, rows * rows * sizeof *products);
   for (int64_t begin = 0; begin < columns; begin += CHUNK) {

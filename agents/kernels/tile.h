@@ -1,8 +1,8 @@
 /* Tiles of a matrix product in registers: bfloat16 operands, float32 sums, AVX-512.
  *
- * A tile has `rows` rows and 16 * `wide` columns; both are constants wherever a function here is inlined, so that its
- * sums stay in registers. Of the left operand two neighbours in the direction that is summed over are broadcast, of the
- * right one they lie side by side: right[sum / 2][column][2]. */
+ * A tile has `rows` rows and 16 * `wide` columns. Both are constants where a function is inlined, so that its sums stay
+ * in registers. Products take pairs along the direction that is summed over: a pair of the left operand is broadcast,
+ * those of the right one are adjacent: right[sum / 2][column][2]. */
 #pragma once
 
 #include <immintrin.h>
@@ -12,7 +12,7 @@
 typedef uint16_t bf16;
 
 #define LANES 16     /* float32 numbers in a register */
-#define MOST_ROWS 12 /* 24 sums, two registers of the right operand, one of the left: 27 of 32 */
+#define MOST_ROWS 12 /* 24 registers of sums, two of the right operand, one of the left: 27 of 32 */
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLLED _Pragma("GCC unroll 16")
 
@@ -50,8 +50,8 @@ INLINE void tile_store(const tile *sums, const int rows, const int wide, float *
     for (int j = 0; j < wide; j++) _mm512_storeu_ps(to + row * stride + j * LANES, sums->at[row][j]);
 }
 
-/* Adds `steps` pairs to each sum of a row and a column: left[row * stride + step * left_step] and the number behind it
- * times right[step * right_step + 2 * column] and the number behind that. */
+/* Adds the products of `steps` pairs to each sum: left[row * stride + step * left_step] and the number after it, times
+ * right[step * right_step + 2 * column] and the number after that. */
 INLINE void tile_multiply(tile *sums, const int rows, const int wide, const bf16 *left, long stride, long left_step,
                           const bf16 *right, long right_step, long steps) {
   for (long step = 0; step < steps; step++, left += left_step, right += right_step) {
@@ -64,7 +64,7 @@ INLINE void tile_multiply(tile *sums, const int rows, const int wide, const bf16
   }
 }
 
-/* Height of the tiles that cut `rows` rows evenly. */
+/* Returns the height of tiles that divide `rows` rows evenly. */
 INLINE int even_height(int rows) {
   int tiles = (rows + MOST_ROWS - 1) / MOST_ROWS;
   return (rows + tiles - 1) / tiles;
@@ -72,7 +72,7 @@ INLINE int even_height(int rows) {
 
 INLINE int least(int a, int b) { return a < b ? a : b; }
 
-/* to[i] = (one[i], other[i]); other may be NULL and then counts as zero. */
+/* Sets to[i] = (one[i], other[i]); a NULL other counts as zero. */
 INLINE void interleave(const bf16 *one, const bf16 *other, bf16 *to, int64_t length) {
   __m512i low = _mm512_cvtepu16_epi32(_mm256_set_epi16(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
   low = _mm512_or_si512(low, _mm512_slli_epi32(_mm512_add_epi32(low, _mm512_set1_epi32(32)), 16));

@@ -15,7 +15,7 @@ from rlgns.agents.config import AgentConfig
 from rlgns.agents.loss import Minibatch, actor_critic_loss
 from rlgns.agents.network import ActorCritic
 from rlgns.agents.rollout import FrameStacks, Rollout
-from rlgns.agents.update import prepare
+from rlgns.agents.training_data import make_training_data
 from rlgns.noise.offline.hessian import hessian_vector_products
 
 
@@ -49,7 +49,7 @@ class FrozenLoss:
         steps = np.arange(self._stacks.num_steps, dtype=np.int64)[:, None] * self._stacks.num_envs
         self._groups: list[Indices] = [(steps + np.array(group)).reshape(-1) for group in environments_by_group]
         self.observations_per_group = len(self._groups[0])
-        data, _ = prepare(rollouts, config, self._device)
+        data, _ = make_training_data(rollouts, config, self._device)
         self._data = [self._in_float32(self._rows(data, group), group) for group in range(len(self._groups))]
         self._names = [name for name, _ in network.named_parameters()]
 

@@ -42,7 +42,8 @@ def section_table(section: str, kind: type) -> str:
     parts.append("| --- | --- | --- | --- |\n")
     for field in dataclasses.fields(kind):
         default = "by game" if field.default is dataclasses.MISSING else _text(field.default)
-        row = (f"`{section}.{field.name}`", f"`{field.type}`", default, meanings[field.name])
+        values = " or ".join(f"`{choice}`" for choice in field.metadata.get("choices", (field.type,)))
+        row = (f"`{section}.{field.name}`", values, default, meanings[field.name])
         parts.append(f"| {' | '.join(row)} |\n")
     return "".join(parts)
 

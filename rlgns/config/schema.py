@@ -176,14 +176,7 @@ class Config:
                 f"{parts}) cannot be split into 2 to {self.noise.groups} equal groups; nearest {name} that can: "
                 f"{parts * (per_batch - 1)} or {parts * (per_batch + 1)}, nearest noise.groups: {divisor}"
             )
-        self._check_image()
-
-    def _check_image(self) -> None:
-        if self.network.sides(self.env.image_size)[-1] < 1:
-            raise ValueError(
-                f"env.image_size {self.env.image_size} is too small for network.kernels {self.network.kernels} "
-                f"with network.strides {self.network.strides}"
-            )
+        self.network.check_image_size(self.env.image_size)
 
     @property
     def env_tiers(self) -> tuple[int, ...]:

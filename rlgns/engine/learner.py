@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,12 +14,13 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from rlgns.agents.compute.data_parallel import DataParallel, checksum
 from rlgns.agents.compute.precision import choose_device, choose_precision, prepare_process
 from rlgns.agents.compute.team import Team
-from rlgns.agents.update import Updater, annealed
+from rlgns.agents.schedule import learning_rate
+from rlgns.agents.update import Updater
 from rlgns.engine.collect import Played
-from rlgns.engine.config import AtariPPOConfig
 from rlgns.engine.module import AtariModule
 from rlgns.engine.probe import Probe
 from rlgns.engine.ride_along import RideAlong
+from rlgns.engine.run_settings import RunSettings
 
 
 class AtariLearner(TorchLearner):
@@ -29,7 +29,7 @@ class AtariLearner(TorchLearner):
     Replaces RLlib's update loop: no connectors, no episode objects, no per-minibatch metrics.
     """
 
-    config: AtariPPOConfig
+    config: RunSettings
 
     def build(self) -> None:
         """Builds network, optimizer and measurement."""
@@ -60,7 +60,7 @@ class AtariLearner(TorchLearner):
             precision=self.precision,
             on_products=self._measure.on_products if run.noise.enabled else None,
             team=team,
-            learners=self.learners,
+            data_parallel=self.learners,
         )
 
     def configure_optimizers(self) -> None:
@@ -71,7 +71,7 @@ class AtariLearner(TorchLearner):
 
     def compute_loss_for_module(self, **kwargs: Any) -> Any:
         """RLlib's hook inside its own update loop, which `update` replaces."""
-        raise NotImplementedError("the loss is computed in rlgns.agents.update")
+        raise NotImplementedError("the loss is computed in rlgns.agents.batch_gradients")
 
     def update(  # type: ignore[override]
         self, *, training_data: Any, timesteps: Any = None, **kwargs: Any
@@ -98,13 +98,17 @@ class AtariLearner(TorchLearner):
         played = sorted(_solve(training_data.batch_refs), key=lambda part: part.worker_index)
         lag = _lag(played, version, most=timesteps.get("lag", 0))
         now = run.at(timesteps.get("num_envs", run.env.num_envs))
-        learning_rate = run.agent.learning_rate * math.sqrt(now.batch_observations / run.batch_observations)
-        if run.agent.anneal:
-            learning_rate = annealed(learning_rate, observations=observations, total_observations=run.run.observations)
+        rate = learning_rate(
+            run.agent,
+            observations=observations,
+            total_observations=run.run.observations,
+            batch_observations=now.batch_observations,
+            base_batch_observations=run.batch_observations,
+        )
         seed = (run.run.seed, iteration)
         stats = self._updater.update(
             [rollout for part in played for rollout in part.rollouts],
-            learning_rate=learning_rate,
+            learning_rate=rate,
             seed=seed,
             groups=now.groups_per_batch,
             split_shuffled=self._measure.split_shuffled(iteration),
@@ -119,15 +123,9 @@ class AtariLearner(TorchLearner):
         self._probe.end_iteration(seconds=timesteps["sample_s"] + learn_s, measure_s=measure_s)
         row = {
             "policy_lag": lag,
-            "learning_rate": learning_rate,
+            "learning_rate": rate,
             "optimizer_steps": stats.optimizer_steps,
-            "loss/policy": stats.policy_loss,
-            "loss/value": stats.value_loss,
-            "entropy": stats.entropy,
-            "approx_kl": stats.approx_kl,
-            "clip_fraction": stats.clip_fraction,
-            "explained_variance": stats.explained_variance,
-            "grad_norm": stats.grad_norm,
+            **stats.metrics,
             **self._measure.report(optimizer_steps=stats.optimizer_steps, batch_observations=now.batch_observations),
             **self._probe.report(now.batch_observations),
             "exchange_rate": run.adaptive.exchange_rate or self._measure.exchange_rate,

@@ -8,7 +8,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 
 from rlgns.agents.config import NetworkConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import build_network
 
 
 class AtariModule(TorchRLModule):
@@ -19,7 +19,7 @@ class AtariModule(TorchRLModule):
         assert isinstance(self.model_config, dict)
         settings = dict(self.model_config)
         network = NetworkConfig(**settings.pop("network"))
-        self.network = ActorCritic(network, **settings)
+        self.network = build_network(network, **settings)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         logits, values = self.network(batch[Columns.OBS])

@@ -142,7 +142,7 @@ class Probe:
             float64 [groups, segments, segments]: within each group, of all learners, the inner products of the whole
             loss's gradients of its segments, which are its observations cut in order.
         """
-        share = fresh.learners.share(len(groups))
+        share = fresh.data_parallel.share(len(groups))
         mine = groups[share]
         rows = self._kept("rows", len(LOSSES), len(mine), self._parameters, device=fresh.device)
         weights = torch.tensor(fresh.coefficients, device=fresh.device)
@@ -164,13 +164,13 @@ class Probe:
         within = torch.zeros(len(groups), segments, segments, dtype=torch.float64, device=fresh.device)
         if mine:
             within[share] = torch.stack(fresh.map(work, range(len(mine))))
-        return rows, fresh.learners.add_up(within)
+        return rows, fresh.data_parallel.add_up(within)
 
     def _products(
         self, fresh: RolloutGradients, rows: Tensor, scale: Tensor | None, groups: Sequence[Indices]
     ) -> SplitProducts:
         """Inner products of all groups' rows, which are used up; each learner takes its columns of all rows."""
-        learners, parameters = fresh.learners, rows.shape[2]
+        learners, parameters = fresh.data_parallel, rows.shape[2]
         own = learners.own_columns(parameters)
         if learners.count > 1:
             several = [learners.columns(row, len(groups))[:, : own.stop - own.start] for row in rows]

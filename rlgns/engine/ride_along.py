@@ -9,8 +9,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from rlgns.agents.batch_gradients import GroupSplit
 from rlgns.agents.compute.products import inner_products
-from rlgns.agents.update import GroupSplit
 from rlgns.critical.run_average import RunAverage
 from rlgns.noise import (
     DesignEffectTracker,

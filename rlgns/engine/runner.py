@@ -16,10 +16,10 @@ from ray.rllib.env.env_runner import EnvRunner
 
 from rlgns.agents.compute.precision import choose_precision, prepare_process
 from rlgns.agents.compute.team import Team
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors, Played
-from rlgns.engine.config import AtariPPOConfig
+from rlgns.engine.run_settings import RunSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class AtariRunner(EnvRunner):
     or a run that was resumed, never replays what was played before.
     """
 
-    config: AtariPPOConfig
+    config: RunSettings
 
-    def __init__(self, *, config: AtariPPOConfig, **kwargs: Any) -> None:
+    def __init__(self, *, config: RunSettings, **kwargs: Any) -> None:
         """Takes what RLlib's EnvRunnerGroup passes; starts nothing yet."""
         super().__init__(config=config, **kwargs)
         self._run = config.run
@@ -68,7 +68,13 @@ class AtariRunner(EnvRunner):
             num_envs: Environments in use over all runners; None: the configuration's.
         """
         if self._network is None:
-            self._network = build_network(self._run, self._num_actions)
+            env = self._run.env
+            self._network = build_network(
+                self._run.network,
+                num_actions=self._num_actions,
+                frame_stack=env.frame_stack,
+                image_size=env.image_size,
+            )
         if weights is not None:
             self._network.load_state_dict(ray.get(weights))
         if self._collectors is None:
@@ -128,10 +134,3 @@ def observation_and_action_space(run: Config, num_actions: int) -> tuple[gym.Spa
     """Returns the spaces of one environment."""
     shape = (run.env.frame_stack, run.env.image_size, run.env.image_size)
     return gym.spaces.Box(0, 255, shape, np.uint8), gym.spaces.Discrete(num_actions)
-
-
-def build_network(run: Config, num_actions: int) -> ActorCritic:
-    """Builds the network of a run, with fresh weights."""
-    return ActorCritic(
-        run.network, num_actions=num_actions, frame_stack=run.env.frame_stack, image_size=run.env.image_size
-    )

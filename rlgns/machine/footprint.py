@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import torch
+
+from rlgns.agents.network import ActorCritic, build_network
 from rlgns.config.schema import Config
 from rlgns.machine.placement import Placement, TrialShare
 
@@ -30,12 +33,7 @@ def frames_bytes(run: Config) -> int:
 
 def parameters(run: Config) -> int:
     """Parameters of the network, with as many actions as any game has."""
-    network, channels, total = run.network, run.env.frame_stack, 0
-    for width, kernel in zip(network.channels, network.kernels, strict=True):
-        total += width * (channels * kernel**2 + 1)
-        channels = width
-    flat = channels * network.sides(run.env.image_size)[-1] ** 2
-    return total + network.hidden * (flat + 1) + (MOST_ACTIONS + 1) * (network.hidden + 1)
+    return _network(run).parameter_count
 
 
 def learner_bytes(run: Config, threads: int) -> float:
@@ -137,9 +135,14 @@ def describe(run: Config, share: TrialShare, placement: Placement) -> Iterator[t
 
 def _activations(run: Config) -> int:
     """Units of the network per observation, the stacked input among them."""
-    channels = (run.env.frame_stack, *run.network.channels)
-    sides = run.network.sides(run.env.image_size)
-    return sum(width * side**2 for width, side in zip(channels, sides, strict=True)) + run.network.hidden
+    return run.env.frame_stack * run.env.image_size**2 + _network(run).body.activations
+
+
+def _network(run: Config) -> ActorCritic:
+    with torch.device("meta"):  # shapes without numbers
+        return build_network(
+            run.network, num_actions=MOST_ACTIONS, frame_stack=run.env.frame_stack, image_size=run.env.image_size
+        )
 
 
 def _cpus(cpus: float, threads: int) -> str:

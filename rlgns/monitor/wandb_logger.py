@@ -7,6 +7,7 @@ from typing import Any, final
 
 from rlgns.config.schema import WandbConfig
 from rlgns.envs.games import GAMES
+from rlgns.envs.protocols import PROTOCOLS
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.wandb_artifacts import ArtifactUploader
 from rlgns.monitor.wandb_login import Mode, choose_mode, quiet_wandb
@@ -141,7 +142,7 @@ class WandbLogger(Listener):
             tags=[tag[:64] for tag in tags if tag],
             config={
                 "exp_name": experiment,
-                "env_id": env_id(start.game, config.env.protocol),
+                "env_id": PROTOCOLS[config.env.protocol].env_id(GAMES[start.game].title),
                 "seed": config.run.seed,
                 **start.folder.config(),
                 "about": about,
@@ -154,12 +155,6 @@ class WandbLogger(Listener):
         run.define_metric("observations")
         run.define_metric("*", step_metric="observations")
         return run
-
-
-def env_id(game: str, protocol: str) -> str:
-    """Returns the usual environment id of a game and protocol: 'PongNoFrameskip-v4' or 'ALE/Pong-v5'."""
-    title = GAMES[game].title
-    return f"{title}NoFrameskip-v4" if protocol == "baselines" else f"ALE/{title}-v5"
 
 
 def flatten(row: Row) -> dict[str, float | bool]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from rlgns.config.load import from_dict
 from rlgns.config.schema import Config
 from rlgns.errors import FaultError, UserError, one_line
@@ -96,11 +96,17 @@ class Policy:
 
     network: ActorCritic
     config: Config
+    """At the number of environments that were in use: an adaptive batch as it stood."""
     game: str
     observations: int
     iteration: int
     state: dict[str, Any]
     """The whole checkpoint."""
+
+    @property
+    def saved_config(self) -> Config:
+        """The run's configuration, whatever number of environments was in use."""
+        return from_dict(self.state["config"])
 
 
 def load_policy(path: Path) -> Policy:
@@ -118,9 +124,9 @@ def load_policy(path: Path) -> Policy:
     if state is None:
         raise UserError(f"no checkpoint in {path}: neither it nor its folder checkpoints/ holds one")
     try:
-        config = from_dict(state["config"])
-        config = config.at(state.get("num_envs", config.env.num_envs))  # an adaptive batch as it stood
-        network = ActorCritic(
+        saved = from_dict(state["config"])
+        config = saved.at(state.get("num_envs", saved.env.num_envs))
+        network = build_network(
             config.network,
             num_actions=state["num_actions"],
             frame_stack=config.env.frame_stack,

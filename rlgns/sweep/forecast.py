@@ -11,7 +11,7 @@ from statistics import median
 from rlgns import formatting
 from rlgns.agents.compute.precision import choose_device, choose_precision, prepare_process
 from rlgns.agents.compute.team import Team
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import build_network
 from rlgns.agents.update import Updater
 from rlgns.engine.collect import Collectors
 from rlgns.envs.vector import num_actions
@@ -61,7 +61,7 @@ def measure_throughput(sweep: Sweep, *, seconds: float = MEASURE_S) -> TrialThro
     config, game = sweep.base, sweep.base.run.games[0]
     prepare_process(cores)
     device = choose_device(config.engine.device)
-    network = ActorCritic(
+    network = build_network(
         config.network,
         num_actions=num_actions(game, config.env.protocol),
         frame_stack=config.env.frame_stack,

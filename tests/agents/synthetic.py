@@ -1,4 +1,4 @@
-"""Rollouts with every kind of end, recorded from made-up games, and the stacks that a naive look-up makes of them."""
+"""Rollouts of made-up games with every kind of end, and the stacks that a naive look-up finds in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from rlgns.agents.config import NetworkConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from rlgns.agents.rollout import Rollout, RolloutRecorder
 from tests.reference import slow_stacks
 
@@ -17,8 +17,8 @@ ACTIONS, STACK, SIZE = 4, 2, 7
 
 
 def small_network(seed: int = 0, *, scale: float = 0.5) -> ActorCritic:
-    """A network with numpy's random weights, the same on every platform; its policy is far from uniform."""
-    network = ActorCritic(NETWORK, num_actions=ACTIONS, frame_stack=STACK, image_size=SIZE)
+    """A network with numpy's random weights, equal on every platform; its policy is far from uniform."""
+    network = build_network(NETWORK, num_actions=ACTIONS, frame_stack=STACK, image_size=SIZE)
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -27,7 +27,7 @@ def small_network(seed: int = 0, *, scale: float = 0.5) -> ActorCritic:
 
 
 def naive_ages(begins: np.ndarray, stack: int) -> np.ndarray:
-    """[time, env]: frames of the present game in each stack."""
+    """[time, env]: frames in each stack that belong to the current game."""
     ages = np.zeros(begins.shape, np.uint8)
     for t in range(begins.shape[0]):
         for env in range(begins.shape[1]):
@@ -89,9 +89,9 @@ def random_rollouts(
 def near_policy(
     rollouts: list[Rollout], observations: list[np.ndarray], network: ActorCritic, *, seed: int, spread: float = 0.15
 ) -> None:
-    """Makes the recorded log-probabilities and values the network's own but for some noise.
+    """Sets the recorded log-probabilities and values to the network's own plus noise.
 
-    So ratios and values lie around the clips, some inside and some outside.
+    So some ratios and values lie inside the clips and some outside.
     """
     rng = np.random.default_rng(seed)
     for rollout, seen in zip(rollouts, observations, strict=True):

@@ -1,4 +1,4 @@
-"""Batches of the first epoch (whole environments) and of the others (shuffled)."""
+"""Batches of the first epoch, whole environments, and of later epochs, shuffled."""
 
 from itertools import combinations
 
@@ -30,12 +30,12 @@ def test_environment_batches_are_whole_environments_each_once(
         envs = set((group % num_envs).tolist())
         assert len(envs) == envs_per_group
         assert set(group.tolist()) == {t * num_envs + env for t in range(steps) for env in envs}
-        assert (np.diff(group) > 0).all()  # in order of time: the ladder along time relies on it
+        assert (np.diff(group) > 0).all()  # in order of time, which the ladder along time relies on
     for one, other in combinations(everything, 2):
         assert not set((one % num_envs).tolist()) & set((other % num_envs).tolist())
 
 
-def test_environments_come_together_at_random() -> None:
+def test_environments_are_grouped_at_random() -> None:
     """Over many draws every pair of environments shares a group equally often."""
     rng, together = np.random.default_rng(0), np.zeros((6, 6))
     draws = 3000
@@ -60,7 +60,7 @@ def test_shuffled_batches_hold_every_observation_once(seed: int, minibatches: in
 
 @given(seed=SEEDS, groups=SMALL, size=st.integers(1, 9))
 @settings(max_examples=30, deadline=None)
-def test_shuffle_groups_deals_the_same_observations_anew(seed: int, groups: int, size: int) -> None:
+def test_shuffle_groups_splits_the_same_observations_again(seed: int, groups: int, size: int) -> None:
     before = [np.arange(size, dtype=np.int64) * groups + g + 100 for g in range(groups)]
     after = shuffle_groups(np.random.default_rng(seed), before)
     assert [len(group) for group in after] == [size] * groups
@@ -73,7 +73,7 @@ def test_shuffled_groups_mix_environments() -> None:
         assert set((group % 4).tolist()) == {0, 1, 2, 3}
 
 
-def test_the_generator_decides_alone() -> None:
+def test_the_generator_alone_determines_the_batches() -> None:
     def drawn(seed: int) -> list[list[int]]:
         rng = np.random.default_rng(seed)
         batches = environment_batches(rng, num_steps=2, num_envs=8, minibatches=2, groups=2)

@@ -1,4 +1,4 @@
-"""Settings that make no sense are refused with the key and the value."""
+"""Invalid settings are refused; the message names the key and the value."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_network(given: dict[str, object], message: str) -> None:
 
 
 def test_the_defaults_are_those_of_ppo_on_atari() -> None:
-    """As openai/baselines, baselines/ppo2/defaults.py:atari, and ppo2.learn for what that leaves out."""
+    """As in openai/baselines: baselines/ppo2/defaults.py:atari, then the defaults of ppo2.learn."""
     config = AgentConfig()
     assert (config.rollout_steps, config.epochs, config.minibatches) == (128, 4, 4)
     assert (config.learning_rate, config.anneal, config.clip, config.clip_value) == (2.5e-4, True, 0.1, True)

@@ -1,4 +1,4 @@
-"""Generalised advantage estimation against sums written out, and its laws."""
+"""Generalised advantage estimation against explicit sums, and its laws."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def plain(
 
 @given(**SHAPES, gamma=st.floats(0, 1), gae_lambda=st.floats(0, 1))
 @settings(max_examples=40, deadline=None)
-def test_agrees_with_sums_written_out(seed: int, steps: int, envs: int, gamma: float, gae_lambda: float) -> None:
+def test_agrees_with_explicit_sums(seed: int, steps: int, envs: int, gamma: float, gae_lambda: float) -> None:
     rollout = rollout_of(seed, steps, envs)
     advantages, returns = advantages_and_returns(rollout, gamma=gamma, gae_lambda=gae_lambda)
     expected = slow_advantages(rollout, gamma, gae_lambda)

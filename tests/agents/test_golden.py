@@ -1,4 +1,4 @@
-"""Five updates, recorded: a refactor must reproduce them, a change of arithmetic updates the file and says why.
+"""Five recorded updates. A refactor must reproduce them; a change of arithmetic updates the file and says why.
 
 RLGNS_WRITE_GOLDEN=1 python -m pytest tests/agents/test_golden.py
 """
@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from rlgns.agents.batch_gradients import GroupSplit
 from rlgns.agents.config import AgentConfig
-from rlgns.agents.update import GroupSplit, Updater
+from rlgns.agents.update import Updater
 from rlgns.noise import Moments, group_moments
 from tests.agents.synthetic import near_policy, random_rollouts, small_network
 
@@ -35,17 +36,17 @@ def five_updates() -> list[dict[str, float]]:
         rollouts, observations = random_rollouts(update, steps=16, envs=8, end_probability=0.1)
         near_policy(rollouts, observations, network, seed=update)
         stats = updater.update(rollouts, learning_rate=1e-3 * (1 - update / UPDATES), seed=(0, update))
-        fresh, moments[:] = list(moments), []
         rows.append(
             {
-                "policy_loss": stats.policy_loss,
-                "value_loss": stats.value_loss,
-                "entropy": stats.entropy,
-                "grad_norm": stats.grad_norm,
-                "grad_sq": sum(m.grad_sq for m in fresh) / len(fresh),
-                "trace": sum(m.trace for m in fresh) / len(fresh),
+                "policy_loss": stats.metrics["loss/policy"],
+                "value_loss": stats.metrics["loss/value"],
+                "entropy": stats.metrics["entropy"],
+                "grad_norm": stats.metrics["grad_norm"],
+                "grad_sq": sum(m.grad_sq for m in moments) / len(moments),
+                "trace": sum(m.trace for m in moments) / len(moments),
             }
         )
+        moments.clear()
     return [{name: float(f"{value:.5g}") for name, value in row.items()} for row in rows]
 
 
@@ -63,5 +64,5 @@ def test_five_updates_are_those_recorded() -> None:
     assert len(rows) == len(recorded) == UPDATES
     for number, (row, expected) in enumerate(zip(rows, recorded, strict=True)):
         assert row.keys() == expected.keys()
-        for name, value in row.items():  # 1e-3: BLAS and the order of sums differ between machines
+        for name, value in row.items():  # 1e-3: BLAS libraries and the order of sums differ between machines
             assert value == pytest.approx(expected[name], rel=1e-3), f"{name} of update {number}"

@@ -65,7 +65,7 @@ def test_loss_parts_and_gradient_are_those_of_the_loop(
     fast, slow = actor_critic_loss(logits, values, batch, config), by_loop(logits, values, batch, config)
     for name, part in fast._asdict().items():
         assert part.item() == pytest.approx(getattr(slow, name).item(), rel=1e-9, abs=1e-12), name
-    if config.clip > 0:  # at clip 0 and ratio exactly 1 the gradient is a matter of convention
+    if config.clip > 0:  # at clip 0 and ratio exactly 1 the gradient is a convention
         for mine, theirs in zip(
             torch.autograd.grad(fast.total, [logits, values]),
             torch.autograd.grad(slow.total, [logits, values], materialize_grads=True),
@@ -75,7 +75,7 @@ def test_loss_parts_and_gradient_are_those_of_the_loop(
 
 
 def test_the_cases_are_all_among_the_draws() -> None:
-    """Otherwise the comparison above would pass without clipping."""
+    """Without them the comparison above would not see a missing clip."""
     logits, values, batch = draw(0, 400, 3)
     ratio = (torch.log_softmax(logits, -1).gather(-1, batch.actions[:, None])[:, 0] - batch.log_probs).exp()
     for beyond in (ratio > 1 + PPO.clip, ratio < 1 - PPO.clip):

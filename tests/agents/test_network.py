@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from rlgns.agents.compute.precision import autocast
 from rlgns.agents.config import NetworkConfig
-from rlgns.agents.network import ActorCritic, block_of
+from rlgns.agents.network import block_of, build_network
 from tests.agents.synthetic import ACTIONS, SIZE, STACK, small_network
 
 
@@ -20,17 +20,17 @@ def observations(count: int, stack: int, size: int) -> torch.Tensor:
 
 
 def test_the_default_is_the_nature_network() -> None:
-    network = ActorCritic(NetworkConfig(), num_actions=6, frame_stack=4, image_size=84)
+    network = build_network(NetworkConfig(), num_actions=6, frame_stack=4, image_size=84)
     convolutions = 32 * (4 * 8 * 8 + 1) + 64 * (32 * 4 * 4 + 1) + 64 * (64 * 3 * 3 + 1)
     linear = 512 * (64 * 7 * 7 + 1) + 6 * (512 + 1) + 1 * (512 + 1)
-    assert sum(parameter.numel() for parameter in network.parameters()) == convolutions + linear == 1_687_719
+    assert network.parameter_count == convolutions + linear == 1_687_719
     logits, values = network(observations(2, 4, 84))
     assert logits.shape == (2, 6) and values.shape == (2,)
 
 
 def test_weights_are_orthogonal_with_the_gains_of_baselines() -> None:
     torch.manual_seed(0)
-    network = ActorCritic(
+    network = build_network(
         NetworkConfig(channels=(8, 16), kernels=(8, 4), strides=(4, 2), hidden=32),
         num_actions=6,
         frame_stack=4,
@@ -48,7 +48,7 @@ def test_weights_are_orthogonal_with_the_gains_of_baselines() -> None:
 
 def test_a_fresh_policy_is_nearly_uniform() -> None:
     torch.manual_seed(0)
-    network = ActorCritic(NetworkConfig(), num_actions=6, frame_stack=4, image_size=84)
+    network = build_network(NetworkConfig(), num_actions=6, frame_stack=4, image_size=84)
     probabilities = torch.softmax(network(observations(4, 4, 84))[0], -1)
     assert (probabilities - 1 / 6).abs().max() < 0.02
 
@@ -86,7 +86,7 @@ def test_heads_are_float32_under_autocast() -> None:
 def test_images_in_blocks_give_the_same_outputs_and_gradients(kernel: int, stride: int, size: int) -> None:
     torch.manual_seed(0)
     shape = NetworkConfig(channels=(8, 6), kernels=(kernel, 2), strides=(stride, 1), hidden=9)
-    network = ActorCritic(shape, num_actions=5, frame_stack=3, image_size=size).double()
+    network = build_network(shape, num_actions=5, frame_stack=3, image_size=size).double()
     assert network.block == stride
     batch = observations(4, 3, size)
     split = batch.view(4, 3, size // stride, stride, size // stride, stride).permute(0, 1, 3, 5, 2, 4)
@@ -101,7 +101,7 @@ def test_images_in_blocks_give_the_same_outputs_and_gradients(kernel: int, strid
         torch.testing.assert_close(blocked, plain, rtol=1e-10, atol=1e-10)
 
 
-def test_blocks_are_for_whole_ones_that_move_as_one_word() -> None:
+def test_only_whole_blocks_of_one_words_size_are_used() -> None:
     assert block_of(8, 4, 84) == 4  # the Nature network
     assert block_of(6, 3, 63) == 1  # 9 bytes are no word
     assert block_of(8, 4, 82) == block_of(6, 4, 84) == 1  # a rest would be left over
@@ -110,4 +110,4 @@ def test_blocks_are_for_whole_ones_that_move_as_one_word() -> None:
 
 def test_an_image_too_small_for_the_convolutions_is_refused() -> None:
     with pytest.raises(ValueError, match=r"env.image_size 20 is too small .* 1 pixels are left before a kernel of 3"):
-        ActorCritic(NetworkConfig(), num_actions=6, frame_stack=4, image_size=20)
+        build_network(NetworkConfig(), num_actions=6, frame_stack=4, image_size=20)

@@ -1,4 +1,4 @@
-"""Stacks rebuilt from newest frames against a look-up frame by frame."""
+"""Stacks rebuilt from the newest frames, against a look-up frame by frame."""
 
 import mmap
 import pickle
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 def test_stacks_are_those_of_a_naive_look_up(
     seed: int, steps: int, envs: list[int], rollouts: int, stack: int, end_probability: float
 ) -> None:
-    """Across ends, across the border of consecutive rollouts, and with several rollouts side by side."""
+    """Across ends of games, across consecutive rollouts, and with several rollouts side by side."""
     played = [
         random_rollouts(
             seed + i, steps=steps, envs=n, rollouts=rollouts, stack=stack, size=2, end_probability=end_probability
@@ -75,11 +75,11 @@ def test_stacks_in_blocks_are_the_same_pixels_in_another_order(
 
 
 @pytest.mark.parametrize("block", [1, 2])
-def test_kept_memory_holds_one_iteration_after_another(block: int) -> None:
-    kept, places, where = Buffers(), [], torch.arange(12)
+def test_buffers_hold_one_iteration_after_another(block: int) -> None:
+    buffers, places, where = Buffers(), [], torch.arange(12)
     for seed in range(3):
         rollouts, _ = random_rollouts(seed, steps=3, envs=2, rollouts=2, stack=4, size=8)
-        stacks = FrameStacks(rollouts, CPU, block, kept)
+        stacks = FrameStacks(rollouts, CPU, block, buffers)
         assert torch.equal(stacks.gather(where), FrameStacks(rollouts, CPU, block).gather(where))
         places.append(stacks.frames.data_ptr())
     assert len(set(places)) == 1
@@ -99,17 +99,17 @@ def test_a_rollout_is_left_alone_by_the_next_one() -> None:
         assert not np.shares_memory(getattr(first, name), getattr(second, name)), name
 
 
-def test_frames_have_pages_of_their_own_that_go_with_them() -> None:
+def test_frames_have_their_own_pages_which_are_freed_with_them() -> None:
     (rollout,), _ = random_rollouts(0, steps=4, envs=2, stack=4)
     pages: object = rollout.frames
     while isinstance(pages, np.ndarray | memoryview):
         pages = pages.base if isinstance(pages, np.ndarray) else pages.obj
     assert isinstance(pages, mmap.mmap)
-    again = pickle.loads(pickle.dumps(rollout))  # on its way from a runner it becomes an ordinary array
+    again = pickle.loads(pickle.dumps(rollout))  # sent by a runner, it becomes an ordinary array
     np.testing.assert_array_equal(again.frames, rollout.frames)
 
 
-def test_values_of_a_time_limit_are_kept_and_others_are_zero() -> None:
+def test_final_values_are_those_of_time_limits_and_else_zero() -> None:
     rollouts, _ = random_rollouts(2, steps=50, envs=2)
     truncated = rollouts[0].truncated
     assert truncated.any() and not truncated.all()

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.operations import (
@@ -23,10 +22,10 @@ from benchmarks.operations import (
 )
 from rlgns.agents.compute.flat_gradients import FlatGradients
 from rlgns.agents.compute.team import Team
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
+from rlgns.agents.optimizer import make_optimizer
 from rlgns.agents.rollout import FrameStacks, RolloutRecorder
 from rlgns.agents.rollout_gradients import LOSSES
-from rlgns.agents.update import make_optimizer
 from rlgns.config.load import resolve
 from rlgns.config.schema import Config
 from rlgns.engine.probe import SEGMENTS
@@ -35,7 +34,9 @@ ACTIONS = 6
 
 
 def network_of(run: Config) -> ActorCritic:
-    return ActorCritic(run.network, num_actions=ACTIONS, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
+    return build_network(
+        run.network, num_actions=ACTIONS, frame_stack=run.env.frame_stack, image_size=run.env.image_size
+    )
 
 
 @pytest.mark.parametrize("preset", ["ppo", "quick"])
@@ -88,7 +89,7 @@ def test_held_bytes_equal_those_of_real_arrays() -> None:
     rollout = recorder.finish(np.zeros(8, np.float32), np.zeros((5, 8), np.float32))
     real = sum(getattr(rollout, field.name).nbytes for field in dataclasses.fields(rollout))
     assert held["rollout"] == pytest.approx(real, rel=0.001)  # a value's share of the last row
-    assert parameters(layers) == sum(p.numel() for p in network.parameters())
+    assert parameters(layers) == network.parameter_count
     assert held["network"] == sum(p.nbytes for p in network.parameters())
     gradients = FlatGradients(network, rows=max(run.groups_per_batch, threads))
     assert held["gradients, a row per group or thread"] == gradients.rows.nbytes
@@ -100,9 +101,8 @@ def test_held_bytes_equal_those_of_real_arrays() -> None:
     assert held["the threads' frames side by side"] == held["frames in blocks"] == joined // 2
     assert "the threads' frames side by side" not in bytes_held(run, layers, threads=1, value_bytes=2)
     assert "frames in blocks" not in bytes_held(run, layers, threads=1, value_bytes=2, kernels=True)
-    hidden = network.body[-2]
-    assert isinstance(hidden, nn.Linear)
-    assert held["hidden weights for playing"] == threads * 2 * hidden.weight.bfloat16().nbytes
+    assert network.chain is not None
+    assert held["hidden weights for playing"] == threads * 2 * network.chain.hidden.weight.bfloat16().nbytes
     rows, own = len(LOSSES) * 8 + 1, threads * (SEGMENTS + len(LOSSES))
     assert held["the probe's gradients"] == (rows + own) * held["network"]
     without = dataclasses.replace(run, noise=dataclasses.replace(run.noise, overhead_budget=0.0))

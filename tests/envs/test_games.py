@@ -9,7 +9,6 @@ import pytest
 
 from rlgns.envs.config import EnvConfig
 from rlgns.envs.games import GAMES, find, human_normalised
-from rlgns.envs.protocols import PROTOCOLS
 from rlgns.envs.vector import AtariEnvs
 
 SMALL = EnvConfig(image_size=16, frame_stack=1, stagger_steps=0)
@@ -53,18 +52,3 @@ def test_games_are_found_by_rom_name_and_title() -> None:
         find("brekout")
     with pytest.raises(ValueError, match="unknown game"):
         find("")
-
-
-def test_protocols() -> None:
-    assert set(PROTOCOLS) == {"baselines", "machado"}
-    baselines, machado = PROTOCOLS["baselines"], PROTOCOLS["machado"]
-    assert (baselines.sticky_probability, baselines.noop_max, baselines.full_action_space) == (0.0, 30, False)
-    assert (machado.sticky_probability, machado.noop_max, machado.full_action_space) == (0.25, 0, True)
-    assert baselines.life_loss_ends_return
-    assert not machado.life_loss_ends_return
-    for protocol in PROTOCOLS.values():
-        line = protocol.describe()
-        assert "\n" not in line
-        assert protocol.name in line
-        assert type(protocol)(**protocol.as_dict()) == protocol  # type: ignore[arg-type]
-        EnvConfig(protocol=protocol.name)

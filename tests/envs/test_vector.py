@@ -1,4 +1,4 @@
-"""The vector environment against Gymnasium's wrappers and against its own promises."""
+"""The vector environment against Gymnasium's wrappers, and what its documentation promises."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_equal_seeds_give_equal_games_whatever_the_threads(protocol: str) -> Non
         assert not np.array_equal(runs[0], other)
 
 
-def test_seeds_differ_over_all_environments_workers_restarts_and_runs() -> None:
+def test_seeds_differ_between_environments_workers_restarts_and_runs() -> None:
     keys = [(seed, worker, restarts) for seed in range(3) for worker in range(4) for restarts in range(3)]
     drawn = np.concatenate([draw_seeds(random_stream(*key), 64) for key in keys])
     assert len(np.unique(drawn)) == len(drawn)
@@ -171,7 +171,7 @@ def test_games_start_after_up_to_30_noops(game: str, low: int) -> None:
     assert set(frames) == set(range(low, 31))
 
 
-def test_machado_starts_at_once_and_sticks() -> None:
+def test_machado_starts_at_once_with_sticky_actions() -> None:
     config = replace(SMALL, protocol="machado")
     envs = AtariEnvs("breakout", config, num_envs=8, seed=0, threads=2)
     assert envs.num_actions == 18
@@ -217,7 +217,7 @@ def test_games_with_staggered_random_actions_are_not_reported() -> None:
         assert all(score == total for _, score, total in games)
 
 
-def test_short_games_within_the_stagger_leave_no_trace() -> None:
+def test_games_that_end_within_the_stagger_are_not_reported() -> None:
     protocol = replace(BARE, max_frames_per_episode=40)  # 10 steps
     envs = AtariEnvs("freeway", replace(SMALL, stagger_steps=25), num_envs=8, seed=0, threads=2, protocol=protocol)
     envs.reset()
@@ -261,15 +261,15 @@ def test_numbers_out_of_range_are_refused(name: str) -> None:
         AtariEnvs("pnog", SMALL, num_envs=1, seed=0)
 
 
-def test_steps_hand_out_arrays_that_later_steps_leave_alone() -> None:
+def test_later_steps_do_not_change_returned_arrays() -> None:
     envs = AtariEnvs("breakout", SMALL, num_envs=2, seed=0)
     envs.reset()
-    kept, copies = [], []
+    returned, copies = [], []
     for step in play(envs, 50):
         arrays = (step.observations, step.rewards, step.terminated, step.truncated, step.life_lost)
-        kept.append(arrays)
+        returned.append(arrays)
         copies.append([array.copy() for array in arrays])
     envs.close()
-    for arrays, expected in zip(kept, copies, strict=True):
+    for arrays, expected in zip(returned, copies, strict=True):
         for array, copy in zip(arrays, expected, strict=True):
             np.testing.assert_array_equal(array, copy)

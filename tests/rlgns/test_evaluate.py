@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rlgns.agents.config import NetworkConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import build_network
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
 from rlgns.envs.config import EnvConfig
@@ -32,7 +32,7 @@ CONFIG = Config(
 
 def save_policy(folder: Path, config: Config = CONFIG, num_actions: int = 4) -> Path:
     torch.manual_seed(0)
-    network = ActorCritic(config.network, num_actions=num_actions, frame_stack=2, image_size=16)
+    network = build_network(config.network, num_actions=num_actions, frame_stack=2, image_size=16)
     state = {
         "config": to_dict(config),
         "game": "breakout",

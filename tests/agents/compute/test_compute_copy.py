@@ -1,4 +1,4 @@
-"""The copy of a network that passes compute with: autocast's values without autocast's work, or the kernels'."""
+"""The copy of a network that passes use: autocast's values without autocast's work, or the kernels' values."""
 
 from contextlib import closing
 
@@ -13,22 +13,22 @@ from rlgns.agents.compute.passes import NetworkPass
 from rlgns.agents.compute.precision import autocast
 from rlgns.agents.compute.team import Team
 from rlgns.agents.config import NetworkConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from rlgns.agents.rollout import FrameStacks
+from tests.agents.compute.test_convolutions import needs_kernels
 from tests.agents.synthetic import random_rollouts
-from tests.agents.test_convolutions import needs_kernels
 
 CPU = torch.device("cpu")
 STACK, SIZE, STEPS, ENVS = 4, 32, 6, 4
 OTHER, FIT = (8, 16), (16, 32)
-"""Widths that the compiled kernels cannot compute, and such as they can."""
+"""Widths that the compiled kernels cannot compute, and widths that they can."""
 
 
 def make_network(channels: tuple[int, ...] = OTHER) -> ActorCritic:
-    """Has a vector that is cut between threads, the hidden layer's weights, and a first layer that reads blocks."""
+    """The hidden layer's weights are long enough to be cut between threads; the first layer reads blocks."""
     torch.manual_seed(0)
     config = NetworkConfig(channels=channels, kernels=(8, 4), strides=(4, 2), hidden=128)
-    return ActorCritic(config, num_actions=5, frame_stack=STACK, image_size=SIZE)
+    return build_network(config, num_actions=5, frame_stack=STACK, image_size=SIZE)
 
 
 def make_stacks(block: int) -> FrameStacks:
@@ -85,7 +85,7 @@ def test_the_kernels_gradients_are_nearly_those_of_autocast() -> None:
 
 @needs_kernels
 @pytest.mark.parametrize("sizes", [[24], [8, 8, 8], [5, 1, 18]])
-def test_parts_of_one_pass_have_the_gradients_of_passes_of_their_own(sizes: list[int]) -> None:
+def test_parts_of_one_pass_have_the_gradients_of_separate_passes(sizes: list[int]) -> None:
     network, stacks = make_network(FIT), make_stacks(1)
     copy, where = ComputeCopy(network, "bfloat16"), torch.from_numpy(np.random.default_rng(0).permutation(24))
     rows = torch.full((len(sizes), sum(p.numel() for p in copy.parameters)), float("nan"))
@@ -113,7 +113,7 @@ def test_several_losses_of_one_evaluation_can_be_differentiated() -> None:
 
 
 @needs_kernels
-def test_evaluations_side_by_side_have_memory_of_their_own_and_later_ones_take_it_over() -> None:
+def test_concurrent_passes_have_separate_memory_that_later_ones_reuse() -> None:
     network, stacks = make_network(FIT), make_stacks(1)
     copy = ComputeCopy(network, "bfloat16")
     batches = [torch.arange(12), torch.arange(12, 24)]
@@ -126,7 +126,7 @@ def test_evaluations_side_by_side_have_memory_of_their_own_and_later_ones_take_i
         outputs.differentiate(loss(outputs), [by_parameter(row, copy.parameters)], [len(where)])
         assert torch.equal(row, expected)
     del both, outputs
-    for count in (12, 5, 12):  # a smaller batch does not shrink what is kept
+    for count in (12, 5, 12):  # a smaller batch does not shrink the spare memory
         later = copy.evaluate(stacks, torch.arange(count))
         assert later._outputs.data_ptr() in places
         del later
@@ -134,7 +134,7 @@ def test_evaluations_side_by_side_have_memory_of_their_own_and_later_ones_take_i
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("channels", [OTHER, FIT])
-def test_refreshed_it_follows_the_master_and_before_it_does_not(threads: int, channels: tuple[int, ...]) -> None:
+def test_the_copy_follows_the_master_only_once_refreshed(threads: int, channels: tuple[int, ...]) -> None:
     network, where = make_network(channels), torch.arange(2)
     copy = ComputeCopy(network, "bfloat16")
     stacks = make_stacks(copy.block)
@@ -149,7 +149,7 @@ def test_refreshed_it_follows_the_master_and_before_it_does_not(threads: int, ch
     assert torch.equal(got.values, expected.values)
 
 
-def test_in_float32_it_shares_every_weight() -> None:
+def test_a_float32_copy_shares_every_weight() -> None:
     network, stacks, where = make_network(), make_stacks(4), torch.arange(2)
     copy = ComputeCopy(network, "float32")
     moved(network)
@@ -161,7 +161,7 @@ def test_in_float32_it_shares_every_weight() -> None:
 
 @pytest.mark.parametrize(
     ("channels", "precision", "tolerance"),
-    # Sums in another order, by fewer threads, are nearly the same in float32; the kernels' are the same.
+    # With fewer threads torch sums in another order, which rounds differently; the kernels do not.
     [(OTHER, "float32", 1e-3), pytest.param(FIT, "bfloat16", 1e-6, marks=needs_kernels)],
 )
 def test_threads_may_differentiate_one_copy_at_once(

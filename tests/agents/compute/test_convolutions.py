@@ -1,4 +1,4 @@
-"""The compiled kernels against a twin that computes every position by itself."""
+"""The compiled kernels against a twin that computes each position separately."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ from rlgns.agents.compute import native
 from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
 from rlgns.agents.compute.passes import outer_products
 from rlgns.agents.config import NetworkConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from tests.reference import slow_convolutions, to_bfloat16
 
 needs_kernels = pytest.mark.skipif(
@@ -35,7 +35,7 @@ def make_network(shape: str) -> ActorCritic:
     channels, kernels, strides, stack, size = SHAPES[shape]
     torch.manual_seed(0)
     config = NetworkConfig(channels=channels, kernels=kernels, strides=strides, hidden=32)
-    network = ActorCritic(config, num_actions=5, frame_stack=stack, image_size=size)
+    network = build_network(config, num_actions=5, frame_stack=stack, image_size=size)
     for layer in network.body:
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.bias, std=0.1)
@@ -43,7 +43,7 @@ def make_network(shape: str) -> ActorCritic:
 
 
 def make_frames(stack: int, size: int, *, steps: int = 5, envs: int = 3) -> tuple[Tensor, Tensor, np.ndarray]:
-    """Frames, missing ones, and the observations that they make up by a look-up."""
+    """Frames, how many are missing in each observation, and the observations by look-up."""
     rng = np.random.default_rng(1)
     frames = rng.integers(0, 256, (steps + stack - 1, envs, size, size), dtype=np.uint8)
     missing = rng.integers(0, stack, steps * envs) * (rng.random(steps * envs) < 0.5)
@@ -104,7 +104,7 @@ def test_outputs_and_gradients_are_those_of_the_slow_twin(shape: str, count: int
 
 @needs_kernels
 def test_the_twin_sees_a_wrong_weight() -> None:
-    """The comparison has power: one weight of thousands that differs by a tenth is seen."""
+    """The comparison has power: it sees one weight of thousands that is off by 0.1."""
     network = make_network("quick")
     frames, missing, _ = make_frames(network.frame_stack, network.image_size)
     where, source = torch.arange(4), Frames(frames, missing, 3)
@@ -140,7 +140,7 @@ def test_parts_of_a_batch_add_up_to_the_whole() -> None:
 
 
 @needs_kernels
-def test_whole_observations_are_frames_too() -> None:
+def test_whole_observations_can_be_given_as_frames() -> None:
     network = make_network("pixels left over")
     frames, missing, observations = make_frames(network.frame_stack, network.image_size)
     convolutions = NativeConvolutions(network)
@@ -165,27 +165,27 @@ def test_networks_of_other_widths_are_left_to_torch() -> None:
     assert NativeConvolutions.fit(make_network("nature"))
     for channels, stack in (((16, 24), 4), ((16, 32), 3)):
         config = NetworkConfig(channels=channels, kernels=(4, 3), strides=(2, 1), hidden=8)
-        assert not NativeConvolutions.fit(ActorCritic(config, num_actions=3, frame_stack=stack, image_size=20))
+        assert not NativeConvolutions.fit(build_network(config, num_actions=3, frame_stack=stack, image_size=20))
     config = NetworkConfig(channels=(16,) * 9, kernels=(2,) * 9, strides=(1,) * 9, hidden=8)
-    assert not NativeConvolutions.fit(ActorCritic(config, num_actions=3, frame_stack=4, image_size=20))
+    assert not NativeConvolutions.fit(build_network(config, num_actions=3, frame_stack=4, image_size=20))
 
 
 @pytest.mark.skipif(
     not native.suits_processor() or shutil.which("gcc") is None,
     reason="needs AVX-512 with bfloat16, no AMX, and a C compiler",
 )
-def test_they_were_built_where_they_can_be() -> None:
+def test_the_kernels_were_built_where_they_can_be() -> None:
     assert native.library() is not None, "install again: pip install -e ."
 
 
-def test_without_them_nothing_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kernels_no_network_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "library", lambda: None)
     assert not NativeConvolutions.fit(make_network("nature"))
 
 
 @needs_kernels
-def test_beside_newer_sources_they_are_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    built = next(Path(native.__file__).parent.glob("_kernels.*"))
+def test_kernels_older_than_their_sources_are_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    built = next(native._HERE.glob("_kernels.*"))
     copied = shutil.copy(built, tmp_path)
     source = tmp_path / "kernels" / "tile.h"
     source.parent.mkdir()
@@ -200,7 +200,7 @@ def test_beside_newer_sources_they_are_not_used(monkeypatch: pytest.MonkeyPatch,
         native.library.cache_clear()
 
 
-def test_a_library_of_another_system_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_built_for_another_system_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot(path: str) -> ctypes.CDLL:
         raise OSError(f"{path}: wrong ELF class")
 

@@ -35,7 +35,7 @@ def write(flat: FlatGradients, row: int, values: Sequence[Tensor]) -> None:
         view.copy_(value)
 
 
-def test_a_row_is_a_gradient_by_every_parameter_and_the_first_the_networks_own() -> None:
+def test_a_row_holds_every_parameters_gradient_and_the_first_is_the_networks_own() -> None:
     network = small_network()
     flat = FlatGradients(network, rows=4)
     flat.rows.fill_(9.0)

@@ -6,20 +6,20 @@ import torch
 from rlgns.agents.compute.inference import Player, can_pack
 from rlgns.agents.compute.precision import autocast
 from rlgns.agents.config import NetworkConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from tests.agents.test_network import observations
 
 CPU = torch.device("cpu")
 
 
 OTHER, FIT = (8, 16), (16, 32)
-"""Widths that the compiled kernels cannot compute, and such as they can."""
+"""Widths that the compiled kernels cannot compute, and widths that they can."""
 
 
 def make(channels: tuple[int, ...] = OTHER) -> ActorCritic:
     torch.manual_seed(0)
     shape = NetworkConfig(channels=channels, kernels=(8, 4), strides=(4, 2), hidden=32)
-    network = ActorCritic(shape, num_actions=6, frame_stack=4, image_size=36)
+    network = build_network(shape, num_actions=6, frame_stack=4, image_size=36)
     with torch.no_grad():  # a policy with preferences, and biases that count
         network.policy_head.weight.mul_(100)
         for parameter in network.parameters():
@@ -28,8 +28,8 @@ def make(channels: tuple[int, ...] = OTHER) -> ActorCritic:
     return network
 
 
-def test_this_torch_has_the_operations() -> None:
-    assert can_pack()  # else the tests below compare the module with itself
+def test_this_torch_has_the_packed_operations() -> None:
+    assert can_pack()  # otherwise the tests below compare the module with itself
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.02)])
@@ -39,7 +39,7 @@ def test_a_policy_is_the_network(precision: str, tolerance: float, batch: int, c
     network, images = make(channels), observations(batch, 4, 36)
     with torch.no_grad(), autocast(CPU, precision):
         logits, values = network(images)
-    # Other batches than the one that was packed for work too.
+    # The weights are packed for another batch size, which must not matter.
     with Player(network, precision, batch=8).playing() as policy:
         found_logits, found_values = policy(images)
     assert found_logits.dtype == found_values.dtype == torch.float32
@@ -79,7 +79,7 @@ def test_a_player_follows_the_network(precision: str, channels: tuple[int, ...])
         before = found
 
 
-def test_without_the_operations_the_module_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_packed_operations_the_module_plays(monkeypatch: pytest.MonkeyPatch) -> None:
     network, images = make(), observations(3, 4, 36)
     monkeypatch.setattr("rlgns.agents.compute.inference.can_pack", lambda: False)
     with Player(network, "bfloat16", batch=3).playing() as policy:

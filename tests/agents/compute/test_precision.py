@@ -1,4 +1,4 @@
-"""Choice of device and arithmetic, and what a process is set to."""
+"""Choice of device and precision, and the settings of a process."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ import torch
 from rlgns.agents.compute.precision import autocast, choose_device, choose_precision, has_bfloat16, prepare_process
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_named_precision_is_taken_as_it_is() -> None:
@@ -83,7 +83,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
 def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
     def faults(mode: str) -> int:
-        # glibc adapts these by itself, and whether that happens to help depends on what lies where in memory
+        # Fixed, since glibc adapts them by itself, and whether that helps depends on the layout of memory.
         fixed = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
         command = [sys.executable, "-c", FAULTS, mode]
         done = subprocess.run(

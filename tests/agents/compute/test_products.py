@@ -1,4 +1,4 @@
-"""Inner products of rows and their mean, by the kernel and by torch."""
+"""Inner products of rows and their mean, by the compiled kernel and by torch."""
 
 from contextlib import closing
 
@@ -9,7 +9,7 @@ from rlgns.agents.compute import native
 from rlgns.agents.compute.flat_gradients import mean_rows_
 from rlgns.agents.compute.products import inner_products, products_and_mean_
 from rlgns.agents.compute.team import Team
-from tests.agents.test_convolutions import needs_kernels
+from tests.agents.compute.test_convolutions import needs_kernels
 
 SHAPES = [(1, 5), (2, 16), (3, 2049), (5, 4100), (9, 70_001)]
 
@@ -21,7 +21,7 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def make_rows(count: int, columns: int) -> torch.Tensor:
-    """Rows of nearly one direction, each a part of a longer one."""
+    """Rows of similar direction, each a slice of a longer one."""
     torch.manual_seed(0)
     return (0.1 + torch.randn(count, columns + 7))[:, 3:-4]
 
@@ -44,7 +44,7 @@ def test_products_and_mean_are_those_of_each_alone(count: int, columns: int, thr
     mine, others, plain = rows.clone(), rows.clone(), rows.clone()
     with closing(Team(threads)) as team, closing(Team(1)) as alone:
         products = products_and_mean_(mine, team)
-        assert torch.equal(products, products_and_mean_(others, alone))  # to the last bit with any number of threads
+        assert torch.equal(products, products_and_mean_(others, alone))  # no bit depends on the number of threads
         torch.testing.assert_close(mine[0], mean_rows_(plain, team), rtol=1e-6, atol=1e-7)
     assert torch.equal(mine, others)
     assert torch.equal(mine[1:], rows[1:])

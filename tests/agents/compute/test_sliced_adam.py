@@ -38,7 +38,7 @@ def test_steps_and_state_are_those_of_torch(threads: int) -> None:
                 optimizer.param_groups[0]["lr"] = 1e-2 / (1 + number)
             step(shared, mine, number)
             step(plain, theirs, number)
-            if number == 3:  # a state that was saved and loaded goes on
+            if number == 3:  # training continues from a state that was saved and loaded
                 shared.load_state_dict(copy.deepcopy(shared.state_dict()))
     for left, right in zip(mine, theirs, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-6, atol=1e-7)

@@ -35,12 +35,12 @@ def test_an_exception_is_raised_once_every_job_has_ended() -> None:
     with pytest.raises(ValueError, match="job 0"):
         team.map(job, range(4))
     assert sorted(ended) == [1, 2, 3]
-    assert team.map(lambda item: item, [7, 8]) == [7, 8]  # the team is still fit for work
+    assert team.map(lambda item: item, [7, 8]) == [7, 8]  # the team still works
     team.close()
 
 
 @pytest.mark.parametrize(("size", "items"), [(1, 3), (2, 1)])
-def test_what_one_thread_can_do_runs_in_the_callers(size: int, items: int) -> None:
+def test_a_single_job_or_thread_runs_in_the_callers_thread(size: int, items: int) -> None:
     team = Team(size)
     assert set(team.map(lambda _: threading.get_ident(), range(items))) == {threading.get_ident()}
     team.close()

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import build_network
 from rlgns.calibrate.frozen_loss import FrozenLoss
 from rlgns.calibrate.frozen_policy import play_rounds, ready
 from rlgns.calibrate.line_search import MIN_ROLLOUTS, PILOT_ROLLOUTS, line_search
@@ -20,7 +20,7 @@ from tests.rlgns.engine.tiny import tiny
 def policy() -> Policy:
     torch.manual_seed(0)
     config = tiny()
-    network = ActorCritic(config.network, num_actions=6, frame_stack=config.env.frame_stack, image_size=32)
+    network = build_network(config.network, num_actions=6, frame_stack=config.env.frame_stack, image_size=32)
     return Policy(
         network=network, config=config, game="pong", observations=0, iteration=0, state={"config": to_dict(config)}
     )

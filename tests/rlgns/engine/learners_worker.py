@@ -50,7 +50,7 @@ def learn(learners: DataParallel, *, threads: int = 1) -> dict[str, Any]:
         precision="float32",
         on_products=measure.on_products,
         team=workers,
-        learners=learners,
+        data_parallel=learners,
     )
     seen: dict[str, Any] = {"weights": [], "checksums": [], "stats": [], "rows": []}
     for iteration in range(2):

@@ -13,7 +13,7 @@ from scipy import stats
 from rlgns.agents.compute.precision import autocast
 from rlgns.agents.compute.team import Team
 from rlgns.agents.config import NetworkConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import ActorCritic, build_network
 from rlgns.agents.rollout import FrameStacks, Rollout
 from rlgns.engine.collect import Collector, Collectors, ages, draw_actions, log_probabilities
 from rlgns.envs.config import EnvConfig
@@ -37,7 +37,7 @@ def make_network(
     num_actions: int, *, seed: int = 0, image_size: int = ENV.image_size, frame_stack: int = ENV.frame_stack
 ) -> ActorCritic:
     torch.manual_seed(seed)
-    network = ActorCritic(
+    network = build_network(
         NetworkConfig(channels=(4,), kernels=(6,), strides=(4,), hidden=8),
         num_actions=num_actions,
         frame_stack=frame_stack,
@@ -195,7 +195,7 @@ def test_ages_count_the_frames_of_the_present_game() -> None:
 
 def test_several_sets_share_the_environments_and_play_different_games() -> None:
     run = tiny()
-    network = ActorCritic(run.network, num_actions=6, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
+    network = build_network(run.network, num_actions=6, frame_stack=run.env.frame_stack, image_size=run.env.image_size)
     team = Team(2)
     with closing(team):
         sets = Collectors("pong", run, network, team=team, worker_index=3, iteration=0, precision="float32")

@@ -74,8 +74,8 @@ def test_all_learners_hold_the_same_weights_to_the_last_bit(seen: Seen, count: i
 def test_the_statistics_are_those_of_one_learner(seen: Seen, alone: dict[str, Any], count: int) -> None:
     for learner in seen[count]:
         for mine, its in zip(alone["stats"], learner["stats"], strict=True):
-            for name in mine.__slots__:
-                assert getattr(its, name) == pytest.approx(getattr(mine, name), rel=1e-4, abs=1e-6), name
+            assert its.metrics == pytest.approx(mine.metrics, rel=1e-4, abs=1e-6)
+            assert its.optimizer_steps == mine.optimizer_steps
 
 
 @pytest.mark.parametrize("count", COUNTS)

@@ -10,7 +10,7 @@ import torch
 
 from rlgns.agents.compute.team import Team
 from rlgns.agents.config import AgentConfig
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import build_network
 from rlgns.agents.rollout_gradients import LOSSES, RolloutGradients, loss_coefficients
 from rlgns.agents.update import Updater
 from rlgns.config.schema import Config
@@ -109,8 +109,8 @@ def test_a_gradient_that_is_not_finite_is_counted_and_left_out() -> None:
 def test_later_probes_take_no_large_block_of_memory() -> None:
     """Such blocks leave gaps: with a probe in every iteration, training took a parameter vector's more with each."""
     run = config()
-    network = ActorCritic(dataclasses.replace(NETWORK, hidden=4000), num_actions=4, frame_stack=2, image_size=7)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
+    network = build_network(dataclasses.replace(NETWORK, hidden=4000), num_actions=4, frame_stack=2, image_size=7)
+    parameters = network.parameter_count
     probe, taken = Probe(run, network), []
 
     def measure(fresh: RolloutGradients) -> None:

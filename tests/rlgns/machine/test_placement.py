@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rlgns.agents.network import ActorCritic
+from rlgns.agents.network import build_network
 from rlgns.config.schema import Config, EngineConfig
 from rlgns.envs.config import EnvConfig
 from rlgns.machine.footprint import (
@@ -96,8 +96,8 @@ def test_sizes_are_those_of_real_rollouts_and_networks() -> None:
     sizes = [getattr(rollout, name).nbytes for name in rollout.__slots__ if name not in ("frames", "values")]
     assert sum(sizes) + rollout.values[:-1].nbytes == 27 * 16 * 4
     assert rollout_bytes(run) == (128 + 3) * 8 * 84 * 84 + 27 * 128 * 8 + 4 * 8
-    network = ActorCritic(run.network, num_actions=MOST_ACTIONS, frame_stack=4, image_size=84)
-    assert parameters(run) == sum(parameter.numel() for parameter in network.parameters())
+    network = build_network(run.network, num_actions=MOST_ACTIONS, frame_stack=4, image_size=84)
+    assert parameters(run) == network.parameter_count
 
 
 def test_the_object_store_holds_rollouts_and_weights_and_twice_as_many_when_playing_ahead() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from rlgns.config.schema import Config, RunConfig, WandbConfig
 from rlgns.monitor.listener import RunStart
-from rlgns.monitor.wandb_logger import WandbLogger, env_id, flatten
+from rlgns.monitor.wandb_logger import WandbLogger, flatten
 from rlgns.monitor.wandb_login import choose_mode, logged_in
 from rlgns.monitor.wandb_transaction_log import history, records
 from rlgns.storage.run_folder import RunFolder
@@ -218,8 +218,3 @@ def test_flatten() -> None:
         "noise/layers/conv1/trace": 3.0,
         "noise/time_ladder/32/trace": 5.0,
     }
-
-
-def test_env_id() -> None:
-    assert env_id("ms_pacman", "baselines") == "MsPacmanNoFrameskip-v4"
-    assert env_id("pong", "machado") == "ALE/Pong-v5"

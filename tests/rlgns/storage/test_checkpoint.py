@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from rlgns.agents.network import build_network
 from rlgns.config.load import to_dict
-from rlgns.engine.runner import build_network
 from rlgns.errors import FaultError, UserError
 from rlgns.storage.checkpoint import load, load_newest, load_policy, numbered, save
 from tests.rlgns.engine.tiny import tiny
@@ -45,7 +45,11 @@ def policy_state() -> dict[str, Any]:
         "num_actions": 6,
         "observations": 64,
         "iteration": 2,
-        "learner": {"network": build_network(config, 6).state_dict()},
+        "learner": {
+            "network": build_network(
+                config.network, num_actions=6, frame_stack=config.env.frame_stack, image_size=config.env.image_size
+            ).state_dict()
+        },
     }
 
 
