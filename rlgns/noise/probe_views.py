@@ -10,10 +10,10 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns.noise.gradient_view import GradientView, ViewEstimate
+from rlgns.noise.losses_and_layers import combined, cross_moments
 from rlgns.noise.moments import Moments
-from rlgns.noise.parts import combined, cross_moments
 from rlgns.noise.time_ladder import TimeLadder, TimeLadderTracker, time_ladder_of_groups
+from rlgns.noise.view_tracker import ViewEstimate, ViewTracker
 
 HEADS = "_head"
 """How the names of the layers end that are heads; all others are the trunk."""
@@ -65,7 +65,7 @@ class ProbeProducts:
 
 
 @final
-class Views:
+class ProbeViews:
     """Every view's smoothed sums.
 
     The views are `joint`, the whole loss; each loss by its name; `preconditioned`, the whole loss in the optimizer's
@@ -90,8 +90,8 @@ class Views:
         self._layers, self._level = tuple(layers), level
         self._losses, self._coefficients = tuple(coefficients), tuple(coefficients.values())
         names = ("joint", *self._losses, "preconditioned", "trunk", "heads")
-        self._views = {name: GradientView(horizon_observations, level) for name in names}
-        self._by_layer = {name: GradientView(horizon_observations, level) for name in layers}
+        self._views = {name: ViewTracker(horizon_observations, level) for name in names}
+        self._by_layer = {name: ViewTracker(horizon_observations, level) for name in layers}
         self._time = TimeLadderTracker(horizon_observations)
         self.cross: list[list[Moments]] = []
         """Moments of every pair of losses in the newest probe, [losses][losses]."""

@@ -43,7 +43,7 @@ class ViewEstimate:
 
 
 @final
-class GradientView:
+class ViewTracker:
     """Smooths one view's moments, noise dimension and design effect, each quantity apart, ratios formed on read.
 
     Weights are those of NoiseScaleTracker, ages in the view's own observations. Every batch is divided by the size of

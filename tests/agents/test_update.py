@@ -17,7 +17,7 @@ from rlgns.agents.network import ActorCritic
 from rlgns.agents.rollout import Rollout
 from rlgns.agents.update import GroupSplit, OnGroups, Updater, UpdateStats, annealed, make_optimizer
 from tests.agents.synthetic import ACTIONS, NETWORK, SIZE, STACK, near_policy, random_rollouts, small_network
-from tests.reference import SlowRecord, slow_update
+from tests.reference.agents import SlowRecord, slow_update
 
 STEPS = 3
 PPO = AgentConfig(rollout_steps=STEPS, epochs=2, minibatches=2, clip=0.2, learning_rate=1e-3)

@@ -13,7 +13,7 @@ from benchmarks.pareto_coverage import Cell, critical_batch, draw_sweep, normal_
 from rlgns.critical import fit_pareto
 from rlgns.critical.points import fit_points
 from rlgns.fit.paper import UNRELIABLE_GOALS, paper_goals, paper_points
-from tests.reference import slow_pareto, slow_pareto_interval
+from tests.reference.critical import slow_pareto, slow_pareto_interval
 
 BATCH = 40 * 2.0 ** np.arange(10)
 

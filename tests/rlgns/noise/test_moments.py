@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlgns.noise import Moments, gram, group_moments, mean_moments, moments_from_gram, moments_from_sums
-from tests.reference import slow_moments
+from tests.reference.noise import slow_moments
 
 SHAPES = st.tuples(st.integers(2, 6), st.integers(1, 5), st.integers(1, 12), st.integers(0, 2**31))
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rlgns.noise import NoiseScaleMonitor, NoiseScaleTracker, group_moments
-from tests.reference import observation_gradients, slow_moments
+from tests.reference.noise import observation_gradients, slow_moments
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 

@@ -9,7 +9,7 @@ import torch
 
 from rlgns.noise import NoiseScaleTracker, group_moments
 from rlgns.noise.offline.hessian import cross_fitted, hessian_moments, hessian_noise_scale, hessian_vector_products
-from tests.reference import slow_hessian
+from tests.reference.noise import slow_hessian
 
 DRAWS, GROUPS, PER_GROUP, KINDS, SIZE = 1500, 8, 2, 6, 4
 
