@@ -27,17 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlgns.gram import gram_on_device
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rung:
-    """Mean squared gradient norm at one batch size: one step of the ladder."""
-
-    batch_observations: int
-    """Observations per merged gradient."""
-
-    grad_sq_norm: float
-    """Mean of |g_B|^2 over the merged gradients of this size; expected value |G|^2 + tr(Sigma) / B."""
+from rlgns.noise.ladder import Rung, ladder_of_gram
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +109,7 @@ def moments_from_gram(products: NDArray[np.float64], observations_per_group: int
         trace=b * (diagonal - off_diagonal),
         groups=groups,
         observations_per_group=b,
-        ladder=_ladder(products, b),
+        ladder=ladder_of_gram(products, b),
     )
 
 
@@ -212,15 +202,3 @@ def mean_moments(several: Sequence[Moments]) -> Moments:
             for same in rungs
         ),
     )
-
-
-def _ladder(products: NDArray[np.float64], b: int) -> tuple[Rung, ...]:
-    """Squared norms of the means of 1, 2, 4, ... neighbouring groups and of all; leftover groups are dropped."""
-    groups = products.shape[0]
-    rungs = []
-    for size in [2**k for k in range(groups.bit_length()) if 2**k < groups] + [groups]:
-        merged = groups // size
-        used = products[: merged * size, : merged * size].reshape(merged, size, merged, size)
-        blocks = np.einsum("isit->i", used) / size**2
-        rungs.append(Rung(batch_observations=b * size, grad_sq_norm=float(blocks.mean())))
-    return tuple(rungs)

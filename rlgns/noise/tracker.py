@@ -10,7 +10,8 @@ import numpy as np
 
 from rlgns.noise.blocks import BlockSums
 from rlgns.noise.interval import ratio_interval
-from rlgns.noise.moments import Moments, Rung
+from rlgns.noise.ladder import Rung
+from rlgns.noise.moments import Moments
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Design effect and ladder against clustered data with a known truth."""
+"""The design effect against clustered data with a known truth."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from rlgns.noise import (
     DesignEffectTracker,
     Moments,
     NoiseScaleTracker,
-    Rung,
     design_effect,
-    fit_ladder,
-    gram,
     group_moments,
     shuffled_noise_scale,
 )
@@ -97,46 +94,3 @@ def test_state_round_trip() -> None:
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     assert second.estimate() == first.estimate()
     assert second.state_dict() == first.state_dict()
-
-
-def test_the_ladder_fit_recovers_an_exact_law() -> None:
-    rungs = [Rung(batch_observations=b, grad_sq_norm=0.5 + 300 / b) for b in (16, 32, 64, 128, 256)]
-    fit = fit_ladder(rungs)
-    assert (fit.grad_sq, fit.trace) == pytest.approx((0.5, 300))
-    assert fit.misfit < 1e-12
-
-
-def test_the_ladder_fit_of_one_batch_with_two_rungs_is_its_moments() -> None:
-    gradients = np.random.default_rng(0).normal(size=(2, 20)) + 1
-    moments = group_moments(gradients, 4)
-    fit = fit_ladder(moments.ladder)
-    assert (fit.grad_sq, fit.trace) == pytest.approx((moments.grad_sq, moments.trace))
-
-
-def test_the_ladder_over_time_sees_correlation() -> None:
-    # Segments of T/4, T/2, T steps of every environment: longer segments do not average what the environment shares.
-    rng = np.random.default_rng(2)
-    norms: dict[int, list[float]] = {STEPS // 4: [], STEPS // 2: [], STEPS: []}
-    for _ in range(500):
-        g = rollout(rng)
-        for length, found in norms.items():
-            segments = g.reshape(ENVS * STEPS // length, length, DIMENSION).mean(axis=1)
-            found.append(float(np.diag(gram(segments)).mean()))
-    measured = [Rung(batch_observations=b, grad_sq_norm=float(np.mean(v))) for b, v in norms.items()]
-    fit = fit_ladder(measured)
-    assert fit.grad_sq == pytest.approx(GRAD_SQ + DIMENSION * RHO, rel=0.05), "the shared part looks like a mean"
-
-
-@pytest.mark.parametrize(
-    "rungs",
-    [
-        [],
-        [Rung(batch_observations=4, grad_sq_norm=1.0)],
-        [Rung(batch_observations=4, grad_sq_norm=1.0), Rung(batch_observations=4, grad_sq_norm=2.0)],
-        [Rung(batch_observations=4, grad_sq_norm=1.0), Rung(batch_observations=8, grad_sq_norm=0.0)],
-        [Rung(batch_observations=4, grad_sq_norm=math.nan), Rung(batch_observations=8, grad_sq_norm=1.0)],
-    ],
-)
-def test_a_ladder_that_cannot_be_fitted_is_nan(rungs: list[Rung]) -> None:
-    fit = fit_ladder(rungs)
-    assert all(math.isnan(value) for value in (fit.grad_sq, fit.trace, fit.misfit))

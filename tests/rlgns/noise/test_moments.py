@@ -138,17 +138,6 @@ def test_parts_of_the_parameters_add_up(shape: tuple[int, int, int, int]) -> Non
     assert sum(p.trace for p in parts) == pytest.approx(whole.trace, rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("groups", [2, 3, 4, 6, 8, 12, 16])
-def test_the_ladder_holds_the_merged_squared_norms(groups: int) -> None:
-    gradients = np.random.default_rng(groups).normal(size=(groups, 30)) + 0.2
-    ladder = group_moments(gradients, observations_per_group=5).ladder
-    sizes = [2**k for k in range(10) if 2**k < groups] + [groups]
-    assert [rung.batch_observations for rung in ladder] == [5 * size for size in sizes]
-    for rung, size in zip(ladder, sizes, strict=True):
-        merged = [gradients[i : i + size].mean(axis=0) for i in range(0, groups - size + 1, size)]
-        assert rung.grad_sq_norm == pytest.approx(float(np.mean([np.sum(m**2) for m in merged])), rel=1e-12)
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_groups_of_different_sizes(seed: int) -> None:
     rng = np.random.default_rng(seed)
