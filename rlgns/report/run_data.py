@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rlgns.critical.advice import Advice, twice_envs
+from rlgns.critical.advice import Advice, advice_of
 from rlgns.critical.goals import run_average
 from rlgns.critical.learning_rate import learning_rate_warning
 from rlgns.noise.ladder import LadderFit, Rung, fit_ladder
@@ -59,12 +59,7 @@ class RunData:
     @property
     def advice(self) -> Advice:
         """What twice the environments would buy at the end of the run."""
-        batch = self.last.get("batch_observations")
-        if not batch:
-            return Advice()
-        names = ("critical_batch/low", "critical_batch/predicted", "critical_batch/high")
-        low, predicted, high = (self.last.get(name) for name in names)
-        return twice_envs(low, predicted, high, batch)
+        return advice_of(self.last)
 
     @property
     def adaptive(self) -> bool:
