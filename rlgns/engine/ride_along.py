@@ -111,7 +111,7 @@ class RideAlong:
     @property
     def design_effect(self) -> float:
         """Smoothed design effect; NaN before a batch was split by shuffled observations."""
-        return self._design_effect.estimate().design_effect
+        return self._design_effect.estimate()
 
     @property
     def exchange_rate(self) -> float:

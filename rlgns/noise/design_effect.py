@@ -19,7 +19,6 @@ Both split the same |g_mean|^2 = grad_sq + trace / n, so the shuffled grad_sq is
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -28,22 +27,8 @@ from rlgns.noise.blocks import BlockSums
 from rlgns.noise.moments import Moments
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DesignEffect:
-    """How correlation within environments raises the noise."""
-
-    design_effect: float
-    """Observations of one environment that are worth one independent observation; NaN where undefined."""
-
-    trace_by_env: float
-    """tr(Sigma) per observation, environments as the unit."""
-
-    observation_trace: float
-    """tr Cov of a single observation's gradient."""
-
-
-def design_effect(trace_by_env: float, trace_shuffled: float, observations: float) -> DesignEffect:
-    """Design effect from the two ways to split batches of the same size.
+def design_effect(trace_by_env: float, trace_shuffled: float, observations: float) -> float:
+    """Returns the design effect from the two ways to split batches of the same size.
 
     Args:
         trace_by_env: trace from groups of whole environments, averaged over many batches.
@@ -51,7 +36,8 @@ def design_effect(trace_by_env: float, trace_shuffled: float, observations: floa
         observations: observations in a batch that was split at random.
 
     Returns:
-        The design effect; NaN where the variance of an observation is not positive.
+        Observations of one environment that are worth one independent observation; NaN where the variance of an
+        observation is not positive.
 
     Raises:
         ValueError: fewer than two observations.
@@ -59,8 +45,7 @@ def design_effect(trace_by_env: float, trace_shuffled: float, observations: floa
     if observations < 2:
         raise ValueError(f"a design effect needs at least 2 observations, got {observations}")
     single = ((observations - 1) * trace_shuffled + trace_by_env) / observations
-    ratio = trace_by_env / single if single > 0 else math.nan
-    return DesignEffect(design_effect=ratio, trace_by_env=trace_by_env, observation_trace=single)
+    return trace_by_env / single if single > 0 else math.nan
 
 
 def shuffled_noise_scale(grad_sq: float, trace_by_env: float, effect: float, observations: float) -> float:
@@ -103,11 +88,11 @@ class DesignEffectTracker:
         if moments.is_finite:
             self._shuffled.update(np.array([moments.trace, moments.observations]), moments.observations)
 
-    def estimate(self) -> DesignEffect:
-        """The design effect as of now; all NaN before both kinds were seen."""
+    def estimate(self) -> float:
+        """Returns the design effect as of now; NaN before both kinds of split were seen."""
         by_env, shuffled = self._by_env.mean(), self._shuffled.mean()
         if by_env is None or shuffled is None:
-            return DesignEffect(design_effect=math.nan, trace_by_env=math.nan, observation_trace=math.nan)
+            return math.nan
         return design_effect(float(by_env[0]), float(shuffled[0]), float(shuffled[1]))
 
     def state_dict(self) -> dict[str, Any]:

@@ -27,11 +27,6 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 
-def covariance_sq_trace(products: NDArray[np.float64], observations_per_group: int) -> float:
-    """Unbiased estimate of tr(Sigma^2) per observation; see `covariance_traces`, whose second value it is."""
-    return covariance_traces(products, observations_per_group)[1]
-
-
 def covariance_traces(products: NDArray[np.float64], observations_per_group: int) -> tuple[float, float]:
     """Unbiased estimates of tr(Sigma)^2 and tr(Sigma^2) per observation from the Gram matrix of one batch's groups.
 

@@ -103,7 +103,7 @@ class ViewTracker:
         if mean is not None:
             trace, trace_sq, sq_trace, trace_shuffled, observations = (float(value) for value in mean)
             dimension = noise_dimension(math.sqrt(trace_sq), sq_trace)
-            effect = design_effect(trace, trace_shuffled, observations).design_effect
+            effect = design_effect(trace, trace_shuffled, observations)
         return ViewEstimate(
             latest=self._latest, estimate=self._tracker.estimate(), dimension=dimension, design_effect=effect
         )

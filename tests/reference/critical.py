@@ -79,3 +79,22 @@ def slow_next_envs(target: dict[str, float], now: int, batch: float, tiers: list
 def slow_iqm(scores: dict[str, list[float]]) -> float:
     """Interquartile mean as the authors of rliable compute it: SciPy's trimmed mean of all runs."""
     return float(trim_mean([score for runs in scores.values() for score in runs], 0.25))
+
+
+def slow_plan(
+    goal: dict[str, float], batch: float, *, machines: int, rate: float, price: float, share: float
+) -> dict[str, float]:
+    """What the report's planner must say of one batch: as many machines at work as it keeps busy, one after the other.
+
+    `goal`: min_steps, min_observations, critical_batch. `rate`: observations per second of one machine, `share`: the
+    batch that keeps it busy, `price`: of its hour.
+    """
+    used = 1
+    while used < machines and (used + 1) * share <= batch:
+        used += 1
+    uses_per_observation = goal["min_steps"] * goal["critical_batch"] / goal["min_observations"]
+    steps = goal["min_steps"] * (batch + goal["critical_batch"]) / batch
+    observations = steps * batch / uses_per_observation
+    seconds = observations / rate / used
+    cost = used * seconds / 3600 * price
+    return {"machines": used, "steps": steps, "observations": observations, "seconds": seconds, "cost": cost}

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from rlgns.commands import cli
-from rlgns.fit.paper import paper_goals, paper_points, paper_tasks
+from rlgns.fit.paper import paper_goals, paper_tasks
+from rlgns.fit.points_file import read_points
 from tests.rows import make_row, make_run
 
 HEAD = "game,goal_score,batch_observations,optimizer_steps,observations"
-PAPER = Path(__file__).resolve().parents[2] / "configs" / "paper" / "pareto_points.csv"
+PAPER = Path(__file__).parents[3] / "configs" / "paper" / "pareto_points.csv"
 KEYS = {
     "game",
     "goal_score",
@@ -190,7 +191,7 @@ def test_a_run_of_another_game_or_without_rows_is_one_line(tmp_path: Path, capsy
 
 
 def test_the_papers_data() -> None:
-    assert len(paper_points()) == 253 and len(paper_goals()) == 30
+    assert len(read_points(PAPER)) == 253 and len(paper_goals()) == 30
     tasks = {task.task: task for task in paper_tasks()}
     assert tasks["Atari"].critical_batch_end == pytest.approx((400 * 8000) ** 0.5)
     assert tasks["Dota 5v5"].bound and tasks["Dota 5v5"].critical_batch_end == 8e6
