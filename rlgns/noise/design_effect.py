@@ -19,6 +19,7 @@ Both split the same |g_mean|^2 = grad_sq + trace / n, so the shuffled grad_sq is
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, final
 
 import numpy as np
@@ -99,7 +100,7 @@ class DesignEffectTracker:
         """Everything, as plain Python numbers and lists."""
         return {"by_env": self._by_env.state_dict(), "shuffled": self._shuffled.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned."""
         self._by_env.load_state_dict(state["by_env"])
         self._shuffled.load_state_dict(state["shuffled"])

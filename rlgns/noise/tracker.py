@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -141,7 +142,7 @@ class NoiseScaleTracker:
             "skipped": self._skipped,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned; horizon and level stay those given at construction."""
         self._sums.load_state_dict(state["sums"])
         self._ladder = {int(size): (float(weight), float(total)) for size, weight, total in state["ladder"]}

@@ -36,7 +36,7 @@ from rlgns.noise.tracker import NoiseScaleEstimate
 def hessian_vector_products(
     losses: Iterable[Callable[[], Tensor]], parameters: Sequence[Tensor], vectors: Tensor
 ) -> Tensor:
-    """Returns the mean Hessian of several losses times each of several vectors, by a backward pass through the gradient.
+    """Returns the mean Hessian of several losses times each vector, by a backward pass through the gradient.
 
     One forward and one backward pass per loss, and about two more backward passes per loss and vector. Only one loss's
     graph is held at a time. Nothing is accumulated into `.grad`. Run it in float32: products in bfloat16 have two or

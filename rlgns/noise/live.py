@@ -1,0 +1,149 @@
+"""The statistics that training keeps of every measured batch, from inner products to the entries of a metrics row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlgns.noise.config import NoiseConfig
+from rlgns.noise.design_effect import DesignEffectTracker
+from rlgns.noise.gradient_size import GradientSize
+from rlgns.noise.moments import Moments, mean_moments, moments_from_gram
+from rlgns.noise.statistic import MeasuredBatch, Statistic
+from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
+
+
+@final
+class LiveStatistics:
+    """Gives every batch to every statistic, in units of the gradients' size, and collects what they report."""
+
+    def __init__(self, config: NoiseConfig, *, minibatches: int) -> None:
+        """Starts with nothing measured; `minibatches`: optimizer steps per epoch."""
+        horizon = config.horizon_observations or None
+        # One batch in so many is shuffled: its horizon is as many times shorter, to look equally far back.
+        shuffled_horizon = horizon and horizon / max(1, config.shuffled_every * minibatches)
+        self._size = GradientSize()
+        self._noise_scale = _NoiseScale(self._size, horizon, config.level)
+        self._design_effect = _DesignEffect(horizon, shuffled_horizon)
+        # By the name of their state in a checkpoint. Add a statistic here.
+        self._statistics: dict[str, Statistic] = {
+            "tracker": self._noise_scale,
+            "design_effect": self._design_effect,
+        }
+
+    def update(self, products: NDArray[np.float64], observations_per_group: int, *, shuffled: bool) -> None:
+        """Takes in one batch.
+
+        Args:
+            products: [groups, groups], inner products of the groups' mean gradients.
+            observations_per_group: observations behind each.
+            shuffled: whether the groups are of observations drawn at random, not of whole environments.
+        """
+        moments = moments_from_gram(products, observations_per_group)
+        relative = self._size.divide(moments)
+        batch = MeasuredBatch(products=products, moments=moments, relative=relative, shuffled=shuffled)
+        for statistic in self._statistics.values():
+            statistic.update(batch)
+
+    def row(self) -> dict[str, Any]:
+        """Ends an iteration: returns the entries of all statistics, numbers before lists."""
+        entries = [entry for statistic in self._statistics.values() for entry in statistic.row().items()]
+        return dict(sorted(entries, key=lambda entry: isinstance(entry[1], list)))
+
+    def estimate(self) -> NoiseScaleEstimate:
+        """Returns the smoothed noise scale with its interval."""
+        return self._noise_scale.tracker.estimate()
+
+    @property
+    def design_effect(self) -> float:
+        """Smoothed design effect; NaN before a batch was split by shuffled observations."""
+        return self._design_effect.tracker.estimate()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all sums, as plain Python numbers and lists."""
+        return {"size": self._size.state_dict()} | {
+            name: statistic.state_dict() for name, statistic in self._statistics.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resumes from what `state_dict` returned; a statistic that the state does not have starts empty."""
+        self._size.load_state_dict(state["size"])
+        for name, statistic in self._statistics.items():
+            if name in state:
+                statistic.load_state_dict(state[name])
+
+
+@final
+class _NoiseScale(Statistic):
+    """The noise scale and its ladder, smoothed, beside the iteration's raw moments; batches split by environment."""
+
+    def __init__(self, size: GradientSize, horizon_observations: float | None, level: float) -> None:
+        self.tracker = NoiseScaleTracker(horizon_observations, level)
+        self._size = size
+        self._latest: list[Moments] = []  # of this iteration
+        self._rungs: set[int] = set()  # batch sizes of the newest batch's ladder
+
+    def update(self, batch: MeasuredBatch) -> None:
+        self._rungs = {rung.batch_observations for rung in batch.moments.ladder}
+        if batch.shuffled:
+            return
+        self._latest.append(batch.moments)
+        if batch.relative is not None:
+            self.tracker.update(batch.relative)
+
+    def row(self) -> dict[str, Any]:
+        latest = mean_moments(self._latest) if self._latest else None
+        self._latest = []
+        estimate = self.tracker.estimate()
+        return {
+            "noise/grad_sq": latest.grad_sq if latest else None,
+            "noise/trace": latest.trace if latest else None,
+            "noise/scale": estimate.noise_scale,
+            "noise/scale_low": estimate.low,
+            "noise/scale_high": estimate.high,
+            "noise/resolved": estimate.resolved,
+            "noise/updates": estimate.updates,
+            "noise/skipped": estimate.skipped,
+            "noise/ladder": [
+                {
+                    "batch_observations": rung.batch_observations,
+                    "grad_sq_norm": rung.grad_sq_norm * (self._size.value or 0),
+                }
+                for rung in estimate.ladder
+                if rung.batch_observations in self._rungs or not self._rungs  # an adaptive batch leaves sizes behind
+            ],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.tracker.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.tracker.load_state_dict(state)
+
+
+@final
+class _DesignEffect(Statistic):
+    """The design effect, from both kinds of split."""
+
+    def __init__(self, horizon_observations: float | None, shuffled_horizon_observations: float | None) -> None:
+        self.tracker = DesignEffectTracker(horizon_observations, shuffled_horizon_observations)
+
+    def update(self, batch: MeasuredBatch) -> None:
+        if batch.relative is None:
+            return
+        if batch.shuffled:
+            self.tracker.update_shuffled(batch.relative)
+        else:
+            self.tracker.update_by_env(batch.relative)
+
+    def row(self) -> dict[str, Any]:
+        return {"noise/design_effect": self.tracker.estimate()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.tracker.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.tracker.load_state_dict(state)
