@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 LARGEST_FACTOR = 16
-"""How many times `env.num_envs` may be in use, unless `adaptive.largest_envs` says otherwise."""
+"""Most environments in use as a multiple of `env.num_envs`, unless `adaptive.largest_envs` is set."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,13 +29,13 @@ class AdaptiveConfig:
                 raise ValueError(f"adaptive.{name} must be zero or positive, got {getattr(self, name)}")
 
     def tiers(self, num_envs: int) -> tuple[int, ...]:
-        """Returns how many environments may be in use, ascending, each twice the one before.
+        """Returns the numbers of environments allowed, ascending, each twice the one before.
 
         Args:
             num_envs: `env.num_envs`, one of them.
 
         Raises:
-            ValueError: Bounds that do not enclose it, that are not its doublings, or that leave no choice.
+            ValueError: Bounds that do not enclose it, are not its doublings or halves, or leave no choice.
         """
         smallest, largest = self.smallest_envs or num_envs, self.largest_envs or LARGEST_FACTOR * num_envs
         if not smallest <= num_envs <= largest:
@@ -59,7 +59,7 @@ class AdaptiveConfig:
 
 
 def _near_doubling(value: int, number: int) -> int:
-    """What is nearest to `value` (by ratio) among `number`, its halves while whole, and its doublings."""
+    """Nearest to `value` (by ratio) among `number`, its doublings and its halves that are whole numbers."""
     near = [number << k for k in range(max(1, value.bit_length()))]
     while number % 2 == 0:
         number //= 2

@@ -14,7 +14,7 @@ from rlgns.config.files import shipped_folder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaperGoal:
-    """What the paper draws for one score goal, in observations."""
+    """What the paper's figures show for one score goal, in observations."""
 
     game: str
     goal_score: float

@@ -1,4 +1,4 @@
-r"""Design effect: what observations that share an environment cost.
+r"""Design effect: how much correlation within environments raises the noise.
 
 n observations in clusters (environments). sigma^2 = tr Cov of one observation's gradient; deff sigma^2 / n the variance
 of the mean of all n, so deff correlated observations are worth one independent one (Kish 1965; T steps of pairwise
@@ -50,7 +50,7 @@ def design_effect(trace_by_env: float, trace_shuffled: float, observations: floa
 
 
 def shuffled_noise_scale(grad_sq: float, trace_by_env: float, effect: float, observations: float) -> float:
-    """What splitting a shuffled batch would have reported: for comparison only, it is biased.
+    """Returns the noise scale that splitting a shuffled batch would report. For comparison only: it is biased.
 
     Args:
         grad_sq: |G|^2.
@@ -68,10 +68,10 @@ def shuffled_noise_scale(grad_sq: float, trace_by_env: float, effect: float, obs
 
 @final
 class DesignEffectTracker:
-    """Running design effect from batches split by environment and, now and then, by shuffled observations.
+    """Running design effect from batches split by environment and, less often, by shuffled observations.
 
-    Each kind is averaged with weights n exp(-age / H), age in the observations of its own kind; keep `every` in mind:
-    where one batch in k is shuffled, its horizon is H / k for both to look equally far back.
+    Each kind is averaged with weights n exp(-age / H), with age in observations of its own kind. Where one batch in k
+    is shuffled, give the shuffled ones the horizon H / k: then both kinds look equally far back.
     """
 
     def __init__(self, horizon_observations: float | None = None, shuffled_horizon_observations: float | None = None):
@@ -80,12 +80,12 @@ class DesignEffectTracker:
         self._shuffled = BlockSums(shuffled_horizon_observations or horizon_observations)
 
     def update_by_env(self, moments: Moments) -> None:
-        """Takes in a batch that was split by environment; moments that are not finite are left out."""
+        """Adds a batch that was split by environment; skips moments that are not finite."""
         if moments.is_finite:
             self._by_env.update(np.array([moments.trace]), moments.observations)
 
     def update_shuffled(self, moments: Moments) -> None:
-        """Takes in a batch that was split by shuffled observations; moments that are not finite are left out."""
+        """Adds a batch that was split by shuffled observations; skips moments that are not finite."""
         if moments.is_finite:
             self._shuffled.update(np.array([moments.trace, moments.observations]), moments.observations)
 
@@ -97,10 +97,10 @@ class DesignEffectTracker:
         return design_effect(float(by_env[0]), float(shuffled[0]), float(shuffled[1]))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as plain Python numbers and lists."""
+        """Returns everything, as plain Python numbers and lists."""
         return {"by_env": self._by_env.state_dict(), "shuffled": self._shuffled.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         self._by_env.load_state_dict(state["by_env"])
         self._shuffled.load_state_dict(state["shuffled"])

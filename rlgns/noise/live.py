@@ -1,4 +1,4 @@
-"""The statistics that training keeps of every measured batch, from inner products to the entries of a metrics row."""
+"""The statistics that training keeps of measured batches, from inner products to the entries of a metrics row."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class LiveStatistics:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resumes from what `state_dict` returned; a statistic that the state does not have starts empty."""
+        """Restores what `state_dict` returned; a statistic that the state does not have starts empty."""
         self._size.load_state_dict(state["size"])
         for name, statistic in self._statistics.items():
             if name in state:

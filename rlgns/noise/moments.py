@@ -32,7 +32,7 @@ from rlgns.noise.ladder import Rung, ladder_of_gram
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moments:
-    """What one batch says of |G|^2 and tr(Sigma), with the conditions it was measured under."""
+    """Estimates of |G|^2 and tr(Sigma) from one batch, with the conditions they were measured under."""
 
     grad_sq: float
     """Unbiased estimate of |G|^2, the squared norm of the true gradient; may be negative."""
@@ -56,12 +56,12 @@ class Moments:
 
     @property
     def is_finite(self) -> bool:
-        """False where a gradient was NaN or infinite: such moments are not to be averaged."""
+        """False where a gradient was NaN or infinite: such moments must not be averaged."""
         return math.isfinite(self.grad_sq) and math.isfinite(self.trace)
 
 
 def gram(gradients: torch.Tensor | NDArray[Any]) -> NDArray[np.float64]:
-    """Inner products of the groups' gradients.
+    """Returns the inner products of the groups' gradients.
 
     Sums over long runs of columns are float64 (`rlgns.gram`).
 
@@ -79,10 +79,10 @@ def gram(gradients: torch.Tensor | NDArray[Any]) -> NDArray[np.float64]:
 
 
 def moments_from_gram(products: NDArray[np.float64], observations_per_group: int) -> Moments:
-    """Moments of one batch from the inner products of its groups' gradients.
+    """Returns the moments of one batch from the inner products of its groups' gradients.
 
     Args:
-        products: [groups, groups], `gram` of the groups' gradients; a sum of Grams over parameter tensors serves too.
+        products: [groups, groups], `gram` of the groups' gradients, or the sum of such matrices over parameter tensors.
         observations_per_group: observations behind each row, the same for all.
 
     Returns:
@@ -114,7 +114,7 @@ def moments_from_gram(products: NDArray[np.float64], observations_per_group: int
 
 
 def group_moments(gradients: torch.Tensor | NDArray[Any], observations_per_group: int) -> Moments:
-    """Moments of one batch from the mean gradients of its groups, all at one parameter vector.
+    """Returns the moments of one batch from the mean gradients of its groups, all at one parameter vector.
 
     Args:
         gradients: [groups, parameters], float32 or float64, on any device.
@@ -130,7 +130,7 @@ def group_moments(gradients: torch.Tensor | NDArray[Any], observations_per_group
 
 
 def moments_from_sums(observations: Sequence[float], squared_norms: Sequence[float], off_diagonal: float) -> Moments:
-    """Moments of one batch whose groups may differ in size, from sums that need no group's gradient to be kept.
+    """Returns the moments of one batch whose groups may differ in size, from sums: no group's gradient has to be kept.
 
     With n_k observations in group k and N = sum n_k, the cross terms weighted by n_j n_k have the mean |G|^2, and the
     spread about the weighted mean g has E sum_k n_k |g_k - g|^2 = (M - 1) tr(Sigma):
@@ -175,7 +175,7 @@ def moments_from_sums(observations: Sequence[float], squared_norms: Sequence[flo
 
 
 def mean_moments(several: Sequence[Moments]) -> Moments:
-    """Mean moments of batches that were split alike, e.g. those of one iteration. For display, not for tracking.
+    """Returns the mean moments of batches with the same split, e.g. of one iteration. For display, not for tracking.
 
     Raises:
         ValueError: nothing to average, or batches that were split differently.

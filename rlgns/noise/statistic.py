@@ -24,8 +24,8 @@ class MeasuredBatch:
     """Their moments, as measured; NaN where a gradient was not finite."""
 
     relative: Moments | None
-    """The moments in units of the gradients' size before this batch (`GradientSize`): sum these up. None for the first
-    batch, before which no size is known."""
+    """The moments in units of the gradients' size before this batch (`GradientSize`), which may be summed over batches.
+    None for the first batch, before which no size is known."""
 
     shuffled: bool
     """Whether the groups are of observations drawn at random, not of whole environments."""
@@ -36,7 +36,7 @@ class Statistic(ABC):
 
     @abstractmethod
     def update(self, batch: MeasuredBatch) -> None:
-        """Takes in one batch; leaves out what it cannot use (the other kind of split, moments that are not finite)."""
+        """Adds one batch; skips it where it is of no use (the other kind of split, moments that are not finite)."""
 
     @abstractmethod
     def row(self) -> dict[str, Any]:
@@ -48,4 +48,4 @@ class Statistic(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resumes from what `state_dict` returned."""
+        """Restores what `state_dict` returned."""

@@ -81,7 +81,7 @@ def test_text_says_what_was_left_out_and_what_is_only_bounded(
     assert cli.main(["fit", str(sweep_csv(tmp_path, noise_scale=True))]) == 0
     text = capsys.readouterr().out
     assert "6 of 8" in text and "the run at batch 1,280 never reached it" in text
-    assert "the run at batch 160 took 4.9x the steps that the others say; left out as failed" in text
+    assert "the run at batch 160 took 4.9x the steps that the other runs predict; left out as failed" in text
     assert "600 (600 to 600)" in text and "ratio" in text
     assert cli.main(["fit", str(sweep_csv(tmp_path, critical=1e6))]) == 0
     text = capsys.readouterr().out
