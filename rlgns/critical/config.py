@@ -11,17 +11,17 @@ LARGEST_FACTOR = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdaptiveConfig:
-    """How far the batch goes where `agent.batch` is `adaptive`; without meaning where it is `fixed`."""
+    """Bounds of the batch where `agent.batch` is `adaptive`; ignored where it is `fixed`."""
 
     smallest_envs: int = 0
-    """Fewest environments in use: env.num_envs, or that halved as often as wanted; 0: env.num_envs."""
+    """Fewest environments in use: env.num_envs or a number that halving it reaches; 0: env.num_envs."""
 
     largest_envs: int = 0
-    """Most environments in use: env.num_envs doubled as often as wanted; 0: 16 times env.num_envs."""
+    """Most environments in use: env.num_envs or a number that doubling it reaches; 0: 16 times env.num_envs."""
 
     exchange_rate: float = 0.0
-    """r in B = sqrt(r B_noise): observations that one optimizer step less is worth; 0: the run's average noise scale so
-    far, its E_min / S_min."""
+    """r in B = sqrt(r B_noise): observations that saving one optimizer step is worth; 0: the run's average noise scale
+    so far, its E_min / S_min."""
 
     def __post_init__(self) -> None:
         for name in ("smallest_envs", "largest_envs", "exchange_rate"):
@@ -47,7 +47,7 @@ class AdaptiveConfig:
             more, fewer = max(num_envs, bound), min(num_envs, bound)
             if more % fewer or (more // fewer).bit_count() != 1:
                 raise ValueError(
-                    f"adaptive.{name} must be env.num_envs {num_envs} halved or doubled some times, got {bound} "
+                    f"adaptive.{name} must be env.num_envs {num_envs} halved or doubled any number of times, got {bound} "
                     f"(nearest: {_near_doubling(bound, num_envs)})"
                 )
         if smallest == largest:

@@ -100,8 +100,8 @@ def fit_pareto(
     """Fits the trade-off to the runs of one game and one goal, each with its best learning rate.
 
     The interval holds every B_crit whose sum of squares is not too far above the least: a likelihood profile with
-    unknown scatter. The bound is F's quantile at 1 and n - 2 degrees of freedom if every batch size has one run. If some
-    have several (seeds), it comes from resampling batch sizes and runs (`bootstrap_quantile`).
+    unknown scatter. The bound is F's quantile at 1 and n - 2 degrees of freedom if every batch size has one run. If
+    some have several (seeds), it comes from resampling batch sizes and runs (`bootstrap_quantile`).
 
     Args:
         batch_observations: [runs], observations per optimizer step, positive. A size given twice is two seeds.
