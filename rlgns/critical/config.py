@@ -47,7 +47,7 @@ class AdaptiveConfig:
             more, fewer = max(num_envs, bound), min(num_envs, bound)
             if more % fewer or (more // fewer).bit_count() != 1:
                 raise ValueError(
-                    f"adaptive.{name} must be env.num_envs {num_envs} halved or doubled any number of times, got {bound} "
+                    f"adaptive.{name} must be env.num_envs {num_envs} halved or doubled repeatedly, got {bound} "
                     f"(nearest: {_near_doubling(bound, num_envs)})"
                 )
         if smallest == largest:
