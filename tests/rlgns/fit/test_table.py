@@ -172,7 +172,7 @@ def test_a_gain_is_not_measured_where_the_front_is_not_known(
     assert cli.main(["fit", points, "--adaptive", run]) == 0
     text = capsys.readouterr().out
     assert "0: gain not measured: the front is not identified: the largest batch" in text
-    assert "2.5k" in text  # what the run needed is told all the same
+    assert "2.5k" in text  # what the run needed is still shown
     assert cli.main(["fit", points, "--adaptive", run, "--json"]) == 0
     (gain,) = json.loads(capsys.readouterr().out)["adaptive"]
     assert gain["gamma"] is None and gain["fewer_steps"] is None and gain["gamma_predicted"] is not None

@@ -163,7 +163,7 @@ def test_state_goes_through_json_and_a_step_that_failed_leaves_no_trace() -> Non
     assert tracker.estimate() == first.estimate()
 
 
-def test_misuse_is_told_in_one_line() -> None:
+def test_misuse_fails_with_one_line() -> None:
     model = make_model()
     monitor = NoiseScaleMonitor(model, groups=2)
     loss = loss_of(model, make_batch(4))

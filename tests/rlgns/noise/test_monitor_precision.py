@@ -87,7 +87,7 @@ def test_float16_autocast_without_overflow_is_measured_and_with_it_is_skipped() 
             assert monitor.moments is not None and plain.moments is not None
             assert monitor.moments.grad_sq == pytest.approx(plain.moments.grad_sq, rel=0.02)
             assert monitor.moments.trace == pytest.approx(plain.moments.trace, rel=0.02)
-    assert scaler.get_scale() == 2.0**9, "the scaler was told"
+    assert scaler.get_scale() == 2.0**9, "the scaler saw the overflow"
 
 
 def test_zero_gradients_are_measured_as_zero() -> None:

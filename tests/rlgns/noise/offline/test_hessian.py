@@ -96,9 +96,9 @@ def test_negative_curvature_is_said_and_not_clamped() -> None:
         tracker.update(measure(population, rng))
     raw = tracker.estimate()
     assert raw.grad_sq == pytest.approx(population.grad_sq, rel=0.3)
-    told = hessian_noise_scale(raw)
-    assert math.isnan(told.noise_scale) and math.isnan(told.low) and math.isinf(told.high) and not told.resolved
-    assert told.grad_sq == raw.grad_sq
+    found = hessian_noise_scale(raw)
+    assert math.isnan(found.noise_scale) and math.isnan(found.low) and math.isinf(found.high) and not found.resolved
+    assert found.grad_sq == raw.grad_sq
 
 
 def test_products_of_a_convolutional_network_match_the_written_out_hessian() -> None:
