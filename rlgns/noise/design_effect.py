@@ -20,12 +20,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
+from rlgns.metric_key import Key
 from rlgns.noise.blocks import BlockSums
 from rlgns.noise.moments import Moments
+from rlgns.noise.statistic import MeasuredBatch, Statistic
 
 
 def design_effect(trace_by_env: float, trace_shuffled: float, observations: float) -> float:
@@ -104,3 +106,45 @@ class DesignEffectTracker:
         """Restores what `state_dict` returned."""
         self._by_env.load_state_dict(state["by_env"])
         self._shuffled.load_state_dict(state["shuffled"])
+
+
+@final
+class DesignEffectStatistic(Statistic):
+    """The design effect as training logs it."""
+
+    keys: ClassVar = (
+        Key(
+            name="noise/design_effect",
+            kind=float,
+            unit="ratio",
+            meaning="Smoothed: how many correlated observations of one environment are worth one independent "
+            "observation; 1 means no correlation",
+            formula="trace between environments / trace between shuffled observations",
+            null_when="not measured yet",
+        ),
+    )
+
+    def __init__(self, horizon_observations: float | None, shuffled_horizon_observations: float | None) -> None:
+        """Starts empty; arguments as in DesignEffectTracker."""
+        self.tracker = DesignEffectTracker(horizon_observations, shuffled_horizon_observations)
+
+    def update(self, batch: MeasuredBatch) -> None:
+        """Adds one batch, split either way."""
+        if batch.relative is None:
+            return
+        if batch.shuffled:
+            self.tracker.update_shuffled(batch.relative)
+        else:
+            self.tracker.update_by_env(batch.relative)
+
+    def row(self) -> dict[str, Any]:
+        """Ends an iteration: returns the smoothed design effect."""
+        return {"noise/design_effect": self.tracker.estimate()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the tracker's state."""
+        return self.tracker.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        self.tracker.load_state_dict(state)

@@ -8,12 +8,14 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from rlgns.metric_key import Key
 from rlgns.noise.config import NoiseConfig
-from rlgns.noise.design_effect import DesignEffectTracker
+from rlgns.noise.design_effect import DesignEffectStatistic
 from rlgns.noise.gradient_size import GradientSize
-from rlgns.noise.moments import Moments, mean_moments, moments_from_gram
+from rlgns.noise.moments import moments_from_gram
+from rlgns.noise.noise_scale import NoiseScaleStatistic
 from rlgns.noise.statistic import MeasuredBatch, Statistic
-from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
+from rlgns.noise.tracker import NoiseScaleEstimate
 
 
 @final
@@ -26,13 +28,19 @@ class LiveStatistics:
         # One batch in so many is shuffled: its horizon is as many times shorter, to look equally far back.
         shuffled_horizon = horizon and horizon / max(1, config.shuffled_every * minibatches)
         self._size = GradientSize()
-        self._noise_scale = _NoiseScale(self._size, horizon, config.level)
-        self._design_effect = _DesignEffect(horizon, shuffled_horizon)
+        self._noise_scale = NoiseScaleStatistic(self._size, horizon, config.level)
+        self._design_effect = DesignEffectStatistic(horizon, shuffled_horizon)
         # By the name of their state in a checkpoint. Add a statistic here.
         self._statistics: dict[str, Statistic] = {
             "tracker": self._noise_scale,
             "design_effect": self._design_effect,
         }
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Keys of the entries that `row` returns, in its order."""
+        keys = [key for statistic in self._statistics.values() for key in statistic.keys]
+        return tuple(sorted(keys, key=lambda key: key.kind is list))
 
     def update(self, products: NDArray[np.float64], observations_per_group: int, *, shuffled: bool) -> None:
         """Takes in one batch.
@@ -74,76 +82,3 @@ class LiveStatistics:
         for name, statistic in self._statistics.items():
             if name in state:
                 statistic.load_state_dict(state[name])
-
-
-@final
-class _NoiseScale(Statistic):
-    """The noise scale and its ladder, smoothed, beside the iteration's raw moments; batches split by environment."""
-
-    def __init__(self, size: GradientSize, horizon_observations: float | None, level: float) -> None:
-        self.tracker = NoiseScaleTracker(horizon_observations, level)
-        self._size = size
-        self._latest: list[Moments] = []  # of this iteration
-        self._rungs: set[int] = set()  # batch sizes of the newest batch's ladder
-
-    def update(self, batch: MeasuredBatch) -> None:
-        self._rungs = {rung.batch_observations for rung in batch.moments.ladder}
-        if batch.shuffled:
-            return
-        self._latest.append(batch.moments)
-        if batch.relative is not None:
-            self.tracker.update(batch.relative)
-
-    def row(self) -> dict[str, Any]:
-        latest = mean_moments(self._latest) if self._latest else None
-        self._latest = []
-        estimate = self.tracker.estimate()
-        return {
-            "noise/grad_sq": latest.grad_sq if latest else None,
-            "noise/trace": latest.trace if latest else None,
-            "noise/scale": estimate.noise_scale,
-            "noise/scale_low": estimate.low,
-            "noise/scale_high": estimate.high,
-            "noise/resolved": estimate.resolved,
-            "noise/updates": estimate.updates,
-            "noise/skipped": estimate.skipped,
-            "noise/ladder": [
-                {
-                    "batch_observations": rung.batch_observations,
-                    "grad_sq_norm": rung.grad_sq_norm * (self._size.value or 0),
-                }
-                for rung in estimate.ladder
-                if rung.batch_observations in self._rungs or not self._rungs  # an adaptive batch leaves sizes behind
-            ],
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.tracker.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.tracker.load_state_dict(state)
-
-
-@final
-class _DesignEffect(Statistic):
-    """The design effect, from both kinds of split."""
-
-    def __init__(self, horizon_observations: float | None, shuffled_horizon_observations: float | None) -> None:
-        self.tracker = DesignEffectTracker(horizon_observations, shuffled_horizon_observations)
-
-    def update(self, batch: MeasuredBatch) -> None:
-        if batch.relative is None:
-            return
-        if batch.shuffled:
-            self.tracker.update_shuffled(batch.relative)
-        else:
-            self.tracker.update_by_env(batch.relative)
-
-    def row(self) -> dict[str, Any]:
-        return {"noise/design_effect": self.tracker.estimate()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.tracker.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.tracker.load_state_dict(state)

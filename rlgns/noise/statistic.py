@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlgns.metric_key import Key
 from rlgns.noise.moments import Moments
 
 
@@ -33,6 +34,9 @@ class MeasuredBatch:
 
 class Statistic(ABC):
     """A quantity that is kept over a whole run. `rlgns.noise.live` lists those that training keeps."""
+
+    keys: ClassVar[tuple[Key, ...]]
+    """Keys of the entries that `row` returns, in its order."""
 
     @abstractmethod
     def update(self, batch: MeasuredBatch) -> None:

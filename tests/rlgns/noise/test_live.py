@@ -52,6 +52,7 @@ def test_batches_are_tracked_in_units_of_the_gradients_size_and_by_their_split()
     assert [rung["batch_observations"] for rung in row["noise/ladder"]] == [16, 32, 64]
     assert size.value is not None
     assert row["noise/ladder"][0]["grad_sq_norm"] == expected.ladder[0].grad_sq_norm * size.value
+    assert list(row) == [key.name for key in statistics.keys]
     assert list(row)[-1] == "noise/ladder", "numbers before lists"
 
 
