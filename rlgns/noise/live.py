@@ -43,7 +43,7 @@ class LiveStatistics:
         return tuple(sorted(keys, key=lambda key: key.kind is list))
 
     def update(self, products: NDArray[np.float64], observations_per_group: int, *, shuffled: bool) -> None:
-        """Takes in one batch.
+        """Adds one batch.
 
         Args:
             products: [groups, groups], inner products of the groups' mean gradients.
