@@ -1,4 +1,4 @@
-"""Inner products of a few long vectors by torch's operations, for `agents` and `noise` alike."""
+"""Inner products of a few long vectors by torch's operations, for `rlgns.agents` and `rlgns.noise`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def gram_on_device(rows: Tensor) -> Tensor:
     total = torch.zeros(rows.shape[0], rows.shape[0], dtype=torch.float64, device=rows.device)
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
         whole = rows.shape[1] // COLUMNS_PER_CHUNK if single else 0
-        if whole:  # one batched product: a loop over chunks would take longer than the products themselves
+        if whole:  # one batched product: a loop over chunks would take longer than the products
             chunks = (
                 rows[:, : whole * COLUMNS_PER_CHUNK].to(dtype).unflatten(1, (whole, COLUMNS_PER_CHUNK)).transpose(0, 1)
             )

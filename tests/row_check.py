@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rlgns.metrics.key import Key
+from rlgns.metric_key import Key
 from rlgns.metrics.registry import KEYS, REQUIRED
 
 

@@ -84,7 +84,7 @@ class Calibration:
         """The same from batches split by shuffled observations, as training measures it."""
         batch = self.policy.config.batch_observations
         return self._with_error(
-            lambda truth, moments: design_effect(float(truth[1]), float(moments[1]), batch).design_effect, r.SHUFFLED
+            lambda truth, moments: design_effect(float(truth[1]), float(moments[1]), batch), r.SHUFFLED
         )
 
     def _with_error(self, statistic: Callable[[Array, Array], float], name: str) -> tuple[float, float]:

@@ -1,20 +1,19 @@
-r"""The adaptive batch: how many environments to use next, from what is known of the noise scale.
+r"""The adaptive batch: how many environments to use next, given the noise scale and its interval.
 
 A step at batch B while the noise scale is N makes 1 / (1 + N/B) of a full-batch step's progress and costs B
-observations. Where one step less is worth r observations, the cheapest batch at every moment is
+observations. If saving one step is worth r observations, the cheapest batch at every moment is
 
     B(s) = sqrt(r N(s)),        r = E_min / S_min unless chosen otherwise,
 
 the run's own critical batch for r (McCandlish et al. 2018, arXiv:1812.06162, appendix D, eq. D.3). Environments come in
 doublings, and N is an estimate. So the batch changes only
 
-- by a factor of two, and HOLD_ITERATIONS iterations or more after the last change;
-- where B(s) is further away than CHANGE_FACTOR. After a change it lies at most 2 / CHANGE_FACTOR off on the other side:
-  only a noise scale that turns back by another factor of (CHANGE_FACTOR^2 / 2)^2 = 2 undoes it;
-- where the whole confidence interval of N asks for that direction. A lower bound alone may make the batch grow, never
-  shrink.
+- by a factor of two, at least HOLD_ITERATIONS iterations after the last change;
+- if B(s) differs by more than CHANGE_FACTOR. After a change it differs by at most 2 / CHANGE_FACTOR the other way: only
+  a noise scale that turns back by another factor of (CHANGE_FACTOR^2 / 2)^2 = 2 undoes it;
+- if the whole confidence interval of N lies on that side. A lower bound alone may make the batch grow, never shrink.
 
-All that a decision rests on is its arguments, and a checkpoint holds them: a resumed run decides as one that was never
+A decision depends on its arguments alone, and a checkpoint holds them: a resumed run decides as if it had never
 stopped.
 """
 
@@ -25,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 CHANGE_FACTOR = 2**0.75
-"""How far off the batch must be to change, as a ratio: 1.68. Halfway between two doublings would be 1.41."""
+"""Ratio by which the batch must be off to change: 1.68. Halfway between two doublings would be 1.41."""
 
 HOLD_ITERATIONS = 8
 """Iterations between two changes, at least."""
@@ -33,7 +32,7 @@ HOLD_ITERATIONS = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TargetBatch:
-    """What sqrt(r N) asks for, in observations per optimizer step."""
+    """The batch sqrt(r N), in observations per optimizer step."""
 
     best: float = math.nan
     """At the best estimate of the noise scale; NaN where that is not resolved."""
@@ -50,8 +49,8 @@ def target_batch(low: float, noise_scale: float, high: float, *, exchange_rate: 
         low: Lower end of the noise scale's interval, observations; NaN: nothing is known.
         noise_scale: Best estimate; NaN: none.
         high: Upper end; infinite or NaN: only the lower end is known, and then `noise_scale` is not used.
-        exchange_rate: r, observations that one step less is worth; NaN: not known yet. Then it is the noise scale
-            itself (at each end its own), the run's average so far being that of this moment: B = N.
+        exchange_rate: r, observations that saving one step is worth; NaN: not known yet. Then r is the noise scale
+            itself (at each end its own), as for a run that has only just begun: B = N.
     """
 
     def target(scale: float) -> float:
@@ -70,11 +69,11 @@ def next_envs(
     """Returns how many environments to use in the next iteration: as many as now, half or twice as many.
 
     Args:
-        target: What the noise scale asks for.
+        target: The batch to aim at.
         num_envs: Environments in use now.
-        batch_observations: Observations per optimizer step that they make.
-        tiers: Numbers that may be in use, ascending, each twice the one before.
-        held_iterations: Iterations that were played with `num_envs`, since the last change.
+        batch_observations: Observations per optimizer step with them.
+        tiers: Numbers of environments allowed, ascending, each twice the one before.
+        held_iterations: Iterations played with `num_envs`, since the last change.
     """
     if held_iterations < HOLD_ITERATIONS:
         return num_envs

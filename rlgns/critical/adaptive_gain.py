@@ -1,18 +1,18 @@
-r"""What an adaptive batch gained, beside what was predicted: a run against the front of the fixed batches.
+r"""What an adaptive batch gained and what was predicted: a run against the front of the fixed batches.
 
 Fixed batches lie on (S/S_min - 1) (E/E_min - 1) = 1. A batch B(s) = sqrt(r N(s)) at every step lies on
 
     (S/S_min - 1) (E/E_min - 1) = gamma,   gamma = (int sqrt(N) ds)^2 / (S_min E_min) <= 1
 
 (McCandlish et al. 2018, arXiv:1812.06162, appendix D). gamma is predicted from the noise scale along a run
-(`RunAverage.gamma`) and measured by putting the run's own S and E and the sweep's S_min and E_min into the left side.
-At equal observations, e = E/E_min - 1, that is in steps
+(`RunAverage.gamma`) and measured by putting the run's S and E and the sweep's S_min and E_min into the left side. In
+steps at equal observations, with e = E/E_min - 1, that is
 
     S_fixed(E) / S = (1 + 1/e) S_min / S,   predicted (1 + 1/e) / (1 + gamma/e).
 
-**Interval.** One run is as uncertain as one of the sweep: it scatters about the front by the fit's misfit, sideways, S
-and E together. With m adaptive runs beside n of the sweep ln S and ln E move by h = t s sqrt(1/m + 2/n), s the misfit
-with n - 2 degrees of freedom and t Student's quantile: 1/m for the runs, 2/n for the curve of two parameters.
+**Interval.** An adaptive run scatters about the front as the sweep's runs do, by the fit's misfit, S and E together.
+With m adaptive runs and n runs of the sweep ln S and ln E move by h = t s sqrt(1/m + 2/n), s the misfit with n - 2
+degrees of freedom and t Student's quantile: 1/m for the runs, 2/n for the curve's two parameters.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from rlgns.critical.points import GoalFit
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdaptiveGain:
-    """What adaptive runs needed for one goal, beside the front of the fixed batches. NaN where not known."""
+    """What adaptive runs needed for one goal, compared with the front of the fixed batches. NaN where not known."""
 
     goal: GoalFit
     """The sweep's fit."""
     runs: int
     """Adaptive runs that reached the goal."""
     of: int
-    """Adaptive runs looked at."""
+    """Adaptive runs in all."""
     reason: str
-    """Why nothing was measured, in words; empty where it was."""
+    """Why the gain could not be measured, in words; else empty."""
     optimizer_steps: float = math.nan
     """S, geometric mean over the runs that reached the goal, as are observations and batch."""
     observations: float = math.nan
@@ -124,7 +124,7 @@ class _Front:
 
 
 def _error(rms: float, points: int, runs: int, level: float) -> float:
-    """Half an interval of ln S and ln E about the front."""
+    """Half the width of the interval of ln S and ln E about the front."""
     scatter = rms * math.sqrt(points / (points - 2))
     return float(stdtrit(points - 2, 0.5 + level / 2)) * scatter * math.sqrt(1 / runs + 2 / points)
 

@@ -1,10 +1,17 @@
-"""What another batch size would buy: the paper's trade-off between steps and observations, put in words."""
+r"""What a batch twice as large would buy: the paper's trade-off between steps and observations, put in words.
+
+    S(B) = S_min (1 + B_crit / B) optimizer steps,   E(B) = E_min (1 + B / B_crit) = B S(B) observations
+
+McCandlish et al. 2018, "An Empirical Model of Large-Batch Training", arXiv:1812.06162, equation 2.11.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from rlgns.formatting import duration, times
 
@@ -13,13 +20,13 @@ UNKNOWN = "not enough measurements yet"
 
 
 def step_ratio(critical_batch: float, batch: float, factor: float = 2.0, *, noise: float | None = None) -> float:
-    r"""Optimizer steps to the same result at `factor` times the batch, relative to those at `batch`.
+    r"""Returns the optimizer steps to the same result at `factor` times the batch, relative to those at `batch`.
 
-        S(B) = S_min (1 + B_crit / B),   S(f B) / S(B) = (B + r B_crit) / (B + B_crit)
+        S(f B) / S(B) = (B + r B_crit) / (B + B_crit)
 
-    r is what the larger batch leaves of the noise: 1/f where the added observations are as good as those of more
-    environments. Falls from 1 at B_crit = 0 (all noise is averaged out already) to r at infinity (at r = 1/f, steps are
-    traded one for one).
+    r is the share of the noise that the larger batch leaves: 1/f where the added observations are as good as those of
+    more environments. The ratio falls from 1 at B_crit = 0 (no noise is left to average out) to r at B_crit = infinity
+    (at r = 1/f, twice the batch halves the steps).
 
     Args:
         critical_batch: B_crit in observations, from 0 to infinity.
@@ -27,7 +34,8 @@ def step_ratio(critical_batch: float, batch: float, factor: float = 2.0, *, nois
         factor: f, positive.
         noise: r, not negative; None: 1/f.
 
-    McCandlish et al. 2018, "An Empirical Model of Large-Batch Training", arXiv:1812.06162, eq. 2.11.
+    Raises:
+        ValueError: An argument outside its range.
     """
     if not (critical_batch >= 0 and batch > 0 and factor > 0):
         raise ValueError(f"need critical_batch >= 0, batch > 0, factor > 0; got {critical_batch}, {batch}, {factor}")
@@ -37,27 +45,17 @@ def step_ratio(critical_batch: float, batch: float, factor: float = 2.0, *, nois
     return (batch + left * critical_batch) / (batch + critical_batch)
 
 
-def observation_ratio(critical_batch: float, batch: float, factor: float = 2.0) -> float:
-    r"""Observations to the same result at `factor` times the batch, relative to those at `batch`.
-
-        E(B) = E_min (1 + B / B_crit),   E(f B) / E(B) = f S(f B) / S(B)
-
-    Falls from f at B_crit = 0 to 1 at infinity. Arguments and source as in `step_ratio`.
-    """
-    return factor * step_ratio(critical_batch, batch, factor)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Advice:
     """What `factor` times the environments (or rollout steps) would buy, as intervals; None where unknown.
 
-    Both ratios fall as the critical batch grows, so a lower bound on it bounds both from above. At an equal number of
-    minibatches and equal rollout length, `factor` times the environments is `factor` times the batch.
+    Both ratios fall as the critical batch grows, so a lower bound on it bounds both from above. With the same number of
+    minibatches and the same rollout length, twice the environments is twice the batch.
     """
 
-    factor: float = 2.0
+    factor: ClassVar[float] = 2.0
     what: str = "the environments"
-    """Of which there are to be more."""
+    """What would be doubled."""
     step_ratio: float | None = None
     """S(f B) / S(B) at the best estimate; None where the critical batch is only bounded or unknown."""
     step_ratio_low: float | None = None
@@ -84,7 +82,7 @@ class Advice:
         """Returns one line for people; with the intervals in brackets if asked."""
         if self.step_ratio_high is None:
             return UNKNOWN
-        head = f"{'twice' if self.factor == 2 else f'{self.factor:g} times'} {self.what}:"
+        head = f"twice {self.what}:"
         fewest, most = times(1 / self.step_ratio_high), times(self.factor * self.step_ratio_high)
         if self.step_ratio is None or self.step_ratio_low is None:
             return f"{head} at least {fewest} fewer steps for at most {most} the observations"
@@ -95,10 +93,10 @@ class Advice:
         return f"{head} {steps} fewer steps for {observations} the observations"
 
     def hours(self, seconds: float) -> str:
-        """Returns what the ratios mean for a stretch of training that takes `seconds` now; empty where unknown.
+        """Returns how long training that takes `seconds` now would take; empty where unknown.
 
-        A machine that already plays at its limit takes as much longer as there are more observations; one that plays
-        `factor` times as many environments in the same time needs only the fewer steps' share.
+        A machine at its limit plays the same observations/s, so its time grows with the observations. A machine that
+        plays twice the environments at twice the observations/s takes less time, by the ratio of steps.
         """
         ratio = self.step_ratio if self.step_ratio is not None else self.step_ratio_high
         if ratio is None or not seconds > 0:
@@ -111,38 +109,58 @@ class Advice:
         )
 
 
-def twice_envs(
-    low: float | None, mid: float | None, high: float | None, batch: float, *, factor: float = 2.0
-) -> Advice:
-    """Returns what `factor` times the environments would buy at a critical batch between `low` and `high`.
+def advice_of(row: Mapping[str, Any]) -> Advice:
+    """Returns what twice the environments would buy at a metrics row's critical batch and batch.
+
+    Args:
+        row: Of metrics.jsonl; `Advice()`, which knows nothing, for an empty one.
+    """
+    batch = row.get("batch_observations")
+    return twice_envs(*_critical_batch(row), batch) if batch else Advice()
+
+
+def steps_advice_of(row: Mapping[str, Any]) -> Advice:
+    """Returns what twice the rollout steps would buy; unknown until the time ladder's interval is known."""
+    batch = row.get("batch_observations")
+    known = row.get("noise/twice_steps_noise_low") is not None
+    noise = row.get("noise/twice_steps_noise") if known else None
+    return twice_steps(*_critical_batch(row), batch, noise=noise) if batch else Advice(what="the rollout steps")
+
+
+def twice_envs(low: float | None, mid: float | None, high: float | None, batch: float) -> Advice:
+    """Returns what twice the environments would buy at a critical batch between `low` and `high`.
 
     Args:
         low: Lower end of the critical batch's interval, observations; None or NaN: unknown. Below 0 counts as 0.
         mid: Best estimate; None, NaN, infinite or negative: none.
         high: Upper end; None, NaN or infinite: only the lower end is known, and then `mid` is not used.
         batch: Observations per optimizer step now.
-        factor: How many times the environments.
     """
-    return _advice(low, mid, high, batch, Advice(factor=factor), 1 / factor)
+    return _advice(low, mid, high, batch, Advice(), 1 / Advice.factor)
 
 
 def twice_steps(
     low: float | None, mid: float | None, high: float | None, batch: float, *, noise: float | None
 ) -> Advice:
-    """Returns what twice the steps of every rollout would buy, at an equal number of minibatches.
+    """Returns what twice the steps of every rollout would buy, with the same number of minibatches.
 
     Args:
         low: As in `twice_envs`, as are mid, high and batch.
         mid: Best estimate of the critical batch.
         high: Upper end.
         batch: Observations per optimizer step now.
-        noise: What twice the steps leave of a batch's noise (`TimeLadder.twice_steps_noise`); None or NaN: unknown. The
-            model has it between 1/2 and 1, and so it is taken.
+        noise: Share of a batch's noise that twice the steps leave (`TimeLadder.twice_steps_noise`), clipped to the
+            model's range, 1/2 to 1; None or NaN: unknown.
     """
     nothing = Advice(what="the rollout steps")
     if noise is None or math.isnan(noise):
         return nothing
     return _advice(low, mid, high, batch, nothing, min(max(noise, 0.5), 1.0))
+
+
+def _critical_batch(row: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+    """Low, best and high of a row's critical batch."""
+    return row.get("critical_batch/low"), row.get("critical_batch/predicted"), row.get("critical_batch/high")
 
 
 def _advice(

@@ -1,14 +1,14 @@
-r"""How well the noise scale predicts the critical batch over games and tasks: r^2 on log axes, and what it leans on.
+r"""How well the noise scale predicts the critical batch over games and tasks: r^2 on log axes, and its robustness.
 
 OpenAI's "How AI Training Scales" says that the noise scale explains r^2 = 80 % of the variation in critical batch
 sizes that span six decades (McCandlish et al. 2018, arXiv:1812.06162, figure 4). Two numbers answer different
 questions:
 
-- of the fitted line ln B_crit = c + d ln B_simple, the squared correlation: how well the order of sizes is told;
+- of the fitted line ln B_crit = c + d ln B_simple, the squared correlation: how well sizes are ordered;
 - of B_crit = B_simple with nothing fitted, 1 - sum (ln B_crit - ln B_simple)^2 / sum (ln B_crit - mean)^2: how well the
-  number itself can be used. It is negative where the mean of all tasks would predict better.
+  number itself predicts. It is negative where the mean of all tasks would predict better.
 
-With few tasks one far point can carry r^2: so the value without each task is given too, and the line's r^2 for tasks
+With few tasks one far point can dominate r^2: so the value without each task is given too, and the line's r^2 for tasks
 that it was not fitted to.
 """
 
@@ -51,11 +51,11 @@ class Agreement:
     geometric_mean_ratio: float
     """Predicted / measured, geometric mean."""
     rms_factor: float
-    """exp of the root mean square of ln(predicted / measured): the usual miss, as a factor."""
+    """exp of the root mean square of ln(predicted / measured): the typical error, as a factor."""
 
     @property
     def leave_one_out_lowest(self) -> float:
-        """r^2 of the fitted line without the task that it leans on most."""
+        """Lowest of `leave_one_out`: r^2 of the fitted line without the task that supports it most."""
         return min(self.leave_one_out)
 
 
@@ -87,7 +87,7 @@ def agreement(
     fitted = _percentiles(_squared_correlation(x[draws], y[draws]), level)
     unfitted = _percentiles(_unfitted(x[draws], y[draws]), level)
     others = [np.arange(len(x)) != task for task in range(len(x))]
-    told = [np.polynomial.polynomial.polyval(x[~rest], _line(x[rest], y[rest])[::-1])[0] for rest in others]
+    predictions = [np.polynomial.polynomial.polyval(x[~rest], _line(x[rest], y[rest])[::-1])[0] for rest in others]
     spread = float(np.sum((y - y.mean()) ** 2))
     return Agreement(
         tasks=len(x),
@@ -100,7 +100,7 @@ def agreement(
         r_squared_unfitted_low=unfitted[0],
         r_squared_unfitted_high=unfitted[1],
         leave_one_out=tuple(float(_squared_correlation(x[rest], y[rest])) for rest in others),
-        predictive_r_squared=1 - float(np.sum((y - np.array(told)) ** 2)) / spread if spread > 0 else math.nan,
+        predictive_r_squared=1 - float(np.sum((y - np.array(predictions)) ** 2)) / spread if spread > 0 else math.nan,
         geometric_mean_ratio=math.exp(float(np.mean(x - y))),
         rms_factor=math.exp(math.sqrt(float(np.mean((x - y) ** 2)))),
     )

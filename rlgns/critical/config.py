@@ -6,22 +6,22 @@ import math
 from dataclasses import dataclass
 
 LARGEST_FACTOR = 16
-"""How many times `env.num_envs` may be in use, unless `adaptive.largest_envs` says otherwise."""
+"""Most environments in use as a multiple of `env.num_envs`, unless `adaptive.largest_envs` is set."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdaptiveConfig:
-    """How far the batch goes where `agent.batch` is `adaptive`; without meaning where it is `fixed`."""
+    """Bounds of the batch where `agent.batch` is `adaptive`; ignored where it is `fixed`."""
 
     smallest_envs: int = 0
-    """Fewest environments in use: env.num_envs, or that halved as often as wanted; 0: env.num_envs."""
+    """Fewest environments in use: env.num_envs or a number that halving it reaches; 0: env.num_envs."""
 
     largest_envs: int = 0
-    """Most environments in use: env.num_envs doubled as often as wanted; 0: 16 times env.num_envs."""
+    """Most environments in use: env.num_envs or a number that doubling it reaches; 0: 16 times env.num_envs."""
 
     exchange_rate: float = 0.0
-    """r in B = sqrt(r B_noise): observations that one optimizer step less is worth; 0: the run's average noise scale so
-    far, its E_min / S_min."""
+    """r in B = sqrt(r B_noise): observations that saving one optimizer step is worth; 0: the run's average noise scale
+    so far, its E_min / S_min."""
 
     def __post_init__(self) -> None:
         for name in ("smallest_envs", "largest_envs", "exchange_rate"):
@@ -29,13 +29,13 @@ class AdaptiveConfig:
                 raise ValueError(f"adaptive.{name} must be zero or positive, got {getattr(self, name)}")
 
     def tiers(self, num_envs: int) -> tuple[int, ...]:
-        """Returns how many environments may be in use, ascending, each twice the one before.
+        """Returns the numbers of environments allowed, ascending, each twice the one before.
 
         Args:
             num_envs: `env.num_envs`, one of them.
 
         Raises:
-            ValueError: Bounds that do not enclose it, that are not its doublings, or that leave no choice.
+            ValueError: Bounds that do not enclose it, are not its doublings or halves, or leave no choice.
         """
         smallest, largest = self.smallest_envs or num_envs, self.largest_envs or LARGEST_FACTOR * num_envs
         if not smallest <= num_envs <= largest:
@@ -47,7 +47,7 @@ class AdaptiveConfig:
             more, fewer = max(num_envs, bound), min(num_envs, bound)
             if more % fewer or (more // fewer).bit_count() != 1:
                 raise ValueError(
-                    f"adaptive.{name} must be env.num_envs {num_envs} halved or doubled some times, got {bound} "
+                    f"adaptive.{name} must be env.num_envs {num_envs} halved or doubled repeatedly, got {bound} "
                     f"(nearest: {_near_doubling(bound, num_envs)})"
                 )
         if smallest == largest:
@@ -59,7 +59,7 @@ class AdaptiveConfig:
 
 
 def _near_doubling(value: int, number: int) -> int:
-    """What is nearest to `value` (by ratio) among `number`, its halves while whole, and its doublings."""
+    """Nearest to `value` (by ratio) among `number`, its doublings and its halves that are whole numbers."""
     near = [number << k for k in range(max(1, value.bit_length()))]
     while number % 2 == 0:
         number //= 2

@@ -1,11 +1,11 @@
 r"""When a run reached its score goals, and the average noise scale of the run up to there.
 
-**The score** is `score_mean`, the mean of the last 100 full games. Of many environments that start together, the first
-games to end are the short ones, and in most games a short one is a poor one (in Pong, a quick defeat). So nothing
-counts before WINDOW full games have ended, and not before as many have ended as there are environments; where an
-adaptive batch adds environments, the count begins anew. Fewer would
-also be noisier, and a first passage of a noisy mean comes too early. Between the row before and the row that reaches
-the goal all amounts are interpolated, linearly in the score: an iteration of a large batch is a large step.
+**The score** is `score_mean`, the mean of the last 100 full games. When many environments start together, the first
+games to end are short ones, and in most games a short one is a poor one (in Pong, a quick defeat). So no score counts
+before WINDOW full games have ended, and as many as there are environments; when an adaptive batch adds environments,
+the count starts again. A mean of fewer games would also be noisier and pass a goal too early. Between the row before
+and the row that reaches the goal all amounts are interpolated, linearly in the score: an iteration of a large batch is
+a large step.
 
 **The average noise scale** for a run at batch B weighs each optimizer step by w = 1 / (1 + N/B), N the noise scale then
 (McCandlish et al. 2018, arXiv:1812.06162, appendix D; `RunAverage`). With N = T/G, trace over squared gradient,
@@ -13,9 +13,9 @@ the goal all amounts are interpolated, linearly in the score: an iteration of a 
     w = G / (G + T/B),   w N = T / (G + T/B),   average = (sum w N) / (sum w),
 
 and G + T/B = E|g_B|^2 is the mean squared norm of the batch's gradient. So the average is a ratio of sums of the *raw*
-moments, each divided by the squared size of gradients at batch B, with no smoothed scale and its lag in between. The
-size is taken from the rows before (`rlgns.noise.GradientSize` has the reason: a batch's own size would bias the ratio),
-and so the large gradients of the first iterations do not rule the sums. Fieller's interval as everywhere else.
+moments, each divided by the squared size of gradients at batch B, without the lag of a smoothed scale. The size comes
+from the rows before, since a batch's own size would bias the ratio (`rlgns.noise.GradientSize`); so the large gradients
+of the first iterations do not dominate the sums. The interval is Fieller's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rlgns.noise.blocks import BlockSums
 from rlgns.noise.interval import UNKNOWN, RatioInterval, ratio_interval
 
 WINDOW = 100
-"""Full games behind a settled `score_mean`."""
+"""Full games after which `score_mean` counts."""
 
 SIZE_ROWS = 8
 """Rows over which the squared size of the gradients is averaged."""
@@ -65,7 +65,7 @@ def reach_goals(
     Args:
         rows: of metrics.jsonl, oldest first.
         goals: raw scores, in any order.
-        environments: how many play at once, for rows that do not say it; as many games must have ended before a score
+        environments: how many play at once, for rows without `num_envs`; as many games must have ended before a score
             counts, since the start and since environments were added.
         level: confidence of the noise scale's interval.
     """
@@ -89,31 +89,31 @@ def reach_goals(
 
 
 def run_average(rows: Sequence[Mapping[str, Any]]) -> RunAverage:
-    """Returns the sums of a whole run from its rows: S_min, E_min and gamma, whether it logged them or not."""
+    """Returns the sums of a whole run from its rows: S_min, E_min and gamma, whether or not the run logged them."""
     sums, steps = RunAverage(), 0.0
     for row in rows:
         if row.get("optimizer_steps") is None or not row.get("batch_observations"):
-            continue  # not of training
+            continue  # not a row of training
         update_run_average(sums, row, row["optimizer_steps"] - steps)
         steps = row["optimizer_steps"]
     return sums
 
 
 def update_run_average(sums: RunAverage, row: Mapping[str, Any], steps: float) -> None:
-    """Takes in one row of so many optimizer steps: its smoothed noise scale where that was resolved."""
+    """Adds one row of so many optimizer steps, with its smoothed noise scale where that was resolved."""
     scale = row.get("noise/scale") if row.get("noise/resolved") else None
     sums.update(scale, row["batch_observations"], max(0.0, steps))
 
 
 @final
 class _Settling:
-    """Counts the games since environments were added last."""
+    """Counts the games since environments were last added."""
 
     def __init__(self, environments: int) -> None:
         self._environments, self._episodes, self._since = environments, 0, 0
 
     def update(self, row: Mapping[str, Any]) -> bool:
-        """Takes in a row; returns whether its score counts."""
+        """Adds a row; returns whether its score counts."""
         environments = row.get("num_envs") or self._environments
         if environments > self._environments:
             self._since = self._episodes
@@ -131,7 +131,7 @@ class MomentAverage:
         self._steps = 0.0
 
     def update(self, row: Mapping[str, Any]) -> None:
-        """Takes in one row; rows without moments are left out, the first with them only tells the gradients' size."""
+        """Adds one row; skips rows without moments. The first row with moments only sets the gradients' size."""
         steps, self._steps = row["optimizer_steps"] - self._steps, float(row["optimizer_steps"])
         grad_sq, trace = row.get("noise/grad_sq"), row.get("noise/trace")
         if grad_sq is None or trace is None or steps <= 0:

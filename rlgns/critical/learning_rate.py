@@ -1,4 +1,4 @@
-"""Whether a run's learning rate looks far from tuned: then its noise scale says little about a tuned run's."""
+"""Warns where a run's learning rate looks far from tuned: its noise scale is then not that of a tuned run."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 from rlgns.formatting import percent, rounded
 
 CLIP_FRACTION_HIGH, CLIP_FRACTION_HIGH_ONE_EPOCH = 0.2, 0.1
-"""Shares of clipped observations far above which the learning rate is too high (Hilton et al. 2022, section 5)."""
+"""Usual upper ends of the clip fraction; far above, the learning rate is too high (Hilton et al. 2022, section 5)."""
 
 CLIP_FRACTION_LOW = 0.01
-"""Share of clipped observations far below which the policy moves much less per iteration than it may (same)."""
+"""Usual lower end of the clip fraction; far below, the policy moves much less per iteration than it could (same)."""
 
 FAR_ABOVE, FAR_BELOW = 1.5, 0.2
-"""What "much more" and "much less" are taken to mean; checked in docs/results/temperature.md."""
+"""Factors for "far above" and "far below"; checked in docs/results/temperature.md."""
 
 KL_HIGH = 0.05
 """Upper of the two divergences per update, nats, that Spinning Up calls usual for PPO ("0.01 or 0.05")."""
 
 MIN_ROWS = 10
-"""Iterations below which nothing is said."""
+"""Fewest iterations for a warning."""
 
 FIRST_SHARE = 0.1
-"""Share of the rows at the start that is left out: nothing has settled there."""
+"""Share of the rows, from the start, that is left out: training has not settled there."""
 
 
 def learning_rate_warning(rows: Sequence[Mapping[str, Any]], *, algorithm: str, epochs: int) -> str | None:
-    """Says in one sentence that the learning rate looks far from tuned, or None where nothing points to it.
+    """Returns a one-sentence warning that the learning rate looks far from tuned; None where no sign points to it.
 
     The noise scale is inversely proportional to the temperature, learning rate over batch, so it compares runs only
     where learning rates are tuned: "The noise scale will be artificially inflated if the learning rate is too small"
@@ -40,9 +40,9 @@ def learning_rate_warning(rows: Sequence[Mapping[str, Any]], *, algorithm: str, 
         too low    clip fraction far below 1 %, with several epochs: one epoch may clip nothing at any learning rate,
                    since its first steps are taken where the ratio is 1 (seen on Breakout at 1e-3)
 
-    A factor of four need not show: the clip holds the policy's moves per iteration nearly constant
-    (docs/results/temperature.md). So None means only that nothing points to it. Both signs are PPO's: an A2C step is
-    taken where the probability ratio is 1, so nothing is known there.
+    A factor of four may go unnoticed: clipping keeps the policy's moves per iteration nearly constant
+    (docs/results/temperature.md). So None does not mean that the learning rate is tuned. Both signs are PPO's: an A2C
+    step is taken where the probability ratio is 1, so nothing is known there.
 
     Args:
         rows: of metrics.jsonl, oldest first: `learning_rate`, `clip_fraction`, `approx_kl`; missing or null ones are

@@ -6,15 +6,15 @@ McCandlish et al. 2018, "An Empirical Model of Large-Batch Training", arXiv:1812
 by plain least squares in log space as there (page 18). S_min is eliminated: at a given B_crit it is a mean, so that
 the sum of squares is a curve over ln B_crit, and the fit is that curve's lowest point.
 
-**Failed runs.** A loss that bends for large residuals (Huber) moves the answer of clean sweeps too: every run counts a
-little less as it lies further off. A failed run is nothing of that kind. It is one run that took several times as long,
-and it is left out whole, one at a time, where
+**Failed runs.** A robust loss (Huber) would change the fit of clean sweeps too, since every run counts less the further
+it is off. A failed run is a different thing: one run that took several times as long. Such runs are left out whole, one
+at a time, if
 
-- it took more than OUTLIER_FACTOR times the steps that the other runs predict, and
-- that is improbable among them: its deletion residual, by Student's t and times the number of runs, below OUTLIER_P.
+- the run took more than OUTLIER_FACTOR times the steps that the other runs predict, and
+- that is improbable: its deletion residual has a p-value (Student's t, times the number of runs) below OUTLIER_P.
 
-Only slow runs are left out. Everything else is plain least squares, to the last digit. Runs that never reached the goal
-(NaN or infinite steps) are left out from the start.
+Only slow runs are left out; without any, the fit is exactly plain least squares. Runs that never reached the goal (NaN
+or infinite steps) are left out from the start.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from rlgns.critical.pareto_curve import Curve, Region, bootstrap_quantile, f_qua
 Array = NDArray[np.float64]
 
 MIN_BATCH_SIZES = 3
-"""Fewest batch sizes that can show a bend: a law of two parameters goes through any two points."""
+"""Fewest batch sizes that can show a bend: a law with two parameters goes through any two points."""
 
 OUTLIER_FACTOR = 2.0
 OUTLIER_P = 0.01
 MIN_RUNS_FOR_OUTLIERS = 5
-"""Among fewer runs it cannot be told which of them failed."""
+"""With fewer runs it is not clear which of them failed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParetoFit:
-    """A fitted trade-off and how well it is known. Batches and observations are in observations, steps are optimizer's.
+    """A fitted trade-off and how well it is known. Batches are in observations, steps are optimizer steps.
 
     The intervals hold at `level` each. Where `identified` is false only the bounds may be quoted: low is 0 or high is
     infinite, and the other end still holds.
@@ -76,9 +76,9 @@ class ParetoFit:
     batch_sizes: int
     """Different batch sizes among them."""
     failed: tuple[int, ...]
-    """Places of the runs that never reached the goal."""
+    """Indices of the runs that never reached the goal."""
     outliers: tuple[int, ...]
-    """Places of the runs left out because they took several times as long as the others say."""
+    """Indices of the runs left out because they took several times as long as the others predict."""
 
     def steps(self, batch: float) -> float:
         """Returns S = S_min (1 + B_crit / B), optimizer steps at `batch`; NaN without a fit."""
@@ -99,9 +99,9 @@ def fit_pareto(
 ) -> ParetoFit:
     """Fits the trade-off to the runs of one game and one goal, each with its best learning rate.
 
-    The interval holds every B_crit whose sum of squares is not too much above the least one: a likelihood profile with
-    unknown scatter, F's quantile at 1 and n - 2 degrees of freedom where every batch size has one run. Where some have
-    several (seeds), the quantile comes from resampling batch sizes and runs (`bootstrap_quantile`).
+    The interval holds every B_crit whose sum of squares is not too far above the least: a likelihood profile with
+    unknown scatter. The bound is F's quantile at 1 and n - 2 degrees of freedom if every batch size has one run. If
+    some have several (seeds), it comes from resampling batch sizes and runs (`bootstrap_quantile`).
 
     Args:
         batch_observations: [runs], observations per optimizer step, positive. A size given twice is two seeds.
@@ -159,7 +159,7 @@ def fit_pareto(
 
 
 def _bracket(curve: Curve, region: Region, batch: Array) -> tuple[float, float, str]:
-    """Ends of the interval and why it is none: beyond the batches tried the law rests on nothing that was measured."""
+    """Ends of the interval and why it is not identified: beyond the batches tried nothing was measured."""
     low, high = region.critical_low, region.critical_high
     smallest, largest = float(batch.min()), float(batch.max())
     best = math.exp(curve.log_critical)
@@ -175,7 +175,7 @@ def _bracket(curve: Curve, region: Region, batch: Array) -> tuple[float, float, 
 
 
 def _without_outliers(log_batch: Array, log_steps: Array, reached: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which runs to fit: those that reached the goal, less the few that took several times as long as the rest say."""
+    """Which runs to fit: those that reached the goal, without those far slower than the rest predict."""
     used = reached.copy()
     for _ in range(int(reached.sum()) // MIN_RUNS_FOR_OUTLIERS):
         runs = np.flatnonzero(used)

@@ -1,13 +1,13 @@
-r"""The sum of squares of a Pareto fit as a curve over ln B_crit, and the set of values that the runs do not contradict.
+r"""The sum of squares of a Pareto fit as a curve over ln B_crit, and the confidence set that follows from it.
 
 With h(b) = ln(1 + e^b / B) and a = ln S_min, the runs have the sum of squares R(a, b) = sum (ln S - a - h(b))^2. At a
 given b the best a is the mean of ln S - h(b), which leaves a curve R(b). With n runs and R its lowest value,
 
     F(b) = (R(b) - R) / (R / (n - 2))
 
-follows F(1, n - 2) at the true b where the law is nearly a straight line over what is uncertain, and the scatter of
+follows F(1, n - 2) at the true b if the law is nearly a straight line over the uncertain range of b, and the scatter of
 ln S is normal and the same everywhere (Bates and Watts 1988, "Nonlinear Regression Analysis and Its Applications",
-chapter 6). The set {b : F(b) <= q} is not symmetric, needs no standard error, and reaches to 0 or infinity where it
+chapter 6). The set {b : F(b) <= q} is not symmetric, needs no standard error, and reaches 0 or infinity where it
 should: at b -> -infinity the law is a constant, at b -> infinity a line of slope -1, and both have a finite R. The
 intervals for S_min and E_min = S_min B_crit are the shadows of {(a, b) : F(a, b) <= q} on a and on a + b, with the
 same q.
@@ -27,15 +27,15 @@ from scipy.special import fdtri
 Array = NDArray[np.float64]
 
 BEYOND = 10.0
-"""How far, in ln B, the curve is followed beyond the batches: there the law is a constant or a line to 5e-5."""
+"""Range of the curve beyond the batches, in ln B: at its ends the law is a constant or a line to 5e-5."""
 
 STEP = 0.1
-"""Distance of the values of ln B_crit that are tried first."""
+"""Spacing of the values of ln B_crit that are tried first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Region:
-    """What the runs do not contradict; 0 and infinity where an end is not known."""
+    """Confidence sets; 0 and infinity where an end is not known."""
 
     critical_low: float
     critical_high: float
@@ -47,7 +47,7 @@ class Region:
 
 @final
 class Curve:
-    """R(b) of some runs, and its lowest point."""
+    """The sum of squares R(b) of some runs, and its lowest point."""
 
     def __init__(self, log_batch: Array, log_steps: Array) -> None:
         """Finds the lowest point.
@@ -76,9 +76,9 @@ class Curve:
         return self.log_min_steps + np.logaddexp(0.0, self.log_critical - log_batch)
 
     def deletion_residuals(self) -> Array:
-        """Returns, per run, about how far ln S lies above the fit to the others; infinite where nothing can be said.
+        """Returns, per run, about how far ln S lies above the fit to the other runs; infinite where unknown.
 
-        The residual over 1 - leverage: exact if the law were linear in ln B_crit.
+        It is the residual over 1 - leverage, exact for a law linear in ln B_crit.
         """
         if not self.interior:
             return np.full(self.count, np.inf)
@@ -119,7 +119,7 @@ class Curve:
         return float(brentq(lambda b: self._at(b) - bound, tried[first - 1], inner, xtol=1e-10))
 
     def _lowest_around(self, log_critical: float) -> float:
-        """Zooms in on the lowest point by a factor of 20, to 2e-9 in ln B_crit: six looks at 41 values each."""
+        """Zooms in on the lowest point six times by a factor of 20, at 41 values each, to 2e-9 in ln B_crit."""
         half = STEP
         for _ in range(6):
             near = log_critical + np.linspace(-half, half, 41)
@@ -147,10 +147,10 @@ def f_quantile(count: int, level: float) -> float:
 def bootstrap_quantile(curve: Curve, level: float, resamples: int, seed: int) -> float:
     r"""Returns the quantile of F at the fitted B_crit over sweeps redrawn from the residuals.
 
-    What all runs of one batch size have in common (the law's misfit there, the grid of learning rates) does not average
+    An error that all runs of one batch size share (the law's misfit there, the grid of learning rates) does not average
     out over seeds. A redrawn sweep is the fit, plus one redrawn misfit per batch size, plus one redrawn deviation per
-    run. The deviations have the variance within batch sizes; the misfits what the scatter of the sizes' means has
-    beyond it, none if it has no more.
+    run. The deviations have the variance within batch sizes; the misfits have the excess of the variance of the sizes'
+    means over it, zero if there is none.
 
     Args:
         curve: fitted runs, some batch sizes with several.

@@ -1,4 +1,4 @@
-"""Points of a sweep, one per run and goal: how they are read from a table's rows, and the fit of each goal."""
+"""Points of a sweep, one per run and goal: parsed from the rows of a table, and fitted for each goal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlgns.errors import nearest
 REQUIRED_COLUMNS = ("game", "goal_score", "batch_observations", "optimizer_steps", "observations")
 
 NOT_REACHED = ("", "nan", "inf", "infinity", "null", "none")
-"""What stands in a cell where the goal was not reached or nothing was measured."""
+"""Contents of a cell where the goal was not reached or nothing was measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class Point:
 
 
 COLUMNS = tuple(field.name for field in fields(Point))
-"""All columns that are understood, in the order in which a sweep writes them; others are ignored."""
+"""All known columns, in the order in which a sweep writes them; others are ignored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +65,7 @@ class GoalFit:
 
     @property
     def min_observations(self) -> float:
-        """E_min in observations played: the fit's, which counts every use, divided by `reuse`."""
+        """E_min in observations played: that of the fit, which counts every use, divided by `reuse`."""
         return self.fit.min_observations / self.reuse
 
     @property
@@ -157,9 +157,9 @@ def _fit_goal(game: str, goal: float, points: tuple[Point, ...], level: float) -
 def average_noise_scale(points: Sequence[Point], level: float = 0.95) -> tuple[float, float, float]:
     """Returns the geometric mean of the runs' noise scales with an interval from their scatter (Student's t, in logs).
 
-    Well-tuned runs of different batch sizes should agree (McCandlish et al. 2018, appendix C); what they differ by
-    counts as error. Two runs or one: the hull of their own intervals. Runs that only bound it do not enter the mean,
-    but where fewer than half of the runs resolve it the answer is "at least": their median lower bound.
+    Well-tuned runs of different batch sizes should agree (McCandlish et al. 2018, appendix C), so their differences
+    count as error. With one or two runs, the interval spans the runs' own intervals. Runs with only a lower bound do
+    not enter the mean; if fewer than half of the runs resolve it, only their median lower bound is returned.
 
     Returns:
         Mean, low, high in observations; NaN, NaN, infinity where nothing is known.

@@ -1,4 +1,4 @@
-"""One noise scale for a whole run, averaged with the weights that the cost of a run calls for."""
+"""One noise scale for a whole run, averaged with the weights of the run's cost."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import final
 
 @final
 class RunAverage:
-    r"""Average noise scale of a run, the prediction for the critical batch of all of it.
+    r"""Average noise scale of a run: the prediction for the run's critical batch.
 
     A step at batch B where the noise scale is N makes 1 / (1 + N/B) of a full-batch step's progress, so with steps t
 
         S_min = sum_t w_t,   E_min = sum_t w_t N_t,   w_t = 1 / (1 + N_t / B_t),   average = E_min / S_min
 
     Steps without a noise scale (None, NaN, infinite, not positive) are left out of both sums. The average grows with
-    every N_t, so the averages of the lower and of the upper ends of its intervals enclose it wherever those hold.
+    every N_t, so the averages of the intervals' lower and upper ends bracket the true average if the intervals hold.
 
-    A batch of B = sqrt(r N) at every step would turn the front of fixed batches, (S/S_min - 1) (E/E_min - 1) = 1, into
+    A batch of B = sqrt(r N) at every step changes the front of fixed batches, (S/S_min - 1) (E/E_min - 1) = 1, into
 
         (S/S_min - 1) (E/E_min - 1) = gamma,   gamma = (sum_t w_t sqrt(N_t))^2 / (S_min E_min)
 
@@ -36,7 +36,7 @@ class RunAverage:
         self.steps = 0.0
         """Optimizer steps so far, counted or not."""
         self.counted_steps = 0.0
-        """Of which had a noise scale."""
+        """Optimizer steps that had a noise scale."""
 
     def update(self, noise_scale: float | None, batch: float, steps: float) -> None:
         """Adds `steps` optimizer steps taken at `batch` observations while the noise scale was `noise_scale`."""
@@ -58,16 +58,16 @@ class RunAverage:
 
     @property
     def gamma(self) -> float:
-        """What an adaptive batch would make of the front's 1, from above 0 to 1; NaN before the first step that counts.
+        """Gamma predicted for an adaptive batch, above 0 and at most 1; NaN before the first step that counts.
 
-        The steps may have been taken at any batches, fixed or not.
+        The steps may have been taken at any batch sizes, fixed or not.
         """
         product = self.min_steps * self.min_observations
         return self.root_sum**2 / product if product > 0 else math.nan
 
     @property
     def share(self) -> float:
-        """Share of the steps that counts; NaN before the first step."""
+        """Share of the steps that had a noise scale; NaN before the first step."""
         return self.counted_steps / self.steps if self.steps > 0 else math.nan
 
     def state_dict(self) -> dict[str, float]:
@@ -81,7 +81,7 @@ class RunAverage:
         }
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Puts back what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         self.min_steps = float(state["min_steps"])
         self.min_observations = float(state["min_observations"])
         self.root_sum = float(state.get("root_sum", math.nan))  # sums of before it was kept: never known again

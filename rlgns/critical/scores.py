@@ -2,7 +2,7 @@
 
 Agarwal, Schwarzer, Castro, Courville, Bellemare 2021, "Deep Reinforcement Learning at the Edge of the Statistical
 Precipice", arXiv:2108.13264. Scores are human-normalised (`rlgns.envs.games.human_normalised`), one per game and seed.
-The bootstrap redraws the seeds of each game among themselves: the games are what they are.
+The bootstrap redraws the seeds within each game; the games stay the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Scores = Mapping[str, Sequence[float]]
 """Game to the normalised scores of its seeds."""
 
 TRIM = 0.25
-"""Share of the runs, lowest and highest, that the interquartile mean leaves out."""
+"""Share of the runs at either end that the interquartile mean leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,7 @@ class ScoreEstimate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PerformanceProfile:
-    """Share of runs that score more than each threshold, games weighing alike; pointwise intervals."""
+    """Share of runs that score more than each threshold, every game with the same weight; pointwise intervals."""
 
     thresholds: tuple[float, ...]
     share: tuple[float, ...]
@@ -117,7 +117,7 @@ def _checked(scores: Scores) -> list[Array]:
 
 
 def _redrawn(games: Sequence[Array], resamples: int, seed: int) -> list[Array]:
-    """[resamples, seeds] per game: its seeds drawn from themselves."""
+    """[resamples, seeds] per game, drawn from its seeds with replacement."""
     rng = np.random.default_rng(seed)
     return [runs[rng.integers(len(runs), size=(resamples, len(runs)))] for runs in games]
 

@@ -19,8 +19,8 @@ from rlgns.agents.network import ActorCritic
 from rlgns.agents.rollout_gradients import LOSSES, RolloutGradients, loss_coefficients
 from rlgns.config.schema import Config
 from rlgns.noise.budget import ProbeBudget
-from rlgns.noise.parts import products_by_layer
-from rlgns.noise.views import ProbeProducts, SplitProducts, Views
+from rlgns.noise.losses_and_layers import products_by_layer
+from rlgns.noise.probe_views import ProbeProducts, ProbeViews, SplitProducts
 
 MOST_GROUPS = 8
 """Groups of whole environments, at most: more hardly sharpen |G|^2, and passes over small parts of a group are slow."""
@@ -48,7 +48,7 @@ class Probe:
         self._run, self._clock = run, clock
         self._layers = {name: sum(p.numel() for p in parts) for name, parts in network.layers().items()}
         self._parameters = sum(self._layers.values())
-        self._views = Views(
+        self._views = ProbeViews(
             list(self._layers),
             dict(zip(LOSSES, loss_coefficients(run.agent), strict=True)),
             run.noise.horizon_observations or None,

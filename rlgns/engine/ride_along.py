@@ -12,16 +12,9 @@ from torch import Tensor
 from rlgns.agents.batch_gradients import GroupSplit
 from rlgns.agents.compute.products import inner_products
 from rlgns.critical.run_average import RunAverage
-from rlgns.noise import (
-    DesignEffectTracker,
-    GradientSize,
-    Moments,
-    NoiseScaleEstimate,
-    NoiseScaleTracker,
-    mean_moments,
-)
 from rlgns.noise.config import NoiseConfig
-from rlgns.noise.moments import moments_from_gram
+from rlgns.noise.live import LiveStatistics
+from rlgns.noise.tracker import NoiseScaleEstimate
 
 TINY = 1e-9
 """Observations: stands for a lower end of zero, which counts as a noise scale here."""
@@ -47,18 +40,11 @@ class RideAlong:
                 learner, which has them all.
         """
         self._add_up = add_up
-        horizon = config.horizon_observations or None
-        self._config = config
-        self._size = GradientSize()
-        self._tracker = NoiseScaleTracker(horizon_observations=horizon, level=config.level)
-        self._design_effect = DesignEffectTracker(
-            horizon, horizon and horizon / max(1, config.shuffled_every * minibatches)
-        )
+        self._shuffled_every = config.shuffled_every
+        self._statistics = LiveStatistics(config, minibatches=minibatches)
         self._run_averages = {end: RunAverage() for end in ("", "_low", "_high")}
         self._at_least = RunAverage()
-        self._fresh: list[Moments] = []
         self._waiting: list[tuple[Tensor, GroupSplit]] = []
-        self._rungs: set[int] = set()  # batch sizes of the ladder that the newest batch has
         self.measure_s = 0.0
 
     def on_groups(self, gradients: Tensor, split: GroupSplit) -> None:
@@ -84,34 +70,23 @@ class RideAlong:
         # Inner products are sums over columns.
         batches = self._add_up(torch.stack([products for products, _ in self._waiting])).cpu().numpy()
         for products, (_, split) in zip(batches, self._waiting, strict=True):
-            self._take(moments_from_gram(products, split.observations_per_group), shuffled=split.shuffled)
+            self._statistics.update(products, split.observations_per_group, shuffled=split.shuffled)
         self._waiting = []
         self.measure_s += time.perf_counter() - began
 
-    def _take(self, moments: Moments, *, shuffled: bool) -> None:
-        self._rungs = {rung.batch_observations for rung in moments.ladder}
-        relative = self._size.divide(moments)
-        if not shuffled:
-            self._fresh.append(moments)
-        if relative is not None and shuffled:
-            self._design_effect.update_shuffled(relative)
-        elif relative is not None:
-            self._design_effect.update_by_env(relative)
-            self._tracker.update(relative)
-
     def split_shuffled(self, iteration: int) -> bool:
         """Says whether this iteration's first batch is split by shuffled observations."""
-        every = self._config.shuffled_every
+        every = self._shuffled_every
         return bool(every) and iteration % every == every - 1
 
     def estimate(self) -> NoiseScaleEstimate:
         """Returns the smoothed noise scale with its interval."""
-        return self._tracker.estimate()
+        return self._statistics.estimate()
 
     @property
     def design_effect(self) -> float:
         """Smoothed design effect; NaN before a batch was split by shuffled observations."""
-        return self._design_effect.estimate().design_effect
+        return self._statistics.design_effect
 
     @property
     def exchange_rate(self) -> float:
@@ -119,36 +94,18 @@ class RideAlong:
         return self._at_least.value
 
     def report(self, *, optimizer_steps: int, batch_observations: int) -> dict[str, Any]:
-        """Ends an iteration of so many steps at that batch: returns its entries of the row, forgets what was fresh."""
+        """Ends an iteration of so many steps at that batch: returns its entries of the metrics row."""
         self.settle()
-        estimate = self._tracker.estimate()
+        estimate = self.estimate()
         ends = {"": estimate.noise_scale, "_low": max(estimate.low, TINY), "_high": estimate.high}
         for end, sums in self._run_averages.items():
             sums.update(ends[end] if estimate.resolved else None, batch_observations, optimizer_steps)
         average = self._run_averages[""]
         known = estimate.noise_scale if estimate.resolved else estimate.low
         self._at_least.update(known, batch_observations, optimizer_steps)
-        fresh = mean_moments(self._fresh) if self._fresh else None
-        self._fresh = []
         self.measure_s = 0.0
         return {
-            "noise/grad_sq": fresh.grad_sq if fresh else None,
-            "noise/trace": fresh.trace if fresh else None,
-            "noise/scale": estimate.noise_scale,
-            "noise/scale_low": estimate.low,
-            "noise/scale_high": estimate.high,
-            "noise/resolved": estimate.resolved,
-            "noise/updates": estimate.updates,
-            "noise/skipped": estimate.skipped,
-            "noise/design_effect": self.design_effect,
-            "noise/ladder": [
-                {
-                    "batch_observations": rung.batch_observations,
-                    "grad_sq_norm": rung.grad_sq_norm * (self._size.value or 0),
-                }
-                for rung in estimate.ladder
-                if rung.batch_observations in self._rungs or not self._rungs  # not those of batches gone by
-            ],
+            **self._statistics.row(),
             **{f"critical_batch/run_average{end}": sums.value for end, sums in self._run_averages.items()},
             "critical_batch/run_average_share": average.share,
             "critical_batch/min_steps": average.min_steps,
@@ -159,18 +116,14 @@ class RideAlong:
     def state_dict(self) -> dict[str, Any]:
         """Returns all sums, plain types."""
         return {
-            "size": self._size.state_dict(),
-            "tracker": self._tracker.state_dict(),
-            "design_effect": self._design_effect.state_dict(),
+            **self._statistics.state_dict(),
             "at_least": self._at_least.state_dict(),
             "run_average": {end: average.state_dict() for end, average in self._run_averages.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
-        self._size.load_state_dict(state["size"])
-        self._tracker.load_state_dict(state["tracker"])
-        self._design_effect.load_state_dict(state["design_effect"])
+        self._statistics.load_state_dict(state)
         if "" in state["run_average"]:  # checkpoints of before its ends were averaged too start it anew
             for end, average in self._run_averages.items():
                 average.load_state_dict(state["run_average"][end])

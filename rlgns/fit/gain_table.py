@@ -1,4 +1,4 @@
-"""Adaptive runs beside a sweep's front: which goals they reached, what it took, and what an adaptive batch gained."""
+"""Adaptive runs compared with a sweep's front: goals reached, steps and observations needed, and the gain."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def gains(fits: Iterable[GoalFit], runs: Sequence[tuple[str, Rows]], level: floa
 
 
 def read_runs(paths: Sequence[Path]) -> list[tuple[str, Rows]]:
-    """Returns game and rows of the runs in these folders. Raises UserError where there is none or it has no rows."""
+    """Returns game and rows of the runs in these folders. Raises UserError where there is no run or it has no rows."""
     runs: list[tuple[str, Rows]] = []
     for folder in [folder for path in paths for folder in RunFolder.find(path)]:
         rows = folder.rows()
@@ -67,7 +67,7 @@ def read_runs(paths: Sequence[Path]) -> list[tuple[str, Rows]]:
 
 
 def check_games(fits: Sequence[GoalFit], runs: Sequence[tuple[str, Rows]]) -> None:
-    """Raises UserError where a run's game is in none of the fits."""
+    """Raises UserError where no fit is of a run's game."""
     games = {rom_name(goal.game) for goal in fits}
     for game, _ in runs:
         if rom_name(game) not in games:
@@ -75,7 +75,7 @@ def check_games(fits: Sequence[GoalFit], runs: Sequence[tuple[str, Rows]]) -> No
 
 
 def gain_table(found: Sequence[AdaptiveGain]) -> str:
-    """Returns the comparison for people: one block per game, one line per goal, and what it means in words."""
+    """Returns the comparison as text: one block per game, one line per goal, and the result in words."""
     games = dict.fromkeys(gain.goal.game for gain in found)
     blocks = []
     for game in games:
@@ -122,7 +122,7 @@ def sentence(gain: AdaptiveGain) -> str:
 
 
 def predicted_gain(gamma: float) -> str:
-    """Returns what gamma promises, in plain words; empty where it is not known."""
+    """Returns what gamma predicts, in plain words; empty where it is not known."""
     if not math.isfinite(gamma):
         return ""
     saved = percent((1 - gamma) / 2)

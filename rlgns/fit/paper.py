@@ -1,4 +1,4 @@
-"""The paper's own numbers, which ship with rlgns in configs/paper: points, critical batches, Table 1.
+"""The paper's own numbers, which ship with rlgns in configs/paper: critical batches, noise scales, Table 1.
 
 McCandlish, Kaplan, Amodei et al. 2018, arXiv:1812.06162; configs/paper/README.md says how they were read.
 """
@@ -10,16 +10,11 @@ import math
 from dataclasses import dataclass
 
 from rlgns.config.files import shipped_folder
-from rlgns.critical.points import Point
-from rlgns.fit.points_file import read_points
-
-UNRELIABLE_GOALS = frozenset(("Space Invaders", goal) for goal in (500.0, 800.0, 1500.0, 3500.0))
-"""(game, goal) of which the points cannot be told apart in the figure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaperGoal:
-    """What the paper draws for one score goal, in observations."""
+    """What the paper's figures show for one score goal, in observations."""
 
     game: str
     goal_score: float
@@ -41,13 +36,8 @@ class PaperTask:
     """Whether `critical_batch_end` is a lower bound (Dota 5v5: the batch that was in use, never measured)."""
 
 
-def paper_points() -> list[Point]:
-    """Returns the points of figures 11 and 12, those of UNRELIABLE_GOALS too."""
-    return read_points(shipped_folder("paper") / "pareto_points.csv")
-
-
 def paper_goals() -> list[PaperGoal]:
-    """Returns the drawn critical batch and noise scale of every goal of `paper_points`."""
+    """Returns the drawn critical batch and noise scale of every goal of pareto_points.csv (figures 11 and 12)."""
     return [
         PaperGoal(
             game=row["game"],

@@ -1,4 +1,4 @@
-"""Tables of points on disk: what a sweep writes, what `rlgns fit` reads, and the paper's own, which ship with rlgns."""
+"""Reads tables of points: those that a sweep writes, that `rlgns fit` gets, and the paper's, which ship with rlgns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rlgns.errors import UserError
 from rlgns.storage.run_folder import reason
 
 POINTS_FILE = "points.csv"
-"""Where a sweep's folder has its points."""
+"""Name of the points file in a sweep's folder."""
 
 
 def read_points(path: Path) -> list[Point]:
@@ -36,7 +36,7 @@ def read_points(path: Path) -> list[Point]:
 
 
 def rom_name(game: str) -> str:
-    """Returns the ROM name of a game called in any way, or the name itself where it is none of Atari's."""
+    """Returns the ROM name of an Atari game by any of its names; other names are returned unchanged."""
     try:
         return find(game).name
     except ValueError:

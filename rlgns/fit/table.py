@@ -1,4 +1,4 @@
-"""What `rlgns fit` shows of a table of points: the trade-off of every game and goal, in words and as JSON."""
+"""The output of `rlgns fit`: the trade-off of every game and goal, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEAD = ("goal", "critical batch (interval)", "S_min", "E_min", "rms", "points",
 
 
 def table(fits: Iterable[GoalFit], level: float) -> str:
-    """Returns the fits for people: one block per game, one line per goal; noise scales only where there are any."""
+    """Returns the fits as text: one block per game, one line per goal; noise scales only where there are any."""
     games: dict[str, list[GoalFit]] = {}
     for goal in fits:
         games.setdefault(goal.game, []).append(goal)
@@ -90,7 +90,9 @@ def _notes(goal: GoalFit) -> list[str]:
     for place in goal.fit.outliers:
         slower = times(math.exp(goal.fit.residuals[place]))
         batch = f"{goal.points[place].batch_observations:,g}"
-        notes.append(f"{head} the run at batch {batch} took {slower} the steps that the others say; left out as failed")
+        notes.append(
+            f"{head} the run at batch {batch} took {slower} the steps that the other runs predict; left out as failed"
+        )
     return notes
 
 

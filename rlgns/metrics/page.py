@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from rlgns.metrics.key import Key, KeyGroup
+from rlgns.metric_key import Key, KeyGroup
 from rlgns.metrics.probe_keys import ACROSS_VIEWS, PROBE_VIEWS, VIEW_KEYS, VIEWS
 from rlgns.metrics.registry import GROUPS
 from rlgns.metrics.training_keys import REFERENCE_SCORES

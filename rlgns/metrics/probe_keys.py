@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rlgns.metrics.key import Key, KeyGroup
+from rlgns.metric_key import Key, KeyGroup
 
 NO_BUDGET = "runs with `noise.overhead_budget` 0 or `noise.enabled` false"
 NO_PROBE = "rows of iterations without a probe, or whose probe met a gradient that is not finite"

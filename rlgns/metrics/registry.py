@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from rlgns.metric_key import Key, KeyGroup
 from rlgns.metrics.critical_batch_keys import CRITICAL_BATCH
-from rlgns.metrics.key import Key, KeyGroup
 from rlgns.metrics.noise_keys import NOISE_SCALE
 from rlgns.metrics.probe_keys import PROBE, PROBE_VIEWS
 from rlgns.metrics.training_keys import LEARNING, PROGRESS, REFERENCE_SCORES, SCORE, THROUGHPUT

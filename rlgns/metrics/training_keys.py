@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlgns.metrics.key import Key, KeyGroup
+from rlgns.metric_key import Key, KeyGroup
 
 OLDER_RUNS = "older runs"
 

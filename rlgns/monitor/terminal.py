@@ -15,7 +15,7 @@ from rich.text import Text
 
 from rlgns import formatting
 from rlgns.config.schema import Config
-from rlgns.critical.advice import Advice, twice_envs, twice_steps
+from rlgns.critical.advice import advice_of, steps_advice_of
 from rlgns.monitor.console import can_draw, console_of, write_line
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.row_text import adaptive_line, batch_text, critical_batch_text, noise_scale_text
@@ -51,20 +51,9 @@ def make_terminal(
     return PlainTerminal(config, stream, clock=clock)
 
 
-def advice_of(row: Row) -> Advice:
-    """Returns what twice the environments would buy at a row's critical batch and batch."""
-    names = ("critical_batch/low", "critical_batch/predicted", "critical_batch/high")
-    low, predicted, high = (row.get(name) for name in names)
-    return twice_envs(low, predicted, high, row["batch_observations"])
-
-
 def advice_lines(row: Row) -> list[str]:
     """Returns what twice the environments would buy and, where the probe knows, what twice the rollout steps would."""
-    names = ("critical_batch/low", "critical_batch/predicted", "critical_batch/high")
-    low, predicted, high = (row.get(name) for name in names)
-    known = row.get("noise/twice_steps_noise_low") is not None
-    noise = row.get("noise/twice_steps_noise") if known else None
-    longer = twice_steps(low, predicted, high, row["batch_observations"], noise=noise)
+    longer = steps_advice_of(row)
     return [advice_of(row).sentence(), *([longer.sentence()] if longer.step_ratio_high is not None else [])]
 
 

@@ -10,23 +10,17 @@ In any torch loop:
 Nothing here knows of Ray, files or environments.
 """
 
-from rlgns.noise.design_effect import DesignEffect, DesignEffectTracker, design_effect, shuffled_noise_scale
+from rlgns.noise.design_effect import DesignEffectTracker, design_effect, shuffled_noise_scale
 from rlgns.noise.gradient_size import GradientSize, scaled
 from rlgns.noise.interval import RatioInterval, fieller
-from rlgns.noise.ladder import LadderFit, fit_ladder
-from rlgns.noise.moments import Moments, Rung, gram, group_moments, mean_moments, moments_from_gram, moments_from_sums
+from rlgns.noise.ladder import LadderFit, Rung, fit_ladder
+from rlgns.noise.moments import Moments, gram, group_moments, mean_moments, moments_from_gram, moments_from_sums
 from rlgns.noise.monitor import NoiseScaleMonitor
-from rlgns.noise.noise_dimension import (
-    covariance_sq_trace,
-    covariance_traces,
-    noise_dimension,
-    updates_to_resolve,
-)
+from rlgns.noise.noise_dimension import covariance_traces, noise_dimension, updates_to_resolve
 from rlgns.noise.time_ladder import TimeLadder, TimeLadderTracker, TimeRung, time_ladder
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
 
 __all__ = [
-    "DesignEffect",
     "DesignEffectTracker",
     "GradientSize",
     "LadderFit",
@@ -39,7 +33,6 @@ __all__ = [
     "TimeLadder",
     "TimeLadderTracker",
     "TimeRung",
-    "covariance_sq_trace",
     "covariance_traces",
     "design_effect",
     "fieller",

@@ -1,12 +1,12 @@
-"""Decayed sums of several quantities over a stream of measurements, with blocks that show how uncertain the sums are.
+"""Decayed sums of several quantities over a stream of measurements, with blocks that show how uncertain they are.
 
-Every measurement i has a weight n_i exp(-(N_now - N_i) / H): its observations, decayed by the observations since, H the
-horizon. All quantities share it, so that a ratio of sums compares like with like. Beside the sums over everything, the
-most recent past is kept in at most 64 blocks: enough to see scatter and drift, cheap enough to save with a checkpoint.
+Measurement i has the weight n_i exp(-(N_now - N_i) / H): its observations, decayed by the observations since, with the
+horizon H. All quantities share it, so a ratio of sums compares like with like. Beside the sums over everything, the
+recent past is kept in at most 64 blocks: enough to see scatter and drift, small enough to save with a checkpoint.
 
 A block starts as one measurement. When 64 are full, neighbours merge in pairs and blocks become twice as long, until
-a block spans H / 16 observations; from then on the oldest is dropped, which by then weighs less than exp(-4).
-Without a horizon they double for ever.
+a block spans H / 16 observations; from then on the oldest is dropped, whose weight is below exp(-4) by then.
+Without a horizon blocks keep doubling.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ BLOCKS_PER_HORIZON = 16
 class BlockSums:
     """Decayed sums of vectors, as a whole and by block.
 
-    Every value may be an array of any shape, the same each time: many streams that share their weights, e.g. the
-    repetitions of a simulation, are one array.
+    Values may be arrays of any shape, the same each time: streams that share their weights, e.g. the repetitions of a
+    simulation, can be one array.
     """
 
     def __init__(self, horizon_observations: float | None) -> None:
@@ -59,11 +59,11 @@ class BlockSums:
         self._values.append(contribution)
 
     def mean(self) -> NDArray[np.float64] | None:
-        """Weighted mean of all measurements; None before the first."""
+        """Returns the weighted mean of all measurements; None before the first."""
         return None if self.total is None else self.total / self.weight
 
     def blocks(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """The blocks as of now, oldest first.
+        """Returns the blocks as of now, oldest first.
 
         Returns:
             Observations in each block [blocks]; its weight in the sums [blocks]; its mean [blocks, ...value].
@@ -75,11 +75,11 @@ class BlockSums:
         return observations, weights * np.array([self._decay(s) for s in since]), means
 
     def __len__(self) -> int:
-        """Blocks held."""
+        """Number of blocks held."""
         return len(self._observations)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as plain Python numbers and lists that survive JSON exactly."""
+        """Returns everything, as plain Python numbers and lists that survive JSON exactly."""
         return {
             "weight": self.weight,
             "total": None if self.total is None else self.total.tolist(),
@@ -90,7 +90,7 @@ class BlockSums:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` returned; the horizon stays the one given at construction."""
+        """Restores what `state_dict` returned; the horizon stays the one given at construction."""
         self.weight = float(state["weight"])
         self.total = None if state["total"] is None else np.array(state["total"], dtype=np.float64)
         self._observations = [float(x) for x in state["observations"]]

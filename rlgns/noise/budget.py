@@ -1,4 +1,4 @@
-"""How often a measurement with a cost may be taken, so that it stays inside a share of the time."""
+"""How often the probe may run so that measuring stays within a share of the training time."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ SMOOTHING = 0.25
 
 @dataclass(slots=True)
 class _Spent:
-    """What was seen so far, seconds where not said otherwise."""
+    """Times so far."""
 
     elapsed_s: float = 0.0
     """All iterations together."""
     overhead_s: float = 0.0
-    """Of which probes and other measuring."""
+    """The part of it that went to probes and other measuring."""
     probe_iterations: float = 0.0
-    """Smoothed cost of a probe in lengths of an iteration, so that a machine that slows down changes nothing."""
+    """Smoothed cost of a probe in units of an iteration, which does not change when the machine slows down."""
     iteration_s: float = 0.0
     """Smoothed length of an iteration without a probe."""
     measure_s: float = 0.0
-    """Smoothed cost of what is measured in every iteration anyway."""
+    """Smoothed cost of what is measured in every iteration."""
     iterations: int = 0
     probes: int = 0
     since: int = 0
@@ -32,20 +32,20 @@ class _Spent:
 
 @final
 class ProbeBudget:
-    r"""Says when to probe, from measured seconds.
+    r"""Decides when to probe, from measured seconds.
 
-    A share f of the time is for measuring. Iterations last t, of which m goes to what is measured in each of them; a
-    probe adds c. Every k-th iteration with a probe keeps to f where k m + c <= f (k t + c):
+    The budget is a share f of the time. An iteration takes t, of which every iteration spends m on measuring; a probe
+    adds c. A probe in every k-th iteration stays within f if k m + c <= f (k t + c):
 
         k = ceil(c (1 - f) / (f t - m))
 
-    The first probe is taken in the second iteration, to learn what it costs; from then on one is due where k iterations
-    have passed and all time spent on measuring, this probe included, stays within f of all time. So the first probe is
-    paid off before the second, and a machine that slows down is paid for by waiting.
+    The first probe runs in the second iteration, to learn its cost. From then on a probe is due once k iterations have
+    passed and all time spent on measuring, this probe included, stays within f of all time. So the first probe is paid
+    off before the second, and a probe that took longer than expected delays the next.
     """
 
     def __init__(self, fraction: float) -> None:
-        """Takes f; 0: never probe. Raises ValueError outside [0, 1)."""
+        """Starts with nothing spent; `fraction`: f, 0 for no probes. Raises ValueError outside [0, 1)."""
         if not 0 <= fraction < 1:
             raise ValueError(f"the share of time must be from 0 to below 1, got {fraction}")
         self._fraction = fraction
@@ -71,7 +71,7 @@ class ProbeBudget:
         return spent.overhead_s / spent.elapsed_s if spent.elapsed_s > 0 else math.nan
 
     def due(self) -> bool:
-        """Whether the next iteration is to have a probe."""
+        """Returns whether the next iteration should have a probe."""
         spent = self._spent
         if not spent.probes:
             return self._fraction > 0 and spent.iterations >= 1
@@ -81,11 +81,11 @@ class ProbeBudget:
         return every is not None and spent.since >= every and affordable
 
     def iteration(self, *, seconds: float, measure_s: float, probe_s: float | None) -> None:
-        """Notes an iteration: how long it took in all, measuring included; `probe_s` None: it had no probe."""
+        """Records an iteration's time in all, measuring included; `probe_s` None: it had no probe."""
         spent = self._spent
         spent.elapsed_s += seconds
         spent.overhead_s += measure_s + (probe_s or 0.0)
-        # The first iteration starts environments: the second replaces it in what is smoothed.
+        # The first iteration also starts environments: the second replaces its times.
         spent.iteration_s = _smoothed(spent.iteration_s, seconds - (probe_s or 0.0), first=spent.iterations <= 1)
         spent.measure_s = _smoothed(spent.measure_s, measure_s, first=spent.iterations <= 1)
         spent.iterations += 1
@@ -97,11 +97,11 @@ class ProbeBudget:
             spent.since = 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what was seen so far, plain numbers."""
+        """Returns the times so far, plain numbers."""
         return asdict(self._spent)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state_dict` returned; the share stays the one given at construction."""
+        """Restores what `state_dict` returned; the share stays the one given at construction."""
         self._spent = _Spent(**{field.name: state[field.name] for field in fields(_Spent)})
 
 

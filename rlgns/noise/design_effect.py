@@ -1,4 +1,4 @@
-r"""Design effect: what observations that share an environment cost.
+r"""Design effect: how much correlation within environments raises the noise.
 
 n observations in clusters (environments). sigma^2 = tr Cov of one observation's gradient; deff sigma^2 / n the variance
 of the mean of all n, so deff correlated observations are worth one independent one (Kish 1965; T steps of pairwise
@@ -19,31 +19,19 @@ Both split the same |g_mean|^2 = grad_sq + trace / n, so the shuffled grad_sq is
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
 
 import numpy as np
 
+from rlgns.metric_key import Key
 from rlgns.noise.blocks import BlockSums
 from rlgns.noise.moments import Moments
+from rlgns.noise.statistic import MeasuredBatch, Statistic
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DesignEffect:
-    """How correlation within environments raises the noise."""
-
-    design_effect: float
-    """Observations of one environment that are worth one independent observation; NaN where undefined."""
-
-    trace_by_env: float
-    """tr(Sigma) per observation, environments as the unit."""
-
-    observation_trace: float
-    """tr Cov of a single observation's gradient."""
-
-
-def design_effect(trace_by_env: float, trace_shuffled: float, observations: float) -> DesignEffect:
-    """Design effect from the two ways to split batches of the same size.
+def design_effect(trace_by_env: float, trace_shuffled: float, observations: float) -> float:
+    """Returns the design effect from the two ways to split batches of the same size.
 
     Args:
         trace_by_env: trace from groups of whole environments, averaged over many batches.
@@ -51,7 +39,8 @@ def design_effect(trace_by_env: float, trace_shuffled: float, observations: floa
         observations: observations in a batch that was split at random.
 
     Returns:
-        The design effect; NaN where the variance of an observation is not positive.
+        Observations of one environment that are worth one independent observation; NaN where the variance of an
+        observation is not positive.
 
     Raises:
         ValueError: fewer than two observations.
@@ -59,12 +48,11 @@ def design_effect(trace_by_env: float, trace_shuffled: float, observations: floa
     if observations < 2:
         raise ValueError(f"a design effect needs at least 2 observations, got {observations}")
     single = ((observations - 1) * trace_shuffled + trace_by_env) / observations
-    ratio = trace_by_env / single if single > 0 else math.nan
-    return DesignEffect(design_effect=ratio, trace_by_env=trace_by_env, observation_trace=single)
+    return trace_by_env / single if single > 0 else math.nan
 
 
 def shuffled_noise_scale(grad_sq: float, trace_by_env: float, effect: float, observations: float) -> float:
-    """What splitting a shuffled batch would have reported: for comparison only, it is biased.
+    """Returns the noise scale that splitting a shuffled batch would report. For comparison only: it is biased.
 
     Args:
         grad_sq: |G|^2.
@@ -82,10 +70,10 @@ def shuffled_noise_scale(grad_sq: float, trace_by_env: float, effect: float, obs
 
 @final
 class DesignEffectTracker:
-    """Running design effect from batches split by environment and, now and then, by shuffled observations.
+    """Running design effect from batches split by environment and, less often, by shuffled observations.
 
-    Each kind is averaged with weights n exp(-age / H), age in the observations of its own kind; keep `every` in mind:
-    where one batch in k is shuffled, its horizon is H / k for both to look equally far back.
+    Each kind is averaged with weights n exp(-age / H), with age in observations of its own kind. Where one batch in k
+    is shuffled, give the shuffled ones the horizon H / k: then both kinds look equally far back.
     """
 
     def __init__(self, horizon_observations: float | None = None, shuffled_horizon_observations: float | None = None):
@@ -94,27 +82,69 @@ class DesignEffectTracker:
         self._shuffled = BlockSums(shuffled_horizon_observations or horizon_observations)
 
     def update_by_env(self, moments: Moments) -> None:
-        """Takes in a batch that was split by environment; moments that are not finite are left out."""
+        """Adds a batch that was split by environment; skips moments that are not finite."""
         if moments.is_finite:
             self._by_env.update(np.array([moments.trace]), moments.observations)
 
     def update_shuffled(self, moments: Moments) -> None:
-        """Takes in a batch that was split by shuffled observations; moments that are not finite are left out."""
+        """Adds a batch that was split by shuffled observations; skips moments that are not finite."""
         if moments.is_finite:
             self._shuffled.update(np.array([moments.trace, moments.observations]), moments.observations)
 
-    def estimate(self) -> DesignEffect:
-        """The design effect as of now; all NaN before both kinds were seen."""
+    def estimate(self) -> float:
+        """Returns the design effect as of now; NaN before both kinds of split were seen."""
         by_env, shuffled = self._by_env.mean(), self._shuffled.mean()
         if by_env is None or shuffled is None:
-            return DesignEffect(design_effect=math.nan, trace_by_env=math.nan, observation_trace=math.nan)
+            return math.nan
         return design_effect(float(by_env[0]), float(shuffled[0]), float(shuffled[1]))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as plain Python numbers and lists."""
+        """Returns everything, as plain Python numbers and lists."""
         return {"by_env": self._by_env.state_dict(), "shuffled": self._shuffled.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state_dict` returned."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
         self._by_env.load_state_dict(state["by_env"])
         self._shuffled.load_state_dict(state["shuffled"])
+
+
+@final
+class DesignEffectStatistic(Statistic):
+    """The design effect as training logs it."""
+
+    keys: ClassVar = (
+        Key(
+            name="noise/design_effect",
+            kind=float,
+            unit="ratio",
+            meaning="Smoothed: how many correlated observations of one environment are worth one independent "
+            "observation; 1 means no correlation",
+            formula="trace between environments / trace between shuffled observations",
+            null_when="not measured yet",
+        ),
+    )
+
+    def __init__(self, horizon_observations: float | None, shuffled_horizon_observations: float | None) -> None:
+        """Starts empty; arguments as in DesignEffectTracker."""
+        self.tracker = DesignEffectTracker(horizon_observations, shuffled_horizon_observations)
+
+    def update(self, batch: MeasuredBatch) -> None:
+        """Adds one batch, split either way."""
+        if batch.relative is None:
+            return
+        if batch.shuffled:
+            self.tracker.update_shuffled(batch.relative)
+        else:
+            self.tracker.update_by_env(batch.relative)
+
+    def row(self) -> dict[str, Any]:
+        """Ends an iteration: returns the smoothed design effect."""
+        return {"noise/design_effect": self.tracker.estimate()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the tracker's state."""
+        return self.tracker.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        self.tracker.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""Takes the size of the gradients out of the noise scale's sums, so that no short phase of large ones rules them."""
+"""Divides gradients by their recent size, so that a short phase of large ones does not dominate the sums."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, final
 from rlgns.noise.moments import Moments
 
 LARGEST_JUMP = 16.0
-"""Squared size of a batch's gradients over that of those before it, up to which the batch counts in full."""
+"""A batch counts in full if its squared gradient size is at most this many times that of the batches before."""
 
 
 @final
@@ -18,20 +18,20 @@ class GradientSize:
         s_t = (1 - r) s_{t-1} + r (G + S / b)_{t-1},    (G_t / s_t, S_t / s_t)
 
     with b the observations of a group of the first batch, so that G + S / b = mean_k |g_k|^2. Where later batches have
-    larger or smaller groups it is what groups of b would have shown: a batch weighs as much as its observations, not
-    more for a larger group's smaller gradients.
+    larger or smaller groups, it is the value that groups of b would have: a batch weighs as much as its observations,
+    and not more because larger groups have smaller gradients.
 
     The noise scale S / G does not depend on the size of the gradients, but a ratio of plain sums weighs every batch by
     it. In the first iterations of PPO the value loss makes squared gradients a hundred times as large as later ones: a
-    ratio of plain sums describes those few iterations for hundreds of thousands of observations.
+    ratio of plain sums would describe those few iterations for hundreds of thousands of observations.
 
-    s_t is known before batch t is drawn, so E[G_t / s_t] = |G|^2 / s_t and the ratio of sums stays consistent; dividing
-    by the batch's own trace would not be, since one noisy number would then be on both sides. Where the truth moves,
-    the ratio estimates the (weighted) harmonic mean of the noise scale.
+    s_t is known before batch t is drawn, so E[G_t / s_t] = |G|^2 / s_t and the ratio of sums stays consistent. Dividing
+    by the batch's own trace would not, since one noisy number would then be on both sides. If the true noise scale
+    changes over time, the ratio estimates its (weighted) harmonic mean.
 
-    Where gradients jump, s_t says nothing of the batch: after a first step of Adam at a high learning rate they were
-    seen to grow 7,000 times in square, and that one batch ruled the sums for as long as a horizon lasts. A batch that
-    is more than LARGEST_JUMP times s_t is divided by its own size / LARGEST_JUMP, which scatter alone hardly reaches.
+    Where gradients jump, s_t does not describe the batch: after a first step of Adam at a high learning rate squared
+    gradients have grown 7,000 times, and that one batch dominated the sums for a whole horizon. A batch of more than
+    LARGEST_JUMP times s_t, which scatter alone hardly reaches, is divided by its own size / LARGEST_JUMP instead.
     """
 
     def __init__(self, batches: float = 16) -> None:
@@ -46,10 +46,10 @@ class GradientSize:
         self._group: float | None = None  # b
 
     def divide(self, moments: Moments) -> Moments | None:
-        """Returns the batch's moments in units of s_t, then takes its size in.
+        """Returns the batch's moments in units of s_t, then updates s_t with its size.
 
-        None for the first batch, which has nothing before it. Moments that are not finite, or before any gradient was
-        larger than zero, come back as they are.
+        Returns None for the first batch, and while all gradients before were zero. Moments that are not finite are
+        returned unchanged.
         """
         if not moments.is_finite:
             return moments
@@ -65,7 +65,7 @@ class GradientSize:
         return {"value": self.value, "group": self._group}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         self.value = None if state["value"] is None else float(state["value"])
         self._group = state.get("group")  # states of before batches could change do not have it: the next one's
 

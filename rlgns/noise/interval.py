@@ -5,14 +5,14 @@ R is accepted where |T - R G| <= t sqrt(v(R)), v(R) = v_TT - 2 R v_TG + R^2 v_GG
 high]. Else |G|^2 is not resolved, every R above some low is accepted, and the answer is "at least low".
 
 **The bound alone.** low is the smallest R >= 0 with T - R G <= t sqrt(v(R)). At the true R, T - R G has mean zero and
-variance v(R), so it exceeds t sqrt(v(R)) with probability (1 - level) / 2 and no more: the bound alone holds with (1 +
-level) / 2, 97.5 % at 95 %. Where G < 0 the bound is evaluated at G = 0: T - R G shrinks at every R, so more R are
-accepted, low can only fall, and the bound holds at least as often. (With G itself the set of R >= 0 could be empty.)
-The moments reported stay as measured.
+variance v(R), so it exceeds t sqrt(v(R)) with probability (1 - level) / 2: the bound alone holds with probability (1 +
+level) / 2, which is 97.5 % at level 95 %. Where G < 0 the bound is evaluated at G = 0: T - R G shrinks at every R, so
+more R are accepted, low can only fall, and the bound holds at least as often. (With G itself the set of R >= 0 could be
+empty.) The moments reported stay as measured.
 
-**Both together.** A set is wrong where its low lies above R or its high below: 1 - level in all. Coverage is a property
-of the procedure: where most sets are unbounded, the few that are bounded are those whose G came out too large by luck,
-and looked at alone they cover less. No procedure that always gives a bounded interval can do better: its coverage is
+**Both ends.** A set misses R if its low lies above R or its high below: probability 1 - level in all. Coverage is a
+property of the procedure: where most sets are unbounded, the few bounded ones are those whose G came out too large by
+chance, and those few alone cover less. No procedure that always gives a bounded interval can do better: its coverage is
 zero in the worst case (Gleser and Hwang 1987, Annals of Statistics 15), which is why a lower bound is a legitimate
 answer.
 """
@@ -31,7 +31,7 @@ from rlgns.noise.long_run import mean_covariance
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RatioInterval:
-    """A confidence set for a ratio of means that cannot be negative."""
+    """A confidence set for a ratio of means, the ratio known not to be negative."""
 
     low: float
     """Smallest accepted ratio, zero or positive; NaN where nothing is known."""
@@ -45,7 +45,7 @@ class RatioInterval:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ratio:
-    """A ratio with the ends of its interval; NaN where nothing is known, `high` infinite where only a bound is."""
+    """A ratio with its interval; NaN where unknown, `high` infinite where only the lower bound is known."""
 
     value: float
     low: float
@@ -58,11 +58,11 @@ UNKNOWN = RatioInterval(low=math.nan, high=math.inf, resolved=False)
 def fieller(
     numerator: float, denominator: float, covariance: NDArray[np.float64], degrees_of_freedom: float, level: float
 ) -> RatioInterval:
-    """The ratios that two measured means do not contradict.
+    """Returns Fieller's confidence set for the ratio of two measured means.
 
     Args:
         numerator: mean of the numerator.
-        denominator: mean of the denominator; not negative in expectation, of any sign as measured.
+        denominator: mean of the denominator; its expectation is not negative, the measured value may be.
         covariance: [2, 2], of numerator and denominator.
         degrees_of_freedom: of the covariance.
         level: confidence, between 0 and 1.
@@ -80,7 +80,7 @@ def fieller(
     a, h, c = d**2 - v_dd, numerator * d - v_nd, numerator**2 - v_nn
     # With d >= 0 and c > 0 the discriminant is negative only by rounding.
     root = math.sqrt(max(h * h - a * c, 0.0))
-    # The smaller root, in the form that neither cancels nor minds the sign of `a`.
+    # The smaller root, in a form that does not cancel and holds for either sign of `a`.
     low = c / (h + root) if c > 0 and h + root > 0 else 0.0
     if not resolved:
         return RatioInterval(low=low, high=math.inf, resolved=False)
@@ -97,7 +97,7 @@ def ratio_interval(
     denominator: float,
     level: float,
 ) -> RatioInterval:
-    """Fieller's set for a ratio of weighted means, their covariance read from blocks.
+    """Returns Fieller's set for a ratio of weighted means, with their covariance estimated from blocks.
 
     Args:
         observations: [blocks], observations in each block, oldest first.

@@ -2,20 +2,20 @@ r"""Covariance of weighted means of an autocorrelated, drifting stream, read fro
 
 Block j has n_j observations, weight W_j in the mean (W their sum), and means x_j. Scaled to equal noise, y_j =
 sqrt(n_j) x_j, the weighted mean is a . y with a_j = W_j / (W sqrt(n_j)). What matters is the noise of the stream's
-*slow* components, those that averaging does not remove. It is read from contrasts u . y, vectors of the length of a
-that
+*slow* components, which averaging does not remove. It is estimated from contrasts u . y, with vectors u that have the
+length of a and
 
-- vary as slowly as can be: u = a * (a combination of the first cosines over the run), so that autocorrelation is in
-  them nearly as it is in the mean (Lazarus, Lewis, Stock, Watson 2018, "HAR Inference: Recommendations for Practice",
+- vary as slowly as possible: u = a * (a combination of the first cosines over the run), so that autocorrelation affects
+  them nearly as it affects the mean (Lazarus, Lewis, Stock, Watson 2018, "HAR Inference: Recommendations for Practice",
   Journal of Business & Economic Statistics 36, the equal-weighted cosine estimator);
-- are orthogonal to each other and to a: under normal noise independent of the mean, each with its variance, so that
-  Student's t with as many degrees of freedom as there are contrasts is the quantile;
-- are orthogonal to polynomials in time: a smooth drift of the truth, which is signal, does not count as noise.
+- are orthogonal to each other and to a: for normal noise they are independent of the mean and have its variance, so the
+  quantile is that of Student's t with one degree of freedom per contrast;
+- are orthogonal to polynomials in time: a smooth drift of the truth is signal and does not count as noise.
 
-"Nearly" is not enough in a short run: the contrasts are faster than the mean itself, and see less of a positive
-autocorrelation. So the first autocorrelation rho of the blocks is measured (drift removed, corrected for what the
-removal takes from it), and the variance is multiplied by what a first-order autoregression with that rho has in a . y
-over what it has in u . y,
+In a short run "nearly" is not enough: the contrasts vary faster than the mean itself, so positive autocorrelation
+raises their variance less. So the first autocorrelation rho of the blocks is measured (with the drift removed, and
+corrected for the bias of that removal), and the variance is multiplied by the ratio of the variances that a first-order
+autoregression with this rho has in a . y and in u . y,
 
     (sum_jk a_j a_k rho^|j-k|) / mean over u of (sum_jk u_j u_k rho^|j-k|),
 
@@ -33,13 +33,13 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 MIN_BLOCKS = 4
-"""Fewest blocks that say anything of the error of their mean."""
+"""Fewest blocks from which the error of their mean can be estimated."""
 
 MAX_CONTRASTS = 10
 MAX_DRIFT_DEGREE = 5
 
 MIN_BLOCKS_FOR_AUTOCORRELATION = 24
-"""Fewer blocks show their autocorrelation too badly: the correction would mostly widen."""
+"""With fewer blocks the autocorrelation is too uncertain: the correction would mostly widen the interval."""
 
 MAX_AUTOCORRELATION = 0.95
 
@@ -56,12 +56,12 @@ class Covariance:
 
 
 def mean_covariance(observations: Array, weights: Array, means: Array) -> Covariance:
-    """Covariance of the weighted means of several quantities, with autocorrelation in and smooth drift out.
+    """Returns the covariance of the weighted means of several quantities, autocorrelation included, drift excluded.
 
     Args:
         observations: [blocks], observations in each block, oldest first.
         weights: [blocks], weight of each block in the mean.
-        means: [blocks, quantities, ...streams], mean of each block; streams share weights and are treated apart.
+        means: [blocks, quantities, ...streams], mean of each block; streams share weights and are treated separately.
 
     Returns:
         The covariance; zeros with no degrees of freedom where there are fewer than MIN_BLOCKS blocks.
@@ -92,10 +92,10 @@ def _drift(observations: Array) -> Array:
 
 
 def _contrasts(mean_vector: Array, drift: Array) -> Array:
-    """Orthonormal rows [contrasts, blocks]: slow under the mean's own weights, blind to the mean and to drift."""
+    """Orthonormal rows [contrasts, blocks]: slow under the mean's own weights, orthogonal to the mean and to drift."""
     blocks = len(mean_vector)
     share = mean_vector**2 / np.sum(mean_vector**2)
-    # A clock that runs as the variance of the mean builds up: spans that matter equally are equally long.
+    # Time measured by each block's share of the mean's variance: spans that matter equally are equally long.
     clock = share.cumsum() - share / 2
     count = min(blocks, MAX_CONTRASTS + drift.shape[1] + 1)
     slow, _ = np.linalg.qr(mean_vector[:, None] * np.cos(np.pi * np.arange(count) * clock[:, None]))

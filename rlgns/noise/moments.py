@@ -27,22 +27,12 @@ import torch
 from numpy.typing import NDArray
 
 from rlgns.gram import gram_on_device
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rung:
-    """Mean squared gradient norm at one batch size: one step of the ladder."""
-
-    batch_observations: int
-    """Observations per merged gradient."""
-
-    grad_sq_norm: float
-    """Mean of |g_B|^2 over the merged gradients of this size; expected value |G|^2 + tr(Sigma) / B."""
+from rlgns.noise.ladder import Rung, ladder_of_gram
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moments:
-    """What one batch says of |G|^2 and tr(Sigma), with the conditions it was measured under."""
+    """Estimates of |G|^2 and tr(Sigma) from one batch, with the conditions they were measured under."""
 
     grad_sq: float
     """Unbiased estimate of |G|^2, the squared norm of the true gradient; may be negative."""
@@ -66,12 +56,12 @@ class Moments:
 
     @property
     def is_finite(self) -> bool:
-        """False where a gradient was NaN or infinite: such moments are not to be averaged."""
+        """False where a gradient was NaN or infinite: such moments must not be averaged."""
         return math.isfinite(self.grad_sq) and math.isfinite(self.trace)
 
 
 def gram(gradients: torch.Tensor | NDArray[Any]) -> NDArray[np.float64]:
-    """Inner products of the groups' gradients.
+    """Returns the inner products of the groups' gradients.
 
     Sums over long runs of columns are float64 (`rlgns.gram`).
 
@@ -89,10 +79,10 @@ def gram(gradients: torch.Tensor | NDArray[Any]) -> NDArray[np.float64]:
 
 
 def moments_from_gram(products: NDArray[np.float64], observations_per_group: int) -> Moments:
-    """Moments of one batch from the inner products of its groups' gradients.
+    """Returns the moments of one batch from the inner products of its groups' gradients.
 
     Args:
-        products: [groups, groups], `gram` of the groups' gradients; a sum of Grams over parameter tensors serves too.
+        products: [groups, groups], `gram` of the groups' gradients, or the sum of such matrices over parameter tensors.
         observations_per_group: observations behind each row, the same for all.
 
     Returns:
@@ -119,12 +109,12 @@ def moments_from_gram(products: NDArray[np.float64], observations_per_group: int
         trace=b * (diagonal - off_diagonal),
         groups=groups,
         observations_per_group=b,
-        ladder=_ladder(products, b),
+        ladder=ladder_of_gram(products, b),
     )
 
 
 def group_moments(gradients: torch.Tensor | NDArray[Any], observations_per_group: int) -> Moments:
-    """Moments of one batch from the mean gradients of its groups, all at one parameter vector.
+    """Returns the moments of one batch from the mean gradients of its groups, all at one parameter vector.
 
     Args:
         gradients: [groups, parameters], float32 or float64, on any device.
@@ -140,7 +130,7 @@ def group_moments(gradients: torch.Tensor | NDArray[Any], observations_per_group
 
 
 def moments_from_sums(observations: Sequence[float], squared_norms: Sequence[float], off_diagonal: float) -> Moments:
-    """Moments of one batch whose groups may differ in size, from sums that need no group's gradient to be kept.
+    """Returns the moments of one batch whose groups may differ in size, from sums: no group's gradient has to be kept.
 
     With n_k observations in group k and N = sum n_k, the cross terms weighted by n_j n_k have the mean |G|^2, and the
     spread about the weighted mean g has E sum_k n_k |g_k - g|^2 = (M - 1) tr(Sigma):
@@ -185,7 +175,7 @@ def moments_from_sums(observations: Sequence[float], squared_norms: Sequence[flo
 
 
 def mean_moments(several: Sequence[Moments]) -> Moments:
-    """Mean moments of batches that were split alike, e.g. those of one iteration. For display, not for tracking.
+    """Returns the mean moments of batches with the same split, e.g. of one iteration. For display, not for tracking.
 
     Raises:
         ValueError: nothing to average, or batches that were split differently.
@@ -212,15 +202,3 @@ def mean_moments(several: Sequence[Moments]) -> Moments:
             for same in rungs
         ),
     )
-
-
-def _ladder(products: NDArray[np.float64], b: int) -> tuple[Rung, ...]:
-    """Squared norms of the means of 1, 2, 4, ... neighbouring groups and of all; leftover groups are dropped."""
-    groups = products.shape[0]
-    rungs = []
-    for size in [2**k for k in range(groups.bit_length()) if 2**k < groups] + [groups]:
-        merged = groups // size
-        used = products[: merged * size, : merged * size].reshape(merged, size, merged, size)
-        blocks = np.einsum("isit->i", used) / size**2
-        rungs.append(Rung(batch_observations=b * size, grad_sq_norm=float(blocks.mean())))
-    return tuple(rungs)

@@ -21,7 +21,7 @@ ELEMENTS_PER_CHUNK = 1 << 20
 
 @dataclass(kw_only=True, slots=True)
 class _Step:
-    """What one step has seen so far. Gradients in `group` and `total` are sums weighted by observations."""
+    """The state of one step. Gradients in `group` and `total` are sums weighted by observations."""
 
     parts_per_group: int
     observations_per_part: float | None
@@ -48,15 +48,15 @@ class NoiseScaleMonitor:
         optimizer.step(); monitor.estimate()
 
     The parts must be independent of each other, and each loss the mean over its part. Observations that belong together
-    (steps of one environment, windows of one document) belong in one part. Parts of different sizes are told apart by
+    (steps of one environment, windows of one document) belong in one part. For parts of different sizes give
     `backward(loss, observations=...)`. After the block every `p.grad` is the mean over the batch, as one backward pass
-    would have left it; what was in it before is dropped. Memory: two more gradients, whatever the number of groups.
+    would have left it; earlier gradients are dropped. Memory: two more gradients, whatever the number of groups.
 
-    With gradient accumulation every micro-batch is a part; `step(parts=32)` joins 32 of them into `groups` groups.
+    With gradient accumulation every micro-batch is a part: `step(parts=32)` joins 32 of them into `groups` groups.
 
-    Under DistributedDataParallel give the wrapped model and write the same on every rank: each contributes the groups
-    and observations of its own batch, and after the block every rank holds the mean gradient over all of them and the
-    same estimate. Gradients are summed once per step, not during the backward pass (rlgns/noise/ranks.py).
+    Under DistributedDataParallel pass the wrapped model and run the same code on every rank: each contributes its own
+    batch's groups and observations, and after the block every rank holds the mean gradient over all ranks and the same
+    estimate. Gradients are summed once per step, not during the backward pass (rlgns/noise/ranks.py).
     """
 
     def __init__(
@@ -67,16 +67,16 @@ class NoiseScaleMonitor:
         level: float = 0.95,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
-        """Attaches to a model; nothing of it is changed.
+        """Attaches to a model without changing it.
 
         Args:
-            model: whose trainable parameters' gradients are measured; under DistributedDataParallel the wrapped one.
+            model: its trainable parameters are measured; under DistributedDataParallel pass the wrapped model.
             groups: independent groups per step, of this process.
-            horizon_observations: observations after which a weight has fallen to 1/e, those of all ranks counted; None:
+            horizon_observations: observations, of all ranks together, after which a weight has fallen to 1/e; None:
                 plain sums over everything.
             level: confidence of the interval.
-            process_group: ranks whose gradients are to be averaged where the model is not wrapped; then the monitor
-                does it, and nothing else may.
+            process_group: ranks whose gradients the monitor averages, for a model that is not wrapped; nothing else may
+                average them.
 
         Raises:
             ValueError: fewer than two groups, a horizon that is not positive, a level outside (0, 1), a model wrapped
@@ -94,11 +94,11 @@ class NoiseScaleMonitor:
 
     @contextmanager
     def step(self, observations: float | None = None, parts: int | None = None) -> Iterator[None]:
-        """Around the backward passes of one optimizer step.
+        """Returns the context for the backward passes of one optimizer step.
 
         Args:
-            observations: in the whole step of this process, the same in each part. Else give each `backward` its own;
-                where neither is given, a part counts as one observation, and the noise scale is in parts.
+            observations: in the whole step of this process, equally many in each part. None: give each `backward` its
+                own; with neither, a part counts as one observation, and the noise scale is in parts.
             parts: backward passes in this step, a multiple of `groups`; None: as many as groups.
 
         Yields:
@@ -129,22 +129,22 @@ class NoiseScaleMonitor:
     def backward(
         self, loss: torch.Tensor, observations: float | None = None, scaler: torch.amp.GradScaler | None = None
     ) -> None:
-        """Backward pass of one part's mean loss.
+        """Runs the backward pass of one part's mean loss.
 
         Args:
             loss: scalar, the mean over the part.
-            observations: in this part; None where `step` was told.
-            scaler: of automatic mixed precision. Gradients stay scaled for `scaler.step`; the moments are not scaled.
+            observations: in this part; None if `step` was given them.
+            scaler: of automatic mixed precision. Gradients stay scaled for `scaler.step`; moments are unscaled.
 
         Raises:
-            RuntimeError: outside a step, or in one that has had all its parts.
+            RuntimeError: outside a step, or after its last part.
             ValueError: observations that are not positive or were also given to `step`, or a sparse gradient.
         """
         step = self._step
         if step is None:
             raise RuntimeError("monitor.backward() belongs inside `with monitor.step():`")
         if step.parts == self._groups * step.parts_per_group:
-            raise RuntimeError(f"this step has had all its {step.parts} parts: tell step(parts=...)")
+            raise RuntimeError(f"this step has had all its {step.parts} parts: for more, set step(parts=...)")
         if observations is not None and (observations <= 0 or step.observations_per_part is not None):
             raise ValueError(
                 f"observations must be positive and given once, to step or to backward, got {observations}"
@@ -168,19 +168,19 @@ class NoiseScaleMonitor:
             _close_group(step)
 
     def estimate(self, level: float | None = None) -> NoiseScaleEstimate:
-        """The noise scale as of now; see NoiseScaleTracker.estimate."""
+        """Returns the noise scale as of now; see NoiseScaleTracker.estimate."""
         return self._tracker.estimate(level)
 
     def state_dict(self) -> dict[str, Any]:
-        """What was measured, as plain Python numbers and lists."""
+        """Returns what was measured, as plain Python numbers and lists."""
         return self._tracker.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         self._tracker.load_state_dict(state)
 
     def _finish(self, step: _Step) -> None:
-        """Leaves the mean gradient in the model and takes in the moments."""
+        """Leaves the mean gradient in the model and adds the moments to the tracker."""
         complete = step.group_observations == 0
         if not complete:
             _close_group(step)
@@ -228,7 +228,7 @@ def _cross(step: _Step, squares: list[float], *, alone: bool) -> float:
 
 
 def _close_group(step: _Step) -> None:
-    """Takes the squared norm of the complete group and its inner product with those before it, and joins it to them."""
+    """Adds the complete group to the step's total, after its squared norm and its inner product with the total."""
     device = next(iter(step.group.values())).device if step.group else torch.device("cpu")
     square = torch.zeros((), dtype=torch.float64, device=device)
     cross = torch.zeros((), dtype=torch.float64, device=device)

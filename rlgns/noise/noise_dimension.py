@@ -13,9 +13,9 @@ mean over all choices is unbiased and, with Sigma = b S, tr(Sigma^2) = b^2 tr(S^
 
     E |x_1 - x_2|^2 |x_3 - x_4|^2 = 4 tr(S)^2,
 
-where the square of an estimate of tr(S) would be too large by its own variance. Over updates whose noise differs in
-size, the mean of the one over the mean of the other weighs both alike; the squared mean trace does not, and the
-dimension then comes out too small.
+where the square of an estimate of tr(S) would be too large by the variance of that estimate. Over updates whose noise
+differs in size, the ratio of these two means weighs every update alike in both; the squared mean trace over the second
+does not, and gives too small a dimension.
 """
 
 from __future__ import annotations
@@ -27,13 +27,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 
-def covariance_sq_trace(products: NDArray[np.float64], observations_per_group: int) -> float:
-    """Unbiased estimate of tr(Sigma^2) per observation; see `covariance_traces`, whose second value it is."""
-    return covariance_traces(products, observations_per_group)[1]
-
-
 def covariance_traces(products: NDArray[np.float64], observations_per_group: int) -> tuple[float, float]:
-    """Unbiased estimates of tr(Sigma)^2 and tr(Sigma^2) per observation from the Gram matrix of one batch's groups.
+    """Returns unbiased estimates of tr(Sigma)^2 and tr(Sigma^2) per observation from the Gram matrix of one batch.
 
     Costs groups^4 products: a millisecond at 16 groups.
 
@@ -68,7 +63,7 @@ def covariance_traces(products: NDArray[np.float64], observations_per_group: int
 
 
 def noise_dimension(trace: float, sq_trace: float) -> float:
-    """Noise dimension from averages over many updates of tr(Sigma) and tr(Sigma^2).
+    """Returns the noise dimension from averages over many updates of tr(Sigma) and tr(Sigma^2).
 
     Args:
         trace: mean estimate of tr(Sigma).
@@ -81,10 +76,10 @@ def noise_dimension(trace: float, sq_trace: float) -> float:
 
 
 def updates_to_resolve(noise_scale: float, batch_observations: float, dimension: float, level: float = 0.95) -> float:
-    """Independent updates until |G|^2 typically differs from zero at the level, by the variance of one update.
+    """Returns the independent updates until |G|^2 typically differs from zero, by the variance of one update.
 
-    Var(grad_sq) / |G|^4 = (4 R + 2 R^2) / dimension for many groups, with R = noise scale / batch and noise that is as
-    large along the true gradient as in the other directions it fills.
+    Var(grad_sq) / |G|^4 = (4 R + 2 R^2) / dimension for many groups, with R = noise scale / batch, if the noise is as
+    large along the true gradient as in the other directions that it fills.
 
     Args:
         noise_scale: in observations.

@@ -1,12 +1,12 @@
-"""A step that several processes take together: the summed gradient travels, and a few numbers per group.
+"""A step of several processes together: they exchange the summed gradient and a few numbers per group.
 
 With s_k = n_k g_k the sum over group k's observations and S the sum of the s_k of all ranks, every rank forms
 
     sum_{j != k} <s_j, s_k> = |S|^2 - sum_k |s_k|^2
 
-from the S that the step needs anyway and the squares that each rank took of its own groups. No group's gradient leaves
-its rank. The difference takes S as it was summed: float64 gradients keep float64's rounding, float32 and shorter ones,
-which are summed in float32, about 1e-7 of the mean squared norm of a group's gradient.
+from the S that the step needs anyway and the squared norms of each rank's own groups. No group's gradient leaves its
+rank. The difference has the rounding of the sum S: float64's for float64 gradients; about 1e-7 of the mean squared norm
+of a group's gradient for float32 and shorter ones, which are summed in float32.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 ELEMENTS_PER_BUCKET = 1 << 22
-"""Elements that are summed over ranks in one message; a larger tensor is one message of its own."""
+"""Elements that are summed over ranks in one message; a larger tensor is a message alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankShare:
-    """What one rank tells the others about its part of a step."""
+    """What one rank sends to the others about its part of a step."""
 
     observations: list[float]
     """Per group, n_k."""
@@ -46,10 +46,10 @@ class RankShare:
 
 @final
 class Ranks:
-    """The processes whose groups are joined; alone by default."""
+    """The processes whose groups are joined; by default only this one."""
 
     def __init__(self, model: torch.nn.Module, process_group: dist.ProcessGroup | None = None) -> None:
-        """Joins the ranks of a DistributedDataParallel in the model, or else those of `process_group`.
+        """Joins the ranks of a DistributedDataParallel in the model, else those of `process_group`.
 
         Raises:
             ValueError: a static graph, which torch 2.13 cannot run without averaging.
@@ -60,11 +60,11 @@ class Ranks:
             raise ValueError("DistributedDataParallel must be built with static_graph=False to be measured, got True")
         self._group = process_group if self._ddp is None else self._ddp.process_group
         self.count = 1 if self._group is None else dist.get_world_size(self._group)
-        """Ranks joined."""
+        """Number of ranks."""
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Keeps DistributedDataParallel from averaging: inside, every gradient is this rank's own.
+        """Keeps DistributedDataParallel from averaging: inside this context every gradient is this rank's own.
 
         Yields:
             Nothing.
@@ -72,20 +72,20 @@ class Ranks:
         if self._ddp is None:
             yield
             return
-        if self._ddp.broadcast_buffers and self.count > 1:  # its forward pass does so only where it averages
+        if self._ddp.broadcast_buffers and self.count > 1:  # its forward pass does this only when it averages
             buffers = [b for name, b in self._ddp.module.named_buffers() if name not in self._ddp.parameters_to_ignore]
             for work in [dist.broadcast(b, group=self._group, group_src=0, async_op=True) for b in buffers]:
                 work.wait()
-        # Not in forward: a rank without a part in this step would be waited for.
+        # Not in forward: the others would wait for a rank that has no part in this step.
         self._ddp.require_forward_param_sync = False
         with self._ddp.no_sync():
             yield
 
     def gather(self, share: RankShare) -> list[RankShare]:
-        """Every rank's share, in the order of ranks.
+        """Returns every rank's share, in the order of ranks.
 
         Raises:
-            RuntimeError: other parameters or another loss scale on another rank.
+            RuntimeError: ranks differ in their parameters or loss scale.
         """
         if self.count == 1:
             return [share]
@@ -101,11 +101,11 @@ class Ranks:
         return shares
 
     def add_up(self, sums: dict[torch.nn.Parameter, torch.Tensor], used: Sequence[torch.nn.Parameter]) -> None:
-        """Replaces this rank's sums by those over all ranks, for the parameters that any of them used.
+        """Replaces this rank's sums by the sums over all ranks, for the parameters that any rank used.
 
         Args:
             sums: gradient sums of this rank, float32 or float64.
-            used: parameters in the same order on every rank; those not in `sums` are taken for zero.
+            used: parameters in the same order on every rank; those not in `sums` count as zero.
         """
         if self.count == 1:
             return
@@ -122,7 +122,7 @@ class Ranks:
 
 
 def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Neighbours of one type and device, up to ELEMENTS_PER_BUCKET together."""
+    """Groups neighbours of one type and device, up to ELEMENTS_PER_BUCKET together."""
     bucket: list[torch.Tensor] = []
     for tensor in tensors:
         alike = bucket and (bucket[0].dtype, bucket[0].device) == (tensor.dtype, tensor.device)

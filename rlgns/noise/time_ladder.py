@@ -7,12 +7,12 @@ trace of the covariance of the mean gradient over l consecutive steps of one env
     v(l)    = mean over segments of l steps of |g_segment|^2 - grad_sq             E = v(l), for l = T/S, ..., T/2, T
 
 A batch of N environments has the noise v(T) / N. Twice the environments halve it. Twice the steps make it v(2 T) / N,
-and with v(l) = A + C / l, A what an environment's steps share and C what averages out, through the two longest rungs
+and with v(l) = A + C / l through the two longest rungs (A is shared by all steps of an environment, C averages out)
 
     v(2 T) = (3 v(T) - v(T/2)) / 2.
 
-v(2 T) / v(T) = 1/2: longer rollouts are as good as more environments. 1: they bring nothing. Where correlation dies out
-within the rollout, A is overestimated, so longer rollouts are at least as good as this says.
+If v(2 T) / v(T) is 1/2, longer rollouts are as good as more environments; if it is 1, they bring nothing. Where
+correlation dies out within the rollout, A is overestimated, so longer rollouts are at least as good as this says.
 
 Splitting the steps against splitting the environments is the trade-off of Mayor et al. 2025, arXiv:2506.03404.
 """
@@ -42,7 +42,7 @@ class TimeRung:
 
     @property
     def trace(self) -> float:
-        """tr(Sigma) per observation, were segments of this length the independent unit."""
+        """tr(Sigma) per observation, if segments of this length were the independent unit."""
         return self.steps * self.variance
 
 
@@ -64,7 +64,7 @@ class TimeLadder:
         return (3 - self.rungs[-2].variance / self.rungs[-1].variance) / 2
 
     def scaled(self, factor: float) -> TimeLadder:
-        """The ladder of gradients that are sqrt(factor) times as large."""
+        """Returns the ladder of gradients that are sqrt(factor) times as large."""
         rungs = tuple(TimeRung(steps=rung.steps, variance=rung.variance * factor) for rung in self.rungs)
         return TimeLadder(grad_sq=self.grad_sq * factor, rungs=rungs)
 
@@ -77,7 +77,7 @@ class TimeLadder:
 def time_ladder(
     products: NDArray[np.float64], *, groups: int, segments: int, steps: int, envs_per_group: int = 1
 ) -> TimeLadder:
-    """The time ladder of one batch from the inner products of its segments' gradients.
+    """Returns the time ladder of one batch from the inner products of its segments' gradients.
 
     Args:
         products: [groups * segments, groups * segments], Gram matrix of mean gradients, segments of a group together
@@ -110,7 +110,7 @@ def time_ladder(
 def time_ladder_of_groups(
     own: NDArray[np.float64], *, grad_sq: float, steps: int, envs_per_group: int = 1
 ) -> TimeLadder:
-    """As `time_ladder`, where only products within groups were kept and |G|^2 is known from the groups' own gradients.
+    """Returns the time ladder from products within groups alone, where |G|^2 is known from the groups' own gradients.
 
     Args:
         own: [groups, segments, segments], per group the inner products of its segments' gradients, in time order.
@@ -139,7 +139,7 @@ class TimeLadderTracker:
         self._steps: list[int] = []
 
     def update(self, ladder: TimeLadder, observations: float) -> None:
-        """Takes in one batch of so many observations; a ladder that is not finite is left out.
+        """Adds one batch of so many observations; skips a ladder that is not finite.
 
         Raises:
             ValueError: rungs at other steps than before.
@@ -153,7 +153,7 @@ class TimeLadderTracker:
         self._sums.update(np.array([ladder.grad_sq, *(rung.variance for rung in ladder.rungs)]), observations)
 
     def estimate(self) -> TimeLadder | None:
-        """The mean ladder as of now; None before the first."""
+        """Returns the mean ladder as of now; None before the first."""
         mean = self._sums.mean()
         if mean is None:
             return None
@@ -163,9 +163,9 @@ class TimeLadderTracker:
         )
 
     def twice_steps_interval(self, level: float) -> tuple[float, float]:
-        """Confidence interval of `twice_steps_noise`, by Fieller's set for v(T/2) / v(T); NaN where nothing is known.
+        """Returns the confidence interval of `twice_steps_noise`, from Fieller's set for v(T/2) / v(T); NaN if unknown.
 
-        Not cut off at 1/2 and 1, between which the model puts it.
+        It may reach beyond the model's range, 1/2 to 1.
         """
         mean = self._sums.mean()
         if mean is None or len(self._steps) < 2:
@@ -184,10 +184,10 @@ class TimeLadderTracker:
         return (3 - ratio.high) / 2, (3 - ratio.low) / 2
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as plain Python numbers and lists."""
+        """Returns everything, as plain Python numbers and lists."""
         return {"sums": self._sums.state_dict(), "steps": list(self._steps)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         self._sums.load_state_dict(state["sums"])
         self._steps = [int(s) for s in state["steps"]]

@@ -1,8 +1,9 @@
-"""The noise scale over time: one common decay for both moments, the ratio formed on read, with its interval."""
+"""The noise scale over time: both moments decay alike; the ratio and its interval are formed on read."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -10,12 +11,13 @@ import numpy as np
 
 from rlgns.noise.blocks import BlockSums
 from rlgns.noise.interval import ratio_interval
-from rlgns.noise.moments import Moments, Rung
+from rlgns.noise.ladder import Rung
+from rlgns.noise.moments import Moments
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseScaleEstimate:
-    """What is known of the noise scale by now."""
+    """The noise scale as known so far."""
 
     noise_scale: float
     """trace / grad_sq in observations; NaN until grad_sq is positive."""
@@ -27,7 +29,7 @@ class NoiseScaleEstimate:
     """Upper end; infinite where only the lower bound is known."""
 
     resolved: bool
-    """Whether |G|^2 is distinguishable from zero at this level; where not, say "at least `low`"."""
+    """Whether |G|^2 differs from zero at this level; where not, only "at least `low`" is known."""
 
     level: float
     """Confidence of the interval."""
@@ -39,7 +41,7 @@ class NoiseScaleEstimate:
     """Weighted mean of the measured tr(Sigma) per observation; NaN before the first measurement."""
 
     updates: int
-    """Measurements taken in."""
+    """Measurements counted."""
 
     skipped: int
     """Measurements left out because a gradient was not finite."""
@@ -56,7 +58,7 @@ class NoiseScaleTracker:
     """Running estimate of B_simple = tr(Sigma) / |G|^2 (McCandlish et al. 2018, arXiv:1812.06162, equation 2.9).
 
     Both moments are summed with weights n exp(-age / H): n the observations of a measurement, age the observations
-    since, H the horizon. Where the truth moves, what is estimated is the ratio of the true moments under the same
+    since, H the horizon. If the true moments change over time, the estimate is the ratio of their averages with these
     weights.
     """
 
@@ -65,7 +67,7 @@ class NoiseScaleTracker:
 
         Args:
             horizon_observations: observations after which a weight has fallen to 1/e; None: plain sums over everything.
-            level: confidence of the interval unless `estimate` is asked for another.
+            level: default confidence of the interval.
 
         Raises:
             ValueError: a horizon that is not positive, a level outside (0, 1).
@@ -77,7 +79,7 @@ class NoiseScaleTracker:
         self._skipped = 0
 
     def update(self, moments: Moments) -> None:
-        """Takes in the moments of one batch; those of a gradient that was not finite are counted and left out."""
+        """Adds the moments of one batch; counts and skips those of a gradient that was not finite."""
         if not moments.is_finite:
             self._skipped += 1
             return
@@ -92,7 +94,7 @@ class NoiseScaleTracker:
             self._ladder[rung.batch_observations] = (weight + moments.observations, added)
 
     def estimate(self, level: float | None = None) -> NoiseScaleEstimate:
-        """The noise scale as of now, with an interval at `level` (the tracker's own if None).
+        """Returns the noise scale as of now, with an interval at `level` (None: the tracker's).
 
         Raises:
             ValueError: a level outside (0, 1).
@@ -132,7 +134,7 @@ class NoiseScaleTracker:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything measured, as plain Python numbers and lists that survive JSON exactly."""
+        """Returns everything measured, as plain Python numbers and lists that survive JSON exactly."""
         return {
             "sums": self._sums.state_dict(),
             "ladder": [[size, weight, total] for size, (weight, total) in self._ladder.items()],
@@ -140,8 +142,8 @@ class NoiseScaleTracker:
             "skipped": self._skipped,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state_dict` returned; horizon and level stay those given at construction."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned; horizon and level stay those given at construction."""
         self._sums.load_state_dict(state["sums"])
         self._ladder = {int(size): (float(weight), float(total)) for size, weight, total in state["ladder"]}
         self._updates = int(state["updates"])

@@ -1,5 +1,5 @@
 // The planner: drag a batch size, enter machines and price, and read steps, observations, time and cost. It computes the
-// trade-off S = S_min (1 + B_crit / B), E = E_min (1 + B / B_crit); a test compares it with rlgns.critical.
+// trade-off S = S_min (1 + B_crit / B), E = E_min (1 + B / B_crit); a test compares it with a plain loop in Python.
 "use strict";
 
 const stepsAt = (goal, batch) => goal.min_steps * (1 + goal.critical_batch / batch);

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rlgns.critical.advice import Advice, twice_envs
+from rlgns.critical.advice import Advice, advice_of
 from rlgns.critical.goals import run_average
 from rlgns.critical.learning_rate import learning_rate_warning
+from rlgns.noise.ladder import LadderFit, Rung, fit_ladder
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -58,12 +59,7 @@ class RunData:
     @property
     def advice(self) -> Advice:
         """What twice the environments would buy at the end of the run."""
-        batch = self.last.get("batch_observations")
-        if not batch:
-            return Advice()
-        names = ("critical_batch/low", "critical_batch/predicted", "critical_batch/high")
-        low, predicted, high = (self.last.get(name) for name in names)
-        return twice_envs(low, predicted, high, batch)
+        return advice_of(self.last)
 
     @property
     def adaptive(self) -> bool:
@@ -84,34 +80,14 @@ class RunData:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LadderFit:
-    r"""Squared norm of a batch's gradient against its size, and the law E|g_B|^2 = |G|^2 + trace/B through it.
+class RunLadder:
+    """The mean ladder of a run's newest rows and the law through it."""
 
-    McCandlish et al. 2018, arXiv:1812.06162, appendix A.1. Least squares on relative residuals,
-    for the norms span decades.
-    """
-
-    batch_observations: tuple[float, ...]
-    """B of each rung, ascending."""
-    grad_sq_norm: tuple[float, ...]
-    """Mean of |g_B|^2 over the newest rows."""
-    grad_sq: float
-    """|G|^2; may be negative."""
-    trace: float
-    """tr(Sigma) per observation."""
-    misfit: float
-    """Largest relative distance of a rung from the law."""
+    rungs: tuple[Rung, ...]
+    """Mean of |g_B|^2 by batch size B, smallest first."""
+    fit: LadderFit
     rows: int
     """Rows that were averaged."""
-
-    @property
-    def noise_scale(self) -> float | None:
-        """Trace / |G|^2 in observations; None where either is not positive."""
-        return self.trace / self.grad_sq if self.grad_sq > 0 and self.trace > 0 else None
-
-    def law(self, batch: float) -> float:
-        """Returns E|g_B|^2 at B = `batch`."""
-        return self.grad_sq + self.trace / batch
 
 
 def thinned(rows: Rows, max_points: int) -> Rows:
@@ -133,29 +109,19 @@ def newest_with(rows: Rows, key: str) -> Mapping[str, Any] | None:
     return next((row for row in reversed(rows) if row.get(key)), None)
 
 
-def fit_ladder(rows: Rows) -> LadderFit | None:
-    """Fits the law to the mean ladder of the newest rows; None where fewer than 2 sizes were measured."""
+def newest_ladder(rows: Rows) -> RunLadder | None:
+    """Returns the mean ladder of the newest rows with its fit; None where fewer than 2 sizes were measured."""
     newest = rows[-max(1, math.ceil(LAST_PART * len(rows))) :] if rows else []
-    norms: dict[float, list[float]] = {}
+    norms: dict[int, list[float]] = {}
     ladders = [row.get("noise/ladder") or [] for row in newest]
     for rung in (rung for ladder in ladders for rung in ladder):
         if rung["grad_sq_norm"] is not None:
-            norms.setdefault(float(rung["batch_observations"]), []).append(float(rung["grad_sq_norm"]))
-    sizes = np.array(sorted(norms))
-    means = np.array([np.mean(norms[size]) for size in sizes])
-    if len(sizes) < 2 or not (means > 0).all():
+            norms.setdefault(int(rung["batch_observations"]), []).append(float(rung["grad_sq_norm"]))
+    rungs = tuple(Rung(batch_observations=size, grad_sq_norm=float(np.mean(norms[size]))) for size in sorted(norms))
+    fit = fit_ladder(rungs)
+    if math.isnan(fit.misfit):
         return None
-    design = np.stack([np.ones_like(sizes), 1 / sizes], axis=1) / means[:, None]
-    (grad_sq, trace), *_ = np.linalg.lstsq(design, np.ones_like(means), rcond=None)
-    misfit = np.abs((grad_sq + trace / sizes) / means - 1).max()
-    return LadderFit(
-        batch_observations=tuple(sizes.tolist()),
-        grad_sq_norm=tuple(means.tolist()),
-        grad_sq=float(grad_sq),
-        trace=float(trace),
-        misfit=float(misfit),
-        rows=sum(bool(ladder) for ladder in ladders),
-    )
+    return RunLadder(rungs=rungs, fit=fit, rows=sum(bool(ladder) for ladder in ladders))
 
 
 def time_split(rows: Rows) -> dict[str, float]:
@@ -185,7 +151,7 @@ def run_numbers(run: RunData, max_points: int = 2000) -> dict[str, Any]:
         max_points: Points per series.
     """
     rows = thinned(run.rows, max_points)
-    fit, advice = fit_ladder(run.rows), run.advice
+    ladder, advice = newest_ladder(run.rows), run.advice
     series = {key: column(rows, key) for key in SERIES}
     return {
         "label": run.label,
@@ -196,17 +162,7 @@ def run_numbers(run: RunData, max_points: int = 2000) -> dict[str, Any]:
             "observations": column(rows, "observations"),
             **{key: values for key, values in series.items() if any(value is not None for value in values)},
         },
-        "ladder": None
-        if fit is None
-        else {
-            "batch_observations": list(fit.batch_observations),
-            "grad_sq_norm": list(fit.grad_sq_norm),
-            "grad_sq": fit.grad_sq,
-            "trace": fit.trace,
-            "noise_scale": fit.noise_scale,
-            "misfit": fit.misfit,
-            "rows": fit.rows,
-        },
+        "ladder": None if ladder is None else _ladder_numbers(ladder),
         "time_s": time_split(run.rows),
         "advice": {
             "factor": advice.factor,
@@ -221,4 +177,17 @@ def run_numbers(run: RunData, max_points: int = 2000) -> dict[str, Any]:
         "learning_rate_warning": run.learning_rate_warning,
         "batch_mode": "adaptive" if run.adaptive else "fixed",
         "adaptive_gamma": run.adaptive_gamma,
+    }
+
+
+def _ladder_numbers(ladder: RunLadder) -> dict[str, Any]:
+    fit = ladder.fit
+    return {
+        "batch_observations": [rung.batch_observations for rung in ladder.rungs],
+        "grad_sq_norm": [rung.grad_sq_norm for rung in ladder.rungs],
+        "grad_sq": fit.grad_sq,
+        "trace": fit.trace,
+        "noise_scale": None if math.isnan(fit.noise_scale) else fit.noise_scale,
+        "misfit": fit.misfit,
+        "rows": ladder.rows,
     }

@@ -28,7 +28,7 @@ from rlgns.report.probe_figures import (
     time_ladder_figure,
     views_figure,
 )
-from rlgns.report.run_data import RunData, column, fit_ladder, thinned, time_split
+from rlgns.report.run_data import RunData, column, newest_ladder, thinned, time_split
 
 
 def run_figures(run: RunData, max_points: int) -> list[Figure]:
@@ -108,21 +108,23 @@ def noise_scale_figure(run: RunData, max_points: int) -> Figure:
 def ladder_figure(run: RunData, max_points: int) -> Figure:
     """Draws the squared gradient norm against batch size, with the law that defines the noise scale."""
     title = "Does the law hold? Squared gradient norm against batch size"
-    fit = fit_ladder(run.rows)
-    if fit is None:
+    measured = newest_ladder(run.rows)
+    if measured is None:
         return Figure(
             name="ladder", title=title, sentence="Gradients at two or more batch sizes have not been measured yet."
         )
-    sizes, norms = fit.batch_observations, fit.grad_sq_norm
+    fit = measured.fit
+    sizes, norms = zip(*((rung.batch_observations, rung.grad_sq_norm) for rung in measured.rungs), strict=True)
     grid = [sizes[0] * (sizes[-1] / sizes[0]) ** (step / 40) for step in range(41)]
     law = [fit.law(size) for size in grid]
-    scale = f"gives a noise scale of {formatting.rounded(fit.noise_scale)} observations"
-    no_scale = "gives no noise scale yet: |G|^2 is not positive, the gradient cannot be told from noise"
-    newest = "in the newest iteration" if fit.rows == 1 else f"over the newest {formatting.count(fit.rows)} iterations"
+    scale = "gives no noise scale yet: |G|^2 is not positive, the gradient cannot be told from noise"
+    if fit.noise_scale > 0:
+        scale = f"gives a noise scale of {formatting.rounded(fit.noise_scale)} observations"
+    rows = measured.rows
+    newest = "in the newest iteration" if rows == 1 else f"over the newest {formatting.count(rows)} iterations"
     sentence = (
         f"{newest[:1].upper()}{newest[1:]}, the mean squared gradient norm at {len(sizes)} "
-        f"batch sizes follows |G|^2 + trace / B to within {formatting.percent(fit.misfit)}; the fitted line "
-        f"{scale if fit.noise_scale else no_scale}."
+        f"batch sizes follows |G|^2 + trace / B to within {formatting.percent(fit.misfit)}; the fitted line {scale}."
     )
     if fit.misfit > 0.1:
         sentence += " That is a poor fit: use the noise scale of these iterations with care."

@@ -8,7 +8,7 @@ import torch
 from rlgns.agents.config import NetworkConfig
 from rlgns.agents.network import ActorCritic, build_network
 from rlgns.agents.rollout import Rollout, RolloutRecorder
-from tests.reference import slow_stacks
+from tests.reference.agents import slow_stacks
 
 NETWORK = NetworkConfig(channels=(3,), kernels=(4,), strides=(3,), hidden=5)
 """Small enough for one autograd call per observation: 157 parameters at 2 frames of 7 x 7 and 4 actions."""

@@ -25,7 +25,7 @@ from tests.agents.training import (
     rollouts_of,
     train,
 )
-from tests.reference import SlowRecord
+from tests.reference.agents import SlowRecord
 
 
 def record_groups(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rlgns.agents.gae import advantages_and_returns
 from rlgns.agents.rollout import Rollout
 from tests.agents.synthetic import random_rollouts
-from tests.reference import slow_advantages, slow_returns
+from tests.reference.agents import slow_advantages, slow_returns
 
 SHAPES = {"seed": st.integers(0, 2**32 - 1), "steps": st.integers(1, 9), "envs": st.integers(1, 4)}
 

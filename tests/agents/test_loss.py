@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlgns.agents.config import AgentConfig
 from rlgns.agents.loss import LossParts, Minibatch, actor_critic_loss
-from tests.reference import slow_loss
+from tests.reference.agents import slow_loss
 
 PPO = AgentConfig(clip=0.2, value_coefficient=0.7, entropy_coefficient=0.03)
 A2C = replace(PPO, algorithm="a2c", epochs=1, minibatches=1)

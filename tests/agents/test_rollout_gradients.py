@@ -11,7 +11,7 @@ from rlgns.agents.rollout_gradients import LOSSES, BeforeSteps, RolloutGradients
 from rlgns.agents.update import Updater
 from tests.agents.synthetic import random_rollouts, small_network
 from tests.agents.training import A2C, GROUPS, PPO, SEED, STEPS, rollouts_of
-from tests.reference import SlowRecord, slow_second_moments
+from tests.reference.agents import SlowRecord, slow_second_moments
 
 
 def train(config: AgentConfig, before_steps: BeforeSteps | None, *, updates: int = 1) -> Updater:

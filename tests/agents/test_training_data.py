@@ -8,7 +8,7 @@ from rlgns.agents.training_data import make_training_data
 from rlgns.agents.update import Updater
 from tests.agents.synthetic import random_rollouts, small_network
 from tests.agents.training import GROUPS, PPO, SEED, STEPS, rollouts_of, train
-from tests.reference import SlowRecord
+from tests.reference.agents import SlowRecord
 
 
 def test_explained_variance_is_one_minus_the_share_of_the_error() -> None:

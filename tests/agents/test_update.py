@@ -24,7 +24,7 @@ from tests.agents.training import (
     rollouts_of,
     train,
 )
-from tests.reference import SlowRecord, slow_update
+from tests.reference.agents import SlowRecord, slow_update
 
 
 @pytest.mark.parametrize(

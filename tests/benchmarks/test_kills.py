@@ -13,7 +13,7 @@ from benchmarks.kills_comparison import STATISTICS, detectable, permutation_p, s
 from benchmarks.kills_results import _differences, measurements
 from rlgns.config.schema import Config
 from rlgns.noise.config import NoiseConfig
-from tests.reference import slow_permutation_p
+from tests.reference.permutation import slow_permutation_p
 from tests.rlgns.engine.tiny import tiny
 
 

@@ -10,7 +10,7 @@ import torch
 from benchmarks import temperature
 from benchmarks.temperature_digits import exact_moments, network
 from rlgns.noise import group_moments
-from tests.reference import observation_gradients
+from tests.reference.noise import observation_gradients
 
 
 def test_exact_moments_match_one_gradient_per_image() -> None:

@@ -1,17 +1,17 @@
-r"""The noise scale of a frozen policy from so many observations that little doubt is left.
+r"""The noise scale of a frozen policy from so many observations that it serves as the truth.
 
-Several sets of environments play the same policy, each set a rollout per round. Sets share nothing: not an emulator,
-not a random number, not the mean and deviation by which PPO normalises a rollout's advantages. So
+Several sets of environments play the same policy, each set a rollout per round. Sets share nothing: no emulator, no
+random number, no mean and deviation by which PPO normalises a rollout's advantages. So
 
     grad_sq = mean over pairs of different sets of <g_s, g_s'>         g_s the mean gradient of all that s has played
 
-is unbiased whatever one environment has in common with itself at another time, or with others of its rollout, and
-E|g|^2 = |G|^2 + tr(Sigma) / T of one environment's rollout of T observations gives the trace.
+is unbiased, however correlated an environment is over time or with others of its rollout, and E|g|^2 = |G|^2 +
+tr(Sigma) / T for one environment's rollout of T observations gives the trace.
 
-Two more means of inner products say where an on-line estimator, which sees one rollout at a time, must differ:
+Two more means of inner products show where an on-line estimator, which sees one rollout at a time, must differ:
 
-    same round     pairs of different sets in the same round           above grad_sq if G changes with the time played
-    same rollout   pairs of environments of one rollout                other than `same round` by what couples them
+    same round     pairs of different sets in the same round     above grad_sq if G changes with the time played
+    same rollout   pairs of environments of one rollout          differs from `same round` by what couples them
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from rlgns.noise.moments import gram
 Array = NDArray[np.float64]
 
 UNITS_PER_SET = 4
-"""Parts of a set's environments that errors are taken over (fewer where they do not divide it)."""
+"""Parts of a set's environments, the units of the jackknife (fewer where they do not divide it)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BruteForceResult:
-    """What is true of the frozen policy, with standard errors (jackknife)."""
+    """The truth about the frozen policy, with standard errors (jackknife)."""
 
     grad_sq: float
     """Unbiased |G|^2."""
@@ -70,8 +70,8 @@ class BruteForceResult:
     def observations_for(self, precision: float) -> float:
         """Observations after which both relative errors would be about `precision`; infinite if |G|^2 <= 0 so far.
 
-        The error of the trace falls with the root of the observations n. That of |G|^2 is sqrt((4 x + 2 x^2) / d), x =
-        noise scale / n, with d the noise dimension that explains the error at present: like 1 / n while n is small.
+        The error of the trace falls as 1 / sqrt(n) with the observations n. That of |G|^2 is sqrt((4 x + 2 x^2) / d),
+        with x = noise scale / n and d the noise dimension that fits the present error: as 1 / n while n is small.
         """
         grad_sq, trace = self.precision
         if not (math.isfinite(grad_sq) and math.isfinite(trace)):
@@ -84,10 +84,10 @@ class BruteForceResult:
 
 @final
 class BruteForce:
-    """Sums gradients of everything that several sets of environments play at one parameter vector.
+    """Sums the gradients of all that several sets of environments play at one parameter vector.
 
-    Holds two float32 [units, parameters] (sums, and the round under way), `UNITS_PER_SET` units a set, however much is
-    played. A round that is not complete does not count.
+    Holds two float32 [units, parameters] (the sums and the current round) with `UNITS_PER_SET` units a set, however
+    much is played. An incomplete round does not count.
     """
 
     def __init__(self, *, sets: int, num_envs: int, parameters: int, rollout_steps: int) -> None:
@@ -104,7 +104,7 @@ class BruteForce:
         self._num_envs, self._steps, self.rounds = num_envs, rollout_steps, 0
 
     def add(self, set_index: int, gradients: torch.Tensor) -> None:
-        """Adds one rollout of a set by its environments' mean gradients [num_envs, parameters], always in one order."""
+        """Adds one rollout of a set: its environments' mean gradients [num_envs, parameters], always in one order."""
         assert set_index in self._waiting, f"set {set_index} has played twice in a round"
         rows = gradients.detach().to("cpu", torch.float32)
         own = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square().numpy()
@@ -127,7 +127,7 @@ class BruteForce:
         self._waiting = set(range(len(self._in_rollout)))
 
     def result(self) -> BruteForceResult:
-        """Returns what the complete rounds say, of which there must be one."""
+        """Returns the result of the complete rounds, at least one."""
         assert self.rounds > 0
         products = gram(self._sums) / self.rounds**2
         same_round, in_rollout = self._same_round / self.rounds, self._in_rollout / self.rounds
@@ -169,12 +169,12 @@ class BruteForce:
 
 
 def leave_one_out(statistic: Callable[[NDArray[np.bool_]], Array], count: int) -> Array:
-    """[count, ...] a statistic of which things are kept, with each left out in turn."""
+    """Returns a statistic [count, ...] with each of `count` units left out in turn; it takes a mask of those kept."""
     return np.array([statistic(np.arange(count) != index) for index in range(count)])
 
 
 def jackknife_error(left_out: Array) -> Array:
-    """Standard errors from estimates [n, ...] that leave out one of n units each."""
+    """Returns standard errors from estimates [n, ...] that leave out one of n units each."""
     n = len(left_out)
     errors: Array = np.sqrt((n - 1) / n * ((left_out - left_out.mean(0)) ** 2).sum(0))
     return errors

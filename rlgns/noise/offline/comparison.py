@@ -1,14 +1,14 @@
 r"""How an estimator's measurements of a frozen policy compare with the truth, and with each other.
 
-Bias is the ratio of means over everything, its interval from leaving out one independent set of environments at a time,
-in the truth as well (jackknife, Student's t): what both saw moves both. Spread is the standard deviation of the log of
-the noise scale from a fixed number of observations, by the delta method
+Bias is the ratio of means over everything. Its interval comes from leaving out one independent set of environments at a
+time (jackknife, Student's t), from the truth as well, since both use the same observations. Spread is the standard
+deviation of the log of the noise scale from a fixed number of observations, by the delta method
 
     log(S/G) - log(E S / E G) ~ S / E S - G / E G
 
-over independent measurements: it is defined however noisy one measurement is, and is the actual one as long as it is
-small against 1. Above that the noise scale is not resolved from so few observations. The expected values are the
-truth's where the estimator is unbiased, and the means of its own measurements where it is not.
+over independent measurements. It is defined however noisy one measurement is, and accurate while it is small against 1;
+above that so few observations do not resolve the noise scale. The expected values are the truth's where the estimator
+is unbiased, and the means of its measurements where it is not.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Quality:
     noise_scale: Ratio
     """Of the ratio of sums."""
     log_sd: float
-    """Standard deviation of the log noise scale from the asked number of observations."""
+    """Standard deviation of the log noise scale from a given number of observations."""
     grad_sq_sd: float
     """Standard deviation of grad_sq from as many, relative to its expected value."""
     measurements: int
@@ -54,30 +54,30 @@ class Series:
         self._observations = 0
 
     def add(self, set_index: int, *, grad_sq: float, trace: float, observations: int) -> None:
-        """Takes in one measurement; each is of equally many observations."""
+        """Adds one measurement; each is of equally many observations."""
         self._values[set_index].append((grad_sq, trace))
         self._observations = observations
 
     @property
     def measurements(self) -> int:
-        """How many there are."""
+        """Number of measurements."""
         return sum(len(values) for values in self._values)
 
     def means(self, without: int | None = None) -> Array:
-        """[2] mean grad_sq and trace, one set left out if asked."""
+        """Returns the mean grad_sq and trace [2], one set left out if given."""
         kept = [value for index, values in enumerate(self._values) if index != without for value in values]
         return np.array(kept).mean(0) if kept else np.full(2, math.nan)
 
     def log_sd(self, observations: float, expected: Array | None = None, without: int | None = None) -> float:
-        """Standard deviation of the log noise scale from so many observations, as if measurements were independent.
+        """Returns the standard deviation of log noise scale from so many observations, if measurements are independent.
 
         Args:
-            observations: That a noise scale is taken from.
-            expected: [2] of grad_sq and trace; None: the measurements' own means.
+            observations: Behind one noise scale.
+            expected: [2], grad_sq and trace; None: the means of the measurements.
             without: A set to leave out.
 
         Returns:
-            It, or NaN with fewer than three measurements or where |G|^2 is not expected to be positive.
+            NaN with fewer than three measurements or where |G|^2 is not expected to be positive.
         """
         kept = np.array([v for index, values in enumerate(self._values) if index != without for v in values])
         if len(kept) < 3:
@@ -89,14 +89,14 @@ class Series:
         return float((relative[:, 1] - relative[:, 0]).std(ddof=1)) * math.sqrt(self._observations / observations)
 
     def grad_sq_sd(self, observations: float, grad_sq: float) -> float:
-        """Standard deviation of grad_sq from so many observations, relative to `grad_sq`; NaN as for `log_sd`."""
+        """Returns the standard deviation of grad_sq from so many observations over `grad_sq`; NaN as for `log_sd`."""
         kept = np.array([value[0] for values in self._values for value in values])
         if len(kept) < 3 or not grad_sq > 0:
             return math.nan
         return float(kept.std(ddof=1) / grad_sq) * math.sqrt(self._observations / observations)
 
     def quality(self, truth: BruteForceResult, observations: float, *, unbiased: bool = False) -> Quality:
-        """Compares with the truth; spreads are of so many observations, about the truth for the unbiased."""
+        """Compares with the truth; spreads are for so many observations, about the truth if `unbiased`."""
         sets = len(self._values)
         mine, left = self.means(), np.array([self.means(without=index) for index in range(sets)])
         true, left_true = np.array([truth.grad_sq, truth.trace]), truth.without_set
@@ -117,7 +117,7 @@ class Series:
 
 
 def spread_ratio(ours: Series, theirs: Series, truth: BruteForceResult, *, theirs_unbiased: bool) -> Ratio:
-    """Our standard deviation of the log noise scale over theirs, from equally many observations of the same games."""
+    """Returns our standard deviation of the log noise scale over theirs, from equally many observations."""
     expected = np.array([truth.grad_sq, truth.trace])
     for_theirs = expected if theirs_unbiased else None
 

@@ -13,12 +13,11 @@ so with K_ij = g_i' H g_j in place of the Gram matrix, `moments_from_gram` gives
 tr(H Sigma), and NoiseScaleTracker their ratio with its interval.
 
 **Independence.** All this needs H from observations that neither gradient has seen. A group's gradient and its own
-Hessian come from the same observations and are correlated (where the curvature is large, so is the gradient), and
-E g_k' H_k g_j is not G' H G. `cross_fitted` therefore takes H from one fold of the groups and gradients from all
-others.
+Hessian come from the same observations and are correlated (where the curvature is large, so is the gradient), so that
+E g_k' H_k g_j is not G' H G. Split a batch, and take the gradients from one part and H from the other.
 
 **Signs.** H need not be positive, least of all that of a policy's surrogate loss. Then G' H G or tr(H Sigma) may truly
-be negative, no e_opt exists, and the ratio means nothing: `hessian_noise_scale` says NaN. Nothing is ever clamped.
+be negative, no e_opt exists and the ratio means nothing: `hessian_noise_scale` returns NaN. Nothing is ever clamped.
 """
 
 from __future__ import annotations
@@ -27,21 +26,17 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rlgns.noise.moments import Moments, mean_moments, moments_from_gram
+from rlgns.noise.moments import Moments, moments_from_gram
 from rlgns.noise.tracker import NoiseScaleEstimate
-
-HessianProduct = Callable[[Sequence[int], Tensor], Tensor]
-"""(groups, vectors [k, parameters]) -> [k, parameters]: the Hessian of those groups' mean loss times each vector."""
 
 
 def hessian_vector_products(
     losses: Iterable[Callable[[], Tensor]], parameters: Sequence[Tensor], vectors: Tensor
 ) -> Tensor:
-    """The mean Hessian of several losses times each of several vectors, by a backward pass through the gradient.
+    """Returns the mean Hessian of several losses times each vector, by a backward pass through the gradient.
 
     One forward and one backward pass per loss, and about two more backward passes per loss and vector. Only one loss's
     graph is held at a time. Nothing is accumulated into `.grad`. Run it in float32: products in bfloat16 have two or
@@ -81,7 +76,7 @@ def hessian_vector_products(
 
 
 def hessian_moments(gradients: Tensor, products: Tensor, observations_per_group: int) -> Moments:
-    """Moments whose `grad_sq` is G' H G and whose `trace` is tr(H Sigma) per observation.
+    """Returns moments whose `grad_sq` is G' H G and whose `trace` is tr(H Sigma) per observation.
 
     Args:
         gradients: [groups, parameters], independent of each other.
@@ -90,7 +85,7 @@ def hessian_moments(gradients: Tensor, products: Tensor, observations_per_group:
         observations_per_group: observations behind each gradient.
 
     Returns:
-        The moments; of any sign; both NaN where something was not finite. Its ladder is the mean of g_B' H g_B by B.
+        The moments, of any sign; both NaN where something was not finite. Their ladder is the mean of g_B' H g_B by B.
 
     Raises:
         ValueError: shapes that differ, fewer than two groups, or a group without observations.
@@ -103,53 +98,12 @@ def hessian_moments(gradients: Tensor, products: Tensor, observations_per_group:
     return moments_from_gram((quadratic + quadratic.T) / 2, observations_per_group)
 
 
-def cross_fitted(
-    gradients: Tensor, product: HessianProduct, observations_per_group: int, *, folds: int = 4, directions: int = 2
-) -> Moments:
-    """G' H G and tr(H Sigma) of one batch, unbiased: each fold's Hessian meets the gradients of all other folds.
-
-    For each fold the other groups are merged into `directions` equal sets, whose mean gradients are multiplied by the
-    fold's Hessian. In all that is as much as `directions` Hessian-vector products over the whole batch, whatever the
-    number of folds: two is the cheap form. More directions make the trace more precise; G' H G, which decides, hardly
-    (as |G|^2 hardly cares into how many groups a batch is split).
-
-    Args:
-        gradients: [groups, parameters], each the gradient of one group's mean loss.
-        product: Hessian-vector products of chosen groups' mean loss at the same parameters.
-        observations_per_group: observations in each group.
-        folds: divides the number of groups; at least 2.
-        directions: divides the number of groups outside a fold; at least 2.
-
-    Returns:
-        The mean over folds. Its groups are the sets, so it counts as fewer observations than it has seen, by the same
-        factor in every batch; NaN where something was not finite.
-
-    Raises:
-        ValueError: folds or directions that do not divide the groups.
-    """
-    groups = len(gradients)
-    if folds < 2 or groups % folds:
-        raise ValueError(f"folds must be at least 2 and divide the {groups} groups, got {folds}")
-    outside = groups - groups // folds
-    if directions < 2 or outside % directions:
-        raise ValueError(f"directions must be at least 2 and divide the {outside} groups outside a fold: {directions}")
-    several = []
-    for fold in np.arange(groups).reshape(folds, -1):
-        others = np.setdiff1d(np.arange(groups), fold)
-        merged = gradients[torch.from_numpy(others)].unflatten(0, (directions, -1)).mean(1)
-        products = product(fold.tolist(), merged)
-        several.append(hessian_moments(merged, products, observations_per_group * outside // directions))
-    if not all(moments.is_finite for moments in several):
-        return dataclasses.replace(several[0], grad_sq=math.nan, trace=math.nan, ladder=())
-    return mean_moments(several)
-
-
 def hessian_noise_scale(estimate: NoiseScaleEstimate) -> NoiseScaleEstimate:
-    """What a tracker that was fed with `hessian_moments` may say of B_noise.
+    """Returns B_noise from the estimate of a tracker that `hessian_moments` were given to.
 
-    Fieller's set takes the denominator for one that cannot be negative, which |G|^2 cannot but G' H G can. So a bound
-    "at least X" holds only under the assumption G' H G > 0, and with G' H G not positive, or tr(H Sigma) not positive,
-    there is nothing to say: noise scale and bounds are then NaN and infinite.
+    Fieller's set assumes a denominator that cannot be negative in expectation. That is true of |G|^2 but not of G' H G,
+    so a bound "at least X" holds only if G' H G > 0. Where the measured G' H G or tr(H Sigma) is not positive, nothing
+    is known: the noise scale and `low` are NaN, `high` is infinite.
     """
     if estimate.grad_sq > 0 and estimate.trace > 0:
         return estimate

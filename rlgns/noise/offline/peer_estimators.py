@@ -1,11 +1,11 @@
-r"""Ways to estimate |G|^2 and tr(Sigma) that other tools use, as functions of inner products. For comparison.
+r"""How other tools estimate |G|^2 and tr(Sigma), as functions of inner products. For comparison.
 
-Each takes what its tool has at hand and returns the tool's two moments before smoothing, nothing clamped. Ours are
-`group_moments` (the ride-along and the probe). B is the batch, b one group or rank, g_k its mean gradient.
+Each function takes what its tool has and returns the tool's two moments before smoothing, nothing clamped. Ours is
+`group_moments` (for the ride-along and the probe). B is the batch, b one group or rank, g_k its mean gradient.
 
-All rest on McCandlish et al. 2018, arXiv:1812.06162, appendix A.1: E|g_B|^2 = |G|^2 + tr(Sigma) / B at two sizes. Where
-all groups of a batch are used, any two sizes are the same estimator as ours; the ways part in which gradients they put
-in: one small batch or all (variance), successive parameters or one (bias), observations or environments (bias).
+All use McCandlish et al. 2018, arXiv:1812.06162, appendix A.1: E|g_B|^2 = |G|^2 + tr(Sigma) / B at two sizes. Where all
+groups of a batch are used, any two sizes give the same estimator as ours. The tools differ in the gradients they use:
+one small batch or all (variance), successive parameters or the same (bias), observations or environments (bias).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class MomentsEstimate(NamedTuple):
 
 
 def two_batch(*, small_sq_norm: float, big_sq_norm: float, small: float, big: float) -> MomentsEstimate:
-    """Both moments from squared gradient norms at two batch sizes.
+    """Returns both moments from squared gradient norms at two batch sizes.
 
         grad_sq = (B |g_B|^2 - b |g_b|^2) / (B - b)
         trace   = (|g_b|^2 - |g_B|^2) / (1/b - 1/B)
@@ -55,10 +55,10 @@ def two_batch(*, small_sq_norm: float, big_sq_norm: float, small: float, big: fl
 
 
 def one_small_batch(products: Array, observations_per_group: int) -> MomentsEstimate:
-    """Two-batch with the last group alone as the small batch: KungFu, and GPT-NeoX if its parameters stood still.
+    """Two-batch with only the last group as the small batch: KungFu, and GPT-NeoX if its parameters did not move.
 
-    Unbiased, but one group's squared norm stands for all. For normal noise that small against it leaves |G|^2 out,
-    Var(trace) is M + 1 times and Var(grad_sq) twice that of all M groups, and the errors of the two add in the ratio.
+    Unbiased, but one group's squared norm stands for all. For normal noise much larger than G, Var(trace) is M + 1
+    times and Var(grad_sq) twice that of all M groups, and the two errors add up in the ratio.
 
     Args:
         products: [groups, groups], inner products of the groups' gradients at one parameter vector.
@@ -83,7 +83,7 @@ def k_diffusion(products: Array, observations_per_group: int, ranks: int = 2) ->
     Args:
         products: [groups, groups], inner products of the groups' gradients at one parameter vector.
         observations_per_group: b.
-        ranks: Ranks that share the groups equally; two is the least that it runs on.
+        ranks: Ranks that share the groups equally; k-diffusion needs at least two.
 
     Raises:
         ValueError: Ranks that do not divide the groups, or fewer than two.
@@ -103,8 +103,8 @@ def k_diffusion(products: Array, observations_per_group: int, ranks: int = 2) ->
 def gpt_neox(step_products: Array, batch_observations: int) -> MomentsEstimate:
     """Two-batch over optimizer steps: the last step's gradient is small, the mean over the steps big.
 
-    Biased: every gradient belongs to other parameters. GPT-NeoX, megatron/gradient_noise_scale/gradient_noise_scale.py
-    (n_batches steps; its moving averages with a weight of 0.99 are corrected by the wrong power, not done here).
+    Biased: every gradient is at different parameters. GPT-NeoX, megatron/gradient_noise_scale/gradient_noise_scale.py
+    (n_batches steps; its moving averages, weight 0.99, are bias-corrected by the wrong power; not done here).
 
     Args:
         step_products: [steps, steps], inner products of successive steps' gradients.
@@ -117,7 +117,7 @@ def gpt_neox(step_products: Array, batch_observations: int) -> MomentsEstimate:
 
 
 def across_steps(step_products: Array, batch_observations: int) -> MomentsEstimate:
-    """Inner products of gradients of neighbouring optimizer steps (RLlib's unmerged pull request 4494 and others).
+    """Moments from inner products of neighbouring steps' gradients (RLlib's unmerged pull request 4494 and others).
 
     Biased: with step size e, E <g_1, g_2> = |G|^2 - e (G'HG + tr(H Sigma) / B), zero at the best step size.
 
@@ -139,7 +139,7 @@ def across_steps(step_products: Array, batch_observations: int) -> MomentsEstima
 def per_example(mean_sq_norm: float, batch_sq_norm: float, batch_observations: int) -> MomentsEstimate:
     """Two-batch with single observations as the small batch (nanoGNS, Gray et al. 2024, arXiv:2411.00999).
 
-    Biased where observations of one environment are correlated: like a shuffled split, whose limit it is.
+    Biased where observations of one environment are correlated: it is the limit of a shuffled split.
 
     Args:
         mean_sq_norm: Mean of |g_i|^2 over observations.

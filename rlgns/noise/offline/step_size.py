@@ -1,13 +1,13 @@
-r"""The best step size of a batch, and what it says of B_noise: arithmetic of a line search.
+r"""The best step size of a batch, and B_noise from it: arithmetic of a line search.
 
 A step -e g_B along the gradient of a batch of B observations changes the loss on other observations by
 
     E dL(e) = -a e + c e^2 / 2,      a = |G|^2,      c = G' H G + tr(H Sigma) / B
 
-as far as the loss is quadratic there, so e_opt(B) = a / c = e_max / (1 + B_noise / B) (McCandlish et al. 2018,
+where the loss is quadratic, so e_opt(B) = a / c = e_max / (1 + B_noise / B) (McCandlish et al. 2018,
 arXiv:1812.06162, equations 2.5 to 2.8). dL / e is a straight line in e: slope c / 2, intercept -a. And c is a straight
 line in 1 / B: B_noise is its slope over its intercept. Both fits are linear in the measured losses, so each repetition
-gives its own unbiased pair, and every ratio is one of means, with Fieller's interval.
+gives an unbiased pair, and every ratio is a ratio of means with Fieller's interval.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepSizeFit:
-    """What repeated line searches say."""
+    """Result of repeated line searches."""
 
     batch_observations: tuple[int, ...]
     best_step_sizes: tuple[Ratio, ...]
-    """e_opt by batch size, each from that batch size's own losses."""
+    """e_opt by batch size, each from the losses at that batch size."""
     curvatures: tuple[float, ...]
     """Mean c by batch size: the curvature of the loss along the batch's gradient, G' H G + tr(H Sigma) / B expected."""
     largest_step_size: Ratio
-    """e_max, the best step size of an infinite batch, by the fit over batch sizes."""
+    """e_max, the best step size of an infinite batch, from the fit over batch sizes."""
     noise_scale: NoiseScaleEstimate
     """B_noise; its `grad_sq` is G' H G and its `trace` is tr(H Sigma)."""
 
     def predicted(self, batch: float) -> float:
-        """Returns e_opt(B) by the fit; NaN where the curvature is not positive."""
+        """Returns e_opt(B) of the fit; NaN where the curvature is not positive."""
         return self.largest_step_size.value / (1 + self.noise_scale.noise_scale / batch)
 
 
@@ -63,8 +63,8 @@ def slope_and_curvature(step_sizes: Array, changes: Array) -> tuple[Array, Array
 def fit_step_sizes(batch_observations: Array, slopes: Array, curvatures: Array, *, level: float = 0.95) -> StepSizeFit:
     """Fits e_opt(B) = e_max / (1 + B_noise / B) to repeated line searches.
 
-    The curvatures' straight line in 1 / B weighs each batch size by its mean curvature to the power -2, since scatter
-    goes with size. e_max is by the slope of the largest batch, the least noisy estimate of |G|^2.
+    The straight line of the curvatures in 1 / B weighs each batch size by its mean curvature to the power -2, since the
+    scatter is proportional to it. e_max uses the slope of the largest batch, the least noisy estimate of |G|^2.
 
     Args:
         batch_observations: [batches], rising, at least two.

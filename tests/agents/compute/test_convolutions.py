@@ -15,7 +15,7 @@ from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
 from rlgns.agents.compute.passes import outer_products
 from rlgns.agents.config import NetworkConfig
 from rlgns.agents.network import ActorCritic, build_network
-from tests.reference import slow_convolutions, to_bfloat16
+from tests.reference.convolutions import slow_convolutions, to_bfloat16
 
 needs_kernels = pytest.mark.skipif(
     native.library() is None, reason="no kernels: they need AVX-512 with bfloat16 and a C compiler at install time"

@@ -12,7 +12,7 @@ from rlgns.calibrate.line_search import MIN_ROLLOUTS, PILOT_ROLLOUTS, line_searc
 from rlgns.config.load import to_dict
 from rlgns.errors import UserError
 from rlgns.storage.checkpoint import Policy
-from tests.reference import slow_hessian
+from tests.reference.noise import slow_hessian
 from tests.rlgns.engine.tiny import tiny
 
 

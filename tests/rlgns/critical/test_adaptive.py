@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlgns.critical.adaptive import HOLD_ITERATIONS, TargetBatch, next_envs, target_batch
 from rlgns.critical.run_average import RunAverage
-from tests.reference import slow_next_envs
+from tests.reference.critical import slow_next_envs
 
 TIERS = [8, 16, 32, 64, 128]
 STEPS = 16

@@ -81,7 +81,7 @@ def covers(runs: int, *, narrow: float = 1.0) -> int:
         beside = [run(1.0, factor=math.exp(0.1 * rng.standard_normal())) for _ in range(runs)]
         gain: AdaptiveGain = adaptive_gain(front(rng, noise=0.1), beside)
         if gain.reason:
-            held += 1  # says nothing, and nothing wrong
+            held += 1  # no claim, so none that is wrong
             continue
         low, high = (
             gain.fewer_steps * (end / gain.fewer_steps) ** narrow

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlgns.critical import Advice, observation_ratio, step_ratio, twice_envs, twice_steps
+from rlgns.critical import Advice, advice_of, step_ratio, steps_advice_of, twice_envs, twice_steps
 from rlgns.critical.advice import UNKNOWN
 
 sizes = st.floats(1e-3, 1e9)
@@ -23,7 +23,7 @@ def test_ratios_follow_the_papers_equations(critical: float, batch: float, facto
         return 1 + b / critical
 
     assert step_ratio(critical, batch, factor) == pytest.approx(steps(factor * batch) / steps(batch), rel=1e-6)
-    assert observation_ratio(critical, batch, factor) == pytest.approx(
+    assert factor * step_ratio(critical, batch, factor) == pytest.approx(
         observations(factor * batch) / observations(batch), rel=1e-6
     )
 
@@ -31,15 +31,26 @@ def test_ratios_follow_the_papers_equations(critical: float, batch: float, facto
 @given(critical=sizes, more=st.floats(1.001, 1e3), batch=sizes)
 def test_both_ratios_fall_as_the_critical_batch_grows(critical: float, more: float, batch: float) -> None:
     assert 0.5 <= step_ratio(critical * more, batch) <= step_ratio(critical, batch) <= 1
-    assert 1 <= observation_ratio(critical * more, batch) <= observation_ratio(critical, batch) <= 2
+    steps, fewer = (twice_envs(c, c, c, batch) for c in (critical, critical * more))
+    assert steps.observation_ratio is not None and fewer.observation_ratio is not None
+    assert 1 <= fewer.observation_ratio <= steps.observation_ratio <= 2
 
 
 def test_ends() -> None:
-    assert (step_ratio(0, 256), observation_ratio(0, 256)) == (1, 2)
-    assert (step_ratio(math.inf, 256), observation_ratio(math.inf, 256)) == (0.5, 1)
-    assert (step_ratio(256, 256), observation_ratio(256, 256)) == (0.75, 1.5)
+    assert [step_ratio(critical, 256) for critical in (0, math.inf, 256)] == [1, 0.5, 0.75]
+    assert twice_envs(256, 256, 256, 256).observation_ratio == 1.5
     with pytest.raises(ValueError, match="batch > 0"):
         step_ratio(1, 0)
+
+
+def test_a_row_has_what_its_numbers_say() -> None:
+    row = {"critical_batch/low": 280, "critical_batch/predicted": 410, "critical_batch/high": 640}
+    row |= {"batch_observations": 256, "noise/twice_steps_noise": 0.7}
+    assert advice_of(row) == twice_envs(280, 410, 640, 256)
+    assert steps_advice_of(row) == Advice(what="the rollout steps"), "no interval yet"
+    row["noise/twice_steps_noise_low"] = 0.6
+    assert steps_advice_of(row) == twice_steps(280, 410, 640, 256, noise=0.7)
+    assert (advice_of({}).sentence(), steps_advice_of({}).sentence()) == (UNKNOWN, UNKNOWN)
 
 
 def test_interval_is_ordered_and_holds_the_estimate() -> None:

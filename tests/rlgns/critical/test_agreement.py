@@ -22,14 +22,14 @@ def test_the_line_is_scipys() -> None:
     without = linregress(np.log(predicted[1:]), np.log(measured[1:]))
     assert found.leave_one_out[0] == pytest.approx(without.rvalue**2)
     assert found.r_squared_low < found.r_squared < found.r_squared_high
-    told = []
+    by_others = []
     for task in range(12):
         rest = np.arange(12) != task
         line = linregress(np.log(predicted[rest]), np.log(measured[rest]))
-        told.append(line.intercept + line.slope * np.log(predicted[task]))
+        by_others.append(line.intercept + line.slope * np.log(predicted[task]))
     logs = np.log(measured)
     assert found.predictive_r_squared == pytest.approx(
-        1 - np.sum((logs - told) ** 2) / np.sum((logs - logs.mean()) ** 2)
+        1 - np.sum((logs - by_others) ** 2) / np.sum((logs - logs.mean()) ** 2)
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlgns.critical.goals import MomentAverage, reach_goals, run_average
-from tests.reference import slow_run_average
+from tests.reference.critical import slow_run_average
 
 
 def rows_of(

@@ -47,7 +47,7 @@ def test_bad_cells(cells: dict[str, str], words: str) -> None:
         parse_point({**CELLS, **cells})
 
 
-def test_a_missing_column_is_told_with_its_nearest() -> None:
+def test_a_missing_column_fails_with_the_nearest_name() -> None:
     check_columns([*CELLS, "other"])
     with pytest.raises(ValueError, match=r"no column 'optimizer_steps' \(is it optimiser_steps\?\)"):
         check_columns(["game", "goal_score", "batch_observations", "optimiser_steps", "observations"])

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from rlgns.critical import RunAverage
-from tests.reference import slow_gamma
+from tests.reference.critical import slow_gamma
 
 
 def test_a_constant_noise_scale_is_its_own_average() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlgns.critical.scores import iqm, performance_profile
-from tests.reference import slow_iqm
+from tests.reference.critical import slow_iqm
 
 scores = st.dictionaries(
     st.sampled_from(["pong", "qbert", "alien", "seaquest"]),

@@ -20,7 +20,8 @@ from rlgns.metrics.registry import KEYS
 from rlgns.noise.config import NoiseConfig
 from rlgns.storage.run_folder import RunFolder
 from tests.agents.synthetic import NETWORK, near_policy, random_rollouts, small_network
-from tests.reference import SlowRecord, slow_moments
+from tests.reference.agents import SlowRecord
+from tests.reference.noise import slow_moments
 from tests.rlgns.engine.tiny import build, tiny
 from tests.row_check import check_row
 

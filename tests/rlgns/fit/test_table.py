@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from rlgns.commands import cli
-from rlgns.fit.paper import paper_goals, paper_points, paper_tasks
+from rlgns.fit.paper import paper_goals, paper_tasks
+from rlgns.fit.points_file import read_points
 from tests.rows import make_row, make_run
 
 HEAD = "game,goal_score,batch_observations,optimizer_steps,observations"
-PAPER = Path(__file__).resolve().parents[2] / "configs" / "paper" / "pareto_points.csv"
+PAPER = Path(__file__).parents[3] / "configs" / "paper" / "pareto_points.csv"
 KEYS = {
     "game",
     "goal_score",
@@ -80,7 +81,7 @@ def test_text_says_what_was_left_out_and_what_is_only_bounded(
     assert cli.main(["fit", str(sweep_csv(tmp_path, noise_scale=True))]) == 0
     text = capsys.readouterr().out
     assert "6 of 8" in text and "the run at batch 1,280 never reached it" in text
-    assert "the run at batch 160 took 4.9x the steps that the others say; left out as failed" in text
+    assert "the run at batch 160 took 4.9x the steps that the other runs predict; left out as failed" in text
     assert "600 (600 to 600)" in text and "ratio" in text
     assert cli.main(["fit", str(sweep_csv(tmp_path, critical=1e6))]) == 0
     text = capsys.readouterr().out
@@ -171,7 +172,7 @@ def test_a_gain_is_not_measured_where_the_front_is_not_known(
     assert cli.main(["fit", points, "--adaptive", run]) == 0
     text = capsys.readouterr().out
     assert "0: gain not measured: the front is not identified: the largest batch" in text
-    assert "2.5k" in text  # what the run needed is told all the same
+    assert "2.5k" in text  # what the run needed is still shown
     assert cli.main(["fit", points, "--adaptive", run, "--json"]) == 0
     (gain,) = json.loads(capsys.readouterr().out)["adaptive"]
     assert gain["gamma"] is None and gain["fewer_steps"] is None and gain["gamma_predicted"] is not None
@@ -190,7 +191,7 @@ def test_a_run_of_another_game_or_without_rows_is_one_line(tmp_path: Path, capsy
 
 
 def test_the_papers_data() -> None:
-    assert len(paper_points()) == 253 and len(paper_goals()) == 30
+    assert len(read_points(PAPER)) == 253 and len(paper_goals()) == 30
     tasks = {task.task: task for task in paper_tasks()}
     assert tasks["Atari"].critical_batch_end == pytest.approx((400 * 8000) ** 0.5)
     assert tasks["Dota 5v5"].bound and tasks["Dota 5v5"].critical_batch_end == 8e6

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlgns.metrics.key import Key
+from rlgns.metric_key import Key
 from rlgns.metrics.page import page
 from rlgns.metrics.registry import GROUPS, KEYS, WANDB_KEYS
 from tests.row_check import check_row

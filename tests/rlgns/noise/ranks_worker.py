@@ -157,7 +157,7 @@ def buffers(rank: int) -> list[Tensor]:
 
 
 def mistake(rank: int, what: str) -> str:
-    """What every rank is told where they do not fit together."""
+    """The errors that every rank gets where they do not fit together."""
     model = torch.nn.Linear(2, 1, bias=what != "models" or rank == 0)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**rank if what == "scales" else 1.0)
     try:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from rlgns.noise.interval import fieller, ratio_interval
 from rlgns.noise.long_run import mean_covariance
-from tests.reference import slow_fieller
+from tests.reference.noise import slow_fieller
 
 POSITIVE = st.floats(0.01, 10)
 

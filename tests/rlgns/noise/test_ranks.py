@@ -88,7 +88,7 @@ def test_each_rank_alone_would_measure_something_else(
     )
 
 
-def test_one_rank_without_a_finite_gradient_is_skipped_and_told_to_all(seen: list[dict[str, Any]]) -> None:
+def test_a_gradient_that_is_not_finite_on_one_rank_is_skipped_on_all(seen: list[dict[str, Any]]) -> None:
     for rank in range(RANKS):
         first, second, third = seen[rank]["overflow"]["seen"]
         assert first == (0, 1, 2.0**19, False)
@@ -104,7 +104,7 @@ def test_running_statistics_are_those_of_the_first_rank(seen: list[dict[str, Any
     assert not torch.equal(seen[0]["buffers"][1], seen[0]["buffers"][2])
 
 
-def test_ranks_that_do_not_fit_together_are_told(seen: list[dict[str, Any]]) -> None:
+def test_ranks_that_do_not_fit_together_fail(seen: list[dict[str, Any]]) -> None:
     for rank in range(RANKS):
         scales, models, static_graph = seen[rank]["mistakes"]
         assert scales == "ranks use different loss scales: [1.0, 2.0, 4.0, 8.0]"

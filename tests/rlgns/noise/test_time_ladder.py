@@ -57,7 +57,7 @@ def test_the_longest_rung_is_the_trace_with_environments_as_the_unit() -> None:
 
 
 def test_the_interval_of_twice_the_steps_covers_the_truth() -> None:
-    """100 trackers of 30 batches each: nominal 95 %; one that is told a tenth too much of the truth misses often."""
+    """100 trackers of 30 batches each: nominal 95 %; against a truth that is a tenth too large they miss often."""
     rng = np.random.default_rng(4)
     shared, covered = 0.3, np.zeros(2)
     truth = (shared + (1 - shared) / 32) / (shared + (1 - shared) / 16)

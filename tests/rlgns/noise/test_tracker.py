@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchmarks import coverage
 from rlgns.noise import Moments, NoiseScaleTracker, Rung, fit_ladder, group_moments
 from rlgns.noise.blocks import MAX_BLOCKS, BlockSums
-from tests.reference import slow_decayed_means
+from tests.reference.noise import slow_decayed_means
 
 
 def stream(count: int, seed: int = 0, groups: int = 4, b: int = 8) -> list[Moments]:

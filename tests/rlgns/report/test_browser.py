@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlgns.critical.planner import Machines, TradeOff, plan
 from rlgns.report import write_report
 from tests.browser import CHROMIUM, Browser, open_browser
 from tests.pages import read_page
+from tests.reference.critical import slow_plan
 from tests.rows import make_probed_row, make_row, make_run
 from tests.sweep_files import make_sweep
 
@@ -106,26 +105,18 @@ def test_javascript_and_python_agree(sweep: Browser, sweep_page: Path, batch: fl
     for goal in read_page(sweep_page).data["planner-data"]:
         inputs = {"machines": 5, "rate": 700.0, "price": 2.5, "share": 100}
         planned: dict[str, Any] = sweep.evaluate(f"plan({json.dumps(goal)}, {batch}, {json.dumps(inputs)})")
-        machines = max(1, min(5, math.floor(batch / 100)))
-        assert planned["machines"] == machines
-        trade_off = TradeOff(min_steps=goal["min_steps"], critical_batch=goal["critical_batch"])
-        on = Machines(throughput=700.0, count=machines, price_per_hour=2.5)
-        (expected,) = plan(trade_off, [batch], on).batches
-        for name in ("steps", "observations", "seconds", "cost"):
-            assert planned[name] == pytest.approx(getattr(expected, name), rel=1e-4), name
+        for name, value in slow_plan(goal, batch, **inputs).items():
+            assert planned[name] == pytest.approx(value, rel=1e-9), name
 
 
 def test_the_advice_is_the_fastest_at_twice_the_least_cost(sweep: Browser, sweep_page: Path) -> None:
     goal = read_page(sweep_page).data["planner-data"][-1]
     inputs = {"machines": 40, "rate": 700.0, "price": 2.5, "share": 64}
     head = sweep.evaluate(f"advice({json.dumps(goal)}, {json.dumps(inputs)})")[0]
-    options = []
-    for machines in range(1, 41):
-        trade_off = TradeOff(min_steps=goal["min_steps"], critical_batch=goal["critical_batch"])
-        options += plan(trade_off, [64 * machines], Machines(throughput=700.0, count=machines)).batches
-    affordable = [option for option in options if option.observations <= 2 * goal["min_observations"]]
-    best = min(affordable, key=lambda option: option.seconds)
-    assert head.startswith(f"Use a batch of {best.batch:,.0f} on {best.batch / 64:.0f} of the 40 machines"), head
+    options = [slow_plan(goal, 64.0 * machines, **inputs) for machines in range(1, 41)]
+    affordable = [option for option in options if option["observations"] <= 2 * goal["min_observations"]]
+    best = min(affordable, key=lambda option: option["seconds"])["machines"]
+    assert head.startswith(f"Use a batch of {64 * best:,} on {best} of the 40 machines"), head
 
 
 def test_a_download_is_the_figures_data(sweep: Browser, sweep_page: Path, tmp_path: Path) -> None:

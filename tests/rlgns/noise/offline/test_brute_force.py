@@ -10,7 +10,7 @@ import torch
 
 from rlgns.noise import group_moments
 from rlgns.noise.offline.brute_force import BruteForce, BruteForceResult
-from tests.reference import slow_brute_force
+from tests.reference.noise import slow_brute_force
 
 SETS, ROUNDS, ENVS, STEPS, DIMENSION = 6, 4, 4, 8, 20
 GRAD_SQ, LASTING, COUPLED, FRESH = 1.0, 2.0, 0.5, 6.0

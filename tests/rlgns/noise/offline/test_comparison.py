@@ -68,14 +68,14 @@ def test_intervals_hold_the_bias(bias: float) -> None:
 
 @pytest.mark.parametrize("expected", [None, np.array([GRAD_SQ, TRACE])])
 def test_the_spread_is_that_of_the_log_of_the_ratio_of_sums(expected: np.ndarray | None) -> None:
-    logs, told = [], []
+    logs, predicted = [], []
     for seed in range(400):
         series = measured(np.random.default_rng(seed))
         grad_sq, trace = series.means()
         logs.append(math.log(trace / grad_sq))
-        told.append(series.log_sd(SETS * PER_SET * OBSERVATIONS, expected))
+        predicted.append(series.log_sd(SETS * PER_SET * OBSERVATIONS, expected))
     assert np.std(logs, ddof=1) == pytest.approx(0.3 * math.sqrt(2 / (SETS * PER_SET)), rel=0.1)
-    assert np.mean(told) == pytest.approx(np.std(logs, ddof=1), rel=0.1)
+    assert np.mean(predicted) == pytest.approx(np.std(logs, ddof=1), rel=0.1)
 
 
 def test_spread_ratio_holds_the_true_one() -> None:

@@ -1,15 +1,14 @@
 """Hessian-weighted noise scale: against a known population whose gradients and curvatures are correlated."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 
-from rlgns.noise import NoiseScaleTracker, group_moments
-from rlgns.noise.offline.hessian import cross_fitted, hessian_moments, hessian_noise_scale, hessian_vector_products
-from tests.reference import slow_hessian
+from rlgns.noise import Moments, NoiseScaleTracker, group_moments
+from rlgns.noise.offline.hessian import hessian_moments, hessian_noise_scale, hessian_vector_products
+from tests.reference.noise import slow_hessian
 
 DRAWS, GROUPS, PER_GROUP, KINDS, SIZE = 1500, 8, 2, 6, 4
 
@@ -44,19 +43,18 @@ def standardised(estimates: list[tuple[float, float]], population: Population) -
     return result
 
 
-@pytest.mark.parametrize(("folds", "directions", "indefinite"), [(2, 2, False), (4, 2, True), (8, 7, True)])
-def test_cross_fitted_is_unbiased(folds: int, directions: int, indefinite: bool) -> None:
+def measure(population: Population, rng: np.random.Generator) -> Moments:
+    """Gradients of one half of a batch, the Hessian of the other."""
+    gradients, hessians = population.draw(rng)
+    half = GROUPS // 2
+    return hessian_moments(gradients[:half], gradients[:half] @ torch.from_numpy(hessians[half:].mean(0)), PER_GROUP)
+
+
+@pytest.mark.parametrize("indefinite", [False, True])
+def test_gradients_of_one_half_and_the_hessian_of_the_other_are_unbiased(indefinite: bool) -> None:
     population, rng = Population(indefinite), np.random.default_rng(0)
-    estimates = []
-    for _ in range(DRAWS):
-        gradients, hessians = population.draw(rng)
-
-        def product(groups: Sequence[int], vectors: torch.Tensor, own: np.ndarray = hessians) -> torch.Tensor:
-            return vectors @ torch.from_numpy(own[groups].mean(0))
-
-        moments = cross_fitted(gradients, product, PER_GROUP, folds=folds, directions=directions)
-        estimates.append((moments.grad_sq, moments.trace))
-    assert np.abs(standardised(estimates, population)).max() < 4
+    several = [measure(population, rng) for _ in range(DRAWS)]
+    assert np.abs(standardised([(m.grad_sq, m.trace) for m in several], population)).max() < 4
 
 
 def test_the_same_observations_for_both_are_biased() -> None:
@@ -75,10 +73,7 @@ def test_ratio_interval_contains_the_truth() -> None:
     population, rng = Population(), np.random.default_rng(1)
     tracker = NoiseScaleTracker()
     for _ in range(500):
-        gradients, hessians = population.draw(rng)
-        tracker.update(
-            cross_fitted(gradients, lambda g, v, own=hessians: v @ torch.from_numpy(own[g].mean(0)), PER_GROUP)
-        )
+        tracker.update(measure(population, rng))
     estimate = hessian_noise_scale(tracker.estimate())
     truth = population.trace / population.grad_sq
     assert estimate.resolved
@@ -98,15 +93,12 @@ def test_negative_curvature_is_said_and_not_clamped() -> None:
     assert population.grad_sq < 0
     tracker = NoiseScaleTracker()
     for _ in range(200):
-        gradients, hessians = population.draw(rng)
-        tracker.update(
-            cross_fitted(gradients, lambda g, v, own=hessians: v @ torch.from_numpy(own[g].mean(0)), PER_GROUP)
-        )
+        tracker.update(measure(population, rng))
     raw = tracker.estimate()
     assert raw.grad_sq == pytest.approx(population.grad_sq, rel=0.3)
-    told = hessian_noise_scale(raw)
-    assert math.isnan(told.noise_scale) and math.isnan(told.low) and math.isinf(told.high) and not told.resolved
-    assert told.grad_sq == raw.grad_sq
+    found = hessian_noise_scale(raw)
+    assert math.isnan(found.noise_scale) and math.isnan(found.low) and math.isinf(found.high) and not found.resolved
+    assert found.grad_sq == raw.grad_sq
 
 
 def test_products_of_a_convolutional_network_match_the_written_out_hessian() -> None:
@@ -134,21 +126,10 @@ def test_linear_loss_has_no_curvature() -> None:
 
 
 def test_not_finite_is_nan() -> None:
-    moments = cross_fitted(torch.full((4, 2), math.nan), lambda g, v: v, 3, folds=2)
-    assert not moments.is_finite
+    assert not hessian_moments(torch.full((4, 2), math.nan), torch.ones(4, 2), 3).is_finite
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"folds": 3}, "folds must be at least 2 and divide the 8 groups, got 3"),
-        ({"folds": 1}, "folds must be at least 2"),
-        ({"folds": 4, "directions": 4}, "directions must be at least 2 and divide the 6 groups outside a fold: 4"),
-    ],
-)
-def test_refuses(arguments: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        cross_fitted(torch.zeros(8, 2), lambda g, v: v, 1, **arguments)
+def test_refuses() -> None:
     with pytest.raises(ValueError, match="no loss"):
         hessian_vector_products([], [torch.ones(2)], torch.ones(1, 2))
     with pytest.raises(ValueError, match=r"vectors must be \[k, 2\]"):

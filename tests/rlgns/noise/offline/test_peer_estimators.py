@@ -17,7 +17,7 @@ from rlgns.noise.offline.peer_estimators import (
     per_example,
     two_batch,
 )
-from tests.reference import slow_across_steps, slow_gpt_neox, slow_moments, slow_two_batch
+from tests.reference.noise import slow_across_steps, slow_gpt_neox, slow_moments, slow_two_batch
 
 # ---- twins ----------------------------------------------------------------------------------------------------------
 

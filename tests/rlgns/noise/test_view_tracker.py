@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rlgns.noise import gram
-from rlgns.noise.gradient_view import GradientView
+from rlgns.noise.view_tracker import ViewTracker
 
 ENVS, STEPS, DIRECTIONS, SHARED = 8, 6, 12, 0.2
 NOISE = np.array([2.0] * 4 + [1.0] * (DIRECTIONS - 4))
@@ -24,7 +24,7 @@ def batch(rng: np.random.Generator) -> np.ndarray:
     return MEAN + NOISE * (own + math.sqrt(SHARED) * rng.normal(size=(ENVS, 1, DIRECTIONS)))
 
 
-def take(view: GradientView, rng: np.random.Generator, scale: float = 1.0) -> None:
+def take(view: ViewTracker, rng: np.random.Generator, scale: float = 1.0) -> None:
     g = scale * batch(rng)
     drawn = g.reshape(-1, DIRECTIONS)[rng.permutation(ENVS * STEPS)[:16]].reshape(8, 2, DIRECTIONS).mean(axis=1)
     view.update(gram(g.mean(axis=1)), STEPS, shuffled=gram(drawn), shuffled_per_group=2)
@@ -32,7 +32,7 @@ def take(view: GradientView, rng: np.random.Generator, scale: float = 1.0) -> No
 
 def test_scale_dimension_and_design_effect_are_found() -> None:
     rng = np.random.default_rng(0)
-    view = GradientView()
+    view = ViewTracker()
     for _ in range(1500):
         take(view, rng)
     found = view.estimate()
@@ -46,7 +46,7 @@ def test_scale_dimension_and_design_effect_are_found() -> None:
 
 
 def test_the_size_of_gradients_does_not_matter_and_the_first_batch_only_sets_it() -> None:
-    small, large = GradientView(1000.0), GradientView(1000.0)
+    small, large = ViewTracker(1000.0), ViewTracker(1000.0)
     for view, scale in ((small, 1.0), (large, 1e3)):
         rng = np.random.default_rng(1)
         for _ in range(9):
@@ -80,7 +80,7 @@ def test_a_preconditioner_from_the_same_batch_is_biased_and_one_from_before_is_n
 
 def test_what_cannot_be_formed_is_nan_and_what_is_not_finite_is_left_out() -> None:
     rng = np.random.default_rng(3)
-    view = GradientView()
+    view = ViewTracker()
     assert math.isnan(view.estimate().dimension) and view.estimate().latest is None
     for _ in range(3):  # two groups, nothing shuffled
         view.update(gram(batch(rng).reshape(2, -1, DIRECTIONS).mean(axis=1)), 24)
@@ -92,7 +92,7 @@ def test_what_cannot_be_formed_is_nan_and_what_is_not_finite_is_left_out() -> No
 
 
 def test_state_goes_on_exactly() -> None:
-    whole, first, second = GradientView(500.0), GradientView(500.0), GradientView(500.0)
+    whole, first, second = ViewTracker(500.0), ViewTracker(500.0), ViewTracker(500.0)
     for view in (whole, first):
         rng = np.random.default_rng(4)
         for _ in range(6):

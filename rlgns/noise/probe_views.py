@@ -10,13 +10,13 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns.noise.gradient_view import GradientView, ViewEstimate
+from rlgns.noise.losses_and_layers import combined, cross_moments
 from rlgns.noise.moments import Moments
-from rlgns.noise.parts import combined, cross_moments
 from rlgns.noise.time_ladder import TimeLadder, TimeLadderTracker, time_ladder_of_groups
+from rlgns.noise.view_tracker import ViewEstimate, ViewTracker
 
 HEADS = "_head"
-"""How the names of the layers end that are heads; all others are the trunk."""
+"""Layers whose names end like this are heads; all others are the trunk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class SplitProducts:
     """[layers, losses, losses, groups, groups], see `products_by_layer`."""
 
     preconditioned: NDArray[np.float64] | None
-    """[groups, groups], of the whole loss's preconditioned gradients; None where the optimizer has not stepped."""
+    """[groups, groups], of the whole loss's preconditioned gradients; None before the optimizer's first step."""
 
     observations_per_group: int
     """Observations behind each gradient."""
@@ -47,7 +47,7 @@ class ProbeProducts:
     """Groups of whole environments."""
 
     shuffled: SplitProducts
-    """Groups of observations drawn at random, a part of the batch."""
+    """Groups of observations drawn at random from a part of the batch."""
 
     segments: NDArray[np.float64]
     """[groups, segments, segments], within each group of environments, of the whole loss, in order of time."""
@@ -65,11 +65,11 @@ class ProbeProducts:
 
 
 @final
-class Views:
-    """Every view's smoothed sums.
+class ProbeViews:
+    """The smoothed sums of every view.
 
     The views are `joint`, the whole loss; each loss by its name; `preconditioned`, the whole loss in the optimizer's
-    metric; `trunk` and `heads`, the whole loss's gradient in two parts of the network. Layers are kept beside them.
+    metric; `trunk` and `heads`, the whole loss's gradient in two parts of the network. Each layer has a view too.
     """
 
     def __init__(
@@ -90,15 +90,15 @@ class Views:
         self._layers, self._level = tuple(layers), level
         self._losses, self._coefficients = tuple(coefficients), tuple(coefficients.values())
         names = ("joint", *self._losses, "preconditioned", "trunk", "heads")
-        self._views = {name: GradientView(horizon_observations, level) for name in names}
-        self._by_layer = {name: GradientView(horizon_observations, level) for name in layers}
+        self._views = {name: ViewTracker(horizon_observations, level) for name in names}
+        self._by_layer = {name: ViewTracker(horizon_observations, level) for name in layers}
         self._time = TimeLadderTracker(horizon_observations)
         self.cross: list[list[Moments]] = []
         """Moments of every pair of losses in the newest probe, [losses][losses]."""
         self.probes = self.skipped = 0
 
     def update(self, probe: ProbeProducts) -> bool:
-        """Takes in one probe. One with a gradient that is not finite is counted and left out; returns False then."""
+        """Adds one probe. Returns False for one with a gradient that is not finite, which is counted and skipped."""
         if not probe.is_finite:
             self.skipped += 1
             return False
@@ -125,29 +125,29 @@ class Views:
         return True
 
     def estimates(self) -> dict[str, ViewEstimate]:
-        """What each view says by now."""
+        """Returns what is known of each view so far."""
         return {name: view.estimate() for name, view in self._views.items()}
 
     def layers(self) -> dict[str, ViewEstimate]:
-        """What each layer says of the whole loss; moments of one probe add up over layers to the joint's."""
+        """Returns each layer's view of the whole loss; the moments of one probe add up over layers to the joint's."""
         return {name: view.estimate() for name, view in self._by_layer.items()}
 
     def time_ladder(self) -> TimeLadder | None:
-        """The smoothed time ladder in units of the gradients' size; None before the second probe."""
+        """Returns the smoothed time ladder in units of the gradients' size; None before the second probe."""
         return self._time.estimate()
 
     def twice_steps_interval(self) -> tuple[float, float]:
-        """Confidence interval of the time ladder's `twice_steps_noise`; NaN where unknown."""
+        """Returns the confidence interval of the time ladder's `twice_steps_noise`; NaN where unknown."""
         return self._time.twice_steps_interval(self._level)
 
     def resolves_first(self, batch_observations: float) -> str | None:
-        """The view whose |G|^2 takes the fewest updates of so many observations to resolve; None: unknown."""
+        """Returns the view whose |G|^2 takes the fewest updates at this batch to resolve; None where unknown."""
         updates = {name: view.updates_to_resolve(batch_observations) for name, view in self.estimates().items()}
         known = {name: value for name, value in updates.items() if not math.isnan(value)}
         return min(known, key=known.__getitem__) if known else None
 
     def state_dict(self) -> dict[str, Any]:
-        """All sums, plain Python numbers and lists."""
+        """Returns all sums, plain Python numbers and lists."""
         return {
             "views": {name: view.state_dict() for name, view in self._views.items()},
             "layers": {name: view.state_dict() for name, view in self._by_layer.items()},
@@ -157,7 +157,7 @@ class Views:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `state_dict` returned; names, coefficients, horizon and level stay those given."""
+        """Restores what `state_dict` returned; what was given at construction stays."""
         for views, key in ((self._views, "views"), (self._by_layer, "layers")):
             for name, view in views.items():
                 view.load_state_dict(state[key][name])

@@ -7,7 +7,7 @@ g_k^m> the inner products between losses, everything is bilinear and exact, not 
     grad_sq = sum_{lm} c_l c_m grad_sq^{lm}
     trace   = sum_{lm} c_l c_m trace^{lm}
 
-The diagonal l = m is each loss by itself. The cross terms say how far losses agree: grad_sq^{lm} is the inner product
+The diagonal l = m is each loss alone. The cross terms show how far losses agree: grad_sq^{lm} is the inner product
 of two true gradients, trace^{lm} the trace of the cross-covariance. Inner products are sums over parameters, so over
 layers they add up as well.
 """
@@ -29,12 +29,12 @@ def products_by_layer(
     layer_sizes: Sequence[int],
     inner_products: Callable[[torch.Tensor], torch.Tensor] = gram_on_device,
 ) -> torch.Tensor:
-    """Inner products of all groups' gradients of all losses, layer by layer, left where the gradients are.
+    """Returns the inner products of all groups' gradients of all losses, by layer, on the device of the gradients.
 
     Args:
         rows: [losses, groups, parameters], each the gradient of one group's mean loss; layers one after the other.
         layer_sizes: parameters of each layer.
-        inner_products: from [count, columns] to float64 [count, count]; a faster one may stand in for torch's.
+        inner_products: from [count, columns] to float64 [count, count]; default: torch's operations.
 
     Returns:
         Float64 [layers, losses, losses, groups, groups]: entry (., l, m, j, k) is <g_j of loss l, g_k of loss m>.
@@ -51,7 +51,7 @@ def products_by_layer(
 
 
 def combined(products: NDArray[np.float64], coefficients: Sequence[float]) -> NDArray[np.float64]:
-    """Inner products [groups, groups] of the weighted sum's gradients.
+    """Returns the inner products [groups, groups] of the weighted sum's gradients.
 
     Args:
         products: [losses, losses, groups, groups].
@@ -63,7 +63,7 @@ def combined(products: NDArray[np.float64], coefficients: Sequence[float]) -> ND
 
 
 def cross_moments(products: NDArray[np.float64], observations_per_group: int) -> list[list[Moments]]:
-    """Moments of every pair of losses, [losses][losses]; the diagonal is each loss by itself.
+    """Returns the moments of every pair of losses, [losses][losses]; the diagonal is each loss alone.
 
     Off the diagonal `grad_sq` is an unbiased estimate of <G^l, G^m>, `trace` of tr Cov(g^l, g^m) per observation; both
     may be negative. Arguments as in `combined` and `moments_from_gram`, whose errors it raises.

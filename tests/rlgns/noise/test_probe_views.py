@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from rlgns.metrics.probe_keys import VIEWS
-from rlgns.noise.parts import products_by_layer
-from rlgns.noise.views import ProbeProducts, SplitProducts, Views
+from rlgns.noise.losses_and_layers import products_by_layer
+from rlgns.noise.probe_views import ProbeProducts, ProbeViews, SplitProducts
 
 LAYERS = {"conv1": 4, "hidden": 5, "policy_head": 2, "value_head": 1}
 WEIGHTS = {"policy": 1.0, "value": 0.5, "entropy": -0.01}
@@ -49,8 +49,8 @@ def probe(seed: int, *, preconditioned: bool = True) -> ProbeProducts:
     )
 
 
-def make() -> Views:
-    return Views(list(LAYERS), WEIGHTS, horizon_observations=1000.0)
+def make() -> ProbeViews:
+    return ProbeViews(list(LAYERS), WEIGHTS, horizon_observations=1000.0)
 
 
 def test_parts_of_one_probe_add_up_to_the_whole() -> None:

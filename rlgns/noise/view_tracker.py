@@ -1,4 +1,4 @@
-"""One view of the noise scale over time: the whole loss, one of its losses, some layers, preconditioned or not."""
+"""One view of the noise scale over time: of the whole loss, of one loss, of some layers, preconditioned or not."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from rlgns.noise.noise_dimension import covariance_traces, noise_dimension, upda
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
 
 SIZE_BATCHES = 4
-"""Batches over which the gradients' size is averaged: a view is measured rarely, so not as many as while training."""
+"""Batches over which the gradients' size is averaged: fewer than in training, since a view is measured rarely."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ViewEstimate:
-    """What a view says by now; NaN where undefined."""
+    """What is known of a view so far; NaN where undefined."""
 
     latest: Moments | None
-    """Of the newest batch, as measured."""
+    """Moments of the newest batch, as measured."""
 
     estimate: NoiseScaleEstimate
-    """Smoothed, with its interval."""
+    """The smoothed noise scale, with its interval."""
 
     dimension: float
     """Noise dimension tr(Sigma)^2 / tr(Sigma^2), each unbiased and averaged, at least 1; needs four groups."""
 
     design_effect: float
-    """Correlated observations of one environment that are worth one independent observation."""
+    """Observations of one environment that are worth one independent observation."""
 
     def updates_to_resolve(self, batch_observations: float) -> float:
-        """Updates of so many observations until |G|^2 typically differs from zero; NaN where it is not known yet."""
+        """Returns the updates at this batch size until |G|^2 typically differs from zero; NaN where not known yet."""
         scale = self.estimate.noise_scale
         return updates_to_resolve(scale, batch_observations, self.dimension, self.estimate.level)
 
 
 @final
-class GradientView:
-    """Smooths one view's moments, noise dimension and design effect, each quantity apart, ratios formed on read.
+class ViewTracker:
+    """Smooths one view's moments, noise dimension and design effect; ratios are formed on read.
 
     Weights are those of NoiseScaleTracker, ages in the view's own observations. Every batch is divided by the size of
     gradients known before it (see GradientSize).
@@ -70,13 +70,13 @@ class GradientView:
         shuffled: NDArray[np.float64] | None = None,
         shuffled_per_group: int = 1,
     ) -> None:
-        """Takes in one batch.
+        """Adds one batch.
 
         Args:
             products: [groups, groups], inner products of the gradients of groups of whole environments.
             observations_per_group: observations behind each.
-            shuffled: [groups, groups], those of groups of observations drawn at random from the same batch, without
-                replacement; how many were drawn does not matter. None: no design effect.
+            shuffled: [groups, groups], those of groups of observations drawn at random from the same batch without
+                replacement, all of it or a part. None: no design effect.
             shuffled_per_group: observations behind each of these.
         """
         moments = moments_from_gram(products, observations_per_group)
@@ -97,19 +97,19 @@ class GradientView:
         self._spread.update(np.array([relative.trace, *squares, trace_shuffled / size, n]), n)
 
     def estimate(self) -> ViewEstimate:
-        """What is known by now."""
+        """Returns what is known so far."""
         dimension = effect = math.nan
         mean = self._spread.mean()
         if mean is not None:
             trace, trace_sq, sq_trace, trace_shuffled, observations = (float(value) for value in mean)
             dimension = noise_dimension(math.sqrt(trace_sq), sq_trace)
-            effect = design_effect(trace, trace_shuffled, observations).design_effect
+            effect = design_effect(trace, trace_shuffled, observations)
         return ViewEstimate(
             latest=self._latest, estimate=self._tracker.estimate(), dimension=dimension, design_effect=effect
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the newest batch, as plain Python numbers and lists."""
+        """Returns everything but the newest batch, as plain Python numbers and lists."""
         return {
             "size": self._size.state_dict(),
             "tracker": self._tracker.state_dict(),
@@ -117,7 +117,7 @@ class GradientView:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state_dict` returned; horizon and level stay those given at construction."""
+        """Restores what `state_dict` returned; horizon and level stay those given at construction."""
         self._size.load_state_dict(state["size"])
         self._tracker.load_state_dict(state["tracker"])
         self._spread.load_state_dict(state["spread"])

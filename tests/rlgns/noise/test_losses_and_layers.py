@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlgns.noise import group_moments
-from rlgns.noise.parts import combined, cross_moments, products_by_layer
+from rlgns.noise.losses_and_layers import combined, cross_moments, products_by_layer
 
 
 @given(

@@ -1,0 +1,84 @@
+"""The statistics that training keeps of measured batches, from inner products to the entries of a metrics row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlgns.metric_key import Key
+from rlgns.noise.config import NoiseConfig
+from rlgns.noise.design_effect import DesignEffectStatistic
+from rlgns.noise.gradient_size import GradientSize
+from rlgns.noise.moments import moments_from_gram
+from rlgns.noise.noise_scale import NoiseScaleStatistic
+from rlgns.noise.statistic import MeasuredBatch, Statistic
+from rlgns.noise.tracker import NoiseScaleEstimate
+
+
+@final
+class LiveStatistics:
+    """Gives every batch to every statistic, in units of the gradients' size, and collects what they report."""
+
+    def __init__(self, config: NoiseConfig, *, minibatches: int) -> None:
+        """Starts with nothing measured; `minibatches`: optimizer steps per epoch."""
+        horizon = config.horizon_observations or None
+        # One batch in so many is shuffled: its horizon is as many times shorter, to look equally far back.
+        shuffled_horizon = horizon and horizon / max(1, config.shuffled_every * minibatches)
+        self._size = GradientSize()
+        self._noise_scale = NoiseScaleStatistic(self._size, horizon, config.level)
+        self._design_effect = DesignEffectStatistic(horizon, shuffled_horizon)
+        # By the name of their state in a checkpoint. Add a statistic here.
+        self._statistics: dict[str, Statistic] = {
+            "tracker": self._noise_scale,
+            "design_effect": self._design_effect,
+        }
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Keys of the entries that `row` returns, in its order."""
+        keys = [key for statistic in self._statistics.values() for key in statistic.keys]
+        return tuple(sorted(keys, key=lambda key: key.kind is list))
+
+    def update(self, products: NDArray[np.float64], observations_per_group: int, *, shuffled: bool) -> None:
+        """Adds one batch.
+
+        Args:
+            products: [groups, groups], inner products of the groups' mean gradients.
+            observations_per_group: observations behind each.
+            shuffled: whether the groups are of observations drawn at random, not of whole environments.
+        """
+        moments = moments_from_gram(products, observations_per_group)
+        relative = self._size.divide(moments)
+        batch = MeasuredBatch(products=products, moments=moments, relative=relative, shuffled=shuffled)
+        for statistic in self._statistics.values():
+            statistic.update(batch)
+
+    def row(self) -> dict[str, Any]:
+        """Ends an iteration: returns the entries of all statistics, numbers before lists."""
+        entries = [entry for statistic in self._statistics.values() for entry in statistic.row().items()]
+        return dict(sorted(entries, key=lambda entry: isinstance(entry[1], list)))
+
+    def estimate(self) -> NoiseScaleEstimate:
+        """Returns the smoothed noise scale with its interval."""
+        return self._noise_scale.tracker.estimate()
+
+    @property
+    def design_effect(self) -> float:
+        """Smoothed design effect; NaN before a batch was split by shuffled observations."""
+        return self._design_effect.tracker.estimate()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all sums, as plain Python numbers and lists."""
+        return {"size": self._size.state_dict()} | {
+            name: statistic.state_dict() for name, statistic in self._statistics.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned; a statistic that the state does not have starts empty."""
+        self._size.load_state_dict(state["size"])
+        for name, statistic in self._statistics.items():
+            if name in state:
+                statistic.load_state_dict(state[name])

@@ -1,0 +1,143 @@
+"""The noise scale as training logs it: an iteration's raw moments, the smoothed scale with its interval, the ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
+
+from rlgns.metric_key import Key
+from rlgns.noise.gradient_size import GradientSize
+from rlgns.noise.moments import Moments, mean_moments
+from rlgns.noise.statistic import MeasuredBatch, Statistic
+from rlgns.noise.tracker import NoiseScaleTracker
+
+
+@final
+class NoiseScaleStatistic(Statistic):
+    """The noise scale and its ladder, smoothed, beside the iteration's raw moments; batches split by environment."""
+
+    keys: ClassVar = (
+        Key(
+            name="noise/grad_sq",
+            kind=float,
+            unit="squared norm",
+            meaning="This iteration's unbiased estimate of |G|^2, the squared norm of the true gradient; may be "
+            "negative",
+            formula="(M |g_mean|^2 - mean_k |g_k|^2) / (M - 1) over M groups, mean over batches",
+            source="[M] A.1",
+            null_when="nothing was measured",
+        ),
+        Key(
+            name="noise/trace",
+            kind=float,
+            unit="squared norm",
+            meaning="This iteration's unbiased estimate of tr(Sigma) per observation, with whole environments as the "
+            "independent units; may be negative",
+            formula="b M (mean_k |g_k|^2 - |g_mean|^2) / (M - 1), b observations per group",
+            source="[M] A.1",
+            null_when="nothing was measured",
+        ),
+        Key(
+            name="noise/scale",
+            kind=float,
+            unit="observations",
+            meaning="Smoothed noise scale B_simple",
+            formula="`noise/trace` / `noise/grad_sq`, both divided by the gradients' recent size and smoothed alike "
+            "([measurement.md](measurement.md))",
+            source="[M] eq. 2.9",
+            null_when="nothing was measured yet or |G|^2 is not positive",
+        ),
+        Key(
+            name="noise/scale_low",
+            kind=float,
+            unit="observations",
+            meaning="Lower end of its confidence interval, at the level `noise.level`",
+            formula="Fieller's interval of the ratio",
+            null_when="there are not enough measurements",
+        ),
+        Key(
+            name="noise/scale_high",
+            kind=float,
+            unit="observations",
+            meaning="Upper end of its confidence interval",
+            formula="Fieller's interval of the ratio",
+            null_when="only a lower bound is known or there are not enough measurements",
+        ),
+        Key(
+            name="noise/resolved",
+            kind=bool,
+            unit="yes or no",
+            meaning="Whether |G|^2 can be told from 0, so that the interval has two ends",
+        ),
+        Key(
+            name="noise/updates",
+            kind=int,
+            unit="measurements",
+            meaning="Measurements so far, one per batch of a first epoch",
+        ),
+        Key(
+            name="noise/skipped",
+            kind=int,
+            unit="measurements",
+            meaning="Measurements left out so far because a gradient was NaN or infinite. Anything but 0 means that "
+            "training is in trouble",
+        ),
+        Key(
+            name="noise/ladder",
+            kind=list,
+            unit="observations, squared norm",
+            meaning="Squared norm of the mean gradient of so many observations, smoothed as `noise/scale` is and "
+            "scaled to the gradients' present size. Empty where nothing was measured",
+            formula="groups merged pairwise; E|g_B|^2 = |G|^2 + tr(Sigma) / B",
+            source="[M] A.1",
+            entry_fields=("batch_observations", "grad_sq_norm"),
+        ),
+    )
+
+    def __init__(self, size: GradientSize, horizon_observations: float | None, level: float) -> None:
+        """Starts empty; `size` is what batches are divided by, the rest as in NoiseScaleTracker."""
+        self.tracker = NoiseScaleTracker(horizon_observations, level)
+        self._size = size
+        self._latest: list[Moments] = []  # of this iteration
+        self._rungs: set[int] = set()  # batch sizes of the newest batch's ladder
+
+    def update(self, batch: MeasuredBatch) -> None:
+        """Adds one batch split by environment; of a shuffled one only its batch sizes are noted."""
+        self._rungs = {rung.batch_observations for rung in batch.moments.ladder}
+        if batch.shuffled:
+            return
+        self._latest.append(batch.moments)
+        if batch.relative is not None:
+            self.tracker.update(batch.relative)
+
+    def row(self) -> dict[str, Any]:
+        """Ends an iteration: returns the raw moments of its batches, and the smoothed noise scale and ladder."""
+        latest = mean_moments(self._latest) if self._latest else None
+        self._latest = []
+        estimate = self.tracker.estimate()
+        return {
+            "noise/grad_sq": latest.grad_sq if latest else None,
+            "noise/trace": latest.trace if latest else None,
+            "noise/scale": estimate.noise_scale,
+            "noise/scale_low": estimate.low,
+            "noise/scale_high": estimate.high,
+            "noise/resolved": estimate.resolved,
+            "noise/updates": estimate.updates,
+            "noise/skipped": estimate.skipped,
+            "noise/ladder": [
+                {
+                    "batch_observations": rung.batch_observations,
+                    "grad_sq_norm": rung.grad_sq_norm * (self._size.value or 0),
+                }
+                for rung in estimate.ladder
+                if rung.batch_observations in self._rungs or not self._rungs  # an adaptive batch leaves sizes behind
+            ],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the tracker's state."""
+        return self.tracker.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        self.tracker.load_state_dict(state)

@@ -1,0 +1,55 @@
+"""What a statistic of the noise is: it takes in every measured batch and adds its entries to the metrics row."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlgns.metric_key import Key
+from rlgns.noise.moments import Moments
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuredBatch:
+    """The groups of one batch, as a statistic gets them."""
+
+    products: NDArray[np.float64]
+    """[groups, groups], inner products of the groups' mean gradients."""
+
+    moments: Moments
+    """Their moments, as measured; NaN where a gradient was not finite."""
+
+    relative: Moments | None
+    """The moments in units of the gradients' size before this batch (`GradientSize`), which may be summed over batches.
+    None for the first batch, before which no size is known."""
+
+    shuffled: bool
+    """Whether the groups are of observations drawn at random, not of whole environments."""
+
+
+class Statistic(ABC):
+    """A quantity that is kept over a whole run. `rlgns.noise.live` lists those that training keeps."""
+
+    keys: ClassVar[tuple[Key, ...]]
+    """Keys of the entries that `row` returns, in its order."""
+
+    @abstractmethod
+    def update(self, batch: MeasuredBatch) -> None:
+        """Adds one batch; skips it where it is of no use (the other kind of split, moments that are not finite)."""
+
+    @abstractmethod
+    def row(self) -> dict[str, Any]:
+        """Ends an iteration: returns its entries of the metrics row; NaN where undefined."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything measured, as plain Python numbers and lists."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""

@@ -1,0 +1,100 @@
+"""Slow, obvious twins of `rlgns.critical`: a general solver, every value tried, averages step by step."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.optimize import least_squares
+from scipy.stats import f, trim_mean
+
+
+def slow_pareto(batch: np.ndarray, steps: np.ndarray) -> tuple[float, float, float]:
+    """(B_crit, S_min, sum of squares) of least squares in log space: the best of many starts of a general solver."""
+
+    def residuals(p: np.ndarray) -> np.ndarray:
+        return np.log(steps) - p[0] - np.log1p(np.exp(p[1]) / batch)
+
+    starts = [(math.log(steps.min()), math.log(b)) for b in batch]
+    best = min((least_squares(residuals, start, xtol=1e-14, ftol=1e-14) for start in starts), key=lambda fit: fit.cost)
+    return float(np.exp(best.x[1])), float(np.exp(best.x[0])), 2 * float(best.cost)
+
+
+def slow_pareto_interval(
+    batch: np.ndarray, steps: np.ndarray, critical: np.ndarray, level: float
+) -> list[tuple[float, float]]:
+    """[(low, high)] of B_crit, S_min and E_min: the extremes over all pairs on a grid that F does not reject."""
+    least = slow_pareto(batch, steps)[2]
+    bound = least * (1 + f.ppf(level, 1, len(batch) - 2) / (len(batch) - 2))
+    accepted = []
+    for b in critical:
+        around = float(np.mean(np.log(steps) - np.log1p(b / batch)))
+        for log_min_steps in around + np.linspace(-0.4, 0.4, 161):
+            squares = np.sum((np.log(steps) - log_min_steps - np.log1p(b / batch)) ** 2)
+            if squares <= bound:
+                accepted.append((b, math.exp(log_min_steps), b * math.exp(log_min_steps)))
+    return [(float(min(column)), float(max(column))) for column in zip(*accepted, strict=True)]
+
+
+def slow_run_average(rows: list[dict[str, float]], batch: float) -> float:
+    """Sum w N / sum w over rows of known noise scale, w = steps / (1 + N / B), one row after the other."""
+    above = below = 0.0
+    for row in rows:
+        noise_scale = row["trace"] / row["grad_sq"]
+        weight = row["steps"] / (1 + noise_scale / batch)
+        above += weight * noise_scale
+        below += weight
+    return above / below
+
+
+def slow_gamma(rows: list[dict[str, float]], exchange_rate: float) -> float:
+    """(S/S_min - 1) (E/E_min - 1) of a run at B = sqrt(r N), step by step through its full-batch steps.
+
+    Rows: ds full-batch steps, noise_scale meanwhile. At B one of them takes 1 + N/B steps and N + B observations.
+    """
+    steps = observations = min_steps = min_observations = 0.0
+    for row in rows:
+        batch = math.sqrt(exchange_rate * row["noise_scale"])
+        steps += row["ds"] * (1 + row["noise_scale"] / batch)
+        observations += row["ds"] * (row["noise_scale"] + batch)
+        min_steps += row["ds"]
+        min_observations += row["ds"] * row["noise_scale"]
+    return (steps / min_steps - 1) * (observations / min_observations - 1)
+
+
+def slow_next_envs(target: dict[str, float], now: int, batch: float, tiers: list[int], held: int) -> int:
+    """The rule of the adaptive batch, sentence by sentence. `target`: best (absent where not resolved), low, high."""
+    if held < 8:
+        return now
+    for tier in sorted(tiers, reverse=True):
+        if tier == 2 * now:
+            centre = target.get("best", target["low"])
+            if math.log2(centre / batch) > 0.75 and target["low"] > batch:
+                return tier
+        if 2 * tier == now and "best" in target and math.log2(batch / target["best"]) > 0.75 and target["high"] < batch:
+            return tier
+    return now
+
+
+def slow_iqm(scores: dict[str, list[float]]) -> float:
+    """Interquartile mean as the authors of rliable compute it: SciPy's trimmed mean of all runs."""
+    return float(trim_mean([score for runs in scores.values() for score in runs], 0.25))
+
+
+def slow_plan(
+    goal: dict[str, float], batch: float, *, machines: int, rate: float, price: float, share: float
+) -> dict[str, float]:
+    """What the report's planner must say of one batch: as many machines at work as it keeps busy, one after the other.
+
+    `goal`: min_steps, min_observations, critical_batch. `rate`: observations per second of one machine, `share`: the
+    batch that keeps it busy, `price`: of its hour.
+    """
+    used = 1
+    while used < machines and (used + 1) * share <= batch:
+        used += 1
+    uses_per_observation = goal["min_steps"] * goal["critical_batch"] / goal["min_observations"]
+    steps = goal["min_steps"] * (batch + goal["critical_batch"]) / batch
+    observations = steps * batch / uses_per_observation
+    seconds = observations / rate / used
+    cost = used * seconds / 3600 * price
+    return {"machines": used, "steps": steps, "observations": observations, "seconds": seconds, "cost": cost}

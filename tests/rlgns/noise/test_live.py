@@ -1,0 +1,92 @@
+"""The statistics of a run: every batch goes where it belongs, and a checkpoint holds them all."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from rlgns.noise import DesignEffectTracker, GradientSize, NoiseScaleTracker, moments_from_gram
+from rlgns.noise.config import NoiseConfig
+from rlgns.noise.live import LiveStatistics
+
+CONFIG = NoiseConfig(horizon_observations=4000, shuffled_every=5)
+B = 16
+
+
+def batches(count: int, groups: int = 4, seed: int = 0) -> list[np.ndarray]:
+    """[groups, groups] inner products each, of gradients that grow from batch to batch."""
+    gradients = np.random.default_rng(seed).normal(size=(count, groups, 30)) + 0.3
+    gradients *= np.linspace(1, 3, count)[:, None, None]
+    return list(gradients @ gradients.transpose(0, 2, 1))
+
+
+def take(statistics: LiveStatistics, products: list[np.ndarray], b: int = B, start: int = 0) -> None:
+    for place, one in enumerate(products, start):
+        statistics.update(one, b, shuffled=place % 10 == 0)
+
+
+def test_batches_are_tracked_in_units_of_the_gradients_size_and_by_their_split() -> None:
+    statistics = LiveStatistics(CONFIG, minibatches=2)
+    size, tracker, effect = GradientSize(), NoiseScaleTracker(4000), DesignEffectTracker(4000, 400)
+    raw = []
+    products = batches(25)
+    take(statistics, products)
+    for place, one in enumerate(products):
+        moments = moments_from_gram(one, B)
+        relative = size.divide(moments)
+        if place % 10:
+            raw.append(moments.grad_sq)
+        if relative is not None and place % 10:
+            tracker.update(relative)
+            effect.update_by_env(relative)
+        elif relative is not None:
+            effect.update_shuffled(relative)
+    row, expected = statistics.row(), tracker.estimate()
+    assert statistics.estimate() == expected
+    assert (row["noise/scale"], row["noise/updates"]) == (expected.noise_scale, 22)
+    assert row["noise/design_effect"] == statistics.design_effect == effect.estimate()
+    assert row["noise/grad_sq"] == pytest.approx(np.mean(raw))
+    assert [rung["batch_observations"] for rung in row["noise/ladder"]] == [16, 32, 64]
+    assert size.value is not None
+    assert row["noise/ladder"][0]["grad_sq_norm"] == expected.ladder[0].grad_sq_norm * size.value
+    assert list(row) == [key.name for key in statistics.keys]
+    assert list(row)[-1] == "noise/ladder", "numbers before lists"
+
+
+def test_raw_moments_are_of_one_iteration_and_the_ladder_of_the_batch_in_use() -> None:
+    statistics = LiveStatistics(CONFIG, minibatches=2)
+    take(statistics, batches(5))
+    statistics.row()
+    assert (statistics.row()["noise/grad_sq"], statistics.row()["noise/trace"]) == (None, None)
+    take(statistics, batches(3), b=2 * B, start=1)
+    assert [rung["batch_observations"] for rung in statistics.row()["noise/ladder"]] == [32, 64, 128]
+
+
+def test_before_the_first_batch_and_after_one_that_is_not_finite() -> None:
+    statistics = LiveStatistics(CONFIG, minibatches=2)
+    row = statistics.row()
+    assert math.isnan(row["noise/scale"]) and math.isnan(row["noise/design_effect"]) and row["noise/ladder"] == []
+    take(statistics, batches(4), start=1)
+    statistics.update(np.full((4, 4), math.nan), B, shuffled=False)
+    row = statistics.row()
+    assert (row["noise/updates"], row["noise/skipped"]) == (3, 1)
+    assert math.isfinite(row["noise/scale"]) and math.isfinite(row["noise/grad_sq"])
+
+
+def test_a_resumed_run_goes_on_and_a_statistic_that_is_new_starts_empty() -> None:
+    first, second, without = (LiveStatistics(CONFIG, minibatches=2) for _ in range(3))
+    take(first, batches(12))
+    first.row()
+    state = json.loads(json.dumps(first.state_dict()))
+    second.load_state_dict(state)
+    del state["design_effect"]
+    without.load_state_dict(state)
+    assert math.isnan(without.design_effect) and not math.isnan(second.design_effect)
+    for statistics in (first, second, without):
+        take(statistics, batches(3, seed=1), start=1)
+    assert first.estimate() == second.estimate() == without.estimate()
+    assert first.row() == second.row()
+    assert first.state_dict() == second.state_dict()
