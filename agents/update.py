@@ -303,8 +303,3 @@ def make_optimizer(parameters: list[torch.nn.Parameter], config: AgentConfig, te
     if config.optimizer == "adam":
         return SlicedAdam(parameters, team=team, learning_rate=config.learning_rate, epsilon=config.optimizer_epsilon)
     return torch.optim.RMSprop(parameters, lr=config.learning_rate, alpha=0.99, eps=config.optimizer_epsilon)
-
-
-def annealed(learning_rate: float, *, observations: int, total_observations: int) -> float:
-    """Linear fall from `learning_rate` at the start to zero at `total_observations`."""
-    return learning_rate * max(0.0, 1 - observations / total_observations)

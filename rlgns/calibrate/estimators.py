@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from rlgns.agents.batches import Indices, environment_batches, shuffle_groups
 from rlgns.agents.compute.products import inner_products
 from rlgns.agents.compute.team import Team
-from rlgns.agents.update import GroupSplit, Updater, annealed
+from rlgns.agents.schedule import learning_rate
+from rlgns.agents.update import GroupSplit, Updater
 from rlgns.calibrate.frozen_policy import PlayedSet, precision_of
 from rlgns.engine.ride_along import RideAlong
 from rlgns.noise import moments_from_gram
@@ -83,7 +84,7 @@ class OnlineEstimators:
         self._updater = Updater(
             policy.network, run.agent, groups=self._num_envs, precision=precision_of(policy), team=team
         )
-        self._stepper = _Stepper(policy, team)
+        self._stepper = OptimizerSteps(policy, team)
         config = dataclasses.replace(run.noise, horizon_observations=0)
         self.trackers = [RideAlong(config, minibatches=run.agent.minibatches) for _ in range(sets + 1)]
         """The code that training uses: one per set, and the last for all."""
@@ -185,7 +186,7 @@ class OnlineEstimators:
 
 
 @final
-class _Stepper:
+class OptimizerSteps:
     """Takes the first epoch's optimizer steps on a copy of the network, which is put back before every rollout."""
 
     def __init__(self, policy: Policy, team: Team) -> None:
@@ -202,17 +203,20 @@ class _Stepper:
             on_groups=lambda rows, _: self._gradients.append(rows.mean(0)),
             team=team,
         )
-        self._learning_rate = run.agent.learning_rate
-        if run.agent.anneal:  # as in the last iteration before the checkpoint: at a run's end the next one's is zero
-            before = max(0, policy.observations - run.rollout_observations)
-            self._learning_rate = annealed(
-                run.agent.learning_rate, observations=before, total_observations=run.run.observations
-            )
+        self.learning_rate = learning_rate(
+            run.agent,
+            # Before the last iteration: at a run's end the next one's rate is zero.
+            observations=max(0, policy.observations - run.rollout_observations),
+            total_observations=run.run.observations,
+            batch_observations=run.batch_observations,
+            base_batch_observations=policy.saved_config.batch_observations,
+        )
+        """That training had at this checkpoint."""
 
     def gram(self, played: PlayedSet, seed: tuple[int, int]) -> NDArray[np.float64]:
         """Returns [steps, steps], inner products of the steps' gradients, each at the parameters of its step."""
         self._network.load_state_dict(self._weights)
         self._updater.optimizer.load_state_dict(copy.deepcopy(self._optimizer))
         self._gradients.clear()
-        self._updater.update(played.rollouts, learning_rate=self._learning_rate, seed=seed)
+        self._updater.update(played.rollouts, learning_rate=self.learning_rate, seed=seed)
         return inner_products(torch.stack(self._gradients)).cpu().numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +14,8 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from rlgns.agents.compute.data_parallel import DataParallel, checksum
 from rlgns.agents.compute.precision import choose_device, choose_precision, prepare_process
 from rlgns.agents.compute.team import Team
-from rlgns.agents.update import Updater, annealed
+from rlgns.agents.schedule import learning_rate
+from rlgns.agents.update import Updater
 from rlgns.engine.collect import Played
 from rlgns.engine.config import AtariPPOConfig
 from rlgns.engine.module import AtariModule
@@ -98,13 +98,17 @@ class AtariLearner(TorchLearner):
         played = sorted(_solve(training_data.batch_refs), key=lambda part: part.worker_index)
         lag = _lag(played, version, most=timesteps.get("lag", 0))
         now = run.at(timesteps.get("num_envs", run.env.num_envs))
-        learning_rate = run.agent.learning_rate * math.sqrt(now.batch_observations / run.batch_observations)
-        if run.agent.anneal:
-            learning_rate = annealed(learning_rate, observations=observations, total_observations=run.run.observations)
+        rate = learning_rate(
+            run.agent,
+            observations=observations,
+            total_observations=run.run.observations,
+            batch_observations=now.batch_observations,
+            base_batch_observations=run.batch_observations,
+        )
         seed = (run.run.seed, iteration)
         stats = self._updater.update(
             [rollout for part in played for rollout in part.rollouts],
-            learning_rate=learning_rate,
+            learning_rate=rate,
             seed=seed,
             groups=now.groups_per_batch,
             split_shuffled=self._measure.split_shuffled(iteration),
@@ -119,7 +123,7 @@ class AtariLearner(TorchLearner):
         self._probe.end_iteration(seconds=timesteps["sample_s"] + learn_s, measure_s=measure_s)
         row = {
             "policy_lag": lag,
-            "learning_rate": learning_rate,
+            "learning_rate": rate,
             "optimizer_steps": stats.optimizer_steps,
             "loss/policy": stats.policy_loss,
             "loss/value": stats.value_loss,

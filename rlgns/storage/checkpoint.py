@@ -96,11 +96,17 @@ class Policy:
 
     network: ActorCritic
     config: Config
+    """At the number of environments that were in use: an adaptive batch as it stood."""
     game: str
     observations: int
     iteration: int
     state: dict[str, Any]
     """The whole checkpoint."""
+
+    @property
+    def saved_config(self) -> Config:
+        """The run's configuration, whatever number of environments was in use."""
+        return from_dict(self.state["config"])
 
 
 def load_policy(path: Path) -> Policy:
@@ -118,8 +124,8 @@ def load_policy(path: Path) -> Policy:
     if state is None:
         raise UserError(f"no checkpoint in {path}: neither it nor its folder checkpoints/ holds one")
     try:
-        config = from_dict(state["config"])
-        config = config.at(state.get("num_envs", config.env.num_envs))  # an adaptive batch as it stood
+        saved = from_dict(state["config"])
+        config = saved.at(state.get("num_envs", saved.env.num_envs))
         network = ActorCritic(
             config.network,
             num_actions=state["num_actions"],

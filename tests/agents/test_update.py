@@ -15,7 +15,7 @@ from rlgns.agents.compute.team import Team
 from rlgns.agents.config import AgentConfig
 from rlgns.agents.network import ActorCritic
 from rlgns.agents.rollout import Rollout
-from rlgns.agents.update import GroupSplit, OnGroups, Updater, UpdateStats, annealed, make_optimizer
+from rlgns.agents.update import GroupSplit, OnGroups, Updater, UpdateStats, make_optimizer
 from tests.agents.synthetic import ACTIONS, NETWORK, SIZE, STACK, near_policy, random_rollouts, small_network
 from tests.reference import SlowRecord, slow_update
 
@@ -276,11 +276,6 @@ def test_learning_rate_is_that_of_the_call() -> None:
     updater.update(rollouts_of(0)[0], learning_rate=0.0, seed=SEED)
     assert torch.equal(flat(network), before)
     assert [group["lr"] for group in updater.optimizer.param_groups] == [0.0]
-
-
-def test_annealing_is_linear_and_stops_at_zero() -> None:
-    rates = [annealed(2.0, observations=done, total_observations=100) for done in (0, 25, 50, 100, 130)]
-    assert rates == pytest.approx([2.0, 1.5, 1.0, 0.0, 0.0])
 
 
 def test_optimizers_have_the_settings_of_the_configuration() -> None:
