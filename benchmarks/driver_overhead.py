@@ -30,7 +30,7 @@ from rlgns.agents.rollout import Rollout
 from rlgns.config.load import resolve, to_dict
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.collect import Played
-from rlgns.engine.config import AtariPPOConfig, TrialSpec
+from rlgns.engine.run_settings import TrialSpec
 from rlgns.envs.vector import num_actions
 from rlgns.machine.commit import source_commit
 from rlgns.machine.hardware import detect, usable_cores
@@ -112,7 +112,7 @@ def build(folder: Path, envs: int, steps: int) -> AtariPPO:
     placement = Placement.of(run, TrialShare.of([Node(cpus=2)], 1))
     actions = num_actions("pong", run.env.protocol)
     trial = TrialSpec(game="pong", num_actions=actions, folder=str(folder), placement=placement)
-    algorithm = AtariPPOConfig.of(run, trial).build_algo()
+    algorithm = AtariPPO.configured(run, trial).build_algo()
     assert isinstance(algorithm, AtariPPO)
     outcome: dict[str, Any] = {}
     update = algorithm.learner_group.update

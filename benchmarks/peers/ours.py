@@ -61,7 +61,8 @@ class Ours:
     def __init__(self, settings: Settings, *, noise: bool = True, precision: str = "auto", runners: int = 0) -> None:
         """Builds the algorithm in a folder of its own below `settings.scratch`."""
         from rlgns.config.load import to_dict
-        from rlgns.engine.config import AtariPPOConfig, TrialSpec
+        from rlgns.engine.algorithm import AtariPPO
+        from rlgns.engine.run_settings import TrialSpec
         from rlgns.envs.vector import num_actions
         from rlgns.machine.placement import Node, Placement, TrialShare
         from rlgns.storage.run_folder import RunFolder
@@ -79,7 +80,7 @@ class Ours:
             placement=Placement.of(run, TrialShare.of([Node(cpus=settings.threads)], 1)),
         )
         self._probes = 0
-        self._algorithm = AtariPPOConfig.of(run, trial).build_algo()
+        self._algorithm = AtariPPO.configured(run, trial).build_algo()
         self._resident["network and optimizer"] = _resident_bytes()
 
     def run(self, observations: int) -> dict[str, Any]:

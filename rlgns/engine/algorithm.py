@@ -23,6 +23,7 @@ from rlgns.engine.config import AtariPPOConfig
 from rlgns.engine.learner import AtariLearner
 from rlgns.engine.learner_group import AtariLearnerGroup
 from rlgns.engine.rows import make_row
+from rlgns.engine.run_settings import TrialSpec
 from rlgns.engine.runner_group import AtariRunnerGroup
 from rlgns.errors import FaultError
 from rlgns.storage import checkpoint
@@ -43,8 +44,13 @@ class AtariPPO(Algorithm):
 
     @classmethod
     def get_default_config(cls) -> AtariPPOConfig:
-        """Returns an empty configuration; `AtariPPOConfig.of` makes a useful one."""
+        """Returns an empty configuration; `configured` makes a useful one."""
         return AtariPPOConfig(cls)
+
+    @classmethod
+    def configured(cls, run: Config, trial: TrialSpec) -> AtariPPOConfig:
+        """Returns the configuration of one game's training."""
+        return cls.get_default_config().update_from_dict({"run_config": run, "trial_config": trial})
 
     @classmethod
     def default_resource_request(cls, config: Any) -> PlacementGroupFactory:

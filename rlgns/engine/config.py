@@ -1,56 +1,27 @@
-"""RLlib's view of a run's configuration."""
+"""RLlib's settings, derived from a run's configuration: which classes it builds, and what each process gets."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import register_env
 
 from rlgns.config.schema import Config
-from rlgns.machine.placement import Placement
+from rlgns.engine.learner import AtariLearner
+from rlgns.engine.module import AtariModule
+from rlgns.engine.run_settings import RunSettings, TrialSpec
+from rlgns.engine.runner import AtariRunner, observation_and_action_space
 
 ENV = "rlgns"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class TrialSpec:
-    """What sets one training apart from the others of a session."""
-
-    game: str
-    """ROM name."""
-    num_actions: int
-    """Of the game under the run's protocol."""
-    folder: str
-    """The run's folder, absolute."""
-    placement: Placement
-    """CPUs, threads and GPUs of its processes."""
-    name: str = ""
-    """Tells trials of a session apart; shows in Ray's lists."""
-
-
-class AtariPPOConfig(AlgorithmConfig):
+class AtariPPOConfig(RunSettings):
     """An AlgorithmConfig that is wholly derived from `run_config` and `trial_config`.
 
     A trial of Tune is given these two; everything that RLlib itself reads follows from them.
     """
-
-    def __init__(self, algo_class: type | None = None) -> None:
-        """Starts empty; see `of` and `update_from_dict`."""
-        from rlgns.engine.algorithm import AtariPPO
-
-        super().__init__(algo_class or AtariPPO)
-        self.run_config: Config | None = None
-        self.trial_config: TrialSpec | None = None
-        self.learner_threads: int = 1
-        self.driver_threads: int = 1
-
-    @classmethod
-    def of(cls, run: Config, trial: TrialSpec) -> AtariPPOConfig:
-        """Makes the configuration of one game's training."""
-        return cls().update_from_dict({"run_config": run, "trial_config": trial})
 
     def update_from_dict(self, config_dict: dict[str, Any]) -> AtariPPOConfig:
         """Takes `run_config` and `trial_config` (among RLlib's own keys) and derives the rest."""
@@ -59,21 +30,7 @@ class AtariPPOConfig(AlgorithmConfig):
             self._derive(self.run, self.trial)
         return self
 
-    @property
-    def run(self) -> Config:
-        """The resolved configuration."""
-        assert self.run_config is not None
-        return self.run_config
-
-    @property
-    def trial(self) -> TrialSpec:
-        """The trial."""
-        assert self.trial_config is not None
-        return self.trial_config
-
     def _derive(self, run: Config, trial: TrialSpec) -> None:
-        from rlgns.engine.runner import AtariRunner, observation_and_action_space
-
         placed = trial.placement
         observation_space, action_space = observation_and_action_space(run, trial.num_actions)
         self.learner_threads, self.driver_threads = placed.learner_threads, placed.driver_threads
@@ -110,8 +67,6 @@ class AtariPPOConfig(AlgorithmConfig):
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Names the network's module and what it is built from."""
-        from rlgns.engine.module import AtariModule
-
         run, trial = self.run, self.trial
         return RLModuleSpec(
             module_class=AtariModule,
@@ -125,8 +80,6 @@ class AtariPPOConfig(AlgorithmConfig):
 
     def get_default_learner_class(self) -> type:
         """Names the learner."""
-        from rlgns.engine.learner import AtariLearner
-
         return AtariLearner
 
 

@@ -17,10 +17,10 @@ from rlgns.agents.compute.team import Team
 from rlgns.agents.schedule import learning_rate
 from rlgns.agents.update import Updater
 from rlgns.engine.collect import Played
-from rlgns.engine.config import AtariPPOConfig
 from rlgns.engine.module import AtariModule
 from rlgns.engine.probe import Probe
 from rlgns.engine.ride_along import RideAlong
+from rlgns.engine.run_settings import RunSettings
 
 
 class AtariLearner(TorchLearner):
@@ -29,7 +29,7 @@ class AtariLearner(TorchLearner):
     Replaces RLlib's update loop: no connectors, no episode objects, no per-minibatch metrics.
     """
 
-    config: AtariPPOConfig
+    config: RunSettings
 
     def build(self) -> None:
         """Builds network, optimizer and measurement."""

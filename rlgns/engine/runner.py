@@ -19,7 +19,7 @@ from rlgns.agents.compute.team import Team
 from rlgns.agents.network import ActorCritic
 from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors, Played
-from rlgns.engine.config import AtariPPOConfig
+from rlgns.engine.run_settings import RunSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class AtariRunner(EnvRunner):
     or a run that was resumed, never replays what was played before.
     """
 
-    config: AtariPPOConfig
+    config: RunSettings
 
-    def __init__(self, *, config: AtariPPOConfig, **kwargs: Any) -> None:
+    def __init__(self, *, config: RunSettings, **kwargs: Any) -> None:
         """Takes what RLlib's EnvRunnerGroup passes; starts nothing yet."""
         super().__init__(config=config, **kwargs)
         self._run = config.run

@@ -19,8 +19,8 @@ import ray
 from ray import tune
 
 from rlgns.engine.algorithm import AtariPPO
-from rlgns.engine.config import TrialSpec
 from rlgns.engine.node_watch import NodeWatch
+from rlgns.engine.run_settings import TrialSpec
 from rlgns.engine.trial_queue import QueueSearcher, TrialQueue
 from rlgns.envs.vector import num_actions
 from rlgns.errors import FaultError, UserError, last_line

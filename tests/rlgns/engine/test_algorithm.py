@@ -17,7 +17,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 
 from rlgns.config.schema import EngineConfig
 from rlgns.engine.algorithm import AtariPPO
-from rlgns.engine.config import AtariPPOConfig, TrialSpec
+from rlgns.engine.run_settings import TrialSpec
 from rlgns.envs.config import EnvConfig
 from rlgns.machine.placement import Node, Placement, TrialShare
 from rlgns.storage import checkpoint
@@ -254,7 +254,7 @@ def test_a_trial_asks_for_no_more_than_it_was_given(runners: int, cpus: float, t
     run = dataclasses.replace(tiny(), env=EnvConfig(num_envs=120), engine=EngineConfig(runners=runners))
     placement = Placement.of(run, TrialShare.of([Node(cpus=cpus)], 1))
     trial = TrialSpec(game="pong", num_actions=6, folder=str(tmp_path), placement=placement)
-    bundles = AtariPPO.default_resource_request(AtariPPOConfig.of(run, trial))._bundles
+    bundles = AtariPPO.default_resource_request(AtariPPO.configured(run, trial))._bundles
     assert len(bundles) == runners + 1
     ten_thousandths = [math.ceil(bundle["CPU"] * 10_000) for bundle in bundles]  # what Ray makes of them
     assert 0 < sum(ten_thousandths) <= cpus * 10_000
@@ -266,7 +266,7 @@ def test_bundle_n_is_that_of_runner_n(tmp_path: Path) -> None:
     for nodes, learner in ((3, 2.0), (1, 0.5)):
         placement = Placement.of(run, TrialShare.of([Node(cpus=2)] * nodes, 1))
         trial = TrialSpec(game="pong", num_actions=6, folder=str(tmp_path), placement=placement)
-        bundles = AtariPPO.default_resource_request(AtariPPOConfig.of(run, trial)).bundles
+        bundles = AtariPPO.default_resource_request(AtariPPO.configured(run, trial)).bundles
         assert (placement.learner_cpus, placement.driver_cpus) == (learner, 0)
         assert [bundle["CPU"] for bundle in bundles] == [learner, *[placement.runner_cpus] * 2, learner]
 

@@ -14,9 +14,9 @@ from ray.exceptions import RayActorError
 
 from rlgns.config.load import to_yaml
 from rlgns.engine.algorithm import AtariPPO
-from rlgns.engine.config import TrialSpec
 from rlgns.engine.learner import _solve
 from rlgns.engine.learner_group import _failures
+from rlgns.engine.run_settings import TrialSpec
 from rlgns.machine.nodes import nodes_of_cluster
 from rlgns.machine.placement import Placement, TrialShare
 from rlgns.storage import checkpoint

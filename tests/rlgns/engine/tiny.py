@@ -6,7 +6,7 @@ from rlgns.agents.config import AgentConfig, NetworkConfig
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config, EngineConfig, RunConfig, WandbConfig
 from rlgns.engine.algorithm import AtariPPO
-from rlgns.engine.config import AtariPPOConfig, TrialSpec
+from rlgns.engine.run_settings import TrialSpec
 from rlgns.envs.config import EnvConfig
 from rlgns.machine.placement import Node, Placement, TrialShare
 from rlgns.noise.config import NoiseConfig
@@ -33,6 +33,6 @@ def build(config: Config, path: Path) -> AtariPPO:
         folder.create(to_dict(config), {"game": "pong"})
     placement = Placement.of(config, TrialShare.of([Node(cpus=2)], 1))
     trial = TrialSpec(game="pong", num_actions=6, folder=str(path), placement=placement)
-    algorithm = AtariPPOConfig.of(config, trial).build_algo()
+    algorithm = AtariPPO.configured(config, trial).build_algo()
     assert isinstance(algorithm, AtariPPO)
     return algorithm
