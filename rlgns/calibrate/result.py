@@ -18,7 +18,7 @@ from rlgns.noise.interval import Ratio
 from rlgns.noise.offline.brute_force import BruteForceResult, jackknife_error
 from rlgns.noise.offline.comparison import Quality, spread_ratio
 from rlgns.storage.checkpoint import Policy
-from rlgns.storage.run_folder import plain
+from rlgns.storage.files import plain
 
 Array = NDArray[np.float64]
 

@@ -65,7 +65,7 @@ def _line_search(options: argparse.Namespace, observations: int, seed: int) -> i
     from rlgns.calibrate.line_search import line_search
     from rlgns.monitor.progress_bars import ProgressBars
     from rlgns.storage.checkpoint import load_policy
-    from rlgns.storage.run_folder import plain
+    from rlgns.storage.files import plain
 
     policy = load_policy(Path(options.checkpoint))
     with ProgressBars() as progress:

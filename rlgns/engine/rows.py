@@ -9,7 +9,7 @@ from typing import Any
 from rlgns.config.schema import Config
 from rlgns.critical.advice import twice_envs, twice_steps
 from rlgns.envs.games import human_normalised
-from rlgns.storage.run_folder import plain
+from rlgns.storage.files import plain
 
 
 def make_row(

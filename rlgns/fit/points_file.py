@@ -9,7 +9,7 @@ from pathlib import Path
 from rlgns.critical.points import Point, check_columns, parse_point
 from rlgns.envs.games import find
 from rlgns.errors import UserError
-from rlgns.storage.run_folder import reason
+from rlgns.storage.files import reason
 
 POINTS_FILE = "points.csv"
 """Where a sweep's folder has its points."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import math
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -14,6 +11,7 @@ from typing import Any, final
 import yaml
 
 from rlgns.errors import FaultError, UserError
+from rlgns.storage.files import lock, plain, reason, write_all, write_atomically
 
 LOCK_PATIENCE_S = 60.0
 """Seconds that a run waits for a process that still trains it: Ray needs some to end what a killed driver left."""
@@ -119,7 +117,7 @@ class RunFolder:
             try:
                 size = os.fstat(handle).st_size
                 try:
-                    _write_all(handle, line)
+                    write_all(handle, line)
                 except OSError:
                     os.ftruncate(
                         handle, size
@@ -195,73 +193,3 @@ class RunFolder:
         if not isinstance(content, dict) or not isinstance(content.get(name), dict):
             raise UserError(f"{self.config_path} has no section {name!r}")
         return content[name]
-
-
-def lock(folder: Path, *, patience_s: float = 0.0) -> int | None:
-    """Takes hold of a folder for as long as the returned file handle is open; None: another process has it.
-
-    Raises UserError where the folder cannot be written. Where a file system knows no locks, nobody is kept out.
-    """
-    try:
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {reason(error)}") from error
-    give_up = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return handle
-        except BlockingIOError:
-            if time.monotonic() >= give_up:
-                os.close(handle)
-                return None
-            time.sleep(0.1)
-        except OSError:
-            return handle
-
-
-def plain(value: Any) -> Any:
-    """Returns `value` in the types of JSON: NaN and infinity become None, NumPy's and torch's scalars Python's."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    return str(value)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that after a kill or power cut there is the old one or the new one. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            _write_all(handle, content)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # The rename itself lives in the directory.
-    finally:
-        os.close(directory)
-
-
-def reason(error: OSError) -> str:
-    """Returns why, in a few words: 'No space left on device'."""
-    return error.strerror or str(error) or type(error).__name__
-
-
-def _write_all(handle: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(handle, view) :]

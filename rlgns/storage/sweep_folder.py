@@ -18,7 +18,8 @@ from rlgns.config.load import from_dict, to_dict
 from rlgns.critical.goals import GoalReached
 from rlgns.errors import FaultError, UserError
 from rlgns.fit.points_file import POINTS_FILE
-from rlgns.storage.run_folder import RunFolder, lock, plain, reason, write_atomically
+from rlgns.storage.files import lock, plain, reason, write_atomically
+from rlgns.storage.run_folder import RunFolder
 from rlgns.sweep import load
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.plan import Cell, Trial

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from rlgns.errors import FaultError, UserError
-from rlgns.storage.run_folder import RunFolder, plain, write_atomically
+from rlgns.storage.files import plain, write_atomically
+from rlgns.storage.run_folder import RunFolder
 
 
 @pytest.fixture
