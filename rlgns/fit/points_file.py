@@ -10,9 +10,7 @@ from rlgns.critical.points import Point, check_columns, parse_point
 from rlgns.envs.games import find
 from rlgns.errors import UserError
 from rlgns.storage.files import reason
-
-POINTS_FILE = "points.csv"
-"""Where a sweep's folder has its points."""
+from rlgns.storage.sweep_folder import POINTS_FILE
 
 
 def read_points(path: Path) -> list[Point]:

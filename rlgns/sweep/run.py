@@ -16,6 +16,7 @@ from rlgns.sweep.config import Sweep
 from rlgns.sweep.display import SweepStatus, make_display
 from rlgns.sweep.forecast import calibrate, describe_plan, of_trials
 from rlgns.sweep.plan import Trial, Verdict
+from rlgns.sweep.records import check_settings, point_rows, sweep_file
 from rlgns.sweep.session import Session, make_plan
 from rlgns.sweep.table import summary
 from rlgns.train import check_runnable, run_facts
@@ -36,12 +37,13 @@ def run_sweep(sweep: Sweep, out: Path) -> int:
     """
     check_runnable(sweep.base)  # batch sizes differ in nothing that could fail on a machine
     folder = SweepFolder(out)
-    with folder.claimed(sweep):
+    check_settings(folder, sweep)
+    with folder.claimed():
         session = Session(sweep, folder, about_of=run_facts)
         about = folder.about() or _about(sweep)
-        folder.write(sweep, about, session.trials())
+        folder.write(sweep_file(sweep, about, session.trials()))
         outcome = _train(sweep, session)
-        folder.write(sweep, about, session.trials())
+        folder.write(sweep_file(sweep, about, session.trials()))
         notes = _write_results(session, folder)
     print(summary(session.plan, session.progress, session.reached, folder))  # noqa: T201  (results go to standard output)
     return _conclude(outcome, out, notes)
@@ -57,9 +59,9 @@ def dry_run(sweep: Sweep, out: Path | None) -> str:
     if out is None or not out.exists():
         return describe_plan(sweep, make_plan(sweep), {}, calibrate(sweep))
     folder = SweepFolder(out)
-    folder.check(sweep)
+    check_settings(folder, sweep)
     session = Session(sweep, folder, about_of=run_facts)
-    pace = of_trials(folder.runs().values()) or calibrate(sweep)
+    pace = of_trials(folder.runs()) or calibrate(sweep)
     return describe_plan(sweep, session.plan, session.progress, pace)
 
 
@@ -94,7 +96,7 @@ def _write_results(session: Session, folder: SweepFolder) -> list[str]:
     """Writes points and report; returns what could not be written, a line each."""
     notes = []
     try:
-        folder.write_points(session.reached)
+        folder.write_points(point_rows(session.reached))
     except FaultError as fault:
         notes.append(str(fault))
     try:

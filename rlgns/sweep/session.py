@@ -16,6 +16,7 @@ from rlgns.storage.run_folder import RunFolder
 from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.plan import SweepPlan, Trial, TrialProgress, Verdict
+from rlgns.sweep.records import point_rows, saved_trials
 
 LOOK_AGAIN = 1.01
 """A run's rows are read again only when there are so many times as many: a long run is not read all the time."""
@@ -65,7 +66,7 @@ class Session(TrialQueue):
         self._reached: dict[Trial, Sequence[GoalReached]] = {}
         self._look_at: dict[Trial, float] = {}
         self._live: dict[str, Trial] = {}
-        for trial in folder.runs():
+        for trial in saved_trials(folder):
             self._read(trial)
 
     @property
@@ -97,7 +98,7 @@ class Session(TrialQueue):
             return None
         self._live[trial.name] = trial
         start = self._start(trial)
-        self._folder.note_fault(trial, "")
+        self._folder.note_fault(trial.name, "")
         self.began(trial, start)
         return start
 
@@ -121,16 +122,16 @@ class Session(TrialQueue):
         self._read(trial)
         if fault:
             self.progress[trial].failed = True
-            self._folder.note_fault(trial, detail or fault)
+            self._folder.note_fault(trial.name, detail or fault)
         self._write_points()
         self.stopped(trial, self.verdict(trial))
 
     def _write_points(self) -> None:
         with suppress(FaultError):  # the runs have everything; where it stays so, the end of the sweep tells
-            self._folder.write_points(self._reached)
+            self._folder.write_points(point_rows(self._reached))
 
     def _start(self, trial: Trial) -> RunStart:
-        folder, cell = self._folder.run(trial), trial.cell
+        folder, cell = self._folder.run(trial.name), trial.cell
         resumed = folder.config_path.is_file()
         if not resumed:
             config = self._sweep.config(game=cell.game, batch=cell.batch, rate=trial.rate, seed=cell.seed)
@@ -144,7 +145,7 @@ class Session(TrialQueue):
         return bool(missing) and row["score_mean"] is not None and row["score_mean"] >= min(missing)
 
     def _read(self, trial: Trial) -> None:
-        folder = self._folder.run(trial)
+        folder = self._folder.run(trial.name)
         rows, goals = folder.rows(), self.plan.goals.get(trial.cell.game, ())
         environments = folder.config()["env"]["num_envs"]
         reached = [goal for goal in reach_goals(rows, goals, environments=environments) if goal is not None]
