@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rlgns import random_streams
 from rlgns.agents.batches import Indices, environment_batches, shuffle_groups
 from rlgns.agents.compute.products import inner_products
 from rlgns.agents.compute.team import Team
@@ -96,7 +97,7 @@ class OnlineEstimators:
         """Feeds every estimator with one rollout. Returns its environments' gradients [num_envs, parameters]."""
         seed = (played.set_index, played.round_index)
         batches = self._batches(seed)
-        rng = np.random.default_rng([*seed, 1])
+        rng = np.random.default_rng([*seed, random_streams.EXAMPLES])
         examples = rng.choice(self._num_envs * self._steps, min(EXAMPLES, self._num_envs), replace=False)
         splits = [self._environments(), shuffle_groups(rng, batches[0]), [np.array([index]) for index in examples]]
         gradients = self._updater.gradients(played.rollouts, splits)

@@ -10,13 +10,8 @@ from rlgns.agents.compute.team import Team
 from rlgns.agents.rollout import Rollout
 from rlgns.engine.collect import Collectors
 from rlgns.machine.hardware import usable_cores
+from rlgns.random_streams import calibration_set
 from rlgns.storage.checkpoint import Policy
-
-FIRST_WORKER = 2_000_000
-"""Worker index of the first set's random streams: no training run and no evaluation has it."""
-
-MAX_SEEDS = 1_000
-"""Seeds that keep each other's streams apart."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,14 +58,13 @@ def play_rounds(policy: Policy, team: Team, *, sets: int, seed: int = 0) -> Gene
     opened: list[Collectors] = []
     try:
         for index in range(sets):
-            worker = FIRST_WORKER + seed % MAX_SEEDS + MAX_SEEDS * index
             opened.append(
                 Collectors(
                     policy.game,
                     run,
                     policy.network,
                     team=team,
-                    worker_index=worker,
+                    worker_index=calibration_set(index, seed),
                     iteration=policy.iteration,
                     precision=precision,
                 )

@@ -10,7 +10,7 @@ from typing import final
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rlgns.calibrate.estimators import OnlineEstimators
-from rlgns.calibrate.frozen_policy import MAX_SEEDS, play_rounds, ready
+from rlgns.calibrate.frozen_policy import play_rounds, ready
 from rlgns.calibrate.result import Calibration
 from rlgns.engine.trials import Interrupt
 from rlgns.errors import UserError
@@ -19,6 +19,7 @@ from rlgns.monitor.console import can_draw, console_of, write_line
 from rlgns.monitor.listener import Listener
 from rlgns.monitor.progress_bars import LINE_EVERY_S
 from rlgns.noise.offline.brute_force import BruteForce, BruteForceResult
+from rlgns.random_streams import CALIBRATION_SEEDS
 from rlgns.storage.checkpoint import load_policy
 
 SETS = 8
@@ -45,8 +46,8 @@ def calibrate(checkpoint: Path, *, observations: int = 200_000, precision: float
         raise UserError(f"--observations must be positive, got {observations}")
     if not 0 < precision < 1:
         raise UserError(f"--precision must lie between 0 and 1, got {precision:g}")
-    if not 0 <= seed < MAX_SEEDS:
-        raise UserError(f"--seed must lie between 0 and {MAX_SEEDS - 1}, got {seed}")
+    if not 0 <= seed < CALIBRATION_SEEDS:
+        raise UserError(f"--seed must lie between 0 and {CALIBRATION_SEEDS - 1}, got {seed}")
     policy = load_policy(checkpoint)
     run = policy.config
     if run.env.num_envs < 2 or run.groups_per_batch < 2:

@@ -162,7 +162,7 @@ class AtariLearner(TorchLearner):
         self.network.load_state_dict(state["network"])
         self._updater.optimizer.load_state_dict(state["optimizer"])
         self._measure.load_state_dict(state["noise"])
-        if "probe" in state:  # checkpoints of before the probe have none
+        if state["probe"] is not None:
             self._probe.load_state_dict(state["probe"])
 
     def _get_optimizer_state(self) -> dict[str, Any]:

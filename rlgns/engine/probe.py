@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlgns import random_streams
 from rlgns.agents.batches import Indices, environment_batches
 from rlgns.agents.compute.buffers import Buffers
 from rlgns.agents.compute.flat_gradients import equal_parts
@@ -30,9 +31,6 @@ SEGMENTS = 4
 
 SHUFFLED_SHARE = 8
 """One observation in so many is drawn for the split without regard to environments: a trace needs groups, not size."""
-
-STREAM = 0x9806E
-"""Sets the probe's random numbers apart from the update's."""
 
 
 @final
@@ -66,7 +64,7 @@ class Probe:
     def measure(self, fresh: RolloutGradients, seed: Sequence[int]) -> None:
         """Takes a probe; `seed`: integers that determine its groups."""
         began = self._clock()
-        rng = np.random.default_rng([*seed, STREAM])
+        rng = np.random.default_rng([*seed, random_streams.PROBE])
         # P^(-1/2) g: the metric in which the optimizer's step, P^(-1) g, is plain gradient descent.
         scale = fresh.inverse_preconditioner(self._kept("scale", self._parameters, device=fresh.device))
         if scale is not None:

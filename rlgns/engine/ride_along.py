@@ -171,8 +171,6 @@ class RideAlong:
         self._size.load_state_dict(state["size"])
         self._tracker.load_state_dict(state["tracker"])
         self._design_effect.load_state_dict(state["design_effect"])
-        if "" in state["run_average"]:  # checkpoints of before its ends were averaged too start it anew
-            for end, average in self._run_averages.items():
-                average.load_state_dict(state["run_average"][end])
-        if "at_least" in state:  # as above
-            self._at_least.load_state_dict(state["at_least"])
+        for end, average in self._run_averages.items():
+            average.load_state_dict(state["run_average"][end])
+        self._at_least.load_state_dict(state["at_least"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import torch
 from rlgns.agents.network import ActorCritic
 from rlgns.config.load import from_dict
 from rlgns.config.schema import Config
+from rlgns.critical.run_average import RunAverage
 from rlgns.errors import FaultError, UserError, one_line
 
 STATE = "state.pt"
@@ -90,6 +92,38 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def migrate(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a run's checkpoint, of any version, in the shape that this version writes.
+
+    What an older version did not measure starts anew, or is NaN where it can no longer be known. Raises KeyError where
+    the state is not a run's.
+    """
+    learner, noise = state["learner"], state["learner"]["noise"]
+    averages = noise["run_average"]
+    if "" not in averages:  # one average, without those of its ends
+        averages = {end: RunAverage().state_dict() for end in ("", "_low", "_high")}
+    return {
+        "num_envs": state["config"]["env"]["num_envs"],
+        "held_iterations": 0,
+        "episodes": len(state["scores"]),
+        **state,
+        "learner": {
+            "probe": None,
+            **learner,
+            "noise": {
+                **noise,
+                "size": {"group": None, **noise["size"]},
+                "at_least": _with_root_sum(noise.get("at_least", RunAverage().state_dict())),
+                "run_average": {end: _with_root_sum(average) for end, average in averages.items()},
+            },
+        },
+    }
+
+
+def _with_root_sum(run_average: Mapping[str, float]) -> dict[str, float]:
+    return {"root_sum": math.nan, **run_average}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
     """A frozen policy from a checkpoint."""
@@ -124,8 +158,8 @@ def load_policy(path: Path) -> Policy:
     if state is None:
         raise UserError(f"no checkpoint in {path}: neither it nor its folder checkpoints/ holds one")
     try:
-        saved = from_dict(state["config"])
-        config = saved.at(state.get("num_envs", saved.env.num_envs))
+        state = migrate(state)
+        config = from_dict(state["config"]).at(state["num_envs"])
         network = ActorCritic(
             config.network,
             num_actions=state["num_actions"],

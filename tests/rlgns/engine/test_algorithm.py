@@ -55,7 +55,7 @@ def test_learning_rate_falls_to_zero_over_the_run(tmp_path: Path) -> None:
 
 def test_a_resumed_run_goes_on_with_everything(tmp_path: Path) -> None:
     first = build(tiny(), tmp_path)
-    first._episodes = 250  # more full games than the 100 whose scores are kept
+    first._progress = dataclasses.replace(first._progress, episodes=250)  # more than the 100 whose scores are kept
     first.train()
     assert first.train()["row"]["score_episodes"] == 250
     before = first._state()
@@ -94,7 +94,7 @@ def test_a_gradient_that_is_not_finite_stops_training_and_saves_nothing_of_it(tm
     algorithm = build(tiny(), tmp_path)
     assert algorithm.train()["fault"] is None
     with torch.no_grad():
-        algorithm._learner.network.value_head.bias.fill_(math.nan)
+        algorithm._learners.local.network.value_head.bias.fill_(math.nan)
     result = algorithm.train()
     assert result["done"]
     assert "iteration 2: a gradient is not finite" in result["fault"]
@@ -150,8 +150,8 @@ def test_rollouts_of_other_weights_are_refused(tmp_path: Path) -> None:
 def test_remote_runners_deliver_whole_batches_of_the_present_weights(tmp_path: Path) -> None:
     algorithm = build(tiny(runners=2), tmp_path)
     updates = []
-    update = algorithm._learner.update
-    algorithm._learner.update = lambda **given: updates.append(given) or update(**given)  # type: ignore[assignment]
+    update = algorithm._learners.local.update
+    algorithm._learners.local.update = lambda **given: updates.append(given) or update(**given)  # type: ignore[assignment]
     for _ in range(2):
         algorithm.train()
     algorithm.stop()

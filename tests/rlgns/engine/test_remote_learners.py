@@ -73,17 +73,17 @@ def test_two_learners_train_the_run_of_one_and_any_number_goes_on_until_one_is_k
 def test_rollouts_played_ahead_are_one_update_old_and_say_so(tmp_path: Path) -> None:
     algorithm = build(tiny(runners=1, async_lag=1), tmp_path)
     versions = []
-    update = algorithm._learner.update
+    update = algorithm._learners.local.update
 
     def noting(**given: Any) -> dict[str, Any]:
         played = _solve(given["training_data"].batch_refs)
         versions.append([(part.weights_version, given["timesteps"]["version"]) for part in played])
         return update(**given)
 
-    algorithm._learner.update = noting  # type: ignore[assignment]
+    algorithm._learners.local.update = noting  # type: ignore[assignment]
     for _ in range(4):
         algorithm.train()
-    assert not algorithm._playing.is_ahead  # nothing is played that nobody will learn from
+    assert not algorithm._runners.is_ahead  # nothing is played that nobody will learn from
     algorithm.stop()
     rows = RunFolder(tmp_path).rows()
     for row in rows:
