@@ -25,7 +25,7 @@ class PlayedSet:
 
 
 def ready(policy: Policy) -> Team:
-    """Sets this process up, puts the network where it computes and lets it take gradients. Returns its threads."""
+    """Prepares this process, moves the network to its device and enables gradients. Returns threads to play with."""
     prepare_process(usable_cores())
     device = choose_device(policy.config.engine.device)
     policy.network.to(device).train().requires_grad_(True)
@@ -33,25 +33,24 @@ def ready(policy: Policy) -> Team:
 
 
 def precision_of(policy: Policy) -> str:
-    """The arithmetic that training on this machine would use."""
+    """Returns the precision that training on this machine would use."""
     return choose_precision(policy.config.engine.precision, next(policy.network.parameters()).device)
 
 
 def play_rounds(policy: Policy, team: Team, *, sets: int, seed: int = 0) -> Generator[PlayedSet, None, None]:
-    """Plays for ever: every set one rollout, then every set the next.
+    """Plays forever: one rollout of every set, then the next of every set.
 
-    The sets share nothing but the policy: emulators, random numbers and the normalisation of advantages are each
-    set's own. All are held open, so that games are played on from start to end and not begun again; a set holds one
-    rollout at a time.
+    The sets share only the policy. Each has its own emulators, random numbers and normalisation of advantages. All stay
+    open, so that games are played from start to end; a set holds one rollout at a time.
 
     Args:
         policy: After `ready`.
         team: Threads that play.
         sets: Sets of environments.
-        seed: Other games for another seed, none of them a game of training.
+        seed: Another seed plays other games; none is a game of training.
 
     Yields:
-        The sets' rollouts, in turn. Closing the generator stops the emulators.
+        The sets' rollouts in turn. Closing the generator stops the emulators.
     """
     run = dataclasses.replace(policy.config, engine=dataclasses.replace(policy.config.engine, runners=0))
     precision = precision_of(policy)

@@ -32,8 +32,8 @@ from rlgns.storage.run_folder import RunFolder
 class AtariPPO(Algorithm):
     """PPO (or A2C) with the noise scale measured on the way.
 
-    The run's folder is the truth: `setup` goes on from its newest checkpoint, each `step` appends its row to
-    metrics.jsonl, and a trial that Tune restarts after a failure needs nothing else.
+    The run's folder holds everything: `setup` resumes from its newest checkpoint and each `step` appends its row to
+    metrics.jsonl. A trial that Tune restarts after a failure needs nothing else.
     """
 
     config: AtariPPOConfig
@@ -55,8 +55,8 @@ class AtariPPO(Algorithm):
     def default_resource_request(cls, config: Any) -> PlacementGroupFactory:
         """Returns what Tune reserves for a trial: RLlib's bundles, a learner's first where the driver needs none.
 
-        RLlib puts runner n into bundle n, for bundle 0 is the driver's. Tune leaves an empty one out: the last runner
-        would take a part of a learner's bundle, and the learner would wait for it without end.
+        RLlib puts runner n into bundle n, because bundle 0 is the driver's. Tune drops an empty bundle. Then the last
+        runner would take part of a learner's bundle, and the learner would wait forever.
         """
         asked = super().default_resource_request(config)
         assert isinstance(asked, PlacementGroupFactory)
@@ -66,17 +66,17 @@ class AtariPPO(Algorithm):
         return PlacementGroupFactory([{}, learner, *others], strategy=asked.strategy)
 
     def setup(self, config: Any) -> None:
-        """Builds runners and learner, and restores the newest checkpoint."""
+        """Builds runners and learners, and restores the newest checkpoint."""
         super().setup(config)
         self._run: Config = self.config.run
         self._folder = RunFolder(self.config.trial.folder)
         self._lock = self._folder.lock()
-        self._folder.drop_torn_line()  # of a process that was killed while it wrote
+        self._folder.drop_torn_line()  # left by a process that was killed while it wrote
         newest = self._folder.last_row() or {}
         self._logged = int(newest.get("iteration", 0))
         self._progress = TrainingProgress(num_envs=self._run.env.num_envs)
         self._row: dict[str, Any] = newest
-        self._whole = True  # False while an iteration is under way: its state must not be saved
+        self._whole = True  # False during an iteration: its state must not be saved
         self._saved_iteration = 0
         self._learners = AtariLearnerGroup(self.learner_group)
         if not self.config.num_env_runners and self.learner_group.is_local:
@@ -99,8 +99,8 @@ class AtariPPO(Algorithm):
     def training_step(self) -> None:
         """Plays one rollout with the present weights, updates from it, and makes the row of metrics.
 
-        With `engine.async_lag` 1 the next rollout is played, with the same weights, while the learners learn from this
-        one; the first after a start has no lag.
+        With `engine.async_lag` 1 the runners play the next rollout with the same weights while the learners learn from
+        this one. The first rollout after a start has no lag.
         """
         began = time.perf_counter()
         self._whole = False
@@ -168,13 +168,13 @@ class AtariPPO(Algorithm):
         )
 
     def step(self) -> dict[str, Any]:
-        """Runs one iteration, logs it and saves where that is due.
+        """Runs one iteration, logs it, and saves a checkpoint where one is due.
 
         Returns:
-            RLlib's result and: row, the row of metrics; replayed, whether a row of this iteration was logged before (by
-            a run that was killed after its last checkpoint); fault, what could not be written, or None.
+            RLlib's result and: row, the row of metrics; replayed, whether this iteration was logged before (the run was
+            killed after its last checkpoint); fault, what could not be written, or None.
         """
-        if self._finished:  # before it was killed: its end was saved, but not yet heard of
+        if self._finished:  # the driver was killed after the last checkpoint and before it heard of the end
             return {"row": self._row, "replayed": True, "fault": None, "done": True}
         result = super().step()
         result["row"] = self._row
@@ -190,7 +190,7 @@ class AtariPPO(Algorithm):
                 self.save_now()
         except FaultError as fault:
             result["fault"] = str(fault)
-            self._whole = False  # cleanup must not try again what just failed
+            self._whole = False  # cleanup must not retry what just failed
         result["done"] = done or result["fault"] is not None
         return result
 
@@ -199,7 +199,7 @@ class AtariPPO(Algorithm):
         return self._progress.observations >= self._run.run.observations
 
     def _check_finite(self) -> None:
-        """Raises FaultError where a gradient was NaN or infinite: the weights are lost, and must not be saved."""
+        """Raises FaultError where a gradient was NaN or infinite: the weights are worthless and must not be saved."""
         if self._row["grad_norm"] is None:
             raise FaultError(
                 f"iteration {self._progress.iteration}: a gradient is not finite, so training has diverged and nothing "
@@ -207,7 +207,7 @@ class AtariPPO(Algorithm):
             )
 
     def save_now(self) -> None:
-        """Writes a checkpoint of this iteration, unless there is one. Raises FaultError."""
+        """Writes a checkpoint of this iteration unless one exists. Raises FaultError."""
         if self._saved_iteration == self._progress.iteration:
             return
         state = self._state()
@@ -218,7 +218,7 @@ class AtariPPO(Algorithm):
         self._saved_at = time.monotonic()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """RLlib's and Tune's way to the same checkpoint, in a folder of their choice."""
+        """Writes the same checkpoint to a folder that RLlib or Tune chooses."""
         checkpoint.save(Path(checkpoint_dir), self._progress.iteration, self._state(), kept=1)
 
     def load_checkpoint(self, checkpoint_dir: Any) -> None:
@@ -228,7 +228,7 @@ class AtariPPO(Algorithm):
         self._load(state)
 
     def cleanup(self) -> None:
-        """Saves what was trained, then stops runners and learner. Called when Tune stops the trial for any reason."""
+        """Saves the last iteration, then stops runners and learners. Tune calls it whenever a trial stops."""
         try:
             if getattr(self, "_whole", False):
                 self.save_now()
@@ -240,12 +240,12 @@ class AtariPPO(Algorithm):
                 os.close(self._lock)
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
-        """RLlib's name for bringing restarted runners back."""
+        """RLlib's hook for bringing restarted runners back."""
         return self._runners.restore() if env_runner_group else []
 
     @property
     def _is_last(self) -> bool:
-        """Whether the run ends with the iteration that is next."""
+        """Whether the next iteration is the run's last."""
         return self._progress.observations + self._run.rollout_observations >= self._run.run.observations
 
     def _state(self) -> dict[str, Any]:
@@ -262,5 +262,5 @@ class AtariPPO(Algorithm):
         self._progress = TrainingProgress.from_dict(state)
         self._saved_iteration = self._progress.iteration
         self._learners.load_training_state(state["learner"])
-        # Episode lengths, and with them every environment, start anew: the emulators cannot be saved.
+        # Every environment starts a new episode: emulators cannot be saved.
         self._iteration = self._progress.iteration

@@ -24,12 +24,12 @@ from rlgns.noise.config import NoiseConfig
 from rlgns.noise.moments import moments_from_gram
 
 TINY = 1e-9
-"""Observations: stands for a lower end of zero, which counts as a noise scale here."""
+"""Observations that stand for a lower end of zero, so that it counts as a noise scale."""
 
 
 @final
 class RideAlong:
-    """Listens to the group gradients of every first-epoch batch and keeps all smoothed sums of one run."""
+    """Receives the group gradients of every first-epoch batch and keeps all smoothed sums of one run."""
 
     def __init__(
         self,
@@ -43,8 +43,8 @@ class RideAlong:
         Args:
             config: Settings.
             minibatches: Optimizer steps per epoch.
-            add_up: Sums over all learners, each of which has some columns of the groups' gradients; default: one
-                learner, which has them all.
+            add_up: Sums over all learners, each of which holds some columns of the groups' gradients. Default: a
+                single learner holds all columns.
         """
         self._add_up = add_up
         horizon = config.horizon_observations or None
@@ -70,14 +70,14 @@ class RideAlong:
         self.settle()
 
     def on_products(self, products: Tensor, split: GroupSplit) -> None:
-        """Receives their inner products [groups, groups], or those of this learner's columns; `settle` works on them.
+        """Receives their inner products [groups, groups], or those of this learner's columns, for the next `settle`.
 
-        So that nothing waits for the device, or for other learners, between an update's steps.
+        So an update's steps do not wait for the device or for other learners.
         """
         self._waiting.append((products, split))
 
     def settle(self) -> None:
-        """Takes in what was received since the last call; all learners call it at the same points."""
+        """Processes what was received since the last call; all learners must call it at the same points."""
         if not self._waiting:
             return
         began = time.perf_counter()
@@ -100,7 +100,7 @@ class RideAlong:
             self._tracker.update(relative)
 
     def split_shuffled(self, iteration: int) -> bool:
-        """Says whether this iteration's first batch is split by shuffled observations."""
+        """Returns whether this iteration's first batch is split by shuffled observations."""
         every = self._config.shuffled_every
         return bool(every) and iteration % every == every - 1
 
@@ -115,11 +115,11 @@ class RideAlong:
 
     @property
     def exchange_rate(self) -> float:
-        """E_min / S_min of the run so far, with the lower bound where no more is known; NaN where not even that is."""
+        """E_min / S_min of the run so far, from the lower bound where only that is known; NaN where nothing is."""
         return self._at_least.value
 
     def report(self, *, optimizer_steps: int, batch_observations: int) -> dict[str, Any]:
-        """Ends an iteration of so many steps at that batch: returns its entries of the row, forgets what was fresh."""
+        """Ends an iteration of so many steps at this batch: returns its entries of the row and resets its moments."""
         self.settle()
         estimate = self._tracker.estimate()
         ends = {"": estimate.noise_scale, "_low": max(estimate.low, TINY), "_high": estimate.high}
@@ -147,7 +147,7 @@ class RideAlong:
                     "grad_sq_norm": rung.grad_sq_norm * (self._size.value or 0),
                 }
                 for rung in estimate.ladder
-                if rung.batch_observations in self._rungs or not self._rungs  # not those of batches gone by
+                if rung.batch_observations in self._rungs or not self._rungs  # not the rungs of earlier batch sizes
             ],
             **{f"critical_batch/run_average{end}": sums.value for end, sums in self._run_averages.items()},
             "critical_batch/run_average_share": average.share,

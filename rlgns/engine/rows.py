@@ -23,7 +23,7 @@ def make_row(
     timing: Timing,
     learner: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Joins what the loop counted, the clock said and the learner measured; keys and units in docs/metrics.md.
+    """Joins counters, times and the learner's entries into one row; docs/metrics.md has keys and units.
 
     Args:
         run: The configuration at the number of environments that this iteration used.

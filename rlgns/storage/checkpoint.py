@@ -1,4 +1,4 @@
-"""Checkpoints: numbered folders, written whole or not at all, read without executing anything."""
+"""Checkpoints: numbered folders, written whole or not at all, read without executing code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def save(folder: Path, iteration: int, state: Mapping[str, Any], *, kept: int) -
         folder: The run's checkpoints folder.
         iteration: Names the checkpoint.
         state: Tensors and plain types.
-        kept: How many stay.
+        kept: Checkpoints to keep.
 
     Raises:
         FaultError: The disk is full or cannot be written; older checkpoints are untouched.
@@ -43,7 +43,7 @@ def save(folder: Path, iteration: int, state: Mapping[str, Any], *, kept: int) -
             torch.save(dict(state), file)
             file.flush()
             os.fsync(file.fileno())
-        if target.is_dir():  # saved before: its file is exchanged, so that at no moment is there none
+        if target.is_dir():  # saved before: replace its file, so that there is always one
             os.replace(partial / STATE, target / STATE)
             partial.rmdir()
             _sync_folder(target)
@@ -93,35 +93,35 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 
 
 def migrate(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a run's checkpoint, of any version, in the shape that this version writes.
+    """Returns a checkpoint of any version in the shape that this version writes.
 
     What an older version did not measure starts anew, or is NaN where it can no longer be known. Raises KeyError where
     the state is not a run's.
     """
-    learner, noise = state["learner"], state["learner"]["noise"]
-    averages = noise["run_average"]
-    if "" not in averages:  # one average, without those of its ends
-        averages = {end: RunAverage().state_dict() for end in ("", "_low", "_high")}
+    learner = {"probe": None, **state["learner"]}
+    if "noise" in learner:  # absent where only the policy was saved
+        learner["noise"] = _migrate_noise(learner["noise"])
     return {
         "num_envs": state["config"]["env"]["num_envs"],
         "held_iterations": 0,
-        "episodes": len(state["scores"]),
+        "episodes": len(state.get("scores", ())),
         **state,
-        "learner": {
-            "probe": None,
-            **learner,
-            "noise": {
-                **noise,
-                "size": {"group": None, **noise["size"]},
-                "at_least": _with_root_sum(noise.get("at_least", RunAverage().state_dict())),
-                "run_average": {end: _with_root_sum(average) for end, average in averages.items()},
-            },
-        },
+        "learner": learner,
     }
 
 
-def _with_root_sum(run_average: Mapping[str, float]) -> dict[str, float]:
-    return {"root_sum": math.nan, **run_average}
+def _migrate_noise(noise: Mapping[str, Any]) -> dict[str, Any]:
+    averages = noise["run_average"]
+    if "" not in averages:  # one average, without those of its ends
+        averages = {end: RunAverage().state_dict() for end in ("", "_low", "_high")}
+    at_least = noise.get("at_least", RunAverage().state_dict())
+    unknown = {"root_sum": math.nan}
+    return {
+        **noise,
+        "size": {"group": None, **noise["size"]},
+        "at_least": unknown | at_least,
+        "run_average": {end: unknown | average for end, average in averages.items()},
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""A run's folder: the only place that knows its layout, and what makes its files survive a kill at any byte."""
+"""A run's folder: its layout, and files that survive a kill at any byte."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlgns.errors import FaultError, UserError
 from rlgns.storage.files import lock, plain, reason, write_all, write_atomically
 
 LOCK_PATIENCE_S = 60.0
-"""Seconds that a run waits for a process that still trains it: Ray needs some to end what a killed driver left."""
+"""Seconds to wait for a process that still trains the run: Ray takes some to end the trials of a killed driver."""
 
 
 @final
@@ -55,19 +55,19 @@ class RunFolder:
         return found
 
     def lock(self, *, patience_s: float = LOCK_PATIENCE_S) -> int:
-        """Makes this process the only one that trains this run.
+        """Locks the run, so that no other process trains it.
 
-        Two would write the same iterations twice: a trial whose driver was killed lives on for a moment, one that was
-        cut off from its cluster for longer.
+        Two processes would write the same iterations twice. A trial whose driver was killed lives on for a moment, and
+        one that lost its cluster for longer.
 
         Args:
-            patience_s: Seconds to wait for another process to let go.
+            patience_s: Seconds to wait for another process to release the lock.
 
         Returns:
-            An open file handle; closing it, or the end of the process, lets go.
+            An open file handle; the lock is released when it is closed or the process ends.
 
         Raises:
-            UserError: Another process still has it, or the folder cannot be written.
+            UserError: Another process still holds the lock, or the folder cannot be written.
         """
         handle = lock(self.path, patience_s=patience_s)
         if handle is None:
@@ -79,20 +79,20 @@ class RunFolder:
 
         Args:
             config: The resolved configuration, plain types.
-            about: What else defines the run: game, wandb_id, created, versions, hardware, protocol, git.
+            about: What else identifies the run: game, wandb_id, created, versions, hardware, protocol, git.
 
         Raises:
             UserError: A run is there already, or the folder cannot be written.
         """
         if self.config_path.exists():
             raise UserError(
-                f"{self.path} already holds a run: go on with --resume {self.path}, or name another folder with --out"
+                f"{self.path} already holds a run: continue it with --resume {self.path} or name another --out"
             )
         text = yaml.safe_dump({"config": plain(config), "run": plain(about)}, sort_keys=False, allow_unicode=True)
         try:
             self.checkpoints_path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.config_path, text.encode())
-            # Shows now, not after an hour of training, that lines can be appended.
+            # Fails now, not after an hour of training, where lines cannot be appended.
             os.close(os.open(self.metrics_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
         except OSError as error:
             raise UserError(f"cannot write {error.filename or self.path}: {reason(error)}") from error
@@ -102,7 +102,7 @@ class RunFolder:
         return self._section("config")
 
     def about(self) -> dict[str, Any]:
-        """Returns what `create` was told about the run. Raises UserError where it is missing or unreadable."""
+        """Returns the `about` given to `create`. Raises UserError where it is missing or unreadable."""
         return self._section("run")
 
     def append(self, row: Mapping[str, Any]) -> None:
@@ -119,9 +119,7 @@ class RunFolder:
                 try:
                     write_all(handle, line)
                 except OSError:
-                    os.ftruncate(
-                        handle, size
-                    )  # A full disk takes the first part of a line; half a row is worth nothing.
+                    os.ftruncate(handle, size)  # a full disk may have taken part of the line
                     raise
             finally:
                 os.close(handle)

@@ -1,4 +1,4 @@
-"""A sweep's folder: the only place that knows its layout."""
+"""A sweep's folder and its layout."""
 
 from __future__ import annotations
 

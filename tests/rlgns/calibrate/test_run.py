@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from rlgns.agents.update import Updater
-from rlgns.calibrate import estimators as rivals
+from rlgns.calibrate import compared
 from rlgns.calibrate.estimators import STEPS_EVERY, OnlineEstimators
 from rlgns.calibrate.frozen_policy import PlayedSet, play_rounds, ready
 from rlgns.calibrate.result import Calibration
@@ -50,8 +50,8 @@ def test_counts_what_it_played(found: Calibration) -> None:
     assert found.truth.observations == 2 * ROUND
     assert found.truth.environments == 4 * SETS
     assert found.estimate.updates == 2 * SETS * 2 - 1  # the first batch has no size to compare with
-    taken = {name: series.measurements for name, series in found.rivals.series.items()}
-    assert taken.pop(rivals.ACROSS_STEPS) == taken.pop(rivals.GPT_NEOX) == 2 * SETS // STEPS_EVERY
+    taken = {estimator: series.measurements for estimator, series in found.estimators.series.items()}
+    assert taken.pop(compared.ACROSS_STEPS) == taken.pop(compared.GPT_NEOX) == 2 * SETS // STEPS_EVERY
     assert set(taken.values()) == {2 * SETS}
 
 
@@ -59,8 +59,8 @@ def test_says_that_the_cap_came_first_and_shows_every_estimator(found: Calibrati
     text = describe(found)
     assert "the cap came first: 0.1 % would take" in text
     assert ("inside this interval" in text) == found.agrees
-    for name in found.rivals.series:
-        assert f"\n{name} " in text
+    for estimator in found.estimators.series:
+        assert f"\n{estimator.name} " in text
 
 
 def test_stops_when_both_are_known_well_enough(run: Path, found: Calibration) -> None:
@@ -87,7 +87,7 @@ def test_an_interrupt_prints_what_is_known_as_numbers_that_any_program_reads(
     numbers = json.loads(printed.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert numbers["interrupted"] is True
     assert numbers["truth"]["observations"] == ROUND
-    assert set(numbers["estimators"]) == set(found.rivals.series)
+    assert set(numbers["estimators"]) == {estimator.name for estimator in found.estimators.series}
     assert "calibrate: starting the games" in printed.err
     assert "what is known so far follows" in printed.err
 
@@ -145,13 +145,13 @@ def played(run: Path) -> tuple[PlayedSet, Callable[[], OnlineEstimators], Callab
 def test_rides_along_as_training_does(
     played: tuple[PlayedSet, Callable[[], OnlineEstimators], Callable[..., Updater]],
 ) -> None:
-    rollout, make_rivals, make_updater = played
-    measured = make_rivals()
+    rollout, make_estimators, make_updater = played
+    measured = make_estimators()
     measured.measure(rollout)
     trained = []
     updater = make_updater(groups=2, on_groups=lambda rows, split: trained.append(group_moments(rows, 8)))
     updater.update(rollout.rollouts, learning_rate=0.0, seed=(0, 0))
-    grad_sq, trace = measured.series[rivals.RIDE_ALONG].means()
+    grad_sq, trace = measured.series[compared.RIDE_ALONG].means()
     assert len(trained) == 2
     assert grad_sq == pytest.approx(np.mean([moments.grad_sq for moments in trained]), rel=1e-4, abs=1e-9)
     assert trace == pytest.approx(np.mean([moments.trace for moments in trained]), rel=1e-4)
@@ -160,8 +160,8 @@ def test_rides_along_as_training_does(
 def test_real_steps_start_from_the_checkpoint_each_time(
     played: tuple[PlayedSet, Callable[[], OnlineEstimators], Callable[..., Updater]],
 ) -> None:
-    rollout, make_rivals, make_updater = played
-    stepper = make_rivals()._stepper
+    rollout, make_estimators, make_updater = played
+    stepper = make_estimators()._optimizer_steps
     first, again = stepper.gram(rollout, (0, 0)), stepper.gram(rollout, (0, 0))
     assert first == pytest.approx(again, rel=1e-5)
     still: list[torch.Tensor] = []

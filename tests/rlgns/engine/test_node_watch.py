@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rlgns.engine.node_watch import LOOK_EVERY_S, NodeWatch
+from rlgns.engine.node_watch import CHECK_EVERY_S, NodeWatch
 
 
 def node(key: str, *, alive: bool = True, **resources: float) -> dict[str, Any]:
@@ -15,20 +15,20 @@ def test_a_node_that_goes_and_one_that_comes_are_told_once() -> None:
     now, told = 0.0, list[str]()
     nodes = [node("a", CPU=8.0, GPU=1.0), node("b", CPU=1.0)]
     watch = NodeWatch(lambda: nodes, told.append, clock=lambda: now)
-    now += LOOK_EVERY_S
+    now += CHECK_EVERY_S
     watch()
     assert told == []  # those of the start are nobody's news
     nodes[1] = node("b", alive=False)
-    now += LOOK_EVERY_S / 2
+    now += CHECK_EVERY_S / 2
     watch()
     assert told == []  # not yet: the head is not asked all the time
     for _ in range(2):
-        now += LOOK_EVERY_S
+        now += CHECK_EVERY_S
         watch()
-    assert told == ["cluster: lost node 10.0.0.2 (1 CPU); a run that used it goes on as soon as another node has room"]
+    assert told == ["cluster: lost node 10.0.0.2 (1 CPU); a run that used it continues when another node has room"]
     nodes += [node("c", CPU=2.0, GPU=2.0), node("d", memory=1e9)]
     for _ in range(2):
-        now += LOOK_EVERY_S
+        now += CHECK_EVERY_S
         watch()
     assert sorted(told[1:]) == [
         "cluster: new node 10.0.0.3 (2 CPUs, 2 GPUs)",
@@ -41,7 +41,7 @@ def test_a_node_that_is_replaced_between_two_looks_is_told() -> None:
     nodes = [node("a", CPU=1.0)]
     watch = NodeWatch(lambda: nodes, told.append, clock=lambda: now)
     nodes[:] = [node("a", alive=False), node("b", CPU=1.0)]
-    now += LOOK_EVERY_S
+    now += CHECK_EVERY_S
     watch()
     assert [line.split(";")[0] for line in told] == [
         "cluster: lost node 10.0.0.1 (1 CPU)",

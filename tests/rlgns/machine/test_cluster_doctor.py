@@ -52,7 +52,8 @@ def test_small_shared_memory_on_one_node_is_named() -> None:
 def test_a_folder_that_is_not_shared_is_named() -> None:
     assert cluster_doctor.check_shared_folder([GOOD], Path("/r")).status == OK
     assert (
-        "b (10.0.0.2) has another one" in cluster_doctor.check_shared_folder(changed(sees_mark=False), Path("/r")).text
+        "b (10.0.0.2) has a different one"
+        in cluster_doctor.check_shared_folder(changed(sees_mark=False), Path("/r")).text
     )
     finding = cluster_doctor.check_shared_folder(changed(write_error="Permission denied"), Path("/r"))
     assert finding.status == FAIL and "b (10.0.0.2) cannot write it: Permission denied" in finding.text

@@ -110,14 +110,14 @@ def test_the_object_store_holds_rollouts_and_weights_and_twice_as_many_when_play
 @pytest.mark.parametrize(
     ("run", "node", "warning"),
     [
-        (config(runners=4), Node(cpus=2), "5 processes that compute share 2 CPUs"),
-        (config(threads=9), Node(cpus=4), "engine.threads 9 are more than the 4 CPUs of a learner"),
+        (config(runners=4), Node(cpus=2), "5 busy processes share 2 CPUs"),
+        (config(threads=9), Node(cpus=4), "engine.threads 9 is more than the 4 CPUs of a learner"),
         (
             config(learners=10),
             Node(cpus=16),
-            "10 are more than the 8 groups of a batch: 2 have nothing",
+            "10 is more than the 8 groups of a batch: 2 are idle",
         ),
-        (config(runners=8), Node(cpus=16, memory=4 * GIB), "GiB of memory are needed, 4.0 GiB are there"),
+        (config(runners=8), Node(cpus=16, memory=4 * GIB), "GiB of memory, has 4.0 GiB"),
         (config(runners=8), Node(cpus=16, object_store=20 * 2**20), "object store, the smallest node has 0.02 GiB"),
     ],
 )

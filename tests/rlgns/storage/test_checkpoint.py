@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from rlgns.config.load import to_dict
-from rlgns.engine.ride_along import RideAlong
 from rlgns.engine.runner import build_network
 from rlgns.errors import FaultError, UserError
 from rlgns.storage.checkpoint import load, load_newest, load_policy, numbered, save
@@ -46,11 +45,7 @@ def policy_state() -> dict[str, Any]:
         "num_actions": 6,
         "observations": 64,
         "iteration": 2,
-        "scores": [],
-        "learner": {
-            "network": build_network(config, 6).state_dict(),
-            "noise": RideAlong(config.noise, minibatches=2).state_dict(),
-        },
+        "learner": {"network": build_network(config, 6).state_dict()},
     }
 
 
@@ -190,7 +185,7 @@ def test_no_policy_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"learner": {"noise": policy_state()["learner"]["noise"]}}, "network"),
+        ({"learner": {}}, "network"),
         ({"num_actions": 18}, "size mismatch"),
         ({"config": {**to_dict(tiny()), "unheard": {"of": 1}}}, "unheard"),
         ({"config": {**to_dict(tiny()), "agent": {"epochs": -1}}}, "agent.epochs"),

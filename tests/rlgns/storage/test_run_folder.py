@@ -37,7 +37,7 @@ def test_create_then_read_back(folder: RunFolder) -> None:
 
 
 def test_a_folder_with_a_run_is_not_overwritten(folder: RunFolder) -> None:
-    with pytest.raises(UserError, match="already holds a run: go on with --resume"):
+    with pytest.raises(UserError, match="already holds a run: continue it with --resume"):
         folder.create({}, {})
     assert folder.about()["wandb_id"] == "abc"
 
