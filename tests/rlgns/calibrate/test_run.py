@@ -1,4 +1,4 @@
-"""`rlgns calibrate` on a checkpoint of a real, tiny run: what it counts, says and refuses."""
+"""`rlgns calibrate` on a checkpoint of a real, tiny run: counts, texts and refusals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROUND = SETS * 4 * 8
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
-    # The value loss rules: its gradient is much the same everywhere, so that |G|^2 is known after a few rollouts.
+    # The value loss dominates. Its gradient is similar everywhere, so |G|^2 is known after a few rollouts.
     config = tiny()
     path = tmp_path_factory.mktemp("run")
     algorithm = build(replace(config, agent=replace(config.agent, value_coefficient=100.0)), path)
@@ -71,7 +71,7 @@ def test_stops_when_both_are_known_well_enough(run: Path, found: Calibration) ->
     assert "; both known to " in describe(again)
 
 
-def test_an_interrupt_prints_what_is_known_as_numbers_that_any_program_reads(
+def test_an_interrupt_prints_what_is_known_as_valid_json(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, found: Calibration
 ) -> None:
     measure = OnlineEstimators.measure
@@ -129,7 +129,7 @@ def test_refuses_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
 
 @pytest.fixture
 def played(run: Path) -> tuple[PlayedSet, Callable[[], OnlineEstimators], Callable[..., Updater]]:
-    """One rollout of a frozen policy, and makers of what measures it."""
+    """One rollout of a frozen policy, and factories of what measures it."""
     policy = load_policy(run)
     team = ready(policy)
     games = play_rounds(policy, team, sets=1)
@@ -142,7 +142,7 @@ def played(run: Path) -> tuple[PlayedSet, Callable[[], OnlineEstimators], Callab
     return first, lambda: OnlineEstimators(policy, team, sets=1), updater
 
 
-def test_rides_along_as_training_does(
+def test_the_ride_along_measurement_is_that_of_training(
     played: tuple[PlayedSet, Callable[[], OnlineEstimators], Callable[..., Updater]],
 ) -> None:
     rollout, make_estimators, make_updater = played
@@ -157,7 +157,7 @@ def test_rides_along_as_training_does(
     assert trace == pytest.approx(np.mean([moments.trace for moments in trained]), rel=1e-4)
 
 
-def test_real_steps_start_from_the_checkpoint_each_time(
+def test_optimizer_steps_start_from_the_checkpoint_each_time(
     played: tuple[PlayedSet, Callable[[], OnlineEstimators], Callable[..., Updater]],
 ) -> None:
     rollout, make_estimators, make_updater = played

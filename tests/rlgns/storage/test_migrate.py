@@ -1,4 +1,4 @@
-"""Checkpoints of older versions take today's shape."""
+"""Checkpoints of older versions are brought to today's shape."""
 
 from __future__ import annotations
 
