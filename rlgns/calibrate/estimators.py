@@ -80,7 +80,7 @@ class OnlineEstimators:
     """
 
     def __init__(self, policy: Policy, team: Team, *, sets: int) -> None:
-        """Prepares for a policy that is `ready`."""
+        """Prepares for a policy after `prepare_policy`."""
         run = policy.config
         self._run, self._team = run, team
         self._num_envs, self._steps = run.env.num_envs, run.agent.rollout_steps

@@ -24,7 +24,7 @@ class PlayedSet:
     """One per thread, side by side [time, env]; together the run's number of environments."""
 
 
-def ready(policy: Policy) -> Team:
+def prepare_policy(policy: Policy) -> Team:
     """Prepares this process, moves the network to its device and enables gradients. Returns threads to play with."""
     prepare_process(usable_cores())
     device = choose_device(policy.config.engine.device)
@@ -44,7 +44,7 @@ def play_rounds(policy: Policy, team: Team, *, sets: int, seed: int = 0) -> Gene
     open, so that games are played from start to end; a set holds one rollout at a time.
 
     Args:
-        policy: After `ready`.
+        policy: After `prepare_policy`.
         team: Threads that play.
         sets: Sets of environments.
         seed: Another seed plays other games; none is a game of training.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlgns.agents.compute.team import Team
 from rlgns.calibrate.frozen_loss import FrozenLoss
-from rlgns.calibrate.frozen_policy import play_rounds, ready
+from rlgns.calibrate.frozen_policy import play_rounds, prepare_policy
 from rlgns.errors import UserError
 from rlgns.formatting import MEASURING, interval, rounded
 from rlgns.noise import NoiseScaleEstimate, NoiseScaleTracker, group_moments
@@ -107,7 +107,7 @@ def line_search(
     report = progress or (lambda part, total: None)
     half = run.env.num_envs // 2
     sizes = [2**k for k in range(half.bit_length()) if 2**k <= half]
-    team = ready(policy)
+    team = prepare_policy(policy)
     played = _halves(policy, team, seed)
     try:
         pilot = []

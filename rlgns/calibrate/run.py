@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from rlgns.calibrate.estimators import OnlineEstimators
-from rlgns.calibrate.frozen_policy import play_rounds, ready
+from rlgns.calibrate.frozen_policy import play_rounds, prepare_policy
 from rlgns.calibrate.progress import CalibrationProgress
 from rlgns.calibrate.result import Calibration
 from rlgns.engine.trials import Interrupt
@@ -46,7 +46,7 @@ def calibrate(checkpoint: Path, *, observations: int = 200_000, precision: float
     run = policy.config
     if run.env.num_envs < 2 or run.groups_per_batch < 2:
         raise UserError(f"{checkpoint}: a batch of this run makes fewer than 2 groups of environments")
-    team = ready(policy)
+    team = prepare_policy(policy)
     truth = BruteForce(
         sets=SETS,
         num_envs=run.env.num_envs,

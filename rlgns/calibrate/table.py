@@ -12,7 +12,7 @@ GOAL = 0.25
 """Our spread over a two-batch estimator's at equal extra gradient compute: the goal."""
 
 
-def describe(found: Calibration) -> str:
+def tables(found: Calibration) -> str:
     """Returns all tables, several lines."""
     sections = [_truth(found), _ride_along(found), _estimators(found), _spread_ratios(found)]
     return "\n\n".join("\n".join(lines) for lines in sections)

@@ -105,7 +105,7 @@ def warnings(run: Config, share: TrialShare, placement: Placement) -> Iterator[s
         )
 
 
-def describe(run: Config, share: TrialShare, placement: Placement) -> Iterator[tuple[str, str]]:
+def placement_lines(run: Config, share: TrialShare, placement: Placement) -> Iterator[tuple[str, str]]:
     """Yields name and text of each line that says which process gets what."""
     cpus, gpus = sum(node.cpus for node in share.nodes), sum(node.gpus for node in share.nodes)
     where = f"{len(share.nodes)} nodes with" if len(share.nodes) > 1 else "one machine with"

@@ -7,7 +7,7 @@ import torch
 
 from rlgns.agents.network import ActorCritic
 from rlgns.calibrate.frozen_loss import FrozenLoss
-from rlgns.calibrate.frozen_policy import play_rounds, ready
+from rlgns.calibrate.frozen_policy import play_rounds, prepare_policy
 from rlgns.calibrate.line_search import MIN_ROLLOUTS, PILOT_ROLLOUTS, line_search
 from rlgns.config.load import to_dict
 from rlgns.errors import UserError
@@ -44,7 +44,7 @@ def test_measures_b_noise_in_two_ways(policy: Policy) -> None:
 
 
 def test_loss_agrees_with_its_derivatives(policy: Policy) -> None:
-    team = ready(policy)
+    team = prepare_policy(policy)
     config = dataclasses.replace(policy.config.agent, normalise_advantages=False)
     played = play_rounds(policy, team, sets=1)
     rollouts = next(played).rollouts

@@ -16,10 +16,10 @@ import torch
 from rlgns.agents.update import Updater
 from rlgns.calibrate import compared
 from rlgns.calibrate.estimators import STEPS_EVERY, OnlineEstimators
-from rlgns.calibrate.frozen_policy import PlayedSet, play_rounds, ready
+from rlgns.calibrate.frozen_policy import PlayedSet, play_rounds, prepare_policy
 from rlgns.calibrate.result import Calibration
 from rlgns.calibrate.run import SETS, calibrate
-from rlgns.calibrate.table import describe
+from rlgns.calibrate.table import tables
 from rlgns.commands.cli import main
 from rlgns.errors import UserError
 from rlgns.noise import group_moments
@@ -56,7 +56,7 @@ def test_counts_what_it_played(found: Calibration) -> None:
 
 
 def test_says_that_the_cap_came_first_and_shows_every_estimator(found: Calibration) -> None:
-    text = describe(found)
+    text = tables(found)
     assert "the cap came first: 0.1 % would take" in text
     assert ("inside this interval" in text) == found.agrees
     for estimator in found.estimators.series:
@@ -68,7 +68,7 @@ def test_stops_when_both_are_known_well_enough(run: Path, found: Calibration) ->
     again = calibrate(run, observations=16 * ROUND, precision=asked)
     assert again.truth.observations == found.truth.observations
     assert again.truth.trace == pytest.approx(found.truth.trace, rel=1e-4)  # the same games
-    assert "; both known to " in describe(again)
+    assert "; both known to " in tables(again)
 
 
 def test_an_interrupt_prints_what_is_known_as_valid_json(
@@ -131,7 +131,7 @@ def test_refuses_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
 def played(run: Path) -> tuple[PlayedSet, Callable[[], OnlineEstimators], Callable[..., Updater]]:
     """One rollout of a frozen policy, and factories of what measures it."""
     policy = load_policy(run)
-    team = ready(policy)
+    team = prepare_policy(policy)
     games = play_rounds(policy, team, sets=1)
     first = next(games)
     games.close()

@@ -14,9 +14,9 @@ from rlgns.envs.config import EnvConfig
 from rlgns.machine.footprint import (
     GIB,
     MOST_ACTIONS,
-    describe,
     object_store_bytes,
     parameters,
+    placement_lines,
     rollout_bytes,
     warnings,
 )
@@ -130,7 +130,7 @@ def test_what_does_not_fit_is_a_warning(run: Config, node: Node, warning: str) -
 def test_what_fits_has_no_warning() -> None:
     run = config(runners=4, learners=2)
     share = TrialShare.of([Node(cpus=8, memory=64 * GIB, object_store=8 * GIB)] * 2, 1)
-    lines = dict(describe(run, share, Placement.of(run, share)))
+    lines = dict(placement_lines(run, share, Placement.of(run, share)))
     assert lines["placement"] == "2 nodes with 16 CPUs, no GPU"
     assert lines["driver"].startswith("waits: 0 CPUs")
     assert lines["learners"].startswith("2, each 6 CPUs, 6 threads")
