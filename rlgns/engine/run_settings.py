@@ -49,8 +49,3 @@ class RunSettings(AlgorithmConfig):
         """The trial."""
         assert self.trial_config is not None
         return self.trial_config
-
-    def update_from_dict(self, config_dict: dict[str, Any]) -> RunSettings:
-        """Takes `run_config` and `trial_config`, among RLlib's own keys."""
-        super().update_from_dict(config_dict)
-        return self
