@@ -26,6 +26,7 @@ from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.load import resolve_sweep
 from rlgns.sweep.plan import make_plan
 from rlgns.sweep.queue import SweepQueue
+from rlgns.sweep.records import point_rows, saved_trials
 
 SWEEP = {
     "run": {"games": ["breakout"], "observations": 512},
@@ -82,7 +83,7 @@ def problems(config: Path, out: Path) -> list[str]:
     wrong = [] if found == sorted(wanted) else [f"trials {found} instead of {sorted(wanted)}"]
     written = yaml.safe_load(folder.sweep_path.read_text())["trials"]
     wrong += [] if written == wanted else [f"sweep.yaml names {written}"]
-    for trial, run in folder.runs().items():
+    for trial, run in saved_trials(folder).items():
         rows, settings = run.rows(), from_dict(run.config())
         iterations = [row["iteration"] for row in rows]
         if iterations != list(range(1, settings.iterations + 1)):
@@ -94,14 +95,14 @@ def problems(config: Path, out: Path) -> list[str]:
         ):
             wrong.append(f"{trial.name}: another configuration")
     points = folder.points_path.read_text()
-    folder.write_points(SweepQueue(sweep, folder, about_of=lambda config, game: {}).reached)
+    folder.write_points(point_rows(SweepQueue(sweep, folder, about_of=lambda config, game: {}).reached))
     wrong += [] if folder.points_path.read_text() == points else ["points.csv differs from what the runs say"]
     return wrong
 
 
 def rows_of(out: Path) -> tuple[int, int]:
-    """Returns the numbers of runs and of rows in all of them."""
-    runs = SweepFolder(out).runs().values()
+    """How many runs there are, and rows in all of them."""
+    runs = SweepFolder(out).runs()
     return len(runs), sum(len(run.rows()) for run in runs)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rlgns.config import random_streams
 from rlgns.envs.games import human_normalised
 from rlgns.envs.protocols import PROTOCOLS, Protocol
 from rlgns.envs.vector import AtariEnvs, Episode
@@ -25,9 +26,6 @@ from rlgns.storage.checkpoint import Policy, load_policy
 
 MAX_ENVS = 10
 """Games played side by side."""
-
-EVALUATION_WORKER = 1_000_000
-"""Worker index of the evaluation's random streams: no training run has as many, so no game is one of training."""
 
 VIDEO_SCALE = 3
 
@@ -136,7 +134,7 @@ def _play(policy: Policy, act: Actor, episodes: int, seed: int) -> list[Episode]
         replace(policy.config.env, stagger_steps=0),
         num_envs=num_envs,
         seed=seed,
-        worker_index=EVALUATION_WORKER,
+        worker_index=random_streams.EVALUATION,
         threads=usable_cores(),
     )
     played: list[Episode] = []

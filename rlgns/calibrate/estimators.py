@@ -1,4 +1,4 @@
-"""Every on-line estimator on the same rollouts of a frozen policy: ours as training runs them, and other tools'."""
+"""Feeds every on-line estimator with the same rollouts of a frozen policy: ours as in training, and other tools'."""
 
 from __future__ import annotations
 
@@ -18,7 +18,21 @@ from rlgns.agents.compute.products import inner_products
 from rlgns.agents.compute.team import Team
 from rlgns.agents.schedule import learning_rate
 from rlgns.agents.update import Updater
+from rlgns.calibrate.compared import (
+    ACROSS_STEPS,
+    GPT_NEOX,
+    ONE_SMALL,
+    PER_EXAMPLE,
+    PROBE,
+    PROBE_ONE_SMALL,
+    PROBE_TWO_RANKS,
+    RIDE_ALONG,
+    SHUFFLED,
+    TWO_RANKS,
+    Estimator,
+)
 from rlgns.calibrate.frozen_policy import PlayedSet, precision_of
+from rlgns.config import random_streams
 from rlgns.engine.ride_along import RideAlong
 from rlgns.noise import moments_from_gram
 from rlgns.noise.offline.comparison import Series
@@ -36,23 +50,12 @@ EXAMPLES = 16
 """Observations of a rollout whose gradients are taken one by one."""
 
 STEPS_EVERY = 4
-"""Real optimizer steps are taken from one rollout in so many: they cost a pass of their own here."""
-
-RIDE_ALONG, PROBE, SHUFFLED, PER_EXAMPLE = "ride-along", "probe", "shuffled", "per-example norms"
-ACROSS_STEPS, GPT_NEOX = "across steps", "two-batch, GPT-NeoX"
-TWO_RANKS, ONE_SMALL = "two-batch, k-diffusion on 2 ranks", "two-batch, one small batch"
-PROBE_TWO_RANKS, PROBE_ONE_SMALL = f"{TWO_RANKS}, whole rollout", f"{ONE_SMALL}, whole rollout"
-
-EXTRA_PASSES = {PROBE: 1, PROBE_TWO_RANKS: 1, PROBE_ONE_SMALL: 1, PER_EXAMPLE: 1}
-"""Gradient observations per observation measured, beyond what training takes anyway; 0 where not named."""
-
-UNBIASED = (RIDE_ALONG, PROBE, TWO_RANKS, ONE_SMALL, PROBE_TWO_RANKS, PROBE_ONE_SMALL)
-"""Those that are split by environment at one parameter vector."""
+"""Optimizer steps are taken from one rollout in so many: they need an extra pass here."""
 
 
 @dataclass(slots=True)
 class Cost:
-    """Time that something took, and for how many observations."""
+    """Time taken, and for how many observations."""
 
     seconds: float = 0.0
     observations: int = 0
@@ -63,41 +66,41 @@ class Cost:
         return 1e6 * self.seconds / self.observations if self.observations else float("nan")
 
     def add(self, began: float, observations: int) -> None:
-        """Adds what passed since `began` (perf_counter)."""
+        """Adds the time since `began` (perf_counter)."""
         self.seconds += time.perf_counter() - began
         self.observations += observations
 
 
 @final
 class OnlineEstimators:
-    """Takes the gradients of each rollout once per environment and feeds every estimator from them.
+    """Takes each environment's gradient of a rollout once, and feeds every estimator from these.
 
-    A group's mean gradient is the mean of its environments', so whatever is split by environment at one parameter
-    vector needs inner products only. Shuffled groups, single observations and real optimizer steps take passes of
-    their own.
+    A group's mean gradient is the mean of its environments' gradients. So an estimator that splits by environment at
+    one parameter vector needs inner products only. Shuffled groups, single observations and optimizer steps need extra
+    passes.
     """
 
     def __init__(self, policy: Policy, team: Team, *, sets: int) -> None:
-        """Prepares for a policy that is `ready`."""
+        """Prepares for a policy after `prepare_policy`."""
         run = policy.config
         self._run, self._team = run, team
         self._num_envs, self._steps = run.env.num_envs, run.agent.rollout_steps
         self._updater = Updater(
             policy.network, run.agent, groups=self._num_envs, precision=precision_of(policy), team=team
         )
-        self._stepper = OptimizerSteps(policy, team)
+        self._optimizer_steps = OptimizerSteps(policy, team)
         config = dataclasses.replace(run.noise, horizon_observations=0)
         self.trackers = [RideAlong(config, minibatches=run.agent.minibatches) for _ in range(sets + 1)]
         """The code that training uses: one per set, and the last for all."""
-        self.series: dict[str, Series] = {}
-        self.costs: dict[str, Cost] = {}
+        self.series: dict[Estimator, Series] = {}
+        self.costs: dict[Estimator, Cost] = {}
         self._sets = sets
 
     def measure(self, played: PlayedSet) -> torch.Tensor:
         """Feeds every estimator with one rollout. Returns its environments' gradients [num_envs, parameters]."""
         seed = (played.set_index, played.round_index)
         batches = self._batches(seed)
-        rng = np.random.default_rng([*seed, 1])
+        rng = np.random.default_rng([*seed, random_streams.EXAMPLES])
         examples = rng.choice(self._num_envs * self._steps, min(EXAMPLES, self._num_envs), replace=False)
         splits = [self._environments(), shuffle_groups(rng, batches[0]), [np.array([index]) for index in examples]]
         gradients = self._updater.gradients(played.rollouts, splits)
@@ -120,20 +123,20 @@ class OnlineEstimators:
         self._add(PER_EXAMPLE, played.set_index, single, self._run.rollout_observations)
 
         if self._run.agent.minibatches > 1 and (played.set_index + played.round_index) % STEPS_EVERY == 0:
-            along = self._stepper.gram(played, seed)
-            for name, estimator in ((ACROSS_STEPS, across_steps), (GPT_NEOX, gpt_neox)):
-                estimate = estimator(along, self._run.batch_observations)
-                self._add(name, played.set_index, estimate, self._run.rollout_observations)
+            along = self._optimizer_steps.gram(played, seed)
+            for estimator, formula in ((ACROSS_STEPS, across_steps), (GPT_NEOX, gpt_neox)):
+                estimate = formula(along, self._run.batch_observations)
+                self._add(estimator, played.set_index, estimate, self._run.rollout_observations)
         return rows
 
     def _by_environment(
         self, set_index: int, rows: torch.Tensor, products: NDArray[np.float64], batches: list[list[Indices]]
     ) -> float:
-        """Estimators that need no pass of their own. Returns the mean squared norm of a batch's gradient."""
+        """Feeds the estimators that need no extra pass. Returns the mean squared norm of a batch's gradient."""
         run = self._run
         b = run.batch_observations // run.groups_per_batch
         width = len(batches[0][0]) // self._steps
-        found: dict[str, list[MomentsEstimate]] = {RIDE_ALONG: [], ONE_SMALL: [], TWO_RANKS: []}
+        found: dict[Estimator, list[MomentsEstimate]] = {RIDE_ALONG: [], ONE_SMALL: [], TWO_RANKS: []}
         sq_norms = []
         for groups in batches:
             envs = np.array([group[:width] for group in groups])
@@ -147,9 +150,9 @@ class OnlineEstimators:
             group_rows = rows[torch.from_numpy(envs)].mean(1)
             for tracker in (self.trackers[set_index], self.trackers[-1]):
                 tracker.on_groups(group_rows, GroupSplit(observations_per_group=b, shuffled=False))
-        for name, estimates in found.items():
+        for estimator, estimates in found.items():
             if estimates:
-                self._add(name, set_index, MomentsEstimate(*np.mean(estimates, axis=0)), run.rollout_observations)
+                self._add(estimator, set_index, MomentsEstimate(*np.mean(estimates, axis=0)), run.rollout_observations)
         whole = moments_from_gram(products, self._steps)
         self._add(PROBE, set_index, MomentsEstimate(whole.grad_sq, whole.trace), run.rollout_observations)
         self._add(PROBE_ONE_SMALL, set_index, one_small_batch(products, self._steps), run.rollout_observations)
@@ -158,7 +161,7 @@ class OnlineEstimators:
         return float(np.mean(sq_norms))
 
     def ride_along_cost(self) -> Cost:
-        """Time of the ride-along's own arithmetic."""
+        """Returns the time of the ride-along's own arithmetic."""
         seconds = sum(tracker.measure_s for tracker in self.trackers[:-1])
         return Cost(seconds, self.costs[PROBE].observations if self.costs else 0)
 
@@ -167,7 +170,7 @@ class OnlineEstimators:
         return [steps + env for env in range(self._num_envs)]
 
     def _batches(self, seed: tuple[int, int]) -> list[list[Indices]]:
-        """The groups that `Updater.update` makes of a rollout with this seed in its first epoch."""
+        """Returns the groups that `Updater.update` makes of a rollout with this seed in its first epoch."""
         return list(
             environment_batches(
                 np.random.default_rng(list(seed)),
@@ -178,17 +181,17 @@ class OnlineEstimators:
             )
         )
 
-    def _add(self, name: str, set_index: int, estimate: MomentsEstimate, observations: int) -> None:
-        series = self.series.setdefault(name, Series(self._sets))
+    def _add(self, estimator: Estimator, set_index: int, estimate: MomentsEstimate, observations: int) -> None:
+        series = self.series.setdefault(estimator, Series(self._sets))
         series.add(set_index, grad_sq=estimate.grad_sq, trace=estimate.trace, observations=observations)
 
-    def _cost(self, name: str, began: float, observations: int) -> None:
-        self.costs.setdefault(name, Cost()).add(began, observations)
+    def _cost(self, estimator: Estimator, began: float, observations: int) -> None:
+        self.costs.setdefault(estimator, Cost()).add(began, observations)
 
 
 @final
 class OptimizerSteps:
-    """Takes the first epoch's optimizer steps on a copy of the network, which is put back before every rollout."""
+    """Takes the first epoch's optimizer steps on a copy of the network, which is reset before every rollout."""
 
     def __init__(self, policy: Policy, team: Team) -> None:
         run = policy.config

@@ -23,8 +23,8 @@ from rlgns.noise.offline.hessian import hessian_vector_products
 class FrozenLoss:
     """The training loss as a function of the parameters, by groups of environments.
 
-    The old policy's log-probabilities and values are computed anew in float32: those that were recorded under bfloat16
-    differ in the third digit, and the probability ratio must be 1 at the frozen parameters.
+    The old policy's log-probabilities and values are computed again in float32. Those recorded under bfloat16 differ in
+    the third digit, but the probability ratio must be 1 at the frozen parameters.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class FrozenLoss:
         Args:
             network: The frozen policy; its parameters require gradients and are not changed.
             config: Settings of the loss.
-            rollouts: Side by side [time, env].
-            environments_by_group: Environments of each group; equally many in each, none in two.
+            rollouts: Joined side by side, [time, env].
+            environments_by_group: Environments of each group; groups are equally large and disjoint.
         """
         self.parameters = list(network.parameters())
         self._network, self._config = network, config

@@ -8,15 +8,10 @@ from collections.abc import Generator
 from rlgns.agents.compute.precision import choose_device, choose_precision, prepare_process
 from rlgns.agents.compute.team import Team
 from rlgns.agents.rollout import Rollout
+from rlgns.config.random_streams import calibration_set
 from rlgns.engine.collect import Collectors
 from rlgns.machine.hardware import usable_cores
 from rlgns.storage.checkpoint import Policy
-
-FIRST_WORKER = 2_000_000
-"""Worker index of the first set's random streams: no training run and no evaluation has it."""
-
-MAX_SEEDS = 1_000
-"""Seeds that keep each other's streams apart."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,8 +24,8 @@ class PlayedSet:
     """One per thread, side by side [time, env]; together the run's number of environments."""
 
 
-def ready(policy: Policy) -> Team:
-    """Sets this process up, puts the network where it computes and lets it take gradients. Returns its threads."""
+def prepare_policy(policy: Policy) -> Team:
+    """Prepares this process, moves the network to its device and enables gradients. Returns threads to play with."""
     prepare_process(usable_cores())
     device = choose_device(policy.config.engine.device)
     policy.network.to(device).train().requires_grad_(True)
@@ -38,39 +33,37 @@ def ready(policy: Policy) -> Team:
 
 
 def precision_of(policy: Policy) -> str:
-    """The arithmetic that training on this machine would use."""
+    """Returns the precision that training on this machine would use."""
     return choose_precision(policy.config.engine.precision, next(policy.network.parameters()).device)
 
 
 def play_rounds(policy: Policy, team: Team, *, sets: int, seed: int = 0) -> Generator[PlayedSet, None, None]:
-    """Plays for ever: every set one rollout, then every set the next.
+    """Plays forever: one rollout of every set, then the next of every set.
 
-    The sets share nothing but the policy: emulators, random numbers and the normalisation of advantages are each
-    set's own. All are held open, so that games are played on from start to end and not begun again; a set holds one
-    rollout at a time.
+    The sets share only the policy. Each has its own emulators, random numbers and normalisation of advantages. All stay
+    open, so that games are played from start to end; a set holds one rollout at a time.
 
     Args:
-        policy: After `ready`.
+        policy: After `prepare_policy`.
         team: Threads that play.
         sets: Sets of environments.
-        seed: Other games for another seed, none of them a game of training.
+        seed: Another seed plays other games; none is a game of training.
 
     Yields:
-        The sets' rollouts, in turn. Closing the generator stops the emulators.
+        The sets' rollouts in turn. Closing the generator stops the emulators.
     """
     run = dataclasses.replace(policy.config, engine=dataclasses.replace(policy.config.engine, runners=0))
     precision = precision_of(policy)
     opened: list[Collectors] = []
     try:
         for index in range(sets):
-            worker = FIRST_WORKER + seed % MAX_SEEDS + MAX_SEEDS * index
             opened.append(
                 Collectors(
                     policy.game,
                     run,
                     policy.network,
                     team=team,
-                    worker_index=worker,
+                    worker_index=calibration_set(index, seed),
                     iteration=policy.iteration,
                     precision=precision,
                 )

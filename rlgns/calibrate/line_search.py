@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlgns.agents.compute.team import Team
 from rlgns.calibrate.frozen_loss import FrozenLoss
-from rlgns.calibrate.frozen_policy import play_rounds, ready
+from rlgns.calibrate.frozen_policy import play_rounds, prepare_policy
 from rlgns.errors import UserError
 from rlgns.formatting import MEASURING, interval, rounded
 from rlgns.noise import NoiseScaleEstimate, NoiseScaleTracker, group_moments
@@ -27,16 +27,16 @@ Progress = Callable[[str, int], None]
 """Called after each rollout with the name of the part and its number of rollouts."""
 
 PILOT_ROLLOUTS = 3
-"""Rollouts that only find out which step sizes matter and are then left out: the choice must not see what is fitted."""
+"""Rollouts that only choose the step sizes to try. They are not fitted, so that the choice does not bias the fit."""
 
 PILOT_SHARES = 4.0 ** -np.arange(1, 10)
-"""Lengths of the pilot's steps as shares of the parameters' norm."""
+"""Lengths of the pilot's steps, relative to the parameters' norm."""
 
 TRIED = np.array([0.5, 1.0, 1.5])
-"""Step sizes that are tried, relative to the pilot's best one."""
+"""Step sizes to try, relative to the pilot's best."""
 
 MIN_ROLLOUTS = 8
-"""Rollouts below which there is no interval."""
+"""Fewest rollouts that give an interval."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,9 +62,9 @@ class LineSearchResult:
             ("policy", f"{self.game}, {self.trained_observations:,} observations"),
             ("line searches", f"{self.rollouts} rollouts, {self.observations:,} observations played"),
             ("e_max", _range(self.fit.largest_step_size)),
-            ("B_noise", f"{_told(line)} by line search"),
-            ("", f"{_told(hessian)} by Hessian-vector products"),
-            ("B_simple", f"{_told(simple)} from the same gradients"),
+            ("B_noise", f"{_estimate_text(line)} by line search"),
+            ("", f"{_estimate_text(hessian)} by Hessian-vector products"),
+            ("B_simple", f"{_estimate_text(simple)} from the same gradients"),
             ("G'HG", f"{rounded(line.grad_sq)} by line search, {rounded(hessian.grad_sq)} by Hessian"),
             ("tr(H Sigma)", f"{rounded(line.trace)} by line search, {rounded(hessian.trace)} by Hessian"),
         ]
@@ -84,15 +84,15 @@ def line_search(
 ) -> LineSearchResult:
     """Finds the best step size along the plain gradient by batch size, and B_noise = tr(H Sigma) / G' H G.
 
-    Each rollout's environments are dealt into two halves. One half's gradients, merged to batches of 1, 2, 4, ...
-    environments, are the directions; the training loss of the other half is evaluated along them and gives the Hessian.
-    So no observation is on both sides. Everything is float32.
+    Each rollout's environments are split at random into two halves. One half's gradients, merged to batches of 1, 2, 4,
+    ... environments, are the directions. The training loss of the other half is evaluated along them, and gives the
+    Hessian. So no observation is on both sides. Everything is float32.
 
     Args:
         policy: Frozen; its network is moved to the run's device.
         observations: To play with it.
-        seed: Of the games and of how environments are dealt.
-        progress: Told after each rollout.
+        seed: Of the games and of the random halves.
+        progress: Called after each rollout.
 
     Raises:
         UserError: Too few observations or environments.
@@ -104,21 +104,21 @@ def line_search(
         raise UserError(f"a line search needs at least {needed:,} observations of this policy, got {observations:,}")
     if run.env.num_envs < 4 or run.env.num_envs % 2:
         raise UserError(f"a line search needs an even number of environments, 4 or more; got {run.env.num_envs}")
-    tell = progress or (lambda part, total: None)
+    report = progress or (lambda part, total: None)
     half = run.env.num_envs // 2
     sizes = [2**k for k in range(half.bit_length()) if 2**k <= half]
-    team = ready(policy)
+    team = prepare_policy(policy)
     played = _halves(policy, team, seed)
     try:
         pilot = []
         for _ in range(PILOT_ROLLOUTS):
             pilot.append(_try_lengths(*next(played), sizes=(sizes[0], sizes[-1])))
-            tell("pilot", PILOT_ROLLOUTS)
+            report("pilot", PILOT_ROLLOUTS)
         step_sizes = _interpolated(np.stack(pilot), np.array(sizes))
-        found = _Found(level=run.noise.level)
+        found = _Measured(level=run.noise.level)
         for _ in range(rollouts):
             found.add(*next(played), sizes=sizes, step_sizes=step_sizes)
-            tell("line search", rollouts)
+            report("line search", rollouts)
     finally:
         played.close()
         team.close()
@@ -139,8 +139,8 @@ def line_search(
 
 
 @final
-class _Found:
-    """What the rollouts have shown so far."""
+class _Measured:
+    """Slopes, curvatures and moments of the rollouts so far."""
 
     def __init__(self, level: float) -> None:
         self.slopes: list[Array] = []
@@ -148,56 +148,56 @@ class _Found:
         self.hessian = NoiseScaleTracker(level=level)
         self.simple = NoiseScaleTracker(level=level)
 
-    def add(self, surrogate: FrozenLoss, half: int, gradients: Tensor, *, sizes: list[int], step_sizes: Array) -> None:
-        """Takes in one rollout: `gradients` [half, parameters] of one half, losses and Hessian of the other."""
+    def add(self, loss: FrozenLoss, half: int, gradients: Tensor, *, sizes: list[int], step_sizes: Array) -> None:
+        """Adds one rollout: `gradients` [half, parameters] of one half, losses and Hessian of the other."""
         others = range(half, 2 * half)
-        start = surrogate.value(others)
+        start = loss.value(others)
         changes = np.array(
             [
-                [surrogate.value(others, -float(e) * gradients[:size].mean(0)) - start for e in tried]
+                [loss.value(others, -float(e) * gradients[:size].mean(0)) - start for e in tried]
                 for size, tried in zip(sizes, step_sizes, strict=True)
             ]
         )
         slopes, curvatures = slope_and_curvature(step_sizes, changes)
         self.slopes.append(slopes)
         self.curvatures.append(curvatures)
-        per_group = surrogate.observations_per_group
+        per_group = loss.observations_per_group
         merged = gradients[: half - half % 2].unflatten(0, (2, -1)).mean(1)
-        products = surrogate.hessian_product(others, merged)
+        products = loss.hessian_product(others, merged)
         self.hessian.update(hessian_moments(merged, products, per_group * (half // 2)))
         self.simple.update(group_moments(gradients, per_group))
 
 
 def _halves(policy: Policy, team: Team, seed: int) -> Generator[tuple[FrozenLoss, int, Tensor], None, None]:
-    """Plays for ever; yields each rollout's loss by environments in random order, and the first half's gradients."""
+    """Plays forever; yields each rollout's loss by environments in random order, and the first half's gradients."""
     rng = np.random.default_rng([seed, policy.iteration])
     envs = policy.config.env.num_envs
     played = play_rounds(policy, team, sets=1, seed=seed)
     try:
         for one in played:
             order = rng.permutation(envs)
-            surrogate = FrozenLoss(policy.network, policy.config.agent, one.rollouts, [[env] for env in order])
-            yield surrogate, envs // 2, surrogate.gradients(range(envs // 2))
+            loss = FrozenLoss(policy.network, policy.config.agent, one.rollouts, [[env] for env in order])
+            yield loss, envs // 2, loss.gradients(range(envs // 2))
     finally:
         played.close()
 
 
-def _try_lengths(surrogate: FrozenLoss, half: int, gradients: Tensor, *, sizes: tuple[int, int]) -> Array:
+def _try_lengths(loss: FrozenLoss, half: int, gradients: Tensor, *, sizes: tuple[int, int]) -> Array:
     """Changes of the loss after steps of the pilot's lengths along the smallest and the largest batch's gradient.
 
     Returns:
         [2 batches, lengths, 2]: step size and change.
     """
     others = range(half, 2 * half)
-    start = surrogate.value(others)
-    norm = float(torch.cat([p.detach().reshape(-1) for p in surrogate.parameters]).norm())
+    start = loss.value(others)
+    norm = float(torch.cat([p.detach().reshape(-1) for p in loss.parameters]).norm())
     tried = []
     for size in sizes:
         gradient = gradients[:size].mean(0)
         # One length is one step size, whatever this gradient's norm: means over rollouts are taken at equal step size.
         for share in PILOT_SHARES:
             step_size = float(share) * norm
-            tried.append((step_size, surrogate.value(others, -step_size * gradient) - start))
+            tried.append((step_size, loss.value(others, -step_size * gradient) - start))
     return np.array(tried).reshape(2, len(PILOT_SHARES), 2)
 
 
@@ -212,14 +212,14 @@ def _interpolated(pilot: Array, sizes: Array) -> Array:
     return result
 
 
-def _told(estimate: NoiseScaleEstimate) -> str:
+def _estimate_text(estimate: NoiseScaleEstimate) -> str:
     if not estimate.grad_sq > 0:
         return "not resolved: the curvature along the gradient is not positive"
     return _range(estimate)
 
 
 def _range(found: Ratio | NoiseScaleEstimate) -> str:
-    """An interval in words; `measuring` would promise too much where nothing more is coming."""
+    """Returns an interval as text; `not resolved` in place of `measuring`, since nothing more will be measured."""
     value = found.noise_scale if isinstance(found, NoiseScaleEstimate) else found.value
-    told = interval(value, found.low, found.high)
-    return f"{rounded(value)} (not resolved)" if told == MEASURING else told
+    text = interval(value, found.low, found.high)
+    return f"{rounded(value)} (not resolved)" if text == MEASURING else text

@@ -1,4 +1,4 @@
-"""What `rlgns calibrate` found, as numbers."""
+"""The numbers that `rlgns calibrate` finds."""
 
 from __future__ import annotations
 
@@ -12,27 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns.calibrate import estimators as r
+from rlgns.calibrate.compared import PAIRS, PER_EXAMPLE, PROBE, RIDE_ALONG, SHUFFLED, Estimator
+from rlgns.calibrate.estimators import OnlineEstimators
 from rlgns.noise import NoiseScaleEstimate, design_effect, shuffled_noise_scale
 from rlgns.noise.interval import Ratio
 from rlgns.noise.offline.brute_force import BruteForceResult, jackknife_error
 from rlgns.noise.offline.comparison import Quality, spread_ratio
 from rlgns.storage.checkpoint import Policy
-from rlgns.storage.run_folder import plain
+from rlgns.storage.files import plain
 
 Array = NDArray[np.float64]
 
 SPREAD_OBSERVATIONS = 100_000
-"""Observations that spreads are told for."""
-
-PAIRS = (
-    (r.RIDE_ALONG, r.ONE_SMALL),
-    (r.RIDE_ALONG, r.TWO_RANKS),
-    (r.RIDE_ALONG, r.GPT_NEOX),
-    (r.PROBE, r.PROBE_ONE_SMALL),
-    (r.PROBE, r.PROBE_TWO_RANKS),
-)
-"""Ours and theirs at equal extra gradient compute: none in the first three, one pass over the rollout in the others."""
+"""Observations that an estimate is made from where its spread is compared."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,16 +35,16 @@ class Calibration:
     policy: Policy
     seed: int
     precision: float
-    """That was asked for."""
+    """Relative standard error asked for."""
     interrupted: bool
     truth: BruteForceResult
-    rivals: r.OnlineEstimators
+    estimators: OnlineEstimators
     seconds: float
 
     @property
     def estimate(self) -> NoiseScaleEstimate:
-        """What the ride-along measurement says of everything that was played."""
-        return self.rivals.trackers[-1].estimate()
+        """The ride-along measurement over all games played."""
+        return self.estimators.trackers[-1].estimate()
 
     @property
     def agrees(self) -> bool:
@@ -61,13 +53,13 @@ class Calibration:
 
     @property
     def sets_that_agree(self) -> int:
-        """Sets of environments whose own ride-along interval, from their games alone, contains the truth."""
+        """Sets of environments whose ride-along interval, from their games alone, contains the truth."""
         return sum(contains(estimate, self.truth) for estimate in self.own_estimates)
 
     @property
     def own_estimates(self) -> list[NoiseScaleEstimate]:
-        """What the ride-along says of each set of environments from its games alone."""
-        return [tracker.estimate() for tracker in self.rivals.trackers[:-1]]
+        """The ride-along measurement of each set of environments, from its games alone."""
+        return [tracker.estimate() for tracker in self.estimators.trackers[:-1]]
 
     @property
     def design_effect(self) -> tuple[float, float]:
@@ -77,43 +69,43 @@ class Calibration:
             single = norms.sum() - truth[0]  # the two moments add up to E|g_i|^2
             return float(truth[1] / single) if single > 0 else math.nan
 
-        return self._with_error(effect, r.PER_EXAMPLE)
+        return self._with_error(effect, PER_EXAMPLE)
 
     @property
     def design_effect_by_shuffling(self) -> tuple[float, float]:
         """The same from batches split by shuffled observations, as training measures it."""
         batch = self.policy.config.batch_observations
         return self._with_error(
-            lambda truth, moments: design_effect(float(truth[1]), float(moments[1]), batch), r.SHUFFLED
+            lambda truth, moments: design_effect(float(truth[1]), float(moments[1]), batch), SHUFFLED
         )
 
-    def _with_error(self, statistic: Callable[[Array, Array], float], name: str) -> tuple[float, float]:
-        """A statistic of the truth's and an estimator's moments, its error from leaving out a set in both."""
-        series, truth = self.rivals.series[name], self.truth
+    def _with_error(self, statistic: Callable[[Array, Array], float], estimator: Estimator) -> tuple[float, float]:
+        """Returns a statistic of the truth's and an estimator's moments, and its jackknife error over sets."""
+        series, truth = self.estimators.series[estimator], self.truth
         left = [statistic(kept, series.means(without=index)) for index, kept in enumerate(truth.without_set)]
         value = statistic(np.array([truth.grad_sq, truth.trace]), series.means())
         return value, float(jackknife_error(np.array(left)))
 
     @property
     def shuffled(self) -> float:
-        """What a shuffled split must report of this truth, by theory."""
+        """The noise scale that a shuffled split must report, by theory."""
         truth = self.truth
         return shuffled_noise_scale(
             truth.grad_sq, truth.trace, self.design_effect_by_shuffling[0], self.policy.config.batch_observations
         )
 
-    def qualities(self) -> dict[str, Quality]:
-        """Every estimator beside the truth."""
+    def qualities(self) -> dict[Estimator, Quality]:
+        """Returns every estimator's quality beside the truth."""
         return {
-            name: series.quality(self.truth, SPREAD_OBSERVATIONS, unbiased=name in r.UNBIASED)
-            for name, series in self.rivals.series.items()
+            estimator: series.quality(self.truth, SPREAD_OBSERVATIONS, unbiased=estimator.unbiased)
+            for estimator, series in self.estimators.series.items()
         }
 
-    def spread_ratios(self) -> dict[tuple[str, str], Ratio]:
-        """Our standard deviation of the log noise scale over theirs, at equal extra gradient compute."""
-        series = self.rivals.series
+    def spread_ratios(self) -> dict[tuple[Estimator, Estimator], Ratio]:
+        """Returns our standard deviation of the log noise scale over theirs, at equal extra gradient compute."""
+        series = self.estimators.series
         return {
-            (ours, theirs): spread_ratio(series[ours], series[theirs], self.truth, theirs_unbiased=theirs in r.UNBIASED)
+            (ours, theirs): spread_ratio(series[ours], series[theirs], self.truth, theirs_unbiased=theirs.unbiased)
             for ours, theirs in PAIRS
             if ours in series and theirs in series
         }
@@ -144,15 +136,15 @@ class Calibration:
             "shuffled_by_theory": self.shuffled,
             "spread_observations": SPREAD_OBSERVATIONS,
             "estimators": {
-                name: dataclasses.asdict(quality)
+                estimator.name: dataclasses.asdict(quality)
                 | {
-                    "extra_passes": r.EXTRA_PASSES.get(name, 0),
-                    "microseconds_per_observation": self.microseconds(name),
+                    "extra_passes": estimator.extra_passes,
+                    "microseconds_per_observation": self.microseconds(estimator),
                 }
-                for name, quality in self.qualities().items()
+                for estimator, quality in self.qualities().items()
             },
             "spread_ratios": [
-                {"ours": ours, "theirs": theirs, "extra_passes": r.EXTRA_PASSES.get(ours, 0)}
+                {"ours": ours.name, "theirs": theirs.name, "extra_passes": ours.extra_passes}
                 | dataclasses.asdict(ratio)
                 for (ours, theirs), ratio in self.spread_ratios().items()
             ],
@@ -161,17 +153,17 @@ class Calibration:
         cleaned: dict[str, Any] = plain(found)
         return cleaned
 
-    def microseconds(self, name: str) -> float:
-        """Time per observation that an estimator takes beyond training, as measured here; NaN where not measured."""
-        costs = self.rivals.costs
-        if name == r.RIDE_ALONG:
-            return self.rivals.ride_along_cost().microseconds
-        if r.EXTRA_PASSES.get(name, 0):
-            return costs[name if name in costs else r.PROBE].microseconds
+    def microseconds(self, estimator: Estimator) -> float:
+        """Returns the time per observation beyond training, as measured here; NaN where not measured."""
+        costs = self.estimators.costs
+        if estimator == RIDE_ALONG:
+            return self.estimators.ride_along_cost().microseconds
+        if estimator.extra_passes:
+            return costs[estimator if estimator in costs else PROBE].microseconds
         return math.nan
 
 
 def contains(estimate: NoiseScaleEstimate, truth: BruteForceResult) -> bool:
-    """Whether an interval holds the truth; a truth whose |G|^2 is not positive is an infinite noise scale."""
+    """Returns whether an interval holds the truth; where |G|^2 is not positive the noise scale is infinite."""
     value = truth.noise_scale if truth.noise_scale > 0 else math.inf
     return bool(estimate.low <= value <= estimate.high)

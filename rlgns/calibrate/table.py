@@ -1,19 +1,18 @@
-"""What `rlgns calibrate` found, as tables for people."""
+"""The tables that `rlgns calibrate` prints."""
 
 from __future__ import annotations
 
 import math
 
-from rlgns.calibrate.estimators import EXTRA_PASSES
 from rlgns.calibrate.result import SPREAD_OBSERVATIONS, Calibration
 from rlgns.formatting import NOTHING, aligned, duration, interval, percent, rounded
 from rlgns.noise.interval import Ratio
 
 GOAL = 0.25
-"""Our spread over a two-batch estimator's at equal extra gradient compute: what is aimed at."""
+"""Our spread over a two-batch estimator's at equal extra gradient compute: the goal."""
 
 
-def describe(found: Calibration) -> str:
+def tables(found: Calibration) -> str:
     """Returns all tables, several lines."""
     sections = [_truth(found), _ride_along(found), _estimators(found), _spread_ratios(found)]
     return "\n\n".join("\n".join(lines) for lines in sections)
@@ -62,10 +61,10 @@ def _estimators(found: Calibration) -> list[str]:
     table: list[tuple[str, ...]] = [
         ("estimator", "|G|^2 / truth", "trace / truth", "noise scale / truth", "spread", "passes", "us/obs")
     ]
-    for name, quality in found.qualities().items():
+    for estimator, quality in found.qualities().items():
         ratios = (ratio(x) for x in (quality.grad_sq, quality.trace, quality.noise_scale))
-        cost = (str(EXTRA_PASSES.get(name, 0)), rounded(found.microseconds(name)))
-        table.append((name, *ratios, rounded(quality.log_sd), *cost))
+        cost = (str(estimator.extra_passes), rounded(found.microseconds(estimator)))
+        table.append((estimator.name, *ratios, rounded(quality.log_sd), *cost))
     return [
         *aligned(table, left=1),
         f"spread: standard deviation of the log noise scale from {SPREAD_OBSERVATIONS:,} observations",
@@ -77,7 +76,7 @@ def _spread_ratios(found: Calibration) -> list[str]:
     lines = [f"spread of ours / theirs at equal extra passes (goal: {GOAL:g})"]
     for (ours, theirs), found_ratio in found.spread_ratios().items():
         met = "met" if found_ratio.value <= GOAL else "not met"
-        lines.append(f"  {ours + ' / ' + theirs:<62}{ratio(found_ratio):>23}  {met}")
+        lines.append(f"  {ours.name + ' / ' + theirs.name:<62}{ratio(found_ratio):>23}  {met}")
     return lines
 
 
@@ -86,7 +85,7 @@ def _ended(found: Calibration) -> str:
     if max(found.truth.precision) <= found.precision:
         return f"{took}; both known to {asked}"
     needed = found.truth.observations_for(found.precision)
-    wanted = f"about {rounded(needed)} observations" if math.isfinite(needed) else "more than can be told from these"
+    wanted = f"about {rounded(needed)} observations" if math.isfinite(needed) else "more than these can tell"
     ended = "interrupted" if found.interrupted else "the cap came first"
     return f"{took}; {ended}: {asked} would take {wanted}"
 

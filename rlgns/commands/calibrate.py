@@ -51,10 +51,10 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     if options.line_search:
         return _line_search(options, observations, seed)
     from rlgns.calibrate import run as calibration
-    from rlgns.calibrate.table import describe
+    from rlgns.calibrate.table import tables
 
     found = calibration.calibrate(Path(options.checkpoint), observations=observations, precision=precision, seed=seed)
-    print(json.dumps(found.as_dict(), indent=2, allow_nan=False) if options.json else describe(found))
+    print(json.dumps(found.as_dict(), indent=2, allow_nan=False) if options.json else tables(found))
     return ExitCode.INTERRUPTED if found.interrupted else ExitCode.DONE
 
 
@@ -65,7 +65,7 @@ def _line_search(options: argparse.Namespace, observations: int, seed: int) -> i
     from rlgns.calibrate.line_search import line_search
     from rlgns.monitor.progress_bars import ProgressBars
     from rlgns.storage.checkpoint import load_policy
-    from rlgns.storage.run_folder import plain
+    from rlgns.storage.files import plain
 
     policy = load_policy(Path(options.checkpoint))
     with ProgressBars() as progress:

@@ -60,10 +60,10 @@ def _sizes(config: Config) -> Iterator[tuple[str, str]]:
 
 def _placement(config: Config) -> Iterator[tuple[str, str]]:
     from rlgns.machine import hardware
-    from rlgns.machine.footprint import describe
+    from rlgns.machine.footprint import placement_lines
     from rlgns.machine.nodes import resources
     from rlgns.machine.placement import Placement, TrialShare, wants_gpu
 
     yield "hardware", hardware.detect().describe()
     share = TrialShare.of(resources(), len(config.run.games))
-    yield from describe(config, share, Placement.of(config, share, gpu=wants_gpu(config, share)))
+    yield from placement_lines(config, share, Placement.of(config, share, gpu=wants_gpu(config, share)))

@@ -84,5 +84,5 @@ class RunAverage:
         """Restores what `state_dict` returned."""
         self.min_steps = float(state["min_steps"])
         self.min_observations = float(state["min_observations"])
-        self.root_sum = float(state.get("root_sum", math.nan))  # sums of before it was kept: never known again
+        self.root_sum = float(state["root_sum"])
         self.steps, self.counted_steps = float(state["steps"]), float(state["counted_steps"])

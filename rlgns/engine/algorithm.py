@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
-from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
-from rlgns.critical.adaptive import next_envs, target_batch
+from rlgns.critical.adaptive import TargetBatch, next_envs, target_batch
 from rlgns.engine.config import AtariPPOConfig
-from rlgns.engine.learner import AtariLearner
 from rlgns.engine.learner_group import AtariLearnerGroup
+from rlgns.engine.progress import Timing, TrainingProgress
 from rlgns.engine.rows import make_row
 from rlgns.engine.run_settings import TrialSpec
 from rlgns.engine.runner_group import AtariRunnerGroup
@@ -33,8 +32,8 @@ from rlgns.storage.run_folder import RunFolder
 class AtariPPO(Algorithm):
     """PPO (or A2C) with the noise scale measured on the way.
 
-    The run's folder is the truth: `setup` goes on from its newest checkpoint, each `step` appends its row to
-    metrics.jsonl, and a trial that Tune restarts after a failure needs nothing else.
+    The run's folder holds everything: `setup` resumes from its newest checkpoint and each `step` appends its row to
+    metrics.jsonl. A trial that Tune restarts after a failure needs nothing else.
     """
 
     config: AtariPPOConfig
@@ -56,8 +55,8 @@ class AtariPPO(Algorithm):
     def default_resource_request(cls, config: Any) -> PlacementGroupFactory:
         """Returns what Tune reserves for a trial: RLlib's bundles, a learner's first where the driver needs none.
 
-        RLlib puts runner n into bundle n, for bundle 0 is the driver's. Tune leaves an empty one out: the last runner
-        would take a part of a learner's bundle, and the learner would wait for it without end.
+        RLlib puts runner n into bundle n, because bundle 0 is the driver's. Tune drops an empty bundle. Then the last
+        runner would take part of a learner's bundle, and the learner would wait forever.
         """
         asked = super().default_resource_request(config)
         assert isinstance(asked, PlacementGroupFactory)
@@ -67,29 +66,23 @@ class AtariPPO(Algorithm):
         return PlacementGroupFactory([{}, learner, *others], strategy=asked.strategy)
 
     def setup(self, config: Any) -> None:
-        """Builds runners and learner, and restores the newest checkpoint."""
+        """Builds runners and learners, and restores the newest checkpoint."""
         super().setup(config)
         self._run: Config = self.config.run
         self._folder = RunFolder(self.config.trial.folder)
         self._lock = self._folder.lock()
-        self._folder.drop_torn_line()  # of a process that was killed while it wrote
+        self._folder.drop_torn_line()  # left by a process that was killed while it wrote
         newest = self._folder.last_row() or {}
         self._logged = int(newest.get("iteration", 0))
-        self._iterations_done = 0
-        self._observations = 0
-        self._optimizer_steps = 0
-        self._seconds = 0.0
-        self._num_envs = self._run.env.num_envs  # in use: an adaptive batch changes it between iterations
-        self._held_iterations = 0
-        self._scores: deque[float] = deque(maxlen=100)
-        self._episodes = 0
+        self._progress = TrainingProgress(num_envs=self._run.env.num_envs)
         self._row: dict[str, Any] = newest
-        self._whole = True  # False while an iteration is under way: its state must not be saved
+        self._whole = True  # False during an iteration: its state must not be saved
         self._saved_iteration = 0
-        self._learning = AtariLearnerGroup(self.learner_group)
+        self._learners = AtariLearnerGroup(self.learner_group)
         if not self.config.num_env_runners and self.learner_group.is_local:
-            self.env_runner.share(self._learner.network, self._learner.team)
-        self._playing = AtariRunnerGroup(
+            learner = self._learners.local
+            self.env_runner.share(learner.network, learner.team)
+        self._runners = AtariRunnerGroup(
             self.env_runner_group,
             runners=self.config.num_env_runners,
             learners_are_here=self.learner_group.is_local,
@@ -98,142 +91,135 @@ class AtariPPO(Algorithm):
         state = checkpoint.load_newest(self._folder.checkpoints_path)
         if state is not None:
             self._load(state)
-        # Time that a kill made worthless was spent nevertheless.
-        self._seconds = max(self._seconds, newest.get("seconds", 0.0))
+        # Iterations that a kill lost took their time nevertheless.
+        seconds = max(self._progress.seconds, newest.get("seconds", 0.0))
+        self._progress = dataclasses.replace(self._progress, seconds=seconds)
         self._saved_at = time.monotonic()
-
-    @property
-    def _learner(self) -> AtariLearner:
-        return self._learning.local
 
     def training_step(self) -> None:
         """Plays one rollout with the present weights, updates from it, and makes the row of metrics.
 
-        With `engine.async_lag` 1 the next rollout is played, with the same weights, while the learners learn from this
-        one; the first after a start has no lag.
+        With `engine.async_lag` 1 the runners play the next rollout with the same weights while the learners learn from
+        this one. The first rollout after a start has no lag.
         """
         began = time.perf_counter()
         self._whole = False
-        iteration, now = self._iterations_done, self._run.at(self._num_envs)
-        played = self._playing.play(iteration, self._learning.weights, num_envs=self._num_envs)
+        before = self._progress
+        run = self._run.at(before.num_envs)
+        played = self._runners.play(before.iteration, self._learners.weights, num_envs=before.num_envs)
         if self._run.engine.async_lag and not self._is_last:
-            self._playing.play_ahead(iteration + 1, iteration, self._learning.weights, num_envs=self._num_envs)
-        sampled_s = time.perf_counter() - began
-        outcome = self._learning.update(
+            self._runners.play_ahead(
+                before.iteration + 1, before.iteration, self._learners.weights, num_envs=before.num_envs
+            )
+        sample_s = time.perf_counter() - began
+        outcome = self._learners.update(
             played,
             timesteps={
-                "iteration": iteration,
-                "observations": self._observations,
-                "version": iteration,
+                "iteration": before.iteration,
+                "observations": before.observations,
+                "version": before.iteration,
                 "lag": self._run.engine.async_lag,
-                "sample_s": sampled_s,
-                "num_envs": self._num_envs,
+                "sample_s": sample_s,
+                "num_envs": before.num_envs,
             },
         )
-        self._scores.extend(episode.score for episode in outcome["episodes"])
-        self._episodes += len(outcome["episodes"])
-        self._iterations_done += 1
-        self._observations += now.rollout_observations
-        self._optimizer_steps += outcome["row"]["optimizer_steps"]
-        target = self._choose_envs(now, outcome["row"])
-        iteration_s = time.perf_counter() - began
-        self._seconds += iteration_s
-        self._row = make_row(
-            now,
-            batch_mode=self._run.agent.batch,
-            target_batch=target,
-            game=self.config.trial.game,
-            iteration=self._iterations_done,
-            observations=self._observations,
-            optimizer_steps=self._optimizer_steps,
-            seconds=self._seconds,
-            iteration_s=iteration_s,
-            sample_s=sampled_s,
+        row = outcome["row"]
+        target = target_batch(
+            row["noise/scale_low"], row["noise/scale"], row["noise/scale_high"], exchange_rate=row["exchange_rate"]
+        )
+        progress = before.after(
+            observations=run.rollout_observations,
+            optimizer_steps=row["optimizer_steps"],
+            scores=[episode.score for episode in outcome["episodes"]],
+            num_envs=self._next_envs(target),
+        )
+        timing = Timing(
+            iteration_s=time.perf_counter() - began,
+            sample_s=sample_s,
             learn_s=outcome["learn_s"],
             measure_s=outcome["measure_s"],
-            scores=self._scores,
-            episodes=self._episodes,
-            learner=outcome["row"],
+        )
+        self._progress = dataclasses.replace(progress, seconds=before.seconds + timing.iteration_s)
+        self._row = make_row(
+            run,
+            game=self.config.trial.game,
+            batch_mode=self._run.agent.batch,
+            target_batch=target.best,
+            progress=self._progress,
+            timing=timing,
+            learner=row,
         )
         self._whole = True
         self.metrics.log_value(
-            (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), now.rollout_observations, reduce="lifetime_sum"
+            (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), run.rollout_observations, reduce="lifetime_sum"
         )
 
-    def _choose_envs(self, now: Config, learner: Mapping[str, Any]) -> float:
-        """Sets how many environments the next iteration uses. Returns the batch that the noise scale asks for; NaN."""
-        target = target_batch(
-            learner["noise/scale_low"],
-            learner["noise/scale"],
-            learner["noise/scale_high"],
-            exchange_rate=learner["exchange_rate"],
+    def _next_envs(self, target: TargetBatch) -> int:
+        """Returns how many environments the iteration after this one uses."""
+        now = self._progress
+        if self._run.agent.batch != "adaptive":
+            return now.num_envs
+        return next_envs(
+            target,
+            num_envs=now.num_envs,
+            batch_observations=self._run.at(now.num_envs).batch_observations,
+            tiers=self._run.env_tiers,
+            held_iterations=now.held_iterations + 1,
         )
-        before, self._held_iterations = self._num_envs, self._held_iterations + 1
-        if self._run.agent.batch == "adaptive":
-            self._num_envs = next_envs(
-                target,
-                num_envs=before,
-                batch_observations=now.batch_observations,
-                tiers=self._run.env_tiers,
-                held_iterations=self._held_iterations,
-            )
-        if self._num_envs != before:
-            self._held_iterations = 0
-        return target.best
 
     def step(self) -> dict[str, Any]:
-        """Runs one iteration, logs it and saves where that is due.
+        """Runs one iteration, logs it, and saves a checkpoint where one is due.
 
         Returns:
-            RLlib's result and: row, the row of metrics; replayed, whether a row of this iteration was logged before (by
-            a run that was killed after its last checkpoint); fault, what could not be written, or None.
+            RLlib's result and: row, the row of metrics; replayed, whether this iteration was logged before (the run was
+            killed after its last checkpoint); fault, what could not be written, or None.
         """
-        if self._finished:  # before it was killed: its end was saved, but not yet heard of
+        if self._finished:  # the driver was killed after the last checkpoint and before it heard of the end
             return {"row": self._row, "replayed": True, "fault": None, "done": True}
         result = super().step()
         result["row"] = self._row
-        result["replayed"] = self._iterations_done <= self._logged
+        result["replayed"] = self._progress.iteration <= self._logged
         result["fault"] = None
         done = self._finished
         try:
             self._check_finite()
             if not result["replayed"]:
                 self._folder.append(self._row)
-                self._logged = self._iterations_done
+                self._logged = self._progress.iteration
             if done or time.monotonic() - self._saved_at >= self._run.engine.checkpoint_every_s:
                 self.save_now()
         except FaultError as fault:
             result["fault"] = str(fault)
-            self._whole = False  # cleanup must not try again what just failed
+            self._whole = False  # cleanup must not retry what just failed
         result["done"] = done or result["fault"] is not None
         return result
 
     @property
     def _finished(self) -> bool:
-        return self._observations >= self._run.run.observations
+        return self._progress.observations >= self._run.run.observations
 
     def _check_finite(self) -> None:
-        """Raises FaultError where a gradient was NaN or infinite: the weights are lost, and must not be saved."""
+        """Raises FaultError where a gradient was NaN or infinite: the weights are worthless and must not be saved."""
         if self._row["grad_norm"] is None:
             raise FaultError(
-                f"iteration {self._iterations_done}: a gradient is not finite, so training has diverged and nothing of "
-                f"this iteration was kept; try a smaller agent.learning_rate than {self._run.agent.learning_rate:g}"
+                f"iteration {self._progress.iteration}: a gradient is not finite, so training has diverged and nothing "
+                f"of this iteration was kept; try a smaller agent.learning_rate than {self._run.agent.learning_rate:g}"
             )
 
     def save_now(self) -> None:
-        """Writes a checkpoint of this iteration, unless there is one. Raises FaultError."""
-        if self._saved_iteration == self._iterations_done:
+        """Writes a checkpoint of this iteration unless one exists. Raises FaultError."""
+        if self._saved_iteration == self._progress.iteration:
             return
         state = self._state()
         checkpoint.save(
-            self._folder.checkpoints_path, self._iterations_done, state, kept=self._run.engine.checkpoints_kept
+            self._folder.checkpoints_path, self._progress.iteration, state, kept=self._run.engine.checkpoints_kept
         )
-        self._saved_iteration = self._iterations_done
+        self._saved_iteration = self._progress.iteration
         self._saved_at = time.monotonic()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """RLlib's and Tune's way to the same checkpoint, in a folder of their choice."""
-        checkpoint.save(Path(checkpoint_dir), self._iterations_done, self._state(), kept=1)
+        """Writes the same checkpoint to a folder that RLlib or Tune chooses."""
+        checkpoint.save(Path(checkpoint_dir), self._progress.iteration, self._state(), kept=1)
 
     def load_checkpoint(self, checkpoint_dir: Any) -> None:
         """Restores what `save_checkpoint` wrote."""
@@ -242,51 +228,39 @@ class AtariPPO(Algorithm):
         self._load(state)
 
     def cleanup(self) -> None:
-        """Saves what was trained, then stops runners and learner. Called when Tune stops the trial for any reason."""
+        """Saves the last iteration, then stops runners and learners. Tune calls it whenever a trial stops."""
         try:
             if getattr(self, "_whole", False):
                 self.save_now()
         finally:
-            if hasattr(self, "_playing"):
-                self._playing.stop()
+            if hasattr(self, "_runners"):
+                self._runners.stop()
             super().cleanup()
             if hasattr(self, "_lock"):
                 os.close(self._lock)
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
-        """RLlib's name for bringing restarted runners back."""
-        return self._playing.restore() if env_runner_group else []
+        """RLlib's hook for bringing restarted runners back."""
+        return self._runners.restore() if env_runner_group else []
 
     @property
     def _is_last(self) -> bool:
-        """Whether the run ends with the iteration that is next."""
-        return self._observations + self._run.rollout_observations >= self._run.run.observations
+        """Whether the next iteration is the run's last."""
+        return self._progress.observations + self._run.rollout_observations >= self._run.run.observations
 
     def _state(self) -> dict[str, Any]:
         return {
             "config": to_dict(self._run),
             "game": self.config.trial.game,
             "num_actions": self.config.trial.num_actions,
-            "iteration": self._iterations_done,
-            "observations": self._observations,
-            "optimizer_steps": self._optimizer_steps,
-            "seconds": self._seconds,
-            "num_envs": self._num_envs,
-            "held_iterations": self._held_iterations,
-            "scores": list(self._scores),
-            "episodes": self._episodes,
-            "learner": self._learning.training_state(),
+            **self._progress.as_dict(),
+            "learner": self._learners.training_state(),
         }
 
     def _load(self, state: dict[str, Any]) -> None:
-        self._iterations_done = self._saved_iteration = state["iteration"]
-        self._observations = state["observations"]
-        self._optimizer_steps = state["optimizer_steps"]
-        self._seconds = state["seconds"]
-        self._num_envs = state.get("num_envs", self._run.env.num_envs)  # checkpoints of before it could change
-        self._held_iterations = state.get("held_iterations", 0)
-        self._scores.extend(state["scores"])
-        self._episodes = state.get("episodes", len(state["scores"]))  # older checkpoints did not count them
-        self._learning.load_training_state(state["learner"])
-        # Episode lengths, and with them every environment, start anew: the emulators cannot be saved.
-        self._iteration = self._iterations_done
+        state = checkpoint.migrate(state)
+        self._progress = TrainingProgress.from_dict(state)
+        self._saved_iteration = self._progress.iteration
+        self._learners.load_training_state(state["learner"])
+        # Every environment starts a new episode: emulators cannot be saved.
+        self._iteration = self._progress.iteration

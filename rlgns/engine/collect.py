@@ -20,7 +20,7 @@ from rlgns.envs.vector import AtariEnvs, Episode
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Played:
-    """What one runner brings home from one iteration."""
+    """What one runner played in one iteration."""
 
     rollouts: list[Rollout]
     """One per set of environments, in a fixed order."""
@@ -32,7 +32,7 @@ class Played:
 
 @final
 class Collector:
-    """Plays one set of environments, rollout after rollout, with whatever weights the network holds."""
+    """Plays one set of environments, rollout after rollout, with the network's present weights."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class Collector:
         stream: int,
         share: int = 0,
     ) -> None:
-        """Starts the games, staggered. `stream` tells the random numbers of several collectors apart."""
+        """Starts the games, staggered. `stream` keeps the random numbers of several collectors apart."""
         self.share = share
-        """Which share of its runner's environments this is part of."""
+        """Index of the share of its runner's environments that this is part of."""
         self._envs, self._player = envs, Player(network, precision, envs.num_envs)
         self._steps, self._stream = rollout_steps, stream
         self._device = next(network.parameters()).device
@@ -54,7 +54,7 @@ class Collector:
         self._recorder = RolloutRecorder(rollout_steps, self._observations, ages(self._observations))
 
     def collect(self, *, seed: int, iteration: int) -> tuple[Rollout, list[Episode]]:
-        """Plays one rollout; its random numbers depend on (seed, iteration, stream) alone."""
+        """Plays one rollout; its random numbers depend only on (seed, iteration, stream)."""
         rng = np.random.default_rng([seed, iteration, self._stream])
         shape = (self._steps, self._envs.num_envs, self._envs.num_actions)
         noise, logits, actions = rng.gumbel(size=shape), np.empty(shape, np.float32), np.empty(shape[:2], np.int64)
@@ -103,12 +103,13 @@ class Collector:
 
 @final
 class Collectors:
-    """Several collectors side by side, each with a thread and a share of the environments of its own.
+    """Several collectors side by side, each with its own thread and its own share of the environments.
 
-    Emulation of one set overlaps with the network's work for another, and nothing waits for anything within a rollout.
+    Emulation of one share overlaps with the network's work for another, and no share waits for another within a
+    rollout.
 
-    Where the batch is adaptive there are tiers of them: the first has the fewest environments that may be in use, each
-    other as many as all before it. A tier starts when it is first needed; while it is not in use its games pause.
+    An adaptive batch has tiers of collectors: the first tier has the fewest environments that may be in use, each other
+    as many as all before it. A tier starts when it is first needed, and its games pause while it is not in use.
     """
 
     def __init__(
@@ -127,16 +128,16 @@ class Collectors:
         Args:
             game: ROM name.
             run: The resolved configuration.
-            network: Plays.
-            team: Its threads; those that do not get equal shares of the environments stay idle.
+            network: Chooses the actions.
+            team: Threads that play; as many as can have equal shares of the environments are used.
             worker_index: Of the runner.
-            iteration: Of the run; another one gives other random streams, so that nothing played before is repeated.
+            iteration: Of the run; sets the random streams, so that a resumed run repeats no earlier game.
             precision: `float32` or `bfloat16`.
         """
         self._game, self._run, self._network, self._precision = game, run, network, precision
         self._team, self._worker_index = team, worker_index
         self._tiers: list[list[Collector]] = []
-        self._streams = 0  # of the tiers so far, over all runners
+        self._streams = 0  # random streams used by the tiers so far, over all runners
         self._start(run.env.num_envs, iteration)
 
     def play(self, *, iteration: int, weights_version: int, num_envs: int | None = None) -> Played:
@@ -144,12 +145,12 @@ class Collectors:
 
         Args:
             iteration: Of the run; determines the random numbers.
-            weights_version: Comes back with the rollouts.
+            weights_version: Returned with the rollouts.
             num_envs: Environments in use over all runners, one of `run.env_tiers`; None: `run.env.num_envs`.
         """
         num_envs = num_envs or self._run.env.num_envs
         self._start(num_envs, iteration)
-        # Tiers of one share stay together: so do those of one runner, and remote is no other run.
+        # In order of shares, as if each share were a runner: remote runners then give the same run.
         in_use = sorted(
             (collector for tier in self._tiers[: self._run.env_tiers.index(num_envs) + 1] for collector in tier),
             key=lambda collector: collector.share,
@@ -164,11 +165,11 @@ class Collectors:
         )
 
     def _start(self, num_envs: int, iteration: int) -> None:
-        """Starts the tiers that are missing for so many environments in use."""
+        """Starts the tiers that are still missing for `num_envs` environments."""
         tiers, runners = self._run.env_tiers, max(1, self._run.engine.runners)
         for number in range(len(self._tiers), tiers.index(num_envs) + 1):
             size = (tiers[number] - (tiers[number - 1] if number else 0)) // runners
-            # On an accelerator one large batch is faster than several small ones; the emulator has threads of its own.
+            # On a GPU one large batch is faster than several small ones, and the emulator has its own threads.
             shares = 1 if next(self._network.parameters()).is_cuda else equal_parts(size, self._team.size)
             self._tiers.append(self._start_tier(size, shares, iteration))
             self._streams += runners * shares
@@ -176,7 +177,7 @@ class Collectors:
     def _start_tier(self, num_envs: int, shares: int, iteration: int) -> list[Collector]:
         run, team = self._run, self._team
         threads = run.env.threads or max(1, team.size // shares)
-        # Two runners with a thread each play the same games as two threads of one process: remote is no other run.
+        # Two runners with a thread each play the same games as two threads of one process.
         first = self._streams + max(0, self._worker_index - 1) * shares
 
         def start(share: int) -> Collector:

@@ -18,10 +18,7 @@ ENV = "rlgns"
 
 
 class AtariPPOConfig(RunSettings):
-    """An AlgorithmConfig that is wholly derived from `run_config` and `trial_config`.
-
-    A trial of Tune is given these two; everything that RLlib itself reads follows from them.
-    """
+    """Derives everything that RLlib reads from `run_config` and `trial_config`, which Tune passes to a trial."""
 
     def update_from_dict(self, config_dict: dict[str, Any]) -> AtariPPOConfig:
         """Takes `run_config` and `trial_config` (among RLlib's own keys) and derives the rest."""
@@ -49,7 +46,7 @@ class AtariPPOConfig(RunSettings):
             num_cpus_per_learner=placed.learner_cpus,
             num_gpus_per_learner=placed.learner_gpus,
         )
-        # Spread: every machine's memory and network take their part; Tune reserves all or nothing.
+        # SPREAD uses the memory and network of every machine; Tune reserves all bundles or none.
         self.resources(
             num_cpus_for_main_process=placed.driver_cpus,  # type: ignore[arg-type]
             placement_strategy="SPREAD",
@@ -57,16 +54,16 @@ class AtariPPOConfig(RunSettings):
         self.training(
             gamma=run.agent.gamma, lr=run.agent.learning_rate, train_batch_size_per_learner=run.rollout_observations
         )
-        # Without limit over the run's life, as nodes come and go: `AtariRunnerGroup` counts those within an iteration.
+        # Without limit over the run, as nodes come and go: `AtariRunnerGroup` limits the restarts within an iteration.
         self.fault_tolerance(
             restart_failed_env_runners=True, delay_between_env_runner_restarts_s=0, max_num_env_runner_restarts=-1
         )
         self.debugging(seed=run.run.seed, log_level="ERROR")
-        # Runners have no state but their weights, which travel with each call.
+        # Weights are a runner's only state, and travel with each call.
         self._dont_auto_sync_env_runner_states = True
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """Names the network's module and what it is built from."""
+        """Returns the network's module and what it is built from."""
         run, trial = self.run, self.trial
         return RLModuleSpec(
             module_class=AtariModule,
@@ -79,7 +76,7 @@ class AtariPPOConfig(RunSettings):
         )
 
     def get_default_learner_class(self) -> type:
-        """Names the learner."""
+        """Returns the learner's class."""
         return AtariLearner
 
 

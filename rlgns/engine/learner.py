@@ -24,7 +24,7 @@ from rlgns.engine.run_settings import RunSettings
 
 
 class AtariLearner(TorchLearner):
-    """Takes all rollouts of an iteration, makes one copy to its device, and does the rest itself.
+    """Copies all rollouts of an iteration to its device once, and runs every optimizer step there.
 
     Replaces RLlib's update loop: no connectors, no episode objects, no per-minibatch metrics.
     """
@@ -64,13 +64,13 @@ class AtariLearner(TorchLearner):
         )
 
     def configure_optimizers(self) -> None:
-        """The optimizer belongs to the updater; RLlib keeps none."""
+        """Does nothing: the updater owns the optimizer."""
 
     def _make_modules_ddp_if_necessary(self) -> None:
-        """RLlib's wrapper would average every backward pass; the updater sums once per step, and groups stay apart."""
+        """Does nothing: DDP would average every backward pass, but group gradients must stay apart."""
 
     def compute_loss_for_module(self, **kwargs: Any) -> Any:
-        """RLlib's hook inside its own update loop, which `update` replaces."""
+        """Not used: `update` replaces RLlib's update loop."""
         raise NotImplementedError("the loss is computed in rlgns.agents.batch_gradients")
 
     def update(  # type: ignore[override]
@@ -80,17 +80,17 @@ class AtariLearner(TorchLearner):
 
         Args:
             training_data: `batch_refs` holds one `Played` (or a reference to one) per runner; all learners get all.
-            timesteps: iteration, observations (before this iteration), version of the present weights, lag, by how many
-                versions older the weights that played may be (0 if left out), sample_s, the seconds that the learners
-                had to wait for the rollouts, and num_envs, environments in use (else the configuration's).
-            **kwargs: What RLlib's LearnerGroup passes and nothing here needs.
+            timesteps: iteration; observations before this iteration; version of the present weights; lag, how many
+                versions older the weights that played may be (default 0); sample_s, seconds that the learners waited
+                for the rollouts; num_envs, environments in use (default: the configuration's).
+            **kwargs: Passed by RLlib's LearnerGroup and ignored.
 
         Returns:
             row: entries of the metrics row; episodes: full games that ended; learn_s, measure_s: seconds;
-            weights_checksum: equal on all learners; empty where there is one.
+            weights_checksum: equal on all learners; empty with a single one.
 
         Raises:
-            RuntimeError: A rollout was played with weights that are too old, or rollouts with different ones.
+            RuntimeError: A rollout was played with weights that are too old, or two with different weights.
         """
         began = time.perf_counter()
         run = self.config.run
@@ -112,7 +112,7 @@ class AtariLearner(TorchLearner):
             seed=seed,
             groups=now.groups_per_batch,
             split_shuffled=self._measure.split_shuffled(iteration),
-            # Clocks differ between learners: the first one's decides.
+            # Clocks differ between learners: the first learner's decides.
             before_steps=(lambda fresh: self._probe.measure(fresh, seed))
             if self.learners.first(self._probe.due())
             else None,
@@ -156,7 +156,7 @@ class AtariLearner(TorchLearner):
         self.network.load_state_dict(state["network"])
         self._updater.optimizer.load_state_dict(state["optimizer"])
         self._measure.load_state_dict(state["noise"])
-        if "probe" in state:  # checkpoints of before the probe have none
+        if state["probe"] is not None:
             self._probe.load_state_dict(state["probe"])
 
     def _get_optimizer_state(self) -> dict[str, Any]:
@@ -167,7 +167,7 @@ class AtariLearner(TorchLearner):
 
 
 def _lag(played: Sequence[Played], version: int, *, most: int) -> int:
-    """Returns by how many versions the weights that played are older. Raises RuntimeError where they may not be."""
+    """Returns how many versions older the weights that played are. Raises RuntimeError where that is not allowed."""
     versions = {part.weights_version for part in played}
     for part in played:
         if not version - most <= part.weights_version <= version or len(versions) > 1:

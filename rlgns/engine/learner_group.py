@@ -1,4 +1,4 @@
-"""The learners as the algorithm sees them: one in its own process, or several remote ones that learn as one."""
+"""The learners of an algorithm: a local one in its process, or several remote ones that hold the same weights."""
 
 from __future__ import annotations
 
@@ -13,41 +13,42 @@ from ray.rllib.core.learner.training_data import TrainingData
 from rlgns.engine.learner import AtariLearner
 
 DEATH_S = 10.0
-"""Seconds after a learner's failure within which another's death counts as its cause."""
+"""Seconds after a learner's failure within which another learner's death counts as the cause."""
 
 
 @final
 class AtariLearnerGroup:
-    """Speaks to every learner of RLlib's LearnerGroup.
+    """Calls every learner of RLlib's LearnerGroup.
 
-    RLlib would give each learner other rollouts, and would wait for those that wait for a dead one.
+    RLlib itself would give each learner different rollouts. And after a learner's death it would wait forever for the
+    others, which wait for the dead one.
     """
 
     def __init__(self, group: LearnerGroup) -> None:
-        """Takes a group that is built."""
+        """Wraps a group that is already built."""
         self._group = group
-        self._remote: list[Any] = list(group._workers or [])  # none where there is one in this process
+        self._remote: list[Any] = list(group._workers or [])  # empty where the learner is local
 
     @property
     def local(self) -> AtariLearner:
-        """The learner in this process, where there are no remote ones."""
+        """The local learner, where there are no remote ones."""
         learner = self._group._learner
         assert isinstance(learner, AtariLearner)
         return learner
 
     def update(self, played: Sequence[Any], timesteps: Mapping[str, Any]) -> dict[str, Any]:
-        """Runs one iteration on all learners; see `AtariLearner.update`. Returns what the first reports.
+        """Runs one iteration on all learners; see `AtariLearner.update`. Returns the first learner's result.
 
         Raises:
-            RuntimeError: A learner died or failed, or weights differ; then the remote learners are ended.
+            RuntimeError: A learner died or failed, or weights differ; all remote learners are then killed.
         """
         given: dict[str, Any] = {"training_data": TrainingData(batch_refs=list(played)), "timesteps": dict(timesteps)}
         if not self._remote:
             return self._group.update(defer_solve_refs_to_learner=True, **given)[0]
-        outcomes = self._all("update", **given)
+        outcomes = self._call_all("update", **given)
         checksums = {outcome["weights_checksum"] for outcome in outcomes}
         if len(checksums) > 1:
-            self._end()
+            self._kill_all()
             raise RuntimeError(f"learners hold different weights after an update: checksums {sorted(checksums)}")
         return outcomes[0]
 
@@ -58,24 +59,24 @@ class AtariLearnerGroup:
         return ray.get(self._remote[0].weights.remote())
 
     def training_state(self) -> dict[str, Any]:
-        """Returns the first learner's state, which is every learner's; see `AtariLearner.training_state`."""
+        """Returns the first learner's state, which all share; see `AtariLearner.training_state`."""
         if not self._remote:
             return self.local.training_state()
         return ray.get(self._remote[0].training_state.remote())
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Restores what `training_state` returned, whatever the number of learners was then."""
+        """Restores what `training_state` returned, for any number of learners."""
         if not self._remote:
             self.local.load_training_state(state)
         else:
-            self._all("load_training_state", state=ray.put(dict(state)))
+            self._call_all("load_training_state", state=ray.put(dict(state)))
 
-    def _all(self, method: str, **given: Any) -> list[Any]:
-        """Calls a method of every remote learner at once; the first that fails ends them all."""
+    def _call_all(self, method: str, **given: Any) -> list[Any]:
+        """Calls a method of every remote learner at once; where one fails, kills them all and raises RuntimeError."""
         calls = [getattr(learner, method).remote(**given) for learner in self._remote]
         failed = _failures(calls)
         if failed:
-            self._end()
+            self._kill_all()
             died = [number for number, error in failed.items() if isinstance(error, RayActorError)]
             number = (died or list(failed))[0]
             error = failed[number]
@@ -83,17 +84,17 @@ class AtariLearnerGroup:
             raise RuntimeError(f"learner {number} of {len(calls)} died or failed ({name}): {error}") from error
         return ray.get(calls)
 
-    def _end(self) -> None:
-        """Ends all remote learners: those that wait for one that is gone would keep the trial from its restart."""
+    def _kill_all(self) -> None:
+        """Kills all remote learners: those that wait for a dead one would block the trial's restart."""
         for learner in self._remote:
             ray.kill(learner)
 
 
 def _failures(calls: list[Any]) -> dict[int, Exception]:
-    """Waits for all calls, or until one failed. Returns what failed, by the call's number, in order of arrival.
+    """Waits until all calls succeeded or one failed. Returns the failures by the call's number, in order of arrival.
 
-    A learner that loses its connection to one that died may say so before the death is known: after a failure that is
-    none, deaths are waited for, not long.
+    A learner that loses its connection to a dead one may fail before Ray reports the death. So after a failure that is
+    not a death, this waits up to DEATH_S for one.
     """
     failed: dict[int, Exception] = {}
     waiting = calls

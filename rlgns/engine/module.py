@@ -12,7 +12,7 @@ from rlgns.agents.network import build_network
 
 
 class AtariModule(TorchRLModule):
-    """Holds the network; RLlib's own forward methods are there for its tools, the hot path does not use them."""
+    """Holds the network. RLlib's tools call its forward method; training does not."""
 
     def setup(self) -> None:
         """Builds the network from `model_config`: network, num_actions, frame_stack, image_size."""

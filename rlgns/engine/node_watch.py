@@ -1,4 +1,4 @@
-"""Tells of a cluster's nodes that go and come while runs train on it."""
+"""Reports nodes that leave or join a cluster while runs train on it."""
 
 from __future__ import annotations
 
@@ -6,48 +6,48 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
-LOOK_EVERY_S = 2.0
-"""Seconds between two looks, each a call to the cluster's head."""
+CHECK_EVERY_S = 2.0
+"""Seconds between two checks, each a call to the cluster's head."""
 
 
 @final
 class NodeWatch:
-    """Compares the nodes that are alive with those of the last look.
+    """Compares the nodes that are alive with those of the last check.
 
-    An iteration that has lost a runner with its node waits for room elsewhere without limit; whoever watches should
+    An iteration that has lost a runner with its node waits without limit for room on another node. The user should
     know what it waits for.
     """
 
     def __init__(
         self,
         nodes: Callable[[], Sequence[Mapping[str, Any]]],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Takes note of the nodes that are there.
+        """Notes the nodes that are alive.
 
         Args:
             nodes: `ray.nodes`.
-            tell: Gets a line for each node that went or came.
+            report: Called with a line for each node that left or joined.
             clock: Seconds that only go forward.
         """
-        self._nodes, self._tell, self._clock = nodes, tell, clock
-        self._alive = self._look()
+        self._nodes, self._report, self._clock = nodes, report, clock
+        self._alive = self._check()
 
     def __call__(self) -> None:
-        """Looks again, where the last look is long enough ago."""
+        """Checks again, unless the last check is more recent than CHECK_EVERY_S."""
         if self._clock() < self._next_s:
             return
-        alive = self._look()
+        alive = self._check()
         before, self._alive = self._alive, alive
         for key in before.keys() - alive.keys():
-            self._tell(f"cluster: lost node {before[key]}; a run that used it goes on as soon as another node has room")
+            self._report(f"cluster: lost node {before[key]}; a run that used it continues when another node has room")
         for key in alive.keys() - before.keys():
-            self._tell(f"cluster: new node {alive[key]}")
+            self._report(f"cluster: new node {alive[key]}")
 
-    def _look(self) -> dict[str, str]:
-        self._next_s = self._clock() + LOOK_EVERY_S
+    def _check(self) -> dict[str, str]:
+        self._next_s = self._clock() + CHECK_EVERY_S
         return {node["NodeID"]: _described(node) for node in self._nodes() if node["Alive"]}
 
 

@@ -1,4 +1,4 @@
-"""The probe: passes of its own over an iteration's fresh observations, inside a budget of time."""
+"""The probe: extra passes over an iteration's fresh observations, within a budget of time."""
 
 from __future__ import annotations
 
@@ -17,34 +17,32 @@ from rlgns.agents.compute.flat_gradients import equal_parts
 from rlgns.agents.compute.products import inner_products
 from rlgns.agents.network import ActorCritic
 from rlgns.agents.rollout_gradients import LOSSES, RolloutGradients, loss_coefficients
+from rlgns.config import random_streams
 from rlgns.config.schema import Config
 from rlgns.noise.budget import ProbeBudget
 from rlgns.noise.losses_and_layers import products_by_layer
 from rlgns.noise.probe_views import ProbeProducts, ProbeViews, SplitProducts
 
 MOST_GROUPS = 8
-"""Groups of whole environments, at most: more hardly sharpen |G|^2, and passes over small parts of a group are slow."""
+"""Groups of whole environments, at most: more hardly improve |G|^2, and passes over small parts are slow."""
 
 SEGMENTS = 4
-"""Parts of a rollout along time, at most: rungs at T/4, T/2 and T."""
+"""Segments of a rollout in time, at most: rungs at T/4, T/2 and T."""
 
 SHUFFLED_SHARE = 8
-"""One observation in so many is drawn for the split without regard to environments: a trace needs groups, not size."""
-
-STREAM = 0x9806E
-"""Sets the probe's random numbers apart from the update's."""
+"""One observation in so many is drawn for the shuffled split: a trace needs many groups, not large ones."""
 
 
 @final
 class Probe:
     """Measures the views of the noise scale on all observations of an iteration, before its first step.
 
-    All of them, not one batch: at one parameter vector they are all fresh, and far below the noise scale one probe of n
-    batches tells n times as much of |G|^2 as n probes of one batch each.
+    It uses all observations, because all are fresh at this parameter vector. Far below the noise scale, one probe of n
+    batches gives n times as much information on |G|^2 as n probes of one batch each.
     """
 
     def __init__(self, run: Config, network: ActorCritic, *, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Starts with nothing measured; `clock`: seconds that only go forward."""
+        """Starts with nothing measured; `clock` returns monotonic seconds."""
         self._run, self._clock = run, clock
         self._layers = {name: sum(p.numel() for p in parts) for name, parts in network.layers().items()}
         self._parameters = sum(self._layers.values())
@@ -55,20 +53,20 @@ class Probe:
             run.noise.level,
         )
         self._budget = ProbeBudget(run.noise.overhead_budget if run.noise.enabled else 0.0)
-        self._kept = Buffers()
+        self._buffers = Buffers()
         self._probe_s: float | None = None
         self._taken = False
 
     def due(self) -> bool:
-        """Whether the next iteration is to be probed."""
+        """Returns whether the next iteration is probed."""
         return self._budget.due()
 
     def measure(self, fresh: RolloutGradients, seed: Sequence[int]) -> None:
         """Takes a probe; `seed`: integers that determine its groups."""
         began = self._clock()
-        rng = np.random.default_rng([*seed, STREAM])
+        rng = np.random.default_rng([*seed, random_streams.PROBE])
         # P^(-1/2) g: the metric in which the optimizer's step, P^(-1) g, is plain gradient descent.
-        scale = fresh.inverse_preconditioner(self._kept("scale", self._parameters, device=fresh.device))
+        scale = fresh.inverse_preconditioner(self._buffers("scale", self._parameters, device=fresh.device))
         if scale is not None:
             scale.sqrt_()
         groups = self._groups(fresh, rng)
@@ -88,16 +86,16 @@ class Probe:
         self._probe_s = self._clock() - began
 
     def end_iteration(self, *, seconds: float, measure_s: float) -> None:
-        """Notes an iteration's length and the ride-along's share of it."""
+        """Notes an iteration's length and the time of the ride-along in it."""
         self._budget.iteration(seconds=seconds, measure_s=measure_s, probe_s=self._probe_s)
 
     @property
     def seconds(self) -> float:
-        """Of this iteration's probe; 0: none was taken."""
+        """Seconds of this iteration's probe; 0 without one."""
         return self._probe_s or 0.0
 
     def report(self, batch_observations: int) -> dict[str, Any]:
-        """Ends an iteration at that batch: returns its entries of the metrics row and forgets what was fresh."""
+        """Ends an iteration at this batch: returns its entries of the metrics row."""
         row: dict[str, Any] = {}
         if self._run.noise.enabled and self._run.noise.overhead_budget:
             row = {
@@ -113,7 +111,7 @@ class Probe:
         return row
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns all sums and the cadence, plain types."""
+        """Returns all sums and how often a probe is taken, plain types."""
         return {"views": self._views.state_dict(), "budget": self._budget.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -138,18 +136,18 @@ class Probe:
         """Takes the gradients of each group.
 
         Returns:
-            Those of this learner's share by loss [losses, groups of the share, parameters], until the next call; and
-            float64 [groups, segments, segments]: within each group, of all learners, the inner products of the whole
-            loss's gradients of its segments, which are its observations cut in order.
+            Gradients of this learner's share by loss [losses, groups of the share, parameters], overwritten by the next
+            call. And float64 [groups, segments, segments]: within each group, of all learners, the inner products of
+            the whole loss's gradients of its segments. Segments are a group's observations cut in order.
         """
         share = fresh.data_parallel.share(len(groups))
         mine = groups[share]
-        rows = self._kept("rows", len(LOSSES), len(mine), self._parameters, device=fresh.device)
+        rows = self._buffers("rows", len(LOSSES), len(mine), self._parameters, device=fresh.device)
         weights = torch.tensor(fresh.coefficients, device=fresh.device)
 
         def work(group: int) -> Tensor:
-            whole = self._kept("segments", segments, self._parameters, device=fresh.device)
-            gradients = self._kept("losses", len(LOSSES), self._parameters, device=fresh.device)
+            whole = self._buffers("segments", segments, self._parameters, device=fresh.device)
+            gradients = self._buffers("losses", len(LOSSES), self._parameters, device=fresh.device)
             total = rows[:, group]
             for segment, part in enumerate(np.split(mine[group], segments)):
                 fresh.loss_gradients(part, gradients)
@@ -169,7 +167,7 @@ class Probe:
     def _products(
         self, fresh: RolloutGradients, rows: Tensor, scale: Tensor | None, groups: Sequence[Indices]
     ) -> SplitProducts:
-        """Inner products of all groups' rows, which are used up; each learner takes its columns of all rows."""
+        """Returns inner products of all groups' rows, overwriting them; each learner takes its columns of all."""
         learners, parameters = fresh.data_parallel, rows.shape[2]
         own = learners.own_columns(parameters)
         if learners.count > 1:
@@ -236,11 +234,11 @@ class Probe:
 
 
 def _overlaps(sizes: Sequence[int], part: slice) -> list[int]:
-    """How many of each layer's parameters, one layer after the other, lie in a part of them all."""
+    """Returns how many parameters of each layer lie in a part of the flat parameter vector."""
     edges = np.clip(np.cumsum([0, *sizes]), part.start, part.stop)
     return [int(size) for size in np.diff(edges)]
 
 
 def _segments(steps: int) -> int:
-    """The largest power of two, at most SEGMENTS, that divides the steps."""
+    """Returns the largest power of two, at most SEGMENTS, that divides the steps."""
     return math.gcd(steps, SEGMENTS)

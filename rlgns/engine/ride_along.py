@@ -17,12 +17,12 @@ from rlgns.noise.live import LiveStatistics
 from rlgns.noise.tracker import NoiseScaleEstimate
 
 TINY = 1e-9
-"""Observations: stands for a lower end of zero, which counts as a noise scale here."""
+"""Observations that stand for a lower end of zero, so that it counts as a noise scale."""
 
 
 @final
 class RideAlong:
-    """Listens to the group gradients of every first-epoch batch and keeps all smoothed sums of one run."""
+    """Receives the group gradients of every first-epoch batch and keeps all smoothed sums of one run."""
 
     def __init__(
         self,
@@ -36,8 +36,8 @@ class RideAlong:
         Args:
             config: Settings.
             minibatches: Optimizer steps per epoch.
-            add_up: Sums over all learners, each of which has some columns of the groups' gradients; default: one
-                learner, which has them all.
+            add_up: Sums over all learners, each of which holds some columns of the groups' gradients. Default: a
+                single learner holds all columns.
         """
         self._add_up = add_up
         self._shuffled_every = config.shuffled_every
@@ -56,14 +56,14 @@ class RideAlong:
         self.settle()
 
     def on_products(self, products: Tensor, split: GroupSplit) -> None:
-        """Receives their inner products [groups, groups], or those of this learner's columns; `settle` works on them.
+        """Receives their inner products [groups, groups], or those of this learner's columns, for the next `settle`.
 
-        So that nothing waits for the device, or for other learners, between an update's steps.
+        So an update's steps do not wait for the device or for other learners.
         """
         self._waiting.append((products, split))
 
     def settle(self) -> None:
-        """Takes in what was received since the last call; all learners call it at the same points."""
+        """Processes what was received since the last call; all learners must call it at the same points."""
         if not self._waiting:
             return
         began = time.perf_counter()
@@ -75,7 +75,7 @@ class RideAlong:
         self.measure_s += time.perf_counter() - began
 
     def split_shuffled(self, iteration: int) -> bool:
-        """Says whether this iteration's first batch is split by shuffled observations."""
+        """Returns whether this iteration's first batch is split by shuffled observations."""
         every = self._shuffled_every
         return bool(every) and iteration % every == every - 1
 
@@ -90,7 +90,7 @@ class RideAlong:
 
     @property
     def exchange_rate(self) -> float:
-        """E_min / S_min of the run so far, with the lower bound where no more is known; NaN where not even that is."""
+        """E_min / S_min of the run so far, from the lower bound where only that is known; NaN where nothing is."""
         return self._at_least.value
 
     def report(self, *, optimizer_steps: int, batch_observations: int) -> dict[str, Any]:
@@ -124,8 +124,6 @@ class RideAlong:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
         self._statistics.load_state_dict(state)
-        if "" in state["run_average"]:  # checkpoints of before its ends were averaged too start it anew
-            for end, average in self._run_averages.items():
-                average.load_state_dict(state["run_average"][end])
-        if "at_least" in state:  # as above
-            self._at_least.load_state_dict(state["at_least"])
+        for end, average in self._run_averages.items():
+            average.load_state_dict(state["run_average"][end])
+        self._at_least.load_state_dict(state["at_least"])

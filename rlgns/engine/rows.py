@@ -3,52 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rlgns.config.schema import Config
 from rlgns.critical.advice import twice_envs, twice_steps
+from rlgns.engine.progress import Timing, TrainingProgress
 from rlgns.envs.games import human_normalised
-from rlgns.storage.run_folder import plain
+from rlgns.storage.files import plain
 
 
 def make_row(
     run: Config,
     *,
+    game: str,
     batch_mode: str,
     target_batch: float,
-    game: str,
-    iteration: int,
-    observations: int,
-    optimizer_steps: int,
-    seconds: float,
-    iteration_s: float,
-    sample_s: float,
-    learn_s: float,
-    measure_s: float,
-    scores: Sequence[float],
-    episodes: int,
+    progress: TrainingProgress,
+    timing: Timing,
     learner: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Joins what the loop counted, the clock said and the learner measured; keys and units in docs/metrics.md.
+    """Joins counters, times and the learner's entries into one row; docs/metrics.md has keys and units.
 
     Args:
-        run: The configuration at the number of environments in use.
-        batch_mode: `fixed` or `adaptive`.
-        target_batch: What the noise scale asks an adaptive batch for, observations; NaN: not known.
+        run: The configuration at the number of environments that this iteration used.
         game: ROM name.
-        iteration: Iterations done, this one included.
-        observations: Observations so far.
-        optimizer_steps: Optimizer steps so far.
-        seconds: Wall-clock time in training so far.
-        iteration_s: Of this iteration, as are sample_s, learn_s (with measuring) and measure_s.
-        sample_s: Playing.
-        learn_s: Learning.
-        measure_s: The measurement's own arithmetic and the probe, within learning.
-        scores: The last full games' scores, at most 100.
-        episodes: Full games ended so far.
+        batch_mode: `fixed` or `adaptive`.
+        target_batch: Batch that an adaptive run aims at by its noise scale, observations; NaN where not known.
+        progress: Of the run, this iteration included.
+        timing: Of this iteration.
         learner: The learner's entries.
     """
+    scores = progress.scores
     score = sum(scores) / len(scores) if scores else math.nan
     scale, low, high = learner["noise/scale"], learner["noise/scale_low"], learner["noise/scale_high"]
     predicted = scale if learner["noise/resolved"] else None
@@ -62,22 +48,22 @@ def make_row(
         }
     row = {
         "game": game,
-        "iteration": iteration,
-        "observations": observations,
-        "frames": observations * run.env.frame_skip,
-        "seconds": seconds,
+        "iteration": progress.iteration,
+        "observations": progress.observations,
+        "frames": progress.observations * run.env.frame_skip,
+        "seconds": progress.seconds,
         "batch_observations": run.batch_observations,
         "rollout_observations": run.rollout_observations,
         "batch_mode": batch_mode,
         "num_envs": run.env.num_envs,
         "target_batch_observations": target_batch,
         "score_mean": score,
-        "score_episodes": episodes,
+        "score_episodes": progress.episodes,
         "human_normalised_score": human_normalised(game, score),
-        "throughput/observations_per_s": run.rollout_observations / iteration_s,
-        "throughput/sample_s": sample_s,
-        "throughput/learn_s": learn_s,
-        "noise/overhead_fraction": measure_s / iteration_s,
+        "throughput/observations_per_s": run.rollout_observations / timing.iteration_s,
+        "throughput/sample_s": timing.sample_s,
+        "throughput/learn_s": timing.learn_s,
+        "noise/overhead_fraction": timing.measure_s / timing.iteration_s,
         "critical_batch/predicted": predicted,
         "critical_batch/low": low,
         "critical_batch/high": high,
@@ -85,6 +71,6 @@ def make_row(
         "advice/twice_envs_observation_ratio": advice.observation_ratio,
         **along_time,
         **learner,
-        "optimizer_steps": optimizer_steps,
+        "optimizer_steps": progress.optimizer_steps,
     }
     return plain(row)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
@@ -49,8 +48,3 @@ class RunSettings(AlgorithmConfig):
         """The trial."""
         assert self.trial_config is not None
         return self.trial_config
-
-    def update_from_dict(self, config_dict: dict[str, Any]) -> RunSettings:
-        """Takes `run_config` and `trial_config`, among RLlib's own keys."""
-        super().update_from_dict(config_dict)
-        return self

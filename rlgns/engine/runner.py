@@ -1,4 +1,4 @@
-"""RLlib's EnvRunner: owns one set of environments and plays rollouts with the weights it is given."""
+"""RLlib's EnvRunner: owns a set of environments and plays rollouts with the weights that it gets."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class PlayError:
 
 
 class AtariRunner(EnvRunner):
-    """Plays without connectors or episode objects: one call, one rollout.
+    """Plays one rollout per call, without connectors or episode objects.
 
-    Environments start at the first call, with random streams that depend on the iteration: a runner that was restarted,
-    or a run that was resumed, never replays what was played before.
+    Environments start at the first call, with random streams that depend on the iteration. So a restarted runner or a
+    resumed run never replays earlier games.
     """
 
     config: RunSettings
 
     def __init__(self, *, config: RunSettings, **kwargs: Any) -> None:
-        """Takes what RLlib's EnvRunnerGroup passes; starts nothing yet."""
+        """Takes the arguments of RLlib's EnvRunnerGroup; starts no environment yet."""
         super().__init__(config=config, **kwargs)
         self._run = config.run
         self._game: str = config.trial.game
@@ -49,11 +49,11 @@ class AtariRunner(EnvRunner):
         self._collectors: Collectors | None = None
         self._team: Team | None = None
         self._threads = 1 if self.worker_index else config.driver_threads
-        if self.worker_index or config.trial.placement.learners:  # else the learner does, in the same process
+        if self.worker_index or config.trial.placement.learners:  # otherwise the learner in this process has done so
             prepare_process(self._threads)
 
     def share(self, network: ActorCritic, team: Team) -> None:
-        """Plays with the learner's own network and threads from now on: no weights are ever copied."""
+        """Makes this runner play with the learner's network and threads, so that no weights are copied."""
         self._network, self._team = network, team
 
     def play(
@@ -92,10 +92,10 @@ class AtariRunner(EnvRunner):
     def play_ref(
         self, *, iteration: int, version: int, weights: ray.ObjectRef, num_envs: int | None = None
     ) -> tuple[ray.ObjectRef | PlayError, int, int]:
-        """As `play`; leaves the rollout in the object store. Returns (reference, version, worker index).
+        """Plays as `play` and puts the rollout into the object store. Returns (reference, version, worker index).
 
-        RLlib would restart a runner for any error, without a word and for ever. So what restarting cannot heal is
-        returned; an object that was lost (RayError) is raised, and the runner plays again.
+        RLlib would silently restart a runner after any error, without limit. So an error that a restart cannot fix is
+        returned. A lost object (RayError) is raised, and the runner plays again.
         """
         try:
             played = self.play(iteration=iteration, version=version, weights=weights, num_envs=num_envs)
@@ -106,7 +106,7 @@ class AtariRunner(EnvRunner):
         return ray.put(played), played.weights_version, self.worker_index
 
     def sample(self, **kwargs: Any) -> Any:
-        """RLlib's name for `play`; not used, since a rollout needs to know its iteration and weights."""
+        """Not used: `play` replaces it, since a rollout needs its iteration and weights."""
         raise NotImplementedError("AtariRunner plays through play()")
 
     def get_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
@@ -115,14 +115,14 @@ class AtariRunner(EnvRunner):
         return {INPUT_ENV_SPACES: spaces, DEFAULT_MODULE_ID: spaces}
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """RLlib asks for it when it restores runners; weights travel with each call to `play` instead."""
+        """Returns nothing: weights travel with each call to `play`."""
         return {}
 
     def set_state(self, state: Any) -> None:
-        """See `get_state`."""
+        """Does nothing; see `get_state`."""
 
     def assert_healthy(self) -> None:
-        """Nothing can be half-built: environments start at the first call."""
+        """Does nothing: environments start at the first call."""
 
     def stop(self) -> None:
         """Stops the emulators."""

@@ -1,4 +1,4 @@
-"""The runners as the algorithm sees them: one in its own process, or several remote ones that play one batch."""
+"""The runners of an algorithm: a local one in its process, or several remote ones that share a batch."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ Weights = Callable[[], Mapping[str, Any]]
 """Returns the network's present state, on the CPU."""
 
 MOST_DEATHS = 10
-"""Of one runner within an iteration: by then it is no accident (memory that runs out each time, for example)."""
+"""Deaths of one runner within an iteration that fail the run: the cause must be lasting, such as too little memory."""
 
-BREATH_S = 0.2
-"""Pause where no runner came back: those that wait for a node's room answer no question."""
+RETRY_S = 0.2
+"""Pause after a try in which no runner came back: a runner that waits for room on a node does not answer."""
 
 
 @final
 class AtariRunnerGroup:
     """Plays with every runner of RLlib's EnvRunnerGroup, now or ahead of the learners.
 
-    RLlib would make up a batch of whatever arrived; here it never changes its composition.
+    RLlib itself would fill a batch with whatever arrives; here a batch always has one rollout of every runner.
     """
 
     def __init__(self, group: EnvRunnerGroup, *, runners: int, learners_are_here: bool, patience_s: float) -> None:
-        """Takes a group that is built.
+        """Wraps a group that is already built.
 
         Args:
             group: Of `AtariRunner`s.
-            runners: Remote ones; 0: the group's local one plays.
-            learners_are_here: Whether rollouts are wanted in this process; else where the learners fetch them.
-            patience_s: A runner that neither delivers nor dies within so many seconds is restarted.
+            runners: Number of remote runners; 0: the local runner plays.
+            learners_are_here: Whether the learner is in this process; otherwise rollouts stay in the object store.
+            patience_s: Seconds after which a runner that has neither delivered nor died is restarted.
         """
         self._group, self._runners, self._patience_s = group, runners, patience_s
         self._learners_are_here = learners_are_here
-        # Nothing that is played ahead outlives the process.
+        # A rollout that is played ahead is lost with the process.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
         self._next: Future[list[Any]] | None = None
         self._stopping = threading.Event()
 
     @property
     def is_ahead(self) -> bool:
-        """Whether the next rollout is being played, or was."""
+        """Whether the next rollout is being played or is ready."""
         return self._next is not None
 
     def play(self, iteration: int, weights: Weights, *, num_envs: int) -> list[Any]:
-        """Plays one rollout, or takes the one that was played ahead.
+        """Plays one rollout, or returns the one played ahead.
 
         Args:
             iteration: Of the run; determines the random numbers, and is the weights' version.
-            weights: To play with; those of a network that the local runner shares with the learner are not asked for.
+            weights: To play with; not called where the local runner shares the learner's network.
             num_envs: Environments in use over all runners.
 
         Returns:
-            What the runners bring home, or references to it.
+            One `Played` per runner, or references to them.
 
         Raises:
-            RuntimeError: A remote runner failed, or died again and again.
+            RuntimeError: A remote runner failed, or died MOST_DEATHS times.
         """
         if self._next is not None:
             ahead, self._next = self._next, None
@@ -80,26 +80,26 @@ class AtariRunnerGroup:
         return [ray.put(local.play(iteration=iteration, version=iteration, weights=put, num_envs=num_envs))]
 
     def play_ahead(self, iteration: int, version: int, weights: Weights, *, num_envs: int) -> None:
-        """Starts to play what the next `play` returns, with weights that are older by then."""
+        """Starts playing what the next `play` returns, with weights that will be older by then."""
         put = ray.put(weights())  # before the learners change them
         self._next = self._thread.submit(self._play_remote, iteration, version, put, num_envs)
 
     def restore(self) -> list[int]:
-        """Brings restarted runners back, unless whoever plays ahead does it. Returns which.
+        """Brings restarted runners back, unless the thread that plays ahead does so. Returns their indices.
 
         They need no state: weights travel with each call.
         """
         return [] if self.is_ahead else self._group.probe_unhealthy_env_runners()
 
     def stop(self) -> None:
-        """Waits for nobody any more."""
+        """Stops without waiting for any runner."""
         self._stopping.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _play_remote(self, iteration: int, version: int, weights: ray.ObjectRef, num_envs: int) -> list[Any]:
         """Plays on all runners until every one has delivered.
 
-        `weights` is owned by this process: a dead learner takes none along.
+        This process owns `weights`, so a learner's death does not lose them.
         """
         missing = set(range(1, self._runners + 1))
         found: dict[int, Any] = {}
@@ -114,22 +114,22 @@ class AtariRunnerGroup:
                 remote_worker_ids=sorted(missing),
                 timeout_seconds=patience_s,
             )
-            found |= self._brought(answers, version, patience_s)
+            found |= self._rollouts_of(answers, version, patience_s)
             missing -= set(found)
             if missing:
                 silent = self._restart_silent(missing)
                 if silent:
-                    patience_s *= 2  # a machine that is too slow for the first would otherwise never get there
+                    patience_s *= 2  # a slow machine would otherwise never finish
                 deaths.update(missing & alive - silent)
                 for worker, times in deaths.items():
                     if times >= MOST_DEATHS:
                         raise RuntimeError(f"runner {worker} died {times} times in iteration {iteration + 1}")
                 if not self._group.probe_unhealthy_env_runners():
-                    self._stopping.wait(BREATH_S)
+                    self._stopping.wait(RETRY_S)
         return [found[worker] for worker in sorted(found)]
 
-    def _brought(self, answers: list[Any], version: int, patience_s: float) -> dict[int, Any]:
-        """Returns what can be had of runners' answers, by runner. Raises RuntimeError where one could not play."""
+    def _rollouts_of(self, answers: list[Any], version: int, patience_s: float) -> dict[int, Any]:
+        """Returns the rollouts in the runners' answers, by runner. Raises RuntimeError where one could not play."""
         found: dict[int, Any] = {}
         for reference, played_version, worker in answers:
             if isinstance(reference, PlayError):
@@ -137,15 +137,15 @@ class AtariRunnerGroup:
             if played_version == version and not self._learners_are_here:
                 found[worker] = reference  # the learners fetch it themselves
             elif played_version == version:
-                # A rollout dies with its runner, also behind the answer that announced it: it is played again.
+                # A runner may die after its answer, and its rollout is lost: it is played again.
                 with contextlib.suppress(RayError):
                     found[worker] = ray.get(reference, timeout=patience_s)
         return found
 
     def _restart_silent(self, missing: set[int]) -> set[int]:
-        """Kills runners that did not deliver and that RLlib does not know to be dead: it would wait for them again.
+        """Kills runners that did not deliver although RLlib counts them as healthy; Ray restarts them.
 
-        Ray restarts them. Returns which.
+        RLlib would wait for them again. Returns their indices.
         """
         silent = missing & set(self._manager.healthy_actor_ids())
         for worker in silent:
@@ -155,4 +155,4 @@ class AtariRunnerGroup:
 
     @property
     def _manager(self) -> Any:
-        return self._group._worker_manager  # RLlib restarts what died, but has no public name for more
+        return self._group._worker_manager  # RLlib has no public name for it

@@ -1,4 +1,4 @@
-"""Runs Tune trials and passes on what they report."""
+"""Runs trials under Tune and passes their rows to a listener."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class Outcome:
 
     interrupted: bool = False
     faults: dict[str, str] = field(default_factory=dict)
-    """By the run's key: what stopped it early, one line."""
+    """What stopped a run early, one line, by the run's key."""
 
 
 @final
 class Interrupt:
-    """Remembers that the user (Ctrl-C) or the system (SIGTERM) asked to stop. A second Ctrl-C no longer waits."""
+    """Notes that the user (Ctrl-C) or the system (SIGTERM) asked to stop. A second Ctrl-C stops at once."""
 
     def __init__(self, listener: Listener, what: str = "the iteration under way is finished and saved") -> None:
-        """Takes whom to tell that it was asked to stop, and `what` is done before it does."""
+        """Takes the listener of the message, and `what` is finished before stopping."""
         self._listener, self._what = listener, what
         self.asked = threading.Event()
 
@@ -71,45 +71,43 @@ class Interrupt:
         self._listener.message(f"stopping: {self._what} (Ctrl-C again: stop at once)")
 
 
-def run_trials(source: TrialQueue, listener: Listener, *, most: int = 0, max_failures: int = 3) -> Outcome:
-    """Trains every run of a source, side by side, each a Tune trial.
+def run_trials(queue: TrialQueue, listener: Listener, *, most: int = 0, max_failures: int = 3) -> Outcome:
+    """Trains every run of a queue, side by side, each as a Tune trial.
 
-    Tune places the trials, restarts one that died (it goes on from its folder's newest checkpoint) and stops them on an
-    interrupt; files, checkpoints and display are ours, so Tune's own are off.
+    Tune places the trials, restarts one that died (it resumes from its folder's newest checkpoint) and stops them on an
+    interrupt. Tune's own files, checkpoints and display are off.
 
     Args:
-        source: Of the runs; folders exist.
-        listener: Hears every row.
-        most: How many run at once, never more than there are CPUs; 0: as many as there are CPUs (GPUs, where there are
-            any). They share all that is there.
-        max_failures: How often a trial that failed is restarted from its newest checkpoint, until it has a new
-            iteration.
+        queue: Of runs whose folders exist.
+        listener: Receives every row.
+        most: Trials at once, at most one per CPU; 0: one per CPU, or per GPU where there are any.
+        max_failures: Restarts from the newest checkpoint that a trial may take without a new iteration.
 
     Returns:
-        How it ended. Whatever happened, each trial saved its last whole iteration if it could.
+        How it ended. Each trial saved its last complete iteration if it could.
     """
     outcome = Outcome()
     interrupt = Interrupt(listener)
     scratch = tempfile.mkdtemp(prefix="rlgns-tune-")
     with interrupt.caught(), _ray():
         share = TrialShare.of(nodes_of_cluster(), most)
-        source.shared(share.most, share.cpus)
-        told: set[str] = set()
+        queue.shared(share.most, share.cpus)
+        reported: set[str] = set()
 
         def settings(start: RunStart) -> dict[str, Any]:
             found = settings_of(share, start)
             for warning in warnings(start.config, share, found["trial_config"].placement):
-                if warning not in told:
+                if warning not in reported:
                     listener.message(f"placement: {warning}")
-                told.add(warning)
+                reported.add(warning)
             return found
 
-        searcher = QueueSearcher(source, settings, most=share.most)
+        searcher = QueueSearcher(queue, settings, most=share.most)
         try:
-            # Tune would let one trial at a time wait for its actor; the searcher keeps count itself.
+            # Tune would let a single trial wait for its actor; the searcher limits the number itself.
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.most)
-            relay = _Relay(listener, outcome, source, searcher)
-            stopper = _Stopper(interrupt, source, searcher)
+            relay = _Relay(listener, outcome, queue, searcher)
+            stopper = _Stopper(interrupt, queue, searcher)
             _tuner(searcher, relay, stopper, max_failures=max_failures, scratch=scratch).fit()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -118,7 +116,7 @@ def run_trials(source: TrialQueue, listener: Listener, *, most: int = 0, max_fai
 
 
 def settings_of(share: TrialShare, start: RunStart) -> dict[str, Any]:
-    """Returns what the algorithm of a run is configured with."""
+    """Returns the settings of a run's algorithm."""
     run = start.config
     trial = TrialSpec(
         name=start.key,
@@ -143,7 +141,7 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name="trials",
-            storage_path=scratch,  # of Tune's own notes only; what matters is in the runs' folders
+            storage_path=scratch,  # for Tune's own files; everything that counts is in the runs' folders
             stop=stopper,
             callbacks=[relay],
             failure_config=tune.FailureConfig(max_failures=max_failures),
@@ -156,17 +154,17 @@ def _tuner(
 
 @final
 class _Relay(tune.Callback):
-    """Passes rows and the nodes' comings and goings on to the listener and ends to the source; remembers faults."""
+    """Passes rows and changes of nodes to the listener, and ends of trials to the queue; notes faults."""
 
-    def __init__(self, listener: Listener, outcome: Outcome, source: TrialQueue, searcher: QueueSearcher) -> None:
-        self._listener, self._outcome, self._source, self._searcher = listener, outcome, source, searcher
+    def __init__(self, listener: Listener, outcome: Outcome, queue: TrialQueue, searcher: QueueSearcher) -> None:
+        self._listener, self._outcome, self._queue, self._searcher = listener, outcome, queue, searcher
         self._watch = NodeWatch(ray.nodes, listener.message)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles itself for a resume of its own, which is never used
+        return {}  # Tune pickles its state for its own resume, which is never used
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self._watch()  # Tune comes by several times a second, also while a trial waits
+        self._watch()  # several times a second, also while a trial waits
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -180,32 +178,32 @@ class _Relay(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         key = self._searcher.end(trial.trial_id)
-        self._source.ended(key, self._outcome.faults.get(key, ""))
+        self._queue.ended(key, self._outcome.faults.get(key, ""))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         key = self._searcher.end(trial.trial_id)
         detail = _error_text(trial)
         fault = self._outcome.faults.setdefault(key, last_line(detail))
         self._listener.message(f"{key}: failed for good")
-        self._source.ended(key, fault, detail)
+        self._queue.ended(key, fault, detail)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._listener.message(f"{self._searcher.key(trial.trial_id)}: failed; going on from its newest checkpoint")
+        self._listener.message(f"{self._searcher.key(trial.trial_id)}: failed; resuming from its newest checkpoint")
 
 
 @final
 class _Stopper(tune.Stopper):
-    """Ends a trial that has done enough, and every one once the user asked; a trial that is stopped saves first."""
+    """Stops a trial that has done enough, and all trials when the user asks. A trial saves before it stops."""
 
-    def __init__(self, interrupt: Interrupt, source: TrialQueue, searcher: QueueSearcher) -> None:
-        self._interrupt, self._source, self._searcher = interrupt, source, searcher
+    def __init__(self, interrupt: Interrupt, queue: TrialQueue, searcher: QueueSearcher) -> None:
+        self._interrupt, self._queue, self._searcher = interrupt, queue, searcher
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as above
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         fresh = not result["replayed"] and result["fault"] is None
-        enough = fresh and self._source.enough(self._searcher.key(trial_id), result["row"])
+        enough = fresh and self._queue.enough(self._searcher.key(trial_id), result["row"])
         return enough or self._interrupt.asked.is_set()
 
     def stop_all(self) -> bool:
@@ -214,17 +212,17 @@ class _Stopper(tune.Stopper):
 
 @contextmanager
 def _ray() -> Iterator[None]:
-    """A Ray to run on: the cluster that RAY_ADDRESS names, the one this process is connected to, or one just for us."""
+    """Connects to Ray: the one this process uses already, the cluster at RAY_ADDRESS, or a new one on this machine."""
     os.environ |= {
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a fault is told in one line; its traceback is the source's to keep
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a fault is reported in one line; the queue gets its traceback
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a box even where it is told to be quiet
+        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a box even with verbose 0
     }
     if ray.is_initialized():
         yield
         return
-    # Threads that spin at a barrier cost others their cores: one busy neighbour made iterations ten times slower.
+    # Threads that spin at a barrier block other processes: one busy neighbour made iterations ten times slower.
     runtime_env = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
     common: dict[str, Any] = {"runtime_env": runtime_env, "logging_level": logging.ERROR, "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS")
@@ -236,7 +234,7 @@ def _ray() -> Iterator[None]:
     else:
         _start_ray(common)
     for name, level in (("ray.rllib", logging.ERROR), ("ray.tune", logging.CRITICAL), ("ray.train", logging.ERROR)):
-        logging.getLogger(name).setLevel(level)  # Tune's errors are the trials', which are told here
+        logging.getLogger(name).setLevel(level)  # _Relay reports the errors of trials
     try:
         yield
     finally:
@@ -244,22 +242,22 @@ def _ray() -> Iterator[None]:
 
 
 def _start_ray(common: Mapping[str, Any], attempts: int = 3) -> None:
-    """Starts a Ray for this process; a machine that is very busy may need more than the 30 seconds that Ray grants."""
-    # Nobody reads the metrics of a Ray without a dashboard, and collecting them makes its daemons grow.
+    """Starts Ray on this machine; a very busy machine may need more than the 30 seconds that Ray allows."""
+    # Without a dashboard nobody reads Ray's metrics, and collecting them makes its daemons grow.
     os.environ.setdefault("RAY_enable_metrics_collection", "0")
     for attempt in range(1, attempts + 1):
         try:
-            # "local": a head that somebody started on this machine is not ours unless RAY_ADDRESS names it
+            # "local": ignore another Ray on this machine, unless RAY_ADDRESS names it
             ray.init(address="local", num_cpus=usable_cores(), include_dashboard=False, **common)
             return
-        except Exception as error:  # of that very type
+        except Exception as error:  # Ray raises a bare Exception
             ray.shutdown()
             if attempt == attempts:
                 raise FaultError(f"Ray does not start on this machine ({last_line(error)})") from error
 
 
 def _error_text(trial: Any) -> str:
-    """What Tune noted of a trial's failures, with tracebacks. Its `get_error` looks where the note is copied later."""
+    """Returns Tune's record of a trial's failures, with tracebacks. Its `get_error` reads a copy made later."""
     try:
         return Path(trial.error_file).read_text(encoding="utf-8")
     except (OSError, TypeError):  # there is none

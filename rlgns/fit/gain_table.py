@@ -13,7 +13,8 @@ from rlgns.critical.points import GoalFit
 from rlgns.errors import UserError
 from rlgns.fit.points_file import rom_name
 from rlgns.formatting import NOTHING, aligned, interval, percent, rounded, short, times
-from rlgns.storage.run_folder import RunFolder, plain
+from rlgns.storage.files import plain
+from rlgns.storage.run_folder import RunFolder
 
 HEAD = (
     "goal",

@@ -9,10 +9,8 @@ from pathlib import Path
 from rlgns.critical.points import Point, check_columns, parse_point
 from rlgns.envs.games import find
 from rlgns.errors import UserError
-from rlgns.storage.run_folder import reason
-
-POINTS_FILE = "points.csv"
-"""Name of the points file in a sweep's folder."""
+from rlgns.storage.files import reason
+from rlgns.storage.sweep_folder import POINTS_FILE
 
 
 def read_points(path: Path) -> list[Point]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlgns.critical.points import GoalFit
 from rlgns.formatting import MEASURING, NOTHING, aligned, interval, rounded, short, times
-from rlgns.storage.run_folder import plain
+from rlgns.storage.files import plain
 
 _HEAD = ("goal", "critical batch (interval)", "S_min", "E_min", "rms", "points", "noise scale (interval)", "ratio")
 

@@ -1,1 +1,1 @@
-"""What a run may use: this machine or a cluster, which process gets what of it, and what is wrong with it."""
+"""The hardware of a run: what this machine or cluster has, which process gets what, and what is wrong with it."""

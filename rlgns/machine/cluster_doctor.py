@@ -1,4 +1,4 @@
-"""What is wrong with a Ray cluster: every node looked at by a task on it, one finding per question over all nodes."""
+"""Checks a Ray cluster: a task examines each node, and each finding is about all nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NODE_S = 60.0
 """Seconds that a node has to answer."""
 
 KNOCK_S = 5.0
-"""Seconds that a head has to take a connection."""
+"""Seconds that a head has to accept a connection."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,9 +32,9 @@ class NodeReport:
     name: str
     """Host name and address."""
     gpus: float
-    """That Ray counts on it."""
+    """GPUs that Ray counts on it."""
     versions: dict[str, str]
-    """Of Python and what rlgns pins, `missing` where it is."""
+    """Of Python and of the distributions that rlgns pins; `missing` where not installed."""
     shm_gib: float
     """Size of /dev/shm; 0 where there is none."""
     sees_mark: bool
@@ -78,7 +78,7 @@ def check_cluster(address: str, out: Path) -> Iterator[Finding]:
 
 
 def check_versions_equal(nodes: Sequence[NodeReport]) -> Finding:
-    """Python and what rlgns pins have the versions of this process on all nodes."""
+    """Checks that all nodes have the Python and the pinned versions of this process."""
     here = _versions(list(pinned_versions()))
     wrong = [
         f"{node.name} has {name} {node.versions.get(name)} where this process has {version}"
@@ -95,7 +95,7 @@ def check_versions_equal(nodes: Sequence[NodeReport]) -> Finding:
 
 
 def check_shared_memory(nodes: Sequence[NodeReport]) -> Finding:
-    """Every node's /dev/shm is large enough for Ray's object store."""
+    """Checks that /dev/shm is large enough for Ray's object store on every node."""
     small = [f"{node.name} {node.shm_gib:.2f} GiB" for node in nodes if 0 < node.shm_gib < SMALL_SHM_GIB]
     if small:
         remedy = "in Docker --shm-size=4g, in Kubernetes an emptyDir of medium Memory at /dev/shm"
@@ -105,9 +105,9 @@ def check_shared_memory(nodes: Sequence[NodeReport]) -> Finding:
 
 
 def check_shared_folder(nodes: Sequence[NodeReport], folder: Path) -> Finding:
-    """All nodes see and can write the same folder for runs: any of them may write checkpoints and read them again."""
+    """Checks that all nodes see and can write the same folder for runs, for checkpoints are written from any node."""
     wrong = [f"{node.name} cannot write it: {node.write_error}" for node in nodes if node.write_error]
-    wrong += [f"{node.name} has another one" for node in nodes if not node.sees_mark and not node.write_error]
+    wrong += [f"{node.name} has a different one" for node in nodes if not node.sees_mark and not node.write_error]
     if wrong:
         remedy = "mount one folder on all nodes and name it with --out or RLGNS_RUNS"
         return Finding(name="shared", status=FAIL, text=f"{folder}: {'; '.join(wrong)}", remedy=remedy)
@@ -116,7 +116,7 @@ def check_shared_folder(nodes: Sequence[NodeReport], folder: Path) -> Finding:
 
 
 def check_gpus(nodes: Sequence[NodeReport]) -> Finding:
-    """Where Ray counts a GPU, torch is built for one."""
+    """Checks that nodes with a GPU have a torch built for it."""
     wrong = [node.name for node in nodes if node.gpus and "+cpu" in node.versions.get("torch", "")]
     if wrong:
         text = f"a GPU, but torch built for the CPU: {', '.join(wrong)}"
@@ -127,12 +127,12 @@ def check_gpus(nodes: Sequence[NodeReport]) -> Finding:
 
 
 def _examine(alive: Sequence[dict[str, Any]], folder: Path) -> tuple[list[NodeReport], list[str]]:
-    """Runs a task on every node. Returns what they found, and the names of those that did not answer."""
+    """Runs a task on every node. Returns the reports, and the names of nodes that did not answer."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     mark = folder / f".rlgns-doctor-{secrets.token_hex(8)}"
-    with contextlib.suppress(OSError):  # the folder's own check says so
+    with contextlib.suppress(OSError):  # check_shared_folder reports it
         mark.touch()
     names = list(pinned_versions())
     look = ray.remote(_make_look())
@@ -155,7 +155,7 @@ def _examine(alive: Sequence[dict[str, Any]], folder: Path) -> tuple[list[NodeRe
 
 
 def _names(alive: Sequence[dict[str, Any]]) -> list[str]:
-    """Host and address of each node; its id too where several share them."""
+    """Returns host and address of each node, with its id where several share them."""
     names = [f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})" for node in alive]
     return [
         name if names.count(name) == 1 else f"{name} node {node['NodeID'][:8]}"
@@ -164,7 +164,7 @@ def _names(alive: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _make_look() -> Callable[[list[str], str, str], dict[str, Any]]:
-    """Makes the task. A function in a function travels as code: it also runs where rlgns is not installed."""
+    """Returns the task. A nested function is pickled by value, so it runs where rlgns is not installed."""
 
     def look(names: list[str], folder: str, mark: str) -> dict[str, Any]:
         import importlib.metadata
@@ -192,7 +192,7 @@ def _make_look() -> Callable[[list[str], str, str], dict[str, Any]]:
 
 
 def knock(address: str) -> None:
-    """Raises OSError where nothing listens at HOST:PORT: Ray would try for minutes. Other forms are left to it."""
+    """Raises OSError where nothing listens at HOST:PORT, for Ray would try for minutes. Ignores other forms."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()

@@ -1,4 +1,4 @@
-"""Which source this is: saved with every run."""
+"""The git commit of the source, saved with every run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def source_commit() -> str:
-    """The source's git commit, `+` where it was changed since; outside a checkout what RLGNS_COMMIT says, or empty.
+    """Returns the source's git commit, with `+` where files differ; outside a checkout RLGNS_COMMIT, or empty.
 
     Images and jobs have no checkout: they set RLGNS_COMMIT.
     """

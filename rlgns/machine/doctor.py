@@ -1,4 +1,4 @@
-"""What is wrong with this machine: one finding per check, each with a remedy."""
+"""Checks this machine: one finding per check, each with a remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 _GIB = 2**30
 _SMALL_MEMORY_GIB = 2.0
-"""Driver 0.7 GiB, a runner 0.55, Ray's daemons 0.5: below this nothing starts."""
+"""Driver 0.7 GiB, a runner 0.55, Ray's daemons 0.5: with less nothing starts."""
 _TIGHT_MEMORY_GIB = 4.0
 SMALL_SHM_GIB = 1.0
 """Rollouts travel through shared memory; Docker's default of 64 MiB makes Ray use /tmp, which is slow."""
@@ -52,7 +52,7 @@ class Finding:
 
 
 def check_machine(out: Path) -> Iterator[Finding]:
-    """Runs every check, cheap ones first. A check that breaks is itself a failed finding.
+    """Runs every check, cheap ones first. A check that raises becomes a failed finding.
 
     Args:
         out: Folder that runs would go to; it need not exist.
@@ -73,19 +73,19 @@ def check_machine(out: Path) -> Iterator[Finding]:
         try:
             yield check()
         except Exception as failure:
-            # The doctor must reach its last check whatever the state of the machine
+            # the other checks must still run
             text = f"the check itself failed: {type(failure).__name__}: {one_line(failure)}"
             yield Finding(name=name, status=FAIL, text=text, remedy="install rlgns again (`make train` does)")
 
 
 def check_python() -> Finding:
-    """Which Python runs; that it is new enough is pip's and make's matter, since an older one cannot start this."""
+    """Reports the Python version. pip and make refuse older ones before this runs."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     return Finding(name="python", status=OK, text=f"{version} in {sys.prefix}")
 
 
 def pinned_versions() -> dict[str, str]:
-    """Distributions that rlgns pins exactly, without extras and developer tools: name to version.
+    """Returns the versions that rlgns pins exactly, by distribution, without extras and developer tools.
 
     Raises:
         importlib.metadata.PackageNotFoundError: rlgns is not installed.
@@ -99,7 +99,7 @@ def pinned_versions() -> dict[str, str]:
 
 
 def check_versions() -> Finding:
-    """The versions that rlgns pins are the ones installed."""
+    """Checks that the pinned versions are installed."""
     try:
         pins = pinned_versions()
     except importlib.metadata.PackageNotFoundError:
@@ -119,7 +119,7 @@ def check_versions() -> Finding:
 
 
 def check_memory() -> Finding:
-    """Memory for the driver, Ray's daemons and the rollouts."""
+    """Checks the memory for driver, Ray's daemons and rollouts."""
     import psutil
 
     usable, free = hardware.usable_memory() / _GIB, psutil.virtual_memory().available / _GIB
@@ -132,7 +132,7 @@ def check_memory() -> Finding:
 
 
 def check_shared_memory() -> Finding:
-    """/dev/shm holds Ray's object store, through which rollouts travel."""
+    """Checks the size of /dev/shm, which holds Ray's object store."""
     if not Path("/dev/shm").is_dir():
         return Finding(name="shm", status=OK, text="no /dev/shm on this system; Ray uses a file")
     total = shutil.disk_usage("/dev/shm").total / _GIB
@@ -143,7 +143,7 @@ def check_shared_memory() -> Finding:
 
 
 def check_user() -> Finding:
-    """In a container nothing needs root, and what root writes into a mounted folder only root can delete."""
+    """Checks that a container does not run as root: files in a mounted folder could be deleted by root alone."""
     user = os.getuid() if hasattr(os, "getuid") else -1
     if not in_container():
         return Finding(name="user", status=OK, text=f"user {user}, not in a container")
@@ -161,7 +161,7 @@ def in_container() -> bool:
 
 
 def check_folder(out: Path) -> Finding:
-    """The folder for runs, or the nearest folder above it that exists, can be written and has space."""
+    """Checks that the folder for runs, or its nearest parent that exists, can be written and has space."""
     folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -177,7 +177,7 @@ def check_folder(out: Path) -> Finding:
 
 
 def check_ports() -> Finding:
-    """A local port can be opened; Ray's usual ones are free."""
+    """Checks that local ports can be opened and Ray's usual ones are free."""
     try:
         with socket.create_server(("127.0.0.1", 0)):
             pass
@@ -200,7 +200,7 @@ def _is_free(port: int) -> bool:
 
 
 def check_roms() -> Finding:
-    """The ROM of every game is there and is the one that its checksum says."""
+    """Checks the ROM of every game by its checksum."""
     from ale_py import roms
 
     from rlgns.envs.games import GAMES
@@ -223,7 +223,7 @@ def check_roms() -> Finding:
 
 
 def check_torch() -> Finding:
-    """The device that would train, torch's threads, bfloat16, and whether the compiled kernels are there."""
+    """Reports the training device, torch's threads, bfloat16, and the compiled kernels."""
     import torch
 
     from rlgns.agents.compute import native
@@ -235,15 +235,13 @@ def check_torch() -> Finding:
     if not machine.gpu and not machine.bfloat16:
         return Finding(name="torch", status=WARN, text=text, remedy="trains in float32, about half as fast")
     if not machine.gpu and not machine.kernels and native.suits_processor():
-        remedy = (
-            "trains a quarter slower than it could: apt install gcc libc6-dev, then rlgns anew (`make clean train`)"
-        )
+        remedy = "trains a quarter slower than it could: apt install gcc libc6-dev, then `make clean train`"
         return Finding(name="torch", status=WARN, text=text, remedy=remedy)
     return Finding(name="torch", status=OK, text=text)
 
 
 def _without_gpu(cuda: str | None) -> str:
-    """What to do where torch, built for that version of CUDA or for none, finds no GPU; empty: nothing looks wrong."""
+    """Returns a remedy where torch, built for this CUDA version or for none, finds no GPU; else empty."""
     if shutil.which("nvidia-smi"):
         if cuda is None:
             return "there may be a GPU, but this torch is built for the CPU: install the CUDA build"
@@ -254,7 +252,7 @@ def _without_gpu(cuda: str | None) -> str:
 
 
 def check_wandb() -> Finding:
-    """Whether runs go to W&B at once or are kept for `wandb sync`."""
+    """Reports whether runs go to W&B at once or stay offline for `wandb sync`."""
     from rlgns.monitor.wandb_login import logged_in
 
     if logged_in():

@@ -1,4 +1,4 @@
-"""What a trial takes of a cluster, for people: placement, memory and object store, and what cannot fit. No Ray."""
+"""Estimates what a trial needs of a cluster: memory and object store, and warnings where it does not fit. No Ray."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from rlgns.machine.placement import Placement, TrialShare
 GIB = 2**30
 
 BASE_GIB = {"driver": 0.7, "learner": 0.6, "runner": 0.55, "ray": 0.5}
-"""Resident memory of a process before its arrays, measured; `ray`: the daemons of one node."""
+"""Resident memory of each process without its arrays, measured; `ray`: the daemons of one node."""
 
 MOST_ACTIONS = 18
-"""Of any game."""
+"""Actions of the game that has most."""
 
 
 def rollout_bytes(run: Config) -> int:
-    """Bytes of one iteration's rollouts: newest frames, 27 bytes beside each, and the values behind the last step."""
+    """Returns the bytes of one iteration's rollouts: frames, 27 bytes per frame, and the values after the last step."""
     steps, envs = run.agent.rollout_steps, run.env.num_envs
     return frames_bytes(run) + 27 * steps * envs + 4 * envs
 
 
 def frames_bytes(run: Config) -> int:
-    """Bytes of one iteration's newest frames, and of the older ones of its first stacks."""
+    """Returns the bytes of one iteration's frames, with the older frames of its first stacks."""
     return (run.agent.rollout_steps + run.env.frame_stack - 1) * run.env.num_envs * run.env.image_size**2
 
 
@@ -37,20 +37,22 @@ def parameters(run: Config) -> int:
 
 
 def learner_bytes(run: Config, threads: int) -> float:
-    """Memory of a process that learns: its rollouts joined, gradients by group, optimizer, activations of one part."""
+    """Returns the bytes of a process that learns: rollouts, group gradients, optimizer, activations of one part."""
     run = _largest(run)
     rows = max(math.ceil(run.groups_per_batch / max(1, run.engine.learners)), threads)
     part = run.batch_observations / max(run.groups_per_batch, 1) * threads
     return (
         BASE_GIB["learner"] * GIB
         + rollout_bytes(run)
-        + 4 * parameters(run) * (rows + 4)  # beside the rows: weights, the optimizer's two, and what travels
+        + 4
+        * parameters(run)
+        * (rows + 4)  # besides the rows: weights, the optimizer's two vectors, and one that travels
         + 12 * part * _activations(run)  # float32: forward, backward, and what the kernels need
     )
 
 
 def object_store_bytes(run: Config) -> int:
-    """Bytes that one iteration puts into the object store of each node that learns; 0: all is in one process."""
+    """Returns the bytes that one iteration puts into the object store of each learner's node; 0 without remotes."""
     if not run.engine.runners and not run.engine.learners:
         return 0
     run = _largest(run)
@@ -58,12 +60,12 @@ def object_store_bytes(run: Config) -> int:
 
 
 def _largest(run: Config) -> Config:
-    """The run with as many environments as it may ever use."""
+    """Returns the run with the most environments that it may use."""
     return run.at(run.env_tiers[-1])
 
 
 def memory_bytes(run: Config, placement: Placement) -> float:
-    """Estimate of one trial's resident memory in all, without Ray's daemons and object store."""
+    """Returns an estimate of one trial's resident memory, without Ray's daemons and object store."""
     learning = learner_bytes(run, placement.learner_threads)
     driver = BASE_GIB["driver"] * GIB
     if not placement.learners:
@@ -72,18 +74,18 @@ def memory_bytes(run: Config, placement: Placement) -> float:
 
 
 def warnings(run: Config, share: TrialShare, placement: Placement) -> Iterator[str]:
-    """Says, a line each, what cannot fit or is of no use."""
+    """Yields a line for each thing that does not fit or is wasted."""
     cpus = sum(node.cpus for node in share.nodes)
     processes = placement.runners + (placement.learners or 1) + (placement.learners > 0 and not placement.runners)
     if processes * share.most > cpus:
-        yield f"{processes * share.most} processes that compute share {cpus:g} CPUs"
+        yield f"{processes * share.most} busy processes share {cpus:g} CPUs"
     if run.engine.threads and run.engine.threads > (placement.learner_cpus or placement.driver_cpus):
         given = placement.learner_cpus or placement.driver_cpus
-        yield f"engine.threads {run.engine.threads} are more than the {given:.2g} CPUs of a learner"
+        yield f"engine.threads {run.engine.threads} is more than the {given:.2g} CPUs of a learner"
     if run.noise.enabled and placement.learners > run.groups_per_batch:
         yield (
-            f"engine.learners {placement.learners} are more than the {run.groups_per_batch} groups of a batch: "
-            f"{placement.learners - run.groups_per_batch} have nothing to do in the first epoch (noise.groups, "
+            f"engine.learners {placement.learners} is more than the {run.groups_per_batch} groups of a batch: "
+            f"{placement.learners - run.groups_per_batch} are idle in the first epoch (noise.groups, "
             "env.num_envs)"
         )
     if 0 < placement.learner_gpus < 1 and placement.learners > 1:
@@ -91,7 +93,7 @@ def warnings(run: Config, share: TrialShare, placement: Placement) -> Iterator[s
     memory = sum(node.memory for node in share.nodes)
     needed = memory_bytes(run, placement) * share.most + BASE_GIB["ray"] * GIB * len(share.nodes)
     if memory and needed > memory:
-        yield f"about {needed / GIB:.1f} GiB of memory are needed, {memory / GIB:.1f} GiB are there"
+        yield f"needs about {needed / GIB:.1f} GiB of memory, has {memory / GIB:.1f} GiB"
     stores = [node.object_store for node in share.nodes if node.object_store]
     objects = object_store_bytes(run) * share.most
     if stores and objects > 0.8 * min(stores):
@@ -101,8 +103,8 @@ def warnings(run: Config, share: TrialShare, placement: Placement) -> Iterator[s
         )
 
 
-def describe(run: Config, share: TrialShare, placement: Placement) -> Iterator[tuple[str, str]]:
-    """Says what goes where, for people: name and text of each line."""
+def placement_lines(run: Config, share: TrialShare, placement: Placement) -> Iterator[tuple[str, str]]:
+    """Yields name and text of each line that says which process gets what."""
     cpus, gpus = sum(node.cpus for node in share.nodes), sum(node.gpus for node in share.nodes)
     where = f"{len(share.nodes)} nodes with" if len(share.nodes) > 1 else "one machine with"
     at_once = f"{share.most} games at once on " if share.most > 1 else ""

@@ -1,4 +1,4 @@
-"""What this machine has: cores that may be used, memory, GPU, bfloat16. Saved with every run."""
+"""The hardware of this machine: usable cores, memory, GPU, bfloat16. Saved with every run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hardware:
-    """This machine as a run sees it."""
+    """The hardware that a run sees."""
 
     cpu: str
     """Model of the processor."""
 
     cores: int
-    """Cores that this process may use: affinity and the container's quota respected."""
+    """Cores that this process may use, by affinity and the container's quota."""
 
     memory_gib: float
     """Memory that this process may use, GiB."""
@@ -28,7 +28,7 @@ class Hardware:
     """Number of GPUs."""
 
     bfloat16: bool
-    """Whether the device that would train multiplies bfloat16 natively."""
+    """Whether the training device multiplies bfloat16 natively."""
 
     kernels: bool
     """Whether convolutions run on the compiled kernels (agents/kernels) instead of torch's operations."""
@@ -45,7 +45,7 @@ class Hardware:
 
 
 def detect() -> Hardware:
-    """Looks at this machine. Imports torch."""
+    """Returns the hardware of this machine. Imports torch."""
     import torch
 
     from rlgns.agents.compute import native
@@ -64,7 +64,7 @@ def detect() -> Hardware:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, at least 1: the affinity mask, cut by a container's quota (cgroup v2)."""
+    """Returns the cores that this process may use, at least 1: its affinity, or the container's quota (cgroup v2)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
     if quota.isdigit() and period.strip().isdigit():
@@ -73,7 +73,7 @@ def usable_cores() -> int:
 
 
 def usable_memory() -> int:
-    """Bytes of memory that this process may use: the machine's, cut by a container's limit (cgroup v2)."""
+    """Returns the bytes of memory that this process may use: the machine's, or the container's limit (cgroup v2)."""
     import psutil
 
     total = int(psutil.virtual_memory().total)
@@ -90,7 +90,7 @@ def _cpuinfo(key: str) -> str:
 
 
 def _read(path: str) -> str:
-    """A small file of the system, or nothing where there is none."""
+    """Returns the text of a small system file, empty where there is none."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except OSError:

@@ -1,4 +1,4 @@
-"""The machines that a run may use: those of a Ray cluster, or this one."""
+"""The machines that a run may use: the nodes of a Ray cluster, or this machine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rlgns.machine.footprint import GIB
 from rlgns.machine.placement import Node
 
 STORE_SHARE, MOST_STORE = 0.3, 200 * GIB
-"""What Ray takes for its object store: a share of the memory, at most so many bytes, and what /dev/shm holds."""
+"""Ray's object store takes this share of the memory, at most so many bytes, and at most the size of /dev/shm."""
 
 
 def resources() -> list[Node]:
-    """Returns the nodes of the cluster that RAY_ADDRESS names; without it, or where it does not answer, this machine.
+    """Returns the nodes of the cluster at RAY_ADDRESS; this machine where it is not set or nothing answers.
 
-    A cluster that does not answer is told in one line on standard error.
+    Prints a line on standard error where nothing answers.
     """
     address = os.environ.get("RAY_ADDRESS")
     if not address:
@@ -33,7 +33,7 @@ def resources() -> list[Node]:
     try:
         knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray's are of many types
+    except Exception as error:  # Ray raises many types
         print(  # noqa: T201  (progress)
             f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({last_line(error)}); "
             "the placement is for this machine",
@@ -57,7 +57,7 @@ def check_device(config: Config) -> None:
 
 
 def this_machine() -> Node:
-    """Returns this machine as a Ray that is started on it would count it."""
+    """Returns this machine as Ray would count it."""
     found = hardware.detect()
     memory = float(hardware.usable_memory())
     there = shutil.disk_usage("/dev/shm").total if os.path.isdir("/dev/shm") else memory
@@ -67,7 +67,7 @@ def this_machine() -> Node:
 
 
 def nodes_of_cluster() -> list[Node]:
-    """Returns the machines of the Ray that this process is connected to."""
+    """Returns the nodes of the Ray that this process is connected to."""
     import ray
 
     return [

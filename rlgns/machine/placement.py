@@ -1,4 +1,4 @@
-"""Which process of a trial gets what of a cluster: CPUs, threads, GPUs. No Ray."""
+"""Divides the CPUs, threads and GPUs of a cluster among the processes of a trial. No Ray."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialShare:
-    """What each of the trials that run at once may use."""
+    """What each of several trials that run at once may use."""
 
     most: int
     """Trials at once."""
@@ -37,7 +37,7 @@ class TrialShare:
 
     @classmethod
     def of(cls, nodes: Sequence[Node], most: int) -> TrialShare:
-        """Divides a cluster's CPUs and GPUs by `most`; 0: a GPU for each trial, or else a CPU. CPUs stay whole."""
+        """Divides a cluster by `most` trials; 0: as many as GPUs, or CPUs where there are no GPUs. CPUs stay whole."""
         cpus, gpus = max(1.0, sum(node.cpus for node in nodes)), sum(node.gpus for node in nodes)
         most = max(1, min(most or int(gpus or cpus), int(cpus)))
         return cls(most=most, cpus=float(int(cpus / most)), gpus=gpus / most, nodes=tuple(nodes) or (Node(cpus=1.0),))
@@ -45,7 +45,7 @@ class TrialShare:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:
-    """The processes of one trial and what each is given."""
+    """The processes of one trial and the resources of each."""
 
     runners: int
     runner_cpus: float
@@ -54,7 +54,7 @@ class Placement:
     learner_cpus: float
     """Of each remote learner; 0 without any."""
     learner_gpus: float
-    """Of each remote learner, or of the driver where that learns."""
+    """Of each remote learner, or of the driver where it learns."""
     driver_cpus: float
     learner_threads: int
     """torch threads of each process that learns."""
@@ -63,14 +63,14 @@ class Placement:
 
     @classmethod
     def of(cls, run: Config, share: TrialShare, *, gpu: bool = False) -> Placement:
-        """Gives every runner one CPU, and those that learn the rest, as much as a machine has room for.
+        """Gives every runner one CPU and divides the rest among the processes that learn, as far as a machine has room.
 
-        With fewer CPUs than processes all get equal fractions, for Ray to count: nothing keeps them apart.
+        With fewer CPUs than processes all get equal fractions. Ray counts them but does not enforce them.
 
         Args:
             run: The resolved configuration.
             share: What the trial may use.
-            gpu: Whether learners are to have GPUs.
+            gpu: Whether learners get GPUs.
         """
         runners, learners = run.engine.runners, run.engine.learners
         plays = bool(learners) and not runners  # the driver, while the learners wait
@@ -81,7 +81,7 @@ class Placement:
             rest = max(each, rest - 1)
         threads = run.engine.threads or max(1, int(rest))
         if runners and not learners and not run.engine.async_lag and not run.engine.threads:
-            # Runners stand still while the driver learns, so that its threads may have their CPUs, too.
+            # Runners are idle while the driver learns, so its threads may use their CPUs too.
             threads = max(1, int(min(share.cpus, max(node.cpus for node in share.nodes) / share.most)))
         return cls(
             runners=runners,
@@ -96,14 +96,14 @@ class Placement:
 
 
 def wants_gpu(run: Config, share: TrialShare) -> bool:
-    """Whether learners are to have GPUs: those of this machine, or of the nodes where remote learners run."""
+    """Returns whether learners get GPUs: of this machine, or of the nodes where remote learners run."""
     if run.engine.learners:
         return run.engine.device == "cuda" or (run.engine.device == "auto" and share.gpus > 0)
     return choose_device(run.engine.device).type == "cuda"
 
 
 def _fraction(share: TrialShare, processes: int) -> float:
-    """The largest CPUs, at most 1, that every process of every trial can have, each whole on one machine."""
+    """Returns the largest number of CPUs, at most 1, that every process can have with none split over two machines."""
     wanted = processes * share.most
     capacities = {node.cpus for node in share.nodes if node.cpus > 0} or {1.0}
     candidates = {1.0} | {cpus / parts for cpus in capacities for parts in range(1, wanted + 1)}
@@ -114,7 +114,7 @@ def _fraction(share: TrialShare, processes: int) -> float:
 
 
 def _fits(share: TrialShare, demands: list[float]) -> bool:
-    """Whether the CPUs of all trials' processes fit on the machines, the largest first."""
+    """Returns whether the processes of all trials fit on the machines, placing the largest first."""
     left = [node.cpus for node in share.nodes]
     for demand in sorted(demands * share.most, reverse=True):
         place = max(range(len(left)), key=left.__getitem__)
@@ -125,6 +125,6 @@ def _fits(share: TrialShare, demands: list[float]) -> bool:
 
 
 def _gpus(share: TrialShare, learners: int) -> float:
-    """GPUs of each learner: one, or an equal part of one where there are fewer."""
+    """Returns the GPUs of each learner: one, or an equal part of one where there are too few."""
     total = sum(math.floor(node.gpus) for node in share.nodes)
     return 1.0 / math.ceil(learners * share.most / total) if total else 0.0

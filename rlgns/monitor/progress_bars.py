@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import final
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 
-from rlgns.monitor.console import can_draw, console_of, write_line
-
-LINE_EVERY_S = 10.0
-"""Seconds between lines where standard error is not a terminal."""
+from rlgns.monitor.bar_or_lines import BarOrLines
 
 
 @final
@@ -18,30 +14,25 @@ class ProgressBars:
     """Shows the progress of each part on standard error. Used as a context; called once per step of a part."""
 
     def __init__(self) -> None:
-        console = console_of()
         columns = (TextColumn("{task.description:<12}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=console)
-        self._live = can_draw(console)
+        self._display = BarOrLines(*columns, TimeRemainingColumn())
         self._done: dict[str, int] = {}
         self._tasks: dict[str, TaskID] = {}
-        self._printed_s = time.monotonic()
 
     def __enter__(self) -> ProgressBars:
-        if self._live:
-            self._bar.start()
+        self._display.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._bar.stop()
+        self._display.__exit__()
 
     def __call__(self, part: str, total: int) -> None:
         """Counts one more step of `part`, which has `total` steps."""
-        self._done[part] = self._done.get(part, 0) + 1
-        if self._live:
-            if part not in self._tasks:
-                self._tasks[part] = self._bar.add_task(part, total=total)
-            self._bar.advance(self._tasks[part])
-        elif self._done[part] == total or time.monotonic() - self._printed_s >= LINE_EVERY_S:
-            self._printed_s = time.monotonic()
-            write_line(f"{part}: {self._done[part]} of {total}")
+        done = self._done[part] = self._done.get(part, 0) + 1
+        if not self._display.draws:
+            self._display.line(f"{part}: {done} of {total}", now=done == total)
+            return
+        bar = self._display.bar
+        if part not in self._tasks:
+            self._tasks[part] = bar.add_task(part, total=total)
+        bar.advance(self._tasks[part])

@@ -9,7 +9,7 @@ from typing import Any
 from rlgns.errors import UserError, one_line
 from rlgns.monitor.wandb_login import online_or_offline, quiet_wandb
 from rlgns.monitor.wandb_panels import OPEN, PINNED, SECTIONS, Panel
-from rlgns.storage.run_folder import reason, write_atomically
+from rlgns.storage.files import reason, write_atomically
 
 NAME = "rlgns"
 """Name of the view among a project's saved views."""

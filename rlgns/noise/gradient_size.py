@@ -67,7 +67,7 @@ class GradientSize:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` returned."""
         self.value = None if state["value"] is None else float(state["value"])
-        self._group = state.get("group")  # states of before batches could change do not have it: the next one's
+        self._group = state["group"]
 
 
 def scaled(moments: Moments, factor: float) -> Moments:

@@ -12,7 +12,8 @@ from rlgns.report.content import ReportInput, read_content, read_runs
 from rlgns.report.document import document
 from rlgns.report.json_numbers import report_numbers
 from rlgns.report.run_section import result_texts
-from rlgns.storage.run_folder import RunFolder, plain, reason, write_atomically
+from rlgns.storage.files import plain, reason, write_atomically
+from rlgns.storage.run_folder import RunFolder
 
 __all__ = ["report_data", "summary", "write_figures", "write_report"]
 

@@ -65,11 +65,7 @@ def _table(path: Path) -> SweepData:
 
 
 def _sweep(folder: SweepFolder) -> SweepData:
-    runs = {}
-    if folder.runs_path.is_dir():
-        for path in sorted(folder.runs_path.iterdir()):
-            if (path / "config.yaml").is_file():
-                runs[path.name] = _run(RunFolder(path), path.name)
+    runs = {run.path.name: _run(run, run.path.name) for run in folder.runs()}
     # Before the first goal is reached the file has at most a header.
     points = read_points(folder.points_path) if _has_rows(folder.points_path) else []
     games = make_games(fit_points(points), runs, paper_goals())

@@ -12,7 +12,7 @@ from typing import Any
 
 from rlgns import formatting
 from rlgns.report.figure import Figure
-from rlgns.storage.run_folder import plain
+from rlgns.storage.files import plain
 
 TABLE_ROWS = 12
 """Most rows in the table below a figure; the download has all rows."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlgns.errors import FaultError, UserError
-from rlgns.storage.run_folder import reason
+from rlgns.storage.files import reason
 
 START_S, IMAGE_S = 120.0, 10.0
 """Seconds allowed for a browser to start and for each image; an idle machine needs a tenth of them."""

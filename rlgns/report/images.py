@@ -11,7 +11,7 @@ from rlgns.report.content import ReportContent
 from rlgns.report.document import figures
 from rlgns.report.figure import Figure
 from rlgns.report.image_renderer import render
-from rlgns.storage.run_folder import plain, reason
+from rlgns.storage.files import plain, reason
 
 WIDTH, SCALE = 900, 2
 """Width in pixels, and PNG pixels per pixel."""

@@ -1,1 +1,1 @@
-"""What lies on disk: runs, sweeps, checkpoints; each layout is known in one place."""
+"""Files on disk: runs, sweeps and checkpoints, each with its layout in one module."""

@@ -1,7 +1,8 @@
-"""Checkpoints: numbered folders, written whole or not at all, read without executing anything."""
+"""Checkpoints: numbered folders, written whole or not at all, read without executing code."""
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import torch
 from rlgns.agents.network import ActorCritic, build_network
 from rlgns.config.load import from_dict
 from rlgns.config.schema import Config
+from rlgns.critical.run_average import RunAverage
 from rlgns.errors import FaultError, UserError, one_line
 
 STATE = "state.pt"
@@ -26,7 +28,7 @@ def save(folder: Path, iteration: int, state: Mapping[str, Any], *, kept: int) -
         folder: The run's checkpoints folder.
         iteration: Names the checkpoint.
         state: Tensors and plain types.
-        kept: How many stay.
+        kept: Checkpoints to keep.
 
     Raises:
         FaultError: The disk is full or cannot be written; older checkpoints are untouched.
@@ -41,7 +43,7 @@ def save(folder: Path, iteration: int, state: Mapping[str, Any], *, kept: int) -
             torch.save(dict(state), file)
             file.flush()
             os.fsync(file.fileno())
-        if target.is_dir():  # saved before: its file is exchanged, so that at no moment is there none
+        if target.is_dir():  # saved before: replace its file, so that there is always one
             os.replace(partial / STATE, target / STATE)
             partial.rmdir()
             _sync_folder(target)
@@ -90,6 +92,38 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def migrate(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a checkpoint of any version in the shape that this version writes.
+
+    What an older version did not measure starts anew, or is NaN where it can no longer be known. Raises KeyError where
+    the state is not a run's.
+    """
+    learner = {"probe": None, **state["learner"]}
+    if "noise" in learner:  # absent where only the policy was saved
+        learner["noise"] = _migrate_noise(learner["noise"])
+    return {
+        "num_envs": state["config"]["env"]["num_envs"],
+        "held_iterations": 0,
+        "episodes": len(state.get("scores", ())),
+        **state,
+        "learner": learner,
+    }
+
+
+def _migrate_noise(noise: Mapping[str, Any]) -> dict[str, Any]:
+    averages = noise["run_average"]
+    if "" not in averages:  # one average, without those of its ends
+        averages = {end: RunAverage().state_dict() for end in ("", "_low", "_high")}
+    at_least = noise.get("at_least", RunAverage().state_dict())
+    unknown = {"root_sum": math.nan}
+    return {
+        **noise,
+        "size": {"group": None, **noise["size"]},
+        "at_least": unknown | at_least,
+        "run_average": {end: unknown | average for end, average in averages.items()},
+    }
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
     """A frozen policy from a checkpoint."""
@@ -124,8 +158,8 @@ def load_policy(path: Path) -> Policy:
     if state is None:
         raise UserError(f"no checkpoint in {path}: neither it nor its folder checkpoints/ holds one")
     try:
-        saved = from_dict(state["config"])
-        config = saved.at(state.get("num_envs", saved.env.num_envs))
+        state = migrate(state)
+        config = from_dict(state["config"]).at(state["num_envs"])
         network = build_network(
             config.network,
             num_actions=state["num_actions"],

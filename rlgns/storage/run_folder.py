@@ -1,12 +1,9 @@
-"""A run's folder: the only place that knows its layout, and what makes its files survive a kill at any byte."""
+"""A run's folder: its layout, and files that survive a kill at any byte."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import math
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -14,9 +11,10 @@ from typing import Any, final
 import yaml
 
 from rlgns.errors import FaultError, UserError
+from rlgns.storage.files import lock, plain, reason, write_all, write_atomically
 
 LOCK_PATIENCE_S = 60.0
-"""Seconds that a run waits for a process that still trains it: Ray needs some to end what a killed driver left."""
+"""Seconds to wait for a process that still trains the run: Ray takes some to end the trials of a killed driver."""
 
 
 @final
@@ -57,19 +55,19 @@ class RunFolder:
         return found
 
     def lock(self, *, patience_s: float = LOCK_PATIENCE_S) -> int:
-        """Makes this process the only one that trains this run.
+        """Locks the run, so that no other process trains it.
 
-        Two would write the same iterations twice: a trial whose driver was killed lives on for a moment, one that was
-        cut off from its cluster for longer.
+        Two processes would write the same iterations twice. A trial whose driver was killed lives on for a moment, and
+        one that lost its cluster for longer.
 
         Args:
-            patience_s: Seconds to wait for another process to let go.
+            patience_s: Seconds to wait for another process to release the lock.
 
         Returns:
-            An open file handle; closing it, or the end of the process, lets go.
+            An open file handle; the lock is released when it is closed or the process ends.
 
         Raises:
-            UserError: Another process still has it, or the folder cannot be written.
+            UserError: Another process still holds the lock, or the folder cannot be written.
         """
         handle = lock(self.path, patience_s=patience_s)
         if handle is None:
@@ -81,20 +79,20 @@ class RunFolder:
 
         Args:
             config: The resolved configuration, plain types.
-            about: What else defines the run: game, wandb_id, created, versions, hardware, protocol, git.
+            about: What else identifies the run: game, wandb_id, created, versions, hardware, protocol, git.
 
         Raises:
             UserError: A run is there already, or the folder cannot be written.
         """
         if self.config_path.exists():
             raise UserError(
-                f"{self.path} already holds a run: go on with --resume {self.path}, or name another folder with --out"
+                f"{self.path} already holds a run: continue it with --resume {self.path} or name another --out"
             )
         text = yaml.safe_dump({"config": plain(config), "run": plain(about)}, sort_keys=False, allow_unicode=True)
         try:
             self.checkpoints_path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.config_path, text.encode())
-            # Shows now, not after an hour of training, that lines can be appended.
+            # Fails now, not after an hour of training, where lines cannot be appended.
             os.close(os.open(self.metrics_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
         except OSError as error:
             raise UserError(f"cannot write {error.filename or self.path}: {reason(error)}") from error
@@ -104,7 +102,7 @@ class RunFolder:
         return self._section("config")
 
     def about(self) -> dict[str, Any]:
-        """Returns what `create` was told about the run. Raises UserError where it is missing or unreadable."""
+        """Returns the `about` given to `create`. Raises UserError where it is missing or unreadable."""
         return self._section("run")
 
     def append(self, row: Mapping[str, Any]) -> None:
@@ -119,11 +117,9 @@ class RunFolder:
             try:
                 size = os.fstat(handle).st_size
                 try:
-                    _write_all(handle, line)
+                    write_all(handle, line)
                 except OSError:
-                    os.ftruncate(
-                        handle, size
-                    )  # A full disk takes the first part of a line; half a row is worth nothing.
+                    os.ftruncate(handle, size)  # a full disk may have taken part of the line
                     raise
             finally:
                 os.close(handle)
@@ -195,73 +191,3 @@ class RunFolder:
         if not isinstance(content, dict) or not isinstance(content.get(name), dict):
             raise UserError(f"{self.config_path} has no section {name!r}")
         return content[name]
-
-
-def lock(folder: Path, *, patience_s: float = 0.0) -> int | None:
-    """Takes hold of a folder for as long as the returned file handle is open; None: another process has it.
-
-    Raises UserError where the folder cannot be written. Where a file system knows no locks, nobody is kept out.
-    """
-    try:
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {reason(error)}") from error
-    give_up = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return handle
-        except BlockingIOError:
-            if time.monotonic() >= give_up:
-                os.close(handle)
-                return None
-            time.sleep(0.1)
-        except OSError:
-            return handle
-
-
-def plain(value: Any) -> Any:
-    """Returns `value` in the types of JSON: NaN and infinity become None, NumPy's and torch's scalars Python's."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    return str(value)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that after a kill or power cut there is the old one or the new one. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            _write_all(handle, content)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # The rename itself lives in the directory.
-    finally:
-        os.close(directory)
-
-
-def reason(error: OSError) -> str:
-    """Returns why, in a few words: 'No space left on device'."""
-    return error.strerror or str(error) or type(error).__name__
-
-
-def _write_all(handle: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(handle, view) :]

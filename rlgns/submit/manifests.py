@@ -11,7 +11,7 @@ import yaml
 
 from rlgns.config.files import presets, sweeps
 from rlgns.errors import UserError, nearest
-from rlgns.storage.run_folder import reason, write_atomically
+from rlgns.storage.files import reason, write_atomically
 from rlgns.submit.cluster_size import ClusterSize
 from rlgns.submit.package import entrypoint, environment_of_job, option_value
 

@@ -15,6 +15,7 @@ from rlgns.monitor.listener import Row, RunStart
 from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.plan import Trial, TrialProgress, Verdict, make_plan
+from rlgns.sweep.records import point_rows, saved_trials
 
 REREAD_GROWTH = 1.01
 """A run's rows are read again once there are this many times as many, so a long run is not read at every row."""
@@ -50,7 +51,7 @@ class SweepQueue(TrialQueue):
         self._reached: dict[Trial, Sequence[GoalReached]] = {}
         self._reread_at: dict[Trial, float] = {}  # iteration
         self._running: dict[str, Trial] = {}
-        for trial in folder.runs():
+        for trial in saved_trials(folder):
             self._read(trial)
 
     @property
@@ -77,7 +78,7 @@ class SweepQueue(TrialQueue):
             return None
         self._running[trial.name] = trial
         start = self._start(trial)
-        self._folder.note_fault(trial, "")
+        self._folder.note_fault(trial.name, "")
         self.began(trial, start)
         return start
 
@@ -101,18 +102,16 @@ class SweepQueue(TrialQueue):
         self._read(trial)
         if fault:
             self.progress[trial].failed = True
-            self._folder.note_fault(trial, detail or fault)
+            self._folder.note_fault(trial.name, detail or fault)
         self._write_points()
         self.stopped(trial, self.verdict(trial))
 
     def _write_points(self) -> None:
-        with suppress(
-            FaultError
-        ):  # the runs hold everything; if it still fails at the end of the sweep, that is reported
-            self._folder.write_points(self._reached)
+        with suppress(FaultError):  # the runs hold everything; the end of the sweep reports a failure that persists
+            self._folder.write_points(point_rows(self._reached))
 
     def _start(self, trial: Trial) -> RunStart:
-        folder, cell = self._folder.run(trial), trial.cell
+        folder, cell = self._folder.run(trial.name), trial.cell
         resumed = folder.config_path.is_file()
         if not resumed:
             config = self._sweep.config(
@@ -136,7 +135,7 @@ class SweepQueue(TrialQueue):
         return bool(missing) and row["score_mean"] is not None and row["score_mean"] >= min(missing)
 
     def _read(self, trial: Trial) -> None:
-        folder = self._folder.run(trial)
+        folder = self._folder.run(trial.name)
         rows, goals = folder.rows(), self.plan.goals.get(trial.cell.game, ())
         environments = folder.config()["env"]["num_envs"]
         reached = [goal for goal in reach_goals(rows, goals, environments=environments) if goal is not None]

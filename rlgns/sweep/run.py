@@ -17,6 +17,7 @@ from rlgns.sweep.display import SweepStatus, make_display
 from rlgns.sweep.forecast import format_plan, measure_throughput, throughput_of_runs
 from rlgns.sweep.plan import Trial, Verdict, make_plan
 from rlgns.sweep.queue import SweepQueue
+from rlgns.sweep.records import check_settings, point_rows, sweep_file
 from rlgns.sweep.table import results_table
 from rlgns.train import check_runnable, run_facts
 
@@ -36,12 +37,13 @@ def run_sweep(sweep: Sweep, out: Path) -> int:
     """
     check_runnable(sweep.base)  # batch sizes differ in nothing that can fail on a machine
     folder = SweepFolder(out)
-    with folder.claimed(sweep):
+    check_settings(folder, sweep)
+    with folder.claimed():
         queue = SweepQueue(sweep, folder, about_of=run_facts)
         about = folder.about() or _about(sweep)
-        folder.write(sweep, about, queue.trials())
+        folder.write(sweep_file(sweep, about, queue.trials()))
         outcome = _train(sweep, queue)
-        folder.write(sweep, about, queue.trials())
+        folder.write(sweep_file(sweep, about, queue.trials()))
         notes = _write_results(queue, folder)
     print(results_table(queue.plan, queue.progress, queue.reached, folder))  # noqa: T201  (results go to standard output)
     return _conclude(outcome, out, notes)
@@ -57,9 +59,9 @@ def dry_run(sweep: Sweep, out: Path | None) -> str:
     if out is None or not out.exists():
         return format_plan(sweep, make_plan(sweep), {}, measure_throughput(sweep))
     folder = SweepFolder(out)
-    folder.check(sweep)
+    check_settings(folder, sweep)
     queue = SweepQueue(sweep, folder, about_of=run_facts)
-    throughput = throughput_of_runs(folder.runs().values()) or measure_throughput(sweep)
+    throughput = throughput_of_runs(folder.runs()) or measure_throughput(sweep)
     return format_plan(sweep, queue.plan, queue.progress, throughput)
 
 
@@ -94,7 +96,7 @@ def _write_results(queue: SweepQueue, folder: SweepFolder) -> list[str]:
     """Writes points and report; returns a line for each that could not be written."""
     notes = []
     try:
-        folder.write_points(queue.reached)
+        folder.write_points(point_rows(queue.reached))
     except FaultError as fault:
         notes.append(str(fault))
     try:

@@ -1,4 +1,4 @@
-"""A run on clusters that lose parts, on a network that is cut, under a clock that jumps. Real Ray nodes, one machine.
+"""Runs on clusters that lose nodes, on a network that is cut, and under a clock that jumps. Real Ray on one machine.
 
 Kills at random moments are in benchmarks/kills.py.
 """
@@ -42,7 +42,7 @@ def write_settings(tmp_path: Path, *, iterations: int = 100_000, **sections: dic
 
 
 def some_rows(run: Run, count: int = 3) -> int:
-    """Waits for so many rows more; returns how many there are."""
+    """Waits for so many more rows; returns how many there are."""
     folder = RunFolder(run.folder)
     wanted = len(folder.rows()) + count
     while len(folder.rows()) < wanted:
@@ -56,7 +56,7 @@ def leave(driver: subprocess.Popen[Any]) -> int:
 
 
 def check_rows(folder: RunFolder) -> None:
-    """Every iteration once, with whole batches and as many measurements as it should hold."""
+    """Checks that every iteration is there once, with whole batches and all measurements."""
     config, rows = from_dict(folder.config()), folder.rows()
     assert [row["iteration"] for row in rows] == list(range(1, len(rows) + 1))
     for row in rows:
@@ -67,7 +67,7 @@ def check_rows(folder: RunFolder) -> None:
     assert seconds == sorted(seconds)
 
 
-def test_the_head_dies_and_the_run_goes_on_on_another_cluster(tmp_path: Path) -> None:
+def test_the_head_dies_and_the_run_resumes_on_another_cluster(tmp_path: Path) -> None:
     config, out = write_settings(tmp_path), tmp_path / "run"
     with cluster() as nodes:
         run = Run(nodes, config, out, seed=0)
@@ -75,7 +75,7 @@ def test_the_head_dies_and_the_run_goes_on_on_another_cluster(tmp_path: Path) ->
         for process in run.family(nodes.head_node):
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        code = run.driver.wait(timeout=PATIENCE_S)  # it cannot go on by itself: its Ray is gone
+        code = run.driver.wait(timeout=PATIENCE_S)  # it cannot continue: its Ray is gone
         print(f"the driver left with exit code {code}")
         assert code != 0
     with cluster() as nodes:
@@ -121,7 +121,7 @@ def test_a_runner_ten_times_as_slow_only_slows_the_run(tmp_path: Path) -> None:
         some_rows(run, 10)
         enough.set()
         slow.join()
-        assert runner.is_running()  # slow is no reason to be killed
+        assert runner.is_running()  # a slow runner is not killed
         assert leave(run.driver) == 130
     check_rows(RunFolder(out))
 
@@ -216,7 +216,7 @@ def test_a_cable_between_nodes_is_cut_for_a_moment_and_for_long(tmp_path: Path) 
             cut(False)
             print(f"next rows {rows_beyond(folder, driver, len(folder.rows()) + 1):.0f} s after a cut of 5 s")
             cut(True)
-            time.sleep(90)  # the head gives the node up; the node, without its head, gives up itself
+            time.sleep(90)  # the head gives the node up, and the node ends itself
             cut(False)
             end_session(second)
             node()
@@ -266,7 +266,7 @@ int gettimeofday(struct timeval *restrict now, void *restrict zone) {
     return 0;
 }
 """
-"""A clock that can be set while others read it: for every process that loads it, not for the machine."""
+"""A clock that tests can set, for each process that loads it, not for the machine."""
 
 
 def test_the_clock_jumps_an_hour_back_and_a_day_ahead(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_the_clock_jumps_an_hour_back_and_a_day_ahead(tmp_path: Path) -> None:
             with jump.open("r+b") as file:
                 file.write(seconds.to_bytes(8, "little", signed=True))
             rows_beyond(folder, driver, len(folder.rows()) + 50)
-        while max(folder.checkpoints_path.iterdir()) == saved:  # they go on, by a clock that does not jump
+        while max(folder.checkpoints_path.iterdir()) == saved:  # checkpoints continue by a monotonic clock
             rows_beyond(folder, driver, len(folder.rows()))
         assert leave(driver) == 130
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlgns.calibrate.estimators import OptimizerSteps
-from rlgns.calibrate.frozen_policy import ready
+from rlgns.calibrate.frozen_policy import prepare_policy
 from rlgns.storage.checkpoint import load_policy
 from rlgns.storage.run_folder import RunFolder
 from tests.rlgns.engine.test_adaptive import adaptive, script
@@ -25,7 +25,7 @@ def test_steps_on_an_adaptive_run_have_the_learners_rate(tmp_path: Path, monkeyp
         algorithm.train()
     algorithm.stop()
     row = RunFolder(tmp_path).rows()[-1]
-    assert row["num_envs"] == 16  # four times those of the configuration: twice its rate, were it not annealed
+    assert row["num_envs"] == 16  # four times the configured number, so twice the rate before annealing
     policy = load_policy(tmp_path)
-    with closing(ready(policy)) as team:
+    with closing(prepare_policy(policy)) as team:
         assert OptimizerSteps(policy, team).learning_rate == row["learning_rate"]

@@ -7,7 +7,7 @@ import torch
 
 from rlgns.agents.network import build_network
 from rlgns.calibrate.frozen_loss import FrozenLoss
-from rlgns.calibrate.frozen_policy import play_rounds, ready
+from rlgns.calibrate.frozen_policy import play_rounds, prepare_policy
 from rlgns.calibrate.line_search import MIN_ROLLOUTS, PILOT_ROLLOUTS, line_search
 from rlgns.config.load import to_dict
 from rlgns.errors import UserError
@@ -28,12 +28,14 @@ def policy() -> Policy:
 
 def test_measures_b_noise_in_two_ways(policy: Policy) -> None:
     before = {name: value.clone() for name, value in policy.network.state_dict().items()}
-    told: list[tuple[str, int]] = []
+    reported: list[tuple[str, int]] = []
     rollouts = MIN_ROLLOUTS + 4
     result = line_search(
-        policy, observations=(rollouts + PILOT_ROLLOUTS) * 32, progress=lambda part, total: told.append((part, total))
+        policy,
+        observations=(rollouts + PILOT_ROLLOUTS) * 32,
+        progress=lambda *step: reported.append(step),
     )
-    assert told == [("pilot", PILOT_ROLLOUTS)] * PILOT_ROLLOUTS + [("line search", rollouts)] * rollouts
+    assert reported == [("pilot", PILOT_ROLLOUTS)] * PILOT_ROLLOUTS + [("line search", rollouts)] * rollouts
     assert result.fit.batch_observations == (8, 16)
     assert result.rollouts == result.hessian.updates == result.simple.updates == rollouts
     assert "by Hessian-vector products" in result.describe()
@@ -42,7 +44,7 @@ def test_measures_b_noise_in_two_ways(policy: Policy) -> None:
 
 
 def test_loss_agrees_with_its_derivatives(policy: Policy) -> None:
-    team = ready(policy)
+    team = prepare_policy(policy)
     config = dataclasses.replace(policy.config.agent, normalise_advantages=False)
     played = play_rounds(policy, team, sets=1)
     rollouts = next(played).rollouts
@@ -64,6 +66,6 @@ def test_loss_agrees_with_its_derivatives(policy: Policy) -> None:
     torch.testing.assert_close(found, only_heads[:, -count:] @ written_out)
 
 
-def test_refuses_what_is_too_little(policy: Policy) -> None:
+def test_refuses_too_few_observations_or_environments(policy: Policy) -> None:
     with pytest.raises(UserError, match="at least 352 observations of this policy, got 100"):
         line_search(policy, observations=100)

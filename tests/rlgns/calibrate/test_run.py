@@ -1,4 +1,4 @@
-"""`rlgns calibrate` on a checkpoint of a real, tiny run: what it counts, says and refuses."""
+"""`rlgns calibrate` on a checkpoint of a real, tiny run: counts, texts and refusals."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from rlgns.agents.update import Updater
-from rlgns.calibrate import estimators as rivals
+from rlgns.calibrate import compared
 from rlgns.calibrate.estimators import STEPS_EVERY, OnlineEstimators
-from rlgns.calibrate.frozen_policy import PlayedSet, play_rounds, ready
+from rlgns.calibrate.frozen_policy import PlayedSet, play_rounds, prepare_policy
 from rlgns.calibrate.result import Calibration
 from rlgns.calibrate.run import SETS, calibrate
-from rlgns.calibrate.table import describe
+from rlgns.calibrate.table import tables
 from rlgns.commands.cli import main
 from rlgns.errors import UserError
 from rlgns.noise import group_moments
@@ -32,7 +32,7 @@ ROUND = SETS * 4 * 8
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
-    # The value loss rules: its gradient is much the same everywhere, so that |G|^2 is known after a few rollouts.
+    # The value loss dominates. Its gradient is similar everywhere, so |G|^2 is known after a few rollouts.
     config = tiny()
     path = tmp_path_factory.mktemp("run")
     algorithm = build(replace(config, agent=replace(config.agent, value_coefficient=100.0)), path)
@@ -50,17 +50,17 @@ def test_counts_what_it_played(found: Calibration) -> None:
     assert found.truth.observations == 2 * ROUND
     assert found.truth.environments == 4 * SETS
     assert found.estimate.updates == 2 * SETS * 2 - 1  # the first batch has no size to compare with
-    taken = {name: series.measurements for name, series in found.rivals.series.items()}
-    assert taken.pop(rivals.ACROSS_STEPS) == taken.pop(rivals.GPT_NEOX) == 2 * SETS // STEPS_EVERY
+    taken = {estimator: series.measurements for estimator, series in found.estimators.series.items()}
+    assert taken.pop(compared.ACROSS_STEPS) == taken.pop(compared.GPT_NEOX) == 2 * SETS // STEPS_EVERY
     assert set(taken.values()) == {2 * SETS}
 
 
 def test_says_that_the_cap_came_first_and_shows_every_estimator(found: Calibration) -> None:
-    text = describe(found)
+    text = tables(found)
     assert "the cap came first: 0.1 % would take" in text
     assert ("inside this interval" in text) == found.agrees
-    for name in found.rivals.series:
-        assert f"\n{name} " in text
+    for estimator in found.estimators.series:
+        assert f"\n{estimator.name} " in text
 
 
 def test_stops_when_both_are_known_well_enough(run: Path, found: Calibration) -> None:
@@ -68,10 +68,10 @@ def test_stops_when_both_are_known_well_enough(run: Path, found: Calibration) ->
     again = calibrate(run, observations=16 * ROUND, precision=asked)
     assert again.truth.observations == found.truth.observations
     assert again.truth.trace == pytest.approx(found.truth.trace, rel=1e-4)  # the same games
-    assert "; both known to " in describe(again)
+    assert "; both known to " in tables(again)
 
 
-def test_an_interrupt_prints_what_is_known_as_numbers_that_any_program_reads(
+def test_an_interrupt_prints_what_is_known_as_valid_json(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, found: Calibration
 ) -> None:
     measure = OnlineEstimators.measure
@@ -87,7 +87,7 @@ def test_an_interrupt_prints_what_is_known_as_numbers_that_any_program_reads(
     numbers = json.loads(printed.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert numbers["interrupted"] is True
     assert numbers["truth"]["observations"] == ROUND
-    assert set(numbers["estimators"]) == set(found.rivals.series)
+    assert set(numbers["estimators"]) == {estimator.name for estimator in found.estimators.series}
     assert "calibrate: starting the games" in printed.err
     assert "what is known so far follows" in printed.err
 
@@ -129,9 +129,9 @@ def test_refuses_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
 
 @pytest.fixture
 def played(run: Path) -> tuple[PlayedSet, Callable[[], OnlineEstimators], Callable[..., Updater]]:
-    """One rollout of a frozen policy, and makers of what measures it."""
+    """One rollout of a frozen policy, and factories of what measures it."""
     policy = load_policy(run)
-    team = ready(policy)
+    team = prepare_policy(policy)
     games = play_rounds(policy, team, sets=1)
     first = next(games)
     games.close()
@@ -142,26 +142,26 @@ def played(run: Path) -> tuple[PlayedSet, Callable[[], OnlineEstimators], Callab
     return first, lambda: OnlineEstimators(policy, team, sets=1), updater
 
 
-def test_rides_along_as_training_does(
+def test_the_ride_along_measurement_is_that_of_training(
     played: tuple[PlayedSet, Callable[[], OnlineEstimators], Callable[..., Updater]],
 ) -> None:
-    rollout, make_rivals, make_updater = played
-    measured = make_rivals()
+    rollout, make_estimators, make_updater = played
+    measured = make_estimators()
     measured.measure(rollout)
     trained = []
     updater = make_updater(groups=2, on_groups=lambda rows, split: trained.append(group_moments(rows, 8)))
     updater.update(rollout.rollouts, learning_rate=0.0, seed=(0, 0))
-    grad_sq, trace = measured.series[rivals.RIDE_ALONG].means()
+    grad_sq, trace = measured.series[compared.RIDE_ALONG].means()
     assert len(trained) == 2
     assert grad_sq == pytest.approx(np.mean([moments.grad_sq for moments in trained]), rel=1e-4, abs=1e-9)
     assert trace == pytest.approx(np.mean([moments.trace for moments in trained]), rel=1e-4)
 
 
-def test_real_steps_start_from_the_checkpoint_each_time(
+def test_optimizer_steps_start_from_the_checkpoint_each_time(
     played: tuple[PlayedSet, Callable[[], OnlineEstimators], Callable[..., Updater]],
 ) -> None:
-    rollout, make_rivals, make_updater = played
-    stepper = make_rivals()._stepper
+    rollout, make_estimators, make_updater = played
+    stepper = make_estimators()._optimizer_steps
     first, again = stepper.gram(rollout, (0, 0)), stepper.gram(rollout, (0, 0))
     assert first == pytest.approx(again, rel=1e-5)
     still: list[torch.Tensor] = []

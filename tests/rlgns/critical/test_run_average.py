@@ -85,12 +85,9 @@ def test_gamma_of_the_papers_example_and_of_a_constant_noise_scale() -> None:
     assert math.isnan(RunAverage().gamma)
 
 
-def test_sums_of_before_gamma_was_kept_do_not_invent_one() -> None:
-    old = RunAverage()
-    old.update(100.0, 10, 5)
-    state = old.state_dict()
-    del state["root_sum"]
+def test_sums_whose_roots_are_not_known_have_no_gamma() -> None:
     average = RunAverage()
-    average.load_state_dict(state)
+    average.update(100.0, 10, 5)
+    average.load_state_dict(average.state_dict() | {"root_sum": math.nan})
     average.update(300.0, 10, 5)
     assert math.isnan(average.gamma) and average.value > 100

@@ -1,4 +1,4 @@
-"""Learners that take two iterations together over gloo; what each of them saw goes to one file.
+"""Learners that run two iterations together over gloo, and write what each of them saw to one file.
 
     python -m tests.rlgns.engine.learners_worker FOLDER
 
@@ -78,8 +78,8 @@ def report(measure: RideAlong) -> dict[str, Any]:
     return measure.report(optimizer_steps=4, batch_observations=RUN.batch_observations)
 
 
-def told_of(learners: DataParallel) -> str:
-    """What a learner is told that waits for another."""
+def error_of(learners: DataParallel) -> str:
+    """Returns the error of a learner that waits for another."""
     try:
         learners.add_up(torch.zeros(10))
     except RuntimeError as error:
@@ -95,13 +95,13 @@ def work(rank: int, count: int, folder: str) -> None:
     seen["first"] = (learners.first(rank == 0), learners.first(rank == 1))
     if count == 2:
         impatient = DataParallel(rank, count, timeout_s=0.5)
-        if rank == 0:  # the other is there and does nothing
-            seen["late"] = told_of(impatient)
+        if rank == 0:  # the other one is silent
+            seen["late"] = error_of(impatient)
         dist.barrier()
         if rank == 1:
             torch.save(seen, f"{folder}/{count}-{rank}.pt")
             os.kill(os.getpid(), signal.SIGKILL)
-        seen["dead"] = told_of(learners)
+        seen["dead"] = error_of(learners)
     torch.save(seen, f"{folder}/{count}-{rank}.pt")
     if count > 2:
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""The adaptive batch on real Atari and real Ray: tiers of environments, sizes that follow, remote runners, resume."""
+"""The adaptive batch on real Atari and real Ray: tiers of environments, batch sizes, remote runners, resume."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ NETWORK = make_network(6, image_size=32, frame_stack=4)
 WHERE: dict[str, Any] = {"worker_index": 0, "iteration": 0, "precision": "float32"}
 
 
-def test_tiers_join_pause_and_go_on_where_they_stood() -> None:
+def test_tiers_join_pause_and_continue() -> None:
     course = [4, 8, 4, 8, 16]
     played = played_with(adaptive(), course)
     assert [sum(rollout.num_envs for rollout in part.rollouts) for part in played] == course
-    # The first tier plays what the same run with a fixed batch does: what else is in use does not touch it.
+    # The first tier plays as in the same run with a fixed batch, whatever other tiers are in use.
     fixed = played_with(tiny(), [4] * 5)
     for part, alone in zip(played, fixed, strict=True):
         tiers = len(part.rollouts) // 2
@@ -59,7 +59,7 @@ def test_tiers_join_pause_and_go_on_where_they_stood() -> None:
     np.testing.assert_array_equal(played[1].rollouts[1].frames[-3:], played[3].rollouts[1].frames[:3])
     assert played[3].rollouts[1].frames[:3].any()
     firsts = [rollout.actions for rollout in played[4].rollouts]
-    assert len({actions.tobytes() for actions in firsts}) == len(firsts)  # streams of their own
+    assert len({actions.tobytes() for actions in firsts}) == len(firsts)  # every share has its own stream
 
 
 def test_two_runners_play_the_same_tiers_as_two_threads() -> None:
@@ -75,13 +75,13 @@ def test_two_runners_play_the_same_tiers_as_two_threads() -> None:
 
 
 def script(algorithm: AtariPPO, monkeypatch: pytest.MonkeyPatch, course: list[int]) -> None:
-    """Decides by a script in place of the noise scale, which a few iterations of random play do not resolve."""
+    """Replaces the decision by a script: a few iterations of random play do not resolve the noise scale."""
     left = iter(course)
     monkeypatch.setattr(algorithm_module, "next_envs", lambda target, **given: next(left))
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_everything_follows_the_number_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_follow_the_environments_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = build(adaptive(), tmp_path)
     script(algorithm, monkeypatch, [8, 16, 16, 8, 4])
     for _ in range(5):
@@ -109,7 +109,7 @@ def test_everything_follows_the_number_in_use(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_resumed_run_uses_as_many_environments_and_has_waited_as_long(
+def test_a_resumed_run_keeps_its_environments_and_held_iterations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[str, Any]] = []
@@ -131,7 +131,7 @@ def test_a_resumed_run_uses_as_many_environments_and_has_waited_as_long(
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_killed_runner_comes_back_with_the_number_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_runner_restarts_with_the_environments_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = build(adaptive(runners=2), tmp_path)
     script(algorithm, monkeypatch, [8, 8, 16])
     algorithm.train()

@@ -1,4 +1,4 @@
-"""The algorithm on real Atari and real Ray: rows, checkpoints, remote runners and their death."""
+"""The algorithm on real Atari and real Ray: rows, checkpoints, remote runners and their deaths."""
 
 import dataclasses
 import json
@@ -40,8 +40,8 @@ def test_rows_count_up_and_have_every_key(tmp_path: Path) -> None:
         assert row["observations"] == 32 * number
         assert row["frames"] == 128 * number
         assert row["optimizer_steps"] == 4 * number
-    # Two batches an iteration are measured, but one of every second iteration's is split by shuffled observations, and
-    # the very first has no gradient size before it to be compared with.
+    # Two batches per iteration are measured. But every second iteration splits one of them by shuffled observations,
+    # and the very first batch has no earlier gradient size to be divided by.
     assert [row["noise/updates"] for row in rows] == [1, 2, 4, 5]
     assert [result["done"] for result in results] == [False, False, False, True]
 
@@ -53,9 +53,9 @@ def test_learning_rate_falls_to_zero_over_the_run(tmp_path: Path) -> None:
     assert rates == pytest.approx([2.5e-4 * left for left in (1, 0.75, 0.5, 0.25)])
 
 
-def test_a_resumed_run_goes_on_with_everything(tmp_path: Path) -> None:
+def test_a_resumed_run_restores_its_state(tmp_path: Path) -> None:
     first = build(tiny(), tmp_path)
-    first._episodes = 250  # more full games than the 100 whose scores are kept
+    first._progress = dataclasses.replace(first._progress, episodes=250)  # more than the 100 whose scores are kept
     first.train()
     assert first.train()["row"]["score_episodes"] == 250
     before = first._state()
@@ -76,7 +76,7 @@ def test_a_resumed_run_goes_on_with_everything(tmp_path: Path) -> None:
     assert [row["iteration"] for row in RunFolder(tmp_path).rows()] == [1, 2, 3]
 
 
-def test_a_checkpoint_of_before_games_were_counted_and_views_probed_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_run_resumes_from_an_older_checkpoint(tmp_path: Path) -> None:
     first = build(tiny(), tmp_path)
     first.train()
     state = first._state()
@@ -90,11 +90,11 @@ def test_a_checkpoint_of_before_games_were_counted_and_views_probed_is_gone_on_w
     assert (row["iteration"], row["score_episodes"]) == (2, len(state["scores"]))
 
 
-def test_a_gradient_that_is_not_finite_stops_training_and_saves_nothing_of_it(tmp_path: Path) -> None:
+def test_a_gradient_that_is_not_finite_stops_training_without_a_checkpoint(tmp_path: Path) -> None:
     algorithm = build(tiny(), tmp_path)
     assert algorithm.train()["fault"] is None
     with torch.no_grad():
-        algorithm._learner.network.value_head.bias.fill_(math.nan)
+        algorithm._learners.local.network.value_head.bias.fill_(math.nan)
     result = algorithm.train()
     assert result["done"]
     assert "iteration 2: a gradient is not finite" in result["fault"]
@@ -104,7 +104,7 @@ def test_a_gradient_that_is_not_finite_stops_training_and_saves_nothing_of_it(tm
     assert [path.name for path in checkpoint.numbered(tmp_path / "checkpoints")] == ["00000001"]
 
 
-def test_iterations_that_a_kill_made_repeat_are_not_logged_twice(tmp_path: Path) -> None:
+def test_iterations_repeated_after_a_kill_are_not_logged_twice(tmp_path: Path) -> None:
     first = build(tiny(), tmp_path)
     first.train()
     first.train()
@@ -124,7 +124,7 @@ def test_iterations_that_a_kill_made_repeat_are_not_logged_twice(tmp_path: Path)
     assert rows[3]["seconds"] > rows[2]["seconds"] + repeated["row"]["throughput/sample_s"]
 
 
-def test_a_run_that_ended_but_was_killed_before_that_was_heard_trains_no_more(tmp_path: Path) -> None:
+def test_a_finished_run_whose_driver_was_killed_trains_no_more(tmp_path: Path) -> None:
     first = build(tiny(), tmp_path)
     assert [first.train()["done"] for _ in range(4)] == [False, False, False, True]
     first.stop()
@@ -135,7 +135,7 @@ def test_a_run_that_ended_but_was_killed_before_that_was_heard_trains_no_more(tm
     assert [row["iteration"] for row in RunFolder(tmp_path).rows()] == [1, 2, 3, 4]
 
 
-def test_rollouts_of_other_weights_are_refused(tmp_path: Path) -> None:
+def test_rollouts_of_wrong_weights_are_refused(tmp_path: Path) -> None:
     algorithm = build(tiny(), tmp_path)
     played = algorithm.env_runner.play(iteration=0, version=3)
     with pytest.raises(RuntimeError, match="runner 0 played with weights of version 3, not 4"):
@@ -150,8 +150,8 @@ def test_rollouts_of_other_weights_are_refused(tmp_path: Path) -> None:
 def test_remote_runners_deliver_whole_batches_of_the_present_weights(tmp_path: Path) -> None:
     algorithm = build(tiny(runners=2), tmp_path)
     updates = []
-    update = algorithm._learner.update
-    algorithm._learner.update = lambda **given: updates.append(given) or update(**given)  # type: ignore[assignment]
+    update = algorithm._learners.local.update
+    algorithm._learners.local.update = lambda **given: updates.append(given) or update(**given)  # type: ignore[assignment]
     for _ in range(2):
         algorithm.train()
     algorithm.stop()
@@ -164,7 +164,7 @@ def pids_of(algorithm: AtariPPO) -> list[int]:
     return algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
 
 
-def test_a_killed_runner_comes_back_and_the_batch_stays_whole(tmp_path: Path) -> None:
+def test_a_killed_runner_restarts_and_the_batch_stays_whole(tmp_path: Path) -> None:
     algorithm = build(tiny(runners=2), tmp_path)
     algorithm.train()
     pids = pids_of(algorithm)
@@ -186,7 +186,7 @@ def test_a_rollout_that_died_with_its_runner_is_played_again(tmp_path: Path, mon
     def ask_and_kill(*given: Any, **named: Any) -> list[Any]:
         monkeypatch.undo()
         answers = ask(*given, **named)
-        os.kill(pids[0], signal.SIGKILL)  # it has answered, and what it played is in its keeping
+        os.kill(pids[0], signal.SIGKILL)  # it has answered, and still holds its rollout
         with pytest.raises(RayError):  # noqa: PT012  (Ray takes a moment to notice)
             while True:
                 for reference, _, _ in answers:
@@ -201,11 +201,11 @@ def test_a_rollout_that_died_with_its_runner_is_played_again(tmp_path: Path, mon
     assert len(after) == 2 and pids[0] not in after
 
 
-def test_a_runner_that_is_silent_is_restarted(tmp_path: Path) -> None:
+def test_a_silent_runner_is_restarted(tmp_path: Path) -> None:
     algorithm = build(tiny(runners=2, sample_timeout_s=2.0), tmp_path)
     algorithm.train()
     pids = pids_of(algorithm)
-    os.kill(pids[1], signal.SIGSTOP)  # neither dead nor alive
+    os.kill(pids[1], signal.SIGSTOP)  # silent, but not dead
     row = algorithm.train()["row"]
     after = pids_of(algorithm)
     algorithm.stop()
@@ -214,7 +214,7 @@ def test_a_runner_that_is_silent_is_restarted(tmp_path: Path) -> None:
     assert not psutil.pid_exists(pids[1])
 
 
-def test_what_a_restart_cannot_heal_ends_the_trial_and_says_why(tmp_path: Path) -> None:
+def test_an_error_that_a_restart_cannot_fix_ends_the_trial_with_its_message(tmp_path: Path) -> None:
     algorithm = build(tiny(runners=2), tmp_path)
     algorithm.env_runner_group.foreach_env_runner(
         lambda runner: setattr(runner, "_game", "no_such_game"), local_env_runner=False, remote_worker_ids=[2]
@@ -222,11 +222,11 @@ def test_what_a_restart_cannot_heal_ends_the_trial_and_says_why(tmp_path: Path) 
     with pytest.raises(RuntimeError, match=r"(?s)Traceback.*runner 2 failed: \w+: .*no_such_game") as failure:
         algorithm.train()
     algorithm.stop()
-    assert str(failure.value).splitlines()[-1].startswith("runner 2 failed: ")  # the line that people are shown
+    assert str(failure.value).splitlines()[-1].startswith("runner 2 failed: ")  # the line that the user sees
     assert RunFolder(tmp_path).rows() == []
 
 
-def test_a_runner_that_dies_again_and_again_ends_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runner_that_keeps_dying_ends_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = build(tiny(runners=2), tmp_path)
     algorithm.train()
     group, asked = algorithm.env_runner_group, 0
@@ -250,18 +250,18 @@ def test_a_runner_that_dies_again_and_again_ends_the_trial(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(("runners", "cpus"), [(1, 1), (2, 2), (2, 4), (5, 2), (6, 6), (12, 7), (0, 2)])
-def test_a_trial_asks_for_no_more_than_it_was_given(runners: int, cpus: float, tmp_path: Path) -> None:
+def test_a_trial_requests_no_more_than_its_placement(runners: int, cpus: float, tmp_path: Path) -> None:
     run = dataclasses.replace(tiny(), env=EnvConfig(num_envs=120), engine=EngineConfig(runners=runners))
     placement = Placement.of(run, TrialShare.of([Node(cpus=cpus)], 1))
     trial = TrialSpec(game="pong", num_actions=6, folder=str(tmp_path), placement=placement)
     bundles = AtariPPO.default_resource_request(AtariPPO.configured(run, trial))._bundles
     assert len(bundles) == runners + 1
-    ten_thousandths = [math.ceil(bundle["CPU"] * 10_000) for bundle in bundles]  # what Ray makes of them
+    ten_thousandths = [math.ceil(bundle["CPU"] * 10_000) for bundle in bundles]  # as Ray counts them
     assert 0 < sum(ten_thousandths) <= cpus * 10_000
 
 
-def test_bundle_n_is_that_of_runner_n(tmp_path: Path) -> None:
-    """That is where RLlib puts it: else one takes a part of what a learner waits for."""
+def test_runner_n_has_bundle_n(tmp_path: Path) -> None:
+    """RLlib places it there. Otherwise a runner would take part of a bundle that a learner waits for."""
     run = dataclasses.replace(tiny(), env=EnvConfig(num_envs=8), engine=EngineConfig(runners=2, learners=2))
     for nodes, learner in ((3, 2.0), (1, 0.5)):
         placement = Placement.of(run, TrialShare.of([Node(cpus=2)] * nodes, 1))

@@ -1,4 +1,4 @@
-"""Rollouts of real games against a twin set of environments that is stepped with the same actions."""
+"""Rollouts of real games, compared with a twin set of environments that takes the same actions."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 ENV = EnvConfig(image_size=20, frame_stack=3, stagger_steps=12)
 ENVS, STEPS, ROLLOUTS = 2, 40, 5
 SHORT = replace(PROTOCOLS["baselines"], max_frames_per_episode=100)
-"""Cut off after 25 observations: every rollout sees the time limit."""
+"""A time limit of 25 observations, which every rollout reaches."""
 
 
 def make_envs(game: str, *, seed: int = 4) -> AtariEnvs:
@@ -76,7 +76,7 @@ def same(one: Rollout, other: Rollout) -> bool:
 
 @pytest.mark.parametrize("game", ["pong", "breakout"])
 def test_rollouts_hold_what_the_environments_returned(game: str) -> None:
-    """Pong is cut off by a time limit again and again, and Breakout loses lives."""
+    """Pong reaches its time limit often, and Breakout loses lives."""
     if game == "pong":
         played = pong()
     else:
@@ -135,7 +135,7 @@ def test_bfloat16_plays_with_heads_in_float32() -> None:
 
 @pytest.mark.parametrize("other", [{"stream": 1}, {"seed": 2}, {"iteration": 1}], ids=["stream", "seed", "iteration"])
 def test_another_stream_seed_or_iteration_draws_other_actions(other: dict[str, int]) -> None:
-    """On the very same environments, so that the draws alone can differ."""
+    """With the same environments, so that only the draws can differ."""
     asked = {"stream": 0, "seed": 1, "iteration": 0, **other}
     with collecting("pong", stream=asked.pop("stream")) as (collector, _):
         played = collector.collect(**asked)[0]
@@ -155,8 +155,8 @@ def test_actions_are_distributed_as_the_policy_says() -> None:
         return float(np.abs((counts - expected.sum(0)) / np.sqrt((expected * (1 - expected)).sum(0))).max())
 
     assert worst(policy) < 4
-    assert worst(np.full_like(policy, 1 / policy.shape[1])) > 4  # a twin that ignores the policy is seen
-    assert worst(policy**0.5 / (policy**0.5).sum(-1, keepdims=True)) > 4  # so is one that is too cautious
+    assert worst(np.full_like(policy, 1 / policy.shape[1])) > 4  # power: detects a twin that ignores the policy
+    assert worst(policy**0.5 / (policy**0.5).sum(-1, keepdims=True)) > 4  # power: detects a flatter policy
 
 
 def test_draws_pass_a_chi_square_test() -> None:
@@ -166,7 +166,7 @@ def test_draws_pass_a_chi_square_test() -> None:
     counts = np.bincount(actions, minlength=5)
     assert stats.chisquare(counts, draws * policy).pvalue > 1e-3
     biased = 0.98 * policy + 0.02 / 5
-    assert stats.chisquare(counts, draws * biased).pvalue < 1e-3  # power: 2 % of random play is seen
+    assert stats.chisquare(counts, draws * biased).pvalue < 1e-3  # power: detects 2 % of random play
 
 
 def test_draws_of_different_rows_are_independent() -> None:

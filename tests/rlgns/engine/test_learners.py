@@ -1,4 +1,4 @@
-"""Several learners against one that has the same rollouts: weights, statistics, noise scale and probe."""
+"""Several learners compared with one on the same rollouts: weights, statistics, noise scale and probe."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_weights_are_those_of_one_learner(seen: Seen, alone: dict[str, Any],
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_all_learners_hold_the_same_weights_to_the_last_bit(seen: Seen, count: int) -> None:
+def test_all_learners_hold_the_same_weights_bit_for_bit(seen: Seen, count: int) -> None:
     for learner in seen[count]:
         assert learner["checksums"] == seen[count][0]["checksums"]
     assert seen[count][0]["checksums"][0] != seen[count][0]["checksums"][1]
@@ -91,7 +91,7 @@ def test_the_noise_scale_is_that_of_one_learner(seen: Seen, alone: dict[str, Any
 
 
 def test_columns_of_one_learner_alone_are_not_enough(alone: dict[str, Any]) -> None:
-    """The comparison has power: a learner that forgets the others' columns sees another noise scale."""
+    """Power: a learner that forgets the others' columns gets a different noise scale."""
     forgetful = DataParallel()
     forgetful.columns = lambda rows, total: rows[:, : rows.shape[1] // 2]  # type: ignore[method-assign]
     forgetful.joined = lambda part, length: torch.nn.functional.pad(part, (0, length - len(part)))  # type: ignore[method-assign]
@@ -99,12 +99,12 @@ def test_columns_of_one_learner_alone_are_not_enough(alone: dict[str, Any]) -> N
         assert_close(alone["rows"], learn(forgetful)["rows"], rel=2e-4)
 
 
-def test_the_first_decides(seen: Seen) -> None:
+def test_the_first_learner_decides(seen: Seen) -> None:
     for count in COUNTS:
         assert all(learner["first"] == (True, False) for learner in seen[count])
 
 
-def test_no_learner_waits_for_ever_for_one_that_is_dead_or_silent(seen: Seen) -> None:
+def test_no_learner_waits_forever_for_a_dead_or_silent_one(seen: Seen) -> None:
     survivor = seen[2][0]
     assert "closed by peer" in survivor["dead"] or "reset by peer" in survivor["dead"]
     assert "Timed out" in survivor["late"]

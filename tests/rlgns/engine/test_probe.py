@@ -1,4 +1,4 @@
-"""The probe against one autograd call per observation and loss, and in real training."""
+"""The probe, compared with one autograd call per observation and loss, and in real training."""
 
 import dataclasses
 import itertools
@@ -32,7 +32,7 @@ FLOAT32_BYTES = 4
 
 def config(*, envs: int = ENVS, budget: float = 0.3) -> Config:
     return Config(
-        env=EnvConfig(num_envs=envs),  # its image size is not that of the made-up games
+        env=EnvConfig(num_envs=envs),  # its image size is unlike that of the synthetic games
         agent=AgentConfig(rollout_steps=STEPS, minibatches=1, epochs=1, entropy_coefficient=0.3),
         network=NETWORK,
         noise=NoiseConfig(groups=11, overhead_budget=budget),  # of a batch; the probe has its own limit
@@ -40,7 +40,7 @@ def config(*, envs: int = ENVS, budget: float = 0.3) -> Config:
 
 
 def probed(run: Config, *, team: int = 1, updates: int = 1, break_at: int | None = None) -> tuple[Probe, Updater]:
-    """A probe of each of several updates of made-up rollouts, at one parameter vector."""
+    """Probes several updates of synthetic rollouts at one parameter vector."""
     network, ticks = small_network(), itertools.count()
     probe = Probe(run, network, clock=lambda: float(next(ticks)))
     workers = Team(team)
@@ -104,11 +104,11 @@ def test_a_gradient_that_is_not_finite_is_counted_and_left_out() -> None:
     assert (row["noise/probes"], row["noise/probes_skipped"]) == (3, 1)
     assert np.isfinite(row["noise/joint/trace"])
     probe, _ = probed(config(), updates=3, break_at=2)
-    assert "noise/joint/trace" not in probe.report(16)  # nothing to tell of this iteration
+    assert "noise/joint/trace" not in probe.report(16)  # no view of this iteration
 
 
 def test_later_probes_take_no_large_block_of_memory() -> None:
-    """Such blocks leave gaps: with a probe in every iteration, training took a parameter vector's more with each."""
+    """Large blocks fragment memory: a probe in every iteration cost one more parameter vector each time."""
     run = config()
     network = build_network(dataclasses.replace(NETWORK, hidden=4000), num_actions=4, frame_stack=2, image_size=7)
     parameters = network.parameter_count
@@ -128,9 +128,9 @@ def test_later_probes_take_no_large_block_of_memory() -> None:
     assert 0 < max(later) < FLOAT32_BYTES * parameters
 
 
-def test_the_clock_that_was_given_sets_the_cadence() -> None:
+def test_the_clock_sets_how_often_a_probe_is_taken() -> None:
     probe, _ = probed(config(budget=0.1))
-    assert probe.seconds == 1.0  # the made-up clock ticks once a look
+    assert probe.seconds == 1.0  # this clock ticks at each reading
     probe.end_iteration(seconds=3.0, measure_s=0.0)
     assert probe.report(16)["noise/probe_every_iterations"] == 5  # 1 * 0.9 / (0.1 * 2) = 4.5
     assert (probe.seconds, probe.due()) == (0.0, False)
@@ -149,7 +149,7 @@ def with_budget(fraction: float) -> Config:
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_training_on_atari_is_the_same_with_and_without(tmp_path: Path) -> None:
+def test_training_on_atari_is_the_same_with_and_without_a_probe(tmp_path: Path) -> None:
     rows, states = {}, {}
     for name, fraction in (("without", 0.0), ("with", 0.9)):
         algorithm = build(with_budget(fraction), tmp_path / name)
@@ -161,7 +161,7 @@ def test_training_on_atari_is_the_same_with_and_without(tmp_path: Path) -> None:
     for key, state in states["without"]["optimizer"]["state"].items():
         for name, value in state.items():
             assert torch.equal(states["with"]["optimizer"]["state"][key][name], value), name
-    assert states["with"]["noise"] == states["without"]["noise"]  # nor does it change what rides along
+    assert states["with"]["noise"] == states["without"]["noise"]  # nor does it change the ride-along measurement
     assert rows["with"][-1]["noise/probes"] >= 1
     assert "noise/joint/trace" in rows["with"][1]  # the second iteration has the first probe
     assert not any(key.startswith("noise/joint") for row in rows["without"] for key in row)
@@ -172,7 +172,7 @@ def test_training_on_atari_is_the_same_with_and_without(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_resumed_run_goes_on_with_the_probe(tmp_path: Path) -> None:
+def test_a_resumed_run_restores_the_probe(tmp_path: Path) -> None:
     first = build(with_budget(0.9), tmp_path)
     for _ in range(3):
         first.train()

@@ -1,4 +1,4 @@
-"""Remote learners on real Ray: the same run as one learner, resumed by any number; and rollouts played ahead."""
+"""Remote learners on real Ray: the same run as one learner, resumed with any number; rollouts played ahead."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def test_two_learners_train_the_run_of_one_and_any_number_goes_on_until_one_is_k
     expected = [one.train()["row"] for _ in range(2)]
     one.stop()
 
-    two = build(tiny(runners=2, learners=2), tmp_path / "two")  # two runners play what two threads of one process play
+    two = build(tiny(runners=2, learners=2), tmp_path / "two")  # two runners play as two threads of one process
     rows = [two.train()["row"] for _ in range(2)]
     saved = two._state()["learner"]
     two.stop()
@@ -58,7 +58,7 @@ def test_two_learners_train_the_run_of_one_and_any_number_goes_on_until_one_is_k
     saved = resumed._state()["learner"]
     resumed.stop()
 
-    again = build(tiny(learners=2), tmp_path / "two")  # and now the trial's own process plays for them
+    again = build(tiny(learners=2), tmp_path / "two")  # now the trial's own process plays for them
     assert_same_state(saved, again._state()["learner"])
     pids = [result.get() for result in again.learner_group.foreach_learner(lambda learner: os.getpid())]
     os.kill(pids[1], signal.SIGKILL)
@@ -73,17 +73,17 @@ def test_two_learners_train_the_run_of_one_and_any_number_goes_on_until_one_is_k
 def test_rollouts_played_ahead_are_one_update_old_and_say_so(tmp_path: Path) -> None:
     algorithm = build(tiny(runners=1, async_lag=1), tmp_path)
     versions = []
-    update = algorithm._learner.update
+    update = algorithm._learners.local.update
 
     def noting(**given: Any) -> dict[str, Any]:
         played = _solve(given["training_data"].batch_refs)
         versions.append([(part.weights_version, given["timesteps"]["version"]) for part in played])
         return update(**given)
 
-    algorithm._learner.update = noting  # type: ignore[assignment]
+    algorithm._learners.local.update = noting  # type: ignore[assignment]
     for _ in range(4):
         algorithm.train()
-    assert not algorithm._playing.is_ahead  # nothing is played that nobody will learn from
+    assert not algorithm._runners.is_ahead  # no rollout is played that nobody learns from
     algorithm.stop()
     rows = RunFolder(tmp_path).rows()
     for row in rows:
@@ -142,7 +142,7 @@ def test_processes_are_spread_over_three_nodes_and_train(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_a_death_is_named_before_the_failure_that_it_caused() -> None:
+def test_a_death_is_reported_rather_than_the_failure_that_it_caused() -> None:
     @ray.remote
     class Part:
         def fail(self) -> None:

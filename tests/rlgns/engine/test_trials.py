@@ -1,4 +1,4 @@
-"""How trials share what there is."""
+"""How Tune's trials share the hardware."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlgns.config.load import to_dict
-from rlgns.engine.trial_queue import Listed, SourceSearcher
+from rlgns.engine.trial_queue import FixedQueue, QueueSearcher
 from rlgns.engine.trials import run_trials, settings_of
 from rlgns.machine.placement import Node, TrialShare
 from rlgns.monitor.listener import Listener, Row, RunStart
@@ -27,23 +27,23 @@ def test_a_trial_without_remote_runners_fits_one_machine() -> None:
     assert (trial.name, trial.placement.driver_cpus, trial.num_actions) == ("run0", 4.0, 6)
 
 
-def test_tune_is_given_so_many_runs_at_once_and_told_when_there_are_no_more() -> None:
-    searcher = SourceSearcher(Listed(starts(3)), lambda start: {"name": start.key}, most=2)
+def test_tune_gets_so_many_runs_at_once_and_then_the_end() -> None:
+    searcher = QueueSearcher(FixedQueue(starts(3)), lambda start: {"name": start.key}, most=2)
     assert searcher.suggest("a") == {"name": "run0"}
     assert searcher.suggest("b") == {"name": "run1"}
     assert searcher.suggest("c") is None
     assert searcher.end("a") == "run0"
     assert searcher.suggest("c") == {"name": "run2"}
     searcher.end("b")
-    assert searcher.suggest("d") is None  # one is under way and might call for another
+    assert searcher.suggest("d") is None  # one is running and might call for another
     searcher.end("c")
-    assert searcher.suggest("d") == SourceSearcher.FINISHED
+    assert searcher.suggest("d") == QueueSearcher.FINISHED
 
 
 def test_a_trial_ends_well_where_it_cannot_see_tunes_own_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on another node than the driver's. Tune tells by a mark in its folder, which is taken away."""
+    """As on another node than the driver's. Tune recognises its folder by a mark, which this removes."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     folder = RunFolder(tmp_path / "run")
     folder.create(to_dict(tiny()), {"game": "pong"})
@@ -62,7 +62,7 @@ def test_a_trial_ends_well_where_it_cannot_see_tunes_own_folder(
             self.said.append(text)
 
     listener = Hiding()
-    outcome = run_trials(Listed([start]), listener, max_failures=0)
+    outcome = run_trials(FixedQueue([start]), listener, max_failures=0)
     assert (outcome.faults, outcome.interrupted, listener.said) == ({}, False, [])
     assert listener.marks == 1
     assert len(folder.metrics_path.read_text().splitlines()) == 4

@@ -27,7 +27,7 @@ def tiny(**engine: object) -> Config:
 
 
 def build(config: Config, path: Path) -> AtariPPO:
-    """Builds the algorithm as a trial would; a folder that exists is gone on with."""
+    """Builds the algorithm as a trial would; a run that exists resumes."""
     folder = RunFolder(path)
     if not folder.config_path.exists():
         folder.create(to_dict(config), {"game": "pong"})

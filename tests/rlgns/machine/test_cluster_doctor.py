@@ -1,4 +1,4 @@
-"""The doctor on clusters: findings from what nodes say, and from real ones."""
+"""The doctor on clusters: findings from made-up reports, and from real nodes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def changed(**fields: object) -> list[NodeReport]:
     return [GOOD, dataclasses.replace(GOOD, name="b (10.0.0.2)", **fields)]  # type: ignore[arg-type]
 
 
-def test_an_address_where_nothing_answers_is_told_at_once() -> None:
+def test_an_address_where_nothing_answers_is_reported_at_once() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # taken, but nobody listens
         with pytest.raises(OSError, match="refused"):
@@ -36,7 +36,7 @@ def test_an_address_where_nothing_answers_is_told_at_once() -> None:
     cluster_doctor.knock("auto")
 
 
-def test_another_version_on_one_node_is_named() -> None:
+def test_a_different_version_on_one_node_is_named() -> None:
     assert cluster_doctor.check_versions_equal([GOOD]).status == OK
     finding = cluster_doctor.check_versions_equal(changed(versions=GOOD.versions | {"ale-py": "0.10"}))
     assert finding.status == FAIL
@@ -52,13 +52,14 @@ def test_small_shared_memory_on_one_node_is_named() -> None:
 def test_a_folder_that_is_not_shared_is_named() -> None:
     assert cluster_doctor.check_shared_folder([GOOD], Path("/r")).status == OK
     assert (
-        "b (10.0.0.2) has another one" in cluster_doctor.check_shared_folder(changed(sees_mark=False), Path("/r")).text
+        "b (10.0.0.2) has a different one"
+        in cluster_doctor.check_shared_folder(changed(sees_mark=False), Path("/r")).text
     )
     finding = cluster_doctor.check_shared_folder(changed(write_error="Permission denied"), Path("/r"))
     assert finding.status == FAIL and "b (10.0.0.2) cannot write it: Permission denied" in finding.text
 
 
-def test_a_gpu_without_its_torch_is_named() -> None:
+def test_a_gpu_with_torch_for_the_cpu_is_named() -> None:
     wrong = GOOD.versions | {"torch": "2.13.0+cpu"}
     assert cluster_doctor.check_gpus(changed(gpus=0, versions=wrong)).status == OK
     assert cluster_doctor.check_gpus(changed(gpus=1, versions=wrong)).status == WARN

@@ -1,4 +1,4 @@
-"""The doctor: real checks on this machine, and each kind of trouble that can be made here."""
+"""The doctor: real checks on this machine, and each failure that can be provoked here."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlgns import cli, doctor, hardware
 from rlgns.agents.compute import native
+from rlgns.commands import cli
+from rlgns.machine import doctor, hardware
 from rlgns.machine.doctor import FAIL, OK, WARN
 
 NO_GPU = hardware.Hardware(cpu="any", cores=2, memory_gib=8.0, gpu="", gpus=0, bfloat16=True, kernels=True)
@@ -34,7 +35,7 @@ def test_the_pins_are_those_of_the_project_file() -> None:
     assert doctor.check_versions().status == OK
 
 
-def test_another_version_than_the_pinned_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_is_not_the_pinned_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pins = ["torch==0.0.1", "ray[rllib]==0.0.2", "nothing-of-this-name==1; python_version>'3'", "numpy>=2"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: pins)
     finding = doctor.check_versions()
@@ -100,7 +101,7 @@ def test_a_gpu_that_torch_may_be_missing(
 
 
 @pytest.mark.parametrize(("suits", "remedy"), [(True, "apt install gcc"), (False, "")])
-def test_kernels_that_are_not_there_are_missed_where_they_could_be(
+def test_missing_kernels_are_a_warning_where_the_processor_suits_them(
     monkeypatch: pytest.MonkeyPatch, suits: bool, remedy: str
 ) -> None:
     monkeypatch.setattr(hardware, "detect", lambda: dataclasses.replace(NO_GPU, kernels=False))
@@ -115,4 +116,4 @@ def test_the_command_says_how_many_failed(capsys: pytest.CaptureFixture[str]) ->
     assert cli.main(["doctor", "--out", "/proc/rlgns"]) == 2
     output = capsys.readouterr()
     assert "fail  folder" in output.out
-    assert output.err == "rlgns: 1 of 11 checks failed; their remedies are above\n"
+    assert output.err == "rlgns: 1 of 10 checks failed; their remedies are above\n"

@@ -1,4 +1,4 @@
-"""What this machine has, and a container's limits."""
+"""The hardware of this machine, and a container's limits."""
 
 from __future__ import annotations
 

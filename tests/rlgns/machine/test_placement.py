@@ -1,4 +1,4 @@
-"""Which process gets what: whole machines, fractions, GPUs, memory, and what is warned of."""
+"""Which process gets what: whole machines, fractions, GPUs, memory, and warnings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rlgns.envs.config import EnvConfig
 from rlgns.machine.footprint import (
     GIB,
     MOST_ACTIONS,
-    describe,
     object_store_bytes,
     parameters,
+    placement_lines,
     rollout_bytes,
     warnings,
 )
@@ -36,7 +36,7 @@ def machines(*cpus: float, gpus: float = 0) -> list[Node]:
     ("nodes", "most", "shared"),
     [
         (machines(2), 1, (1, 2.0, 0.0)),
-        (machines(2), 3, (2, 1.0, 0.0)),  # never more than CPUs: the third waits
+        (machines(2), 3, (2, 1.0, 0.0)),  # at most one per CPU: the third waits
         (machines(2), 0, (2, 1.0, 0.0)),
         (machines(4, 3), 2, (2, 3.0, 0.0)),
         (machines(8, 8, gpus=1), 0, (2, 8.0, 1.0)),
@@ -77,7 +77,7 @@ def test_runners_get_a_cpu_each_and_learners_the_rest(
     assert placed.driver_cpus == driver
     assert (placed.learners, placed.learner_cpus) == learners
     assert (placed.runners, placed.runner_cpus) == runners
-    if engine.get("runners") and not engine.get("learners"):  # they stand still while the driver learns
+    if engine.get("runners") and not engine.get("learners"):  # they are idle while the driver learns
         assert placed.learner_threads == min(share.cpus, max(node.cpus for node in nodes))
     else:
         assert placed.learner_threads == max(1, math.floor(placed.learner_cpus or placed.driver_cpus))
@@ -100,7 +100,7 @@ def test_sizes_are_those_of_real_rollouts_and_networks() -> None:
     assert parameters(run) == network.parameter_count
 
 
-def test_the_object_store_holds_rollouts_and_weights_and_twice_as_many_when_playing_ahead() -> None:
+def test_the_object_store_holds_rollouts_and_weights_and_twice_the_rollouts_when_playing_ahead() -> None:
     weights = 4 * parameters(config())
     assert object_store_bytes(config()) == 0
     assert object_store_bytes(config(runners=2)) == rollout_bytes(config()) + weights
@@ -110,27 +110,27 @@ def test_the_object_store_holds_rollouts_and_weights_and_twice_as_many_when_play
 @pytest.mark.parametrize(
     ("run", "node", "warning"),
     [
-        (config(runners=4), Node(cpus=2), "5 processes that compute share 2 CPUs"),
-        (config(threads=9), Node(cpus=4), "engine.threads 9 are more than the 4 CPUs of a learner"),
+        (config(runners=4), Node(cpus=2), "5 busy processes share 2 CPUs"),
+        (config(threads=9), Node(cpus=4), "engine.threads 9 is more than the 4 CPUs of a learner"),
         (
             config(learners=10),
             Node(cpus=16),
-            "10 are more than the 8 groups of a batch: 2 have nothing",
+            "10 is more than the 8 groups of a batch: 2 are idle",
         ),
-        (config(runners=8), Node(cpus=16, memory=4 * GIB), "GiB of memory are needed, 4.0 GiB are there"),
+        (config(runners=8), Node(cpus=16, memory=4 * GIB), "GiB of memory, has 4.0 GiB"),
         (config(runners=8), Node(cpus=16, object_store=20 * 2**20), "object store, the smallest node has 0.02 GiB"),
     ],
 )
-def test_what_cannot_fit_is_told_in_a_line(run: Config, node: Node, warning: str) -> None:
+def test_what_does_not_fit_is_a_warning(run: Config, node: Node, warning: str) -> None:
     share = TrialShare.of([node], 1)
     (told,) = warnings(run, share, Placement.of(run, share))
     assert warning in told and "\n" not in told
 
 
-def test_what_fits_is_shown_without_a_warning() -> None:
+def test_what_fits_has_no_warning() -> None:
     run = config(runners=4, learners=2)
     share = TrialShare.of([Node(cpus=8, memory=64 * GIB, object_store=8 * GIB)] * 2, 1)
-    lines = dict(describe(run, share, Placement.of(run, share)))
+    lines = dict(placement_lines(run, share, Placement.of(run, share)))
     assert lines["placement"] == "2 nodes with 16 CPUs, no GPU"
     assert lines["driver"].startswith("waits: 0 CPUs")
     assert lines["learners"].startswith("2, each 6 CPUs, 6 threads")

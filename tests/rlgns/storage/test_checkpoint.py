@@ -1,4 +1,4 @@
-"""Checkpoints on a real disk: whole or not at all, and one line where there is none."""
+"""Checkpoints on a real disk: written whole or not at all; errors are one line."""
 
 import shutil
 import subprocess
@@ -67,7 +67,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert_holds(load_newest(tmp_path / "checkpoints"), 7)
 
 
-def test_only_the_newest_are_kept_in_order_of_their_numbers(tmp_path: Path) -> None:
+def test_only_the_newest_are_kept_by_number(tmp_path: Path) -> None:
     for number in (8, 9, 10, 100):
         save(tmp_path, number, state(number), kept=3)
     assert [path.name for path in numbered(tmp_path)] == ["00000009", "00000010", "00000100"]
@@ -81,12 +81,12 @@ def test_an_iteration_saved_again_is_replaced(tmp_path: Path) -> None:
     assert_holds(load_newest(tmp_path), 2)
 
 
-def test_what_a_killed_save_left_behind_is_ignored_and_removed_by_the_next(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_save_are_ignored_and_removed(tmp_path: Path) -> None:
     save(tmp_path, 1, state(1), kept=5)
     leftover = tmp_path / ".partial-00000002"
     shutil.copytree(tmp_path / "00000001", leftover)
     truncate(leftover, 0.5)
-    (tmp_path / "00000002").mkdir()  # a folder without a state is no checkpoint either
+    (tmp_path / "00000002").mkdir()  # a folder without a state is no checkpoint
     assert [path.name for path in numbered(tmp_path)] == ["00000001"]
     assert_holds(load_newest(tmp_path), 1)
     save(tmp_path, 3, state(3), kept=5)
@@ -149,7 +149,7 @@ def test_a_full_disk_is_one_line_and_the_older_checkpoint_stays(small_disk: Path
             save(folder, number, state(number, 100_000), kept=1)
         assert [path.name for path in folder.iterdir()] == ["00000001"]
         assert_holds(load_newest(folder), 1)
-    save(folder, 3, state(3), kept=1)  # there is room again: saving goes on
+    save(folder, 3, state(3), kept=1)  # there is room again
     assert_holds(load_newest(folder), 3)
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: what survives a kill at any byte, and how trouble with the disk is told."""
+"""A run's folder: kills at any byte, and errors of the disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from rlgns.errors import FaultError, UserError
-from rlgns.storage.run_folder import RunFolder, plain, write_atomically
+from rlgns.storage.files import plain, write_atomically
+from rlgns.storage.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_create_then_read_back(folder: RunFolder) -> None:
 
 
 def test_a_folder_with_a_run_is_not_overwritten(folder: RunFolder) -> None:
-    with pytest.raises(UserError, match="already holds a run: go on with --resume"):
+    with pytest.raises(UserError, match="already holds a run: continue it with --resume"):
         folder.create({}, {})
     assert folder.about()["wandb_id"] == "abc"
 
@@ -81,7 +82,7 @@ def test_zeros_after_a_power_cut_are_dropped(folder: RunFolder) -> None:
     assert folder.drop_torn_line() == 101
 
 
-def test_a_broken_line_in_the_middle_is_told(folder: RunFolder) -> None:
+def test_a_broken_line_in_the_middle_is_an_error(folder: RunFolder) -> None:
     folder.metrics_path.write_text('{"iteration": 1}\nnonsense\n{"iteration": 3}\n')
     with pytest.raises(UserError, match=r"metrics\.jsonl: line 2 is not a row of metrics"):
         folder.rows()
@@ -162,7 +163,7 @@ def test_plain_knows_other_types() -> None:
     assert plain({1: (Path("/a"), True, None)}) == {"1": ["/a", True, None]}
 
 
-def test_a_run_is_trained_by_one_process_and_a_kill_lets_go(folder: RunFolder) -> None:
+def test_a_run_is_locked_until_its_process_is_killed(folder: RunFolder) -> None:
     code = "from rlgns.storage.run_folder import *; "
     code += f"RunFolder({str(folder.path)!r}).lock(); print('has it', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

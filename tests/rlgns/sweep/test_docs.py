@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlgns.config.describe import section_table
-from rlgns.storage.sweep_folder import COLUMNS
+from rlgns.critical.points import COLUMNS
 from rlgns.sweep.config import SweepConfig
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "sweeps.md"

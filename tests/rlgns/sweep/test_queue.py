@@ -11,15 +11,17 @@ import yaml
 from rich.console import Console
 
 from rlgns.critical.goals import GoalReached
+from rlgns.critical.points import COLUMNS
 from rlgns.errors import UserError
 from rlgns.fit.points_file import read_points
 from rlgns.storage.run_folder import RunFolder
-from rlgns.storage.sweep_folder import COLUMNS, SweepFolder
+from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.display import LiveDisplay, PlainDisplay, SweepStatus
 from rlgns.sweep.load import resolve_sweep
 from rlgns.sweep.plan import Cell, Trial, Verdict
 from rlgns.sweep.queue import SweepQueue
+from rlgns.sweep.records import check_settings, point_rows, sweep_file
 from rlgns.sweep.table import results_table
 from tests.rows import make_row
 
@@ -40,7 +42,7 @@ def sweep(tmp_path: Path) -> Sweep:
 def make_queue(sweep: Sweep, out: Path) -> SweepQueue:
     folder = SweepFolder(out)
     out.mkdir(exist_ok=True)
-    folder.write(sweep, {"created": "now"}, [])
+    folder.write(sweep_file(sweep, {"created": "now"}, []))
     return SweepQueue(sweep, folder, about_of=lambda config, game: {"game": game, "wandb_id": "x"})
 
 
@@ -112,7 +114,7 @@ def test_fit_reads_the_points(sweep: Sweep, tmp_path: Path) -> None:
         noise_scale_low=50.0,
         noise_scale_high=None,
     )
-    folder.write_points({Trial(Cell(1, "breakout", 64), 5e-4): [goal]})
+    folder.write_points(point_rows({Trial(Cell(1, "breakout", 64), 5e-4): [goal]}))
     (line,) = csv.DictReader(io.StringIO(folder.points_path.read_text()))
     assert line["observations"] == "1234.57"
     assert (line["learning_rate"], line["seed"], line["noise_scale_high"]) == ("0.0005", "1", "")
@@ -154,27 +156,27 @@ def test_settings_may_add_trials_but_not_change_them(sweep: Sweep, tmp_path: Pat
     mine, folder = tmp_path / "mine.yaml", SweepFolder(tmp_path / "out")
     make_queue(sweep, folder.path)
     more = {"sweep.batches": "32,64,128", "sweep.seeds": "0,1", "sweep.price": "2", "sweep.goals": "-19,0,10"}
-    folder.check(resolve_sweep(mine, more))
+    check_settings(folder, resolve_sweep(mine, more))
     for key, value in (("agent.gamma", "0.5"), ("run.observations", "7"), ("sweep.learning_rate", "0.1")):
         with pytest.raises(UserError, match=f"with other settings: {key} is .* there and {value} here"):
-            folder.check(resolve_sweep(mine, {key: value}))
+            check_settings(folder, resolve_sweep(mine, {key: value}))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
     with pytest.raises(UserError, match="is not empty and holds no sweep"):
-        SweepFolder(tmp_path / "other").check(sweep)
+        check_settings(SweepFolder(tmp_path / "other"), sweep)
 
 
 def test_a_folder_has_one_process_at_a_time(sweep: Sweep, tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "out")
     with (
-        folder.claimed(sweep),
+        folder.claimed(),
         pytest.raises(UserError, match="another rlgns sweep is at work"),
-        SweepFolder(tmp_path / "out").claimed(sweep),
+        SweepFolder(tmp_path / "out").claimed(),
     ):
         pass
-    with folder.claimed(sweep):
+    with folder.claimed():
         pass
-    with pytest.raises(UserError, match="cannot be written"), SweepFolder("/proc/rlgns").claimed(sweep):
+    with pytest.raises(UserError, match="cannot be written"), SweepFolder("/proc/rlgns").claimed():
         pass
 
 
