@@ -1,4 +1,4 @@
-"""Coverage of the noise scale's interval over a grid of known truths; prints the table of docs/measurement.md.
+"""Coverage of the noise scale's interval over a grid of known truths; prints the table of docs/notes/interval.md.
 
     python -m benchmarks.coverage [--repetitions 4000] [--updates 2000] [--quick]
 

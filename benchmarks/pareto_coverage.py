@@ -1,4 +1,4 @@
-"""Coverage of the critical batch's interval over synthetic sweeps; prints the tables of docs/critical-batch.md.
+"""Coverage of the critical batch's interval over synthetic sweeps; prints the tables of docs/notes/pareto-coverage.md.
 
     python -m benchmarks.pareto_coverage [--repetitions 1000] [--seeds 1 3] [--part grid|beside|all]
 

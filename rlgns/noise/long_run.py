@@ -19,7 +19,7 @@ autoregression with this rho has in a . y and in u . y,
 
     (sum_jk a_j a_k rho^|j-k|) / mean over u of (sum_jk u_j u_k rho^|j-k|),
 
-where rho is positive. With uncorrelated blocks the factor is 1 to a few per cent; docs/measurement.md has the measured
+where rho is positive. With uncorrelated blocks the factor is 1 to a few per cent; docs/notes/interval.md has measured
 coverage.
 """
 

@@ -122,7 +122,7 @@ def test_autocorrelation_between_blocks_is_counted() -> None:
     covariance = mean_covariance(np.ones(blocks), np.ones(blocks), noise)
     quantile = stats.t.ppf(0.975, covariance.degrees_of_freedom)
     student = noise[:, 0].mean(axis=0) / np.sqrt(covariance.matrix[0, 0])
-    # Fifty blocks of one update are too few to cover 95 %; docs/measurement.md says what a run of each length covers.
+    # Fifty blocks of one update are too few to cover 95 %; docs/notes/interval.md has the coverage of each length.
     assert 0.88 < np.mean(np.abs(student) < quantile) < 0.97
     naive = noise[:, 0].mean(axis=0) / np.sqrt(noise[:, 0].var(axis=0, ddof=1) / blocks)
     assert np.mean(np.abs(naive) < quantile) < 0.78

@@ -217,7 +217,7 @@ def test_a_level_must_be_a_probability(level: float) -> None:
         NoiseScaleTracker().estimate(level=level)
 
 
-# ---- Coverage: a corner of the grid of docs/measurement.md, at fixed draws -----------------------------------------
+# ---- Coverage: a corner of the grid of docs/notes/interval.md, at fixed draws --------------------------------------
 
 REPETITIONS = 400
 # Four standard errors of a share of 0.95 over the repetitions of one cell.

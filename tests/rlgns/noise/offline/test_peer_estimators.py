@@ -107,7 +107,7 @@ def log_variance(values: np.ndarray) -> float:
 
 
 def test_two_batch_is_noisier_by_what_theory_says(drawn: dict[str, np.ndarray]) -> None:
-    # Isotropic normal noise; docs/measurement.md has the formulas. x = noise scale / batch, m groups.
+    # Isotropic normal noise; docs/notes/estimators.md has the formulas. x = noise scale / batch, m groups.
     x, m = TRACE / GRAD_SQ / (GROUPS * B), GROUPS
     of_ours = (1 + x) ** 2 * m / (m - 1) - 1
     two_ranks = (1 + x) ** 2 * 2 - 1
