@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rlgns.agents.compute.buffers import Buffers
+from rlgns.agents.buffers import Buffers
 
 WORDS = {4: torch.int32, 16: torch.complex128}
 """Types by size in bytes. Copying whole blocks of pixels as one number each is ten times as fast as copying bytes."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlgns.agents.batch_gradients import BatchGradients, OnGroups, OnProducts
 from rlgns.agents.batches import Indices, environment_batches, shuffle_groups, shuffled_batches
-from rlgns.agents.compute.buffers import Buffers
+from rlgns.agents.buffers import Buffers
 from rlgns.agents.compute.compute_copy import ComputeCopy
 from rlgns.agents.compute.data_parallel import DataParallel
 from rlgns.agents.compute.flat_gradients import FlatGradients, clip_

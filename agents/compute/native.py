@@ -11,7 +11,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from rlgns.agents.compute.buffers import Buffers
+from rlgns.agents.buffers import Buffers
 
 MOST_LAYERS = 8
 """Convolutions of a network, at most; as in passes.c."""

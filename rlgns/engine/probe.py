@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rlgns.agents.batches import Indices, environment_batches
-from rlgns.agents.compute.buffers import Buffers
+from rlgns.agents.buffers import Buffers
 from rlgns.agents.compute.flat_gradients import equal_parts
 from rlgns.agents.compute.products import inner_products
 from rlgns.agents.network import ActorCritic

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlgns.agents.compute.buffers import Buffers
+from rlgns.agents.buffers import Buffers
 from rlgns.agents.rollout import FrameStacks, side_by_side
 from tests.agents.synthetic import random_rollouts
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from rlgns.agents.compute.buffers import Buffers
+from rlgns.agents.buffers import Buffers
 
 
 def test_a_name_has_the_same_memory_until_more_is_asked_for() -> None:
