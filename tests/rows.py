@@ -10,6 +10,8 @@ from typing import Any
 from rlgns.metrics.registry import KEYS, REQUIRED
 from rlgns.storage.run_folder import RunFolder
 
+EXAMPLES: dict[type, Any] = {str: "any", bool: True, int: 1, float: 0.5, list: []}
+
 
 def make_row(iteration: int, *, of: int = 200, game: str = "pong", batch: int = 256, seed: int = 0) -> dict[str, Any]:
     """Returns one plausible row: nothing known at first, then a lower bound, then a narrowing interval; scores rise."""
@@ -26,7 +28,8 @@ def make_row(iteration: int, *, of: int = 200, game: str = "pong", batch: int = 
         for size in (batch // 8, batch // 4, batch // 2, batch)
     ]
     low = scale * math.exp(-width) if measured else None
-    return {
+    any_value = {name: EXAMPLES[KEYS[name].kind] for name in REQUIRED}  # for keys that no display needs by name
+    return any_value | {
         "game": game,
         "iteration": iteration,
         "observations": iteration * 4 * batch,
