@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from rlgns.noise.blocks import BlockSums
+from rlgns.noise.block_sums import BlockSums
 from rlgns.noise.interval import fieller
-from rlgns.noise.long_run import mean_covariance
+from rlgns.noise.long_run_variance import mean_covariance
 
 Array = NDArray[np.float64]
 

@@ -21,7 +21,7 @@ import torch
 import rlgns.agents.compute.native
 from rlgns.agents.compute.compute_copy import ComputeCopy
 from rlgns.agents.compute.flat_gradients import FlatGradients, mean_rows_
-from rlgns.agents.compute.passes import AutogradPass, Row
+from rlgns.agents.compute.forward_backward import AutogradPass, Row
 from rlgns.agents.compute.precision import choose_precision, prepare_process
 from rlgns.agents.compute.team import Team
 from rlgns.agents.network import build_network

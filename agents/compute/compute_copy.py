@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
-from rlgns.agents.compute.passes import AutogradPass, KernelPass, NetworkPass
+from rlgns.agents.compute.forward_backward import AutogradPass, KernelPass, NetworkPass
 from rlgns.agents.compute.precision import autocast
 from rlgns.agents.compute.team import Team, cuts
 from rlgns.agents.network import ActorCritic

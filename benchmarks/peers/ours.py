@@ -56,7 +56,7 @@ def run_of(settings: Settings, *, noise: bool = True, precision: str = "auto", r
 
 @final
 class Ours:
-    """AtariPPO; `rlgns.engine.config` divides threads among learner and runners as in any run."""
+    """AtariPPO; `rlgns.engine.rllib_config` divides threads among learner and runners as in any run."""
 
     def __init__(self, settings: Settings, *, noise: bool = True, precision: str = "auto", runners: int = 0) -> None:
         """Builds the algorithm with its run's folder below `settings.scratch`."""

@@ -18,7 +18,7 @@ from rlgns.agents.compute.products import inner_products
 from rlgns.agents.compute.team import Team
 from rlgns.agents.schedule import learning_rate
 from rlgns.agents.update import Updater
-from rlgns.calibrate.compared import (
+from rlgns.calibrate.estimator_names import (
     ACROSS_STEPS,
     GPT_NEOX,
     ONE_SMALL,

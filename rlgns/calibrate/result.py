@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns.calibrate.compared import PAIRS, PER_EXAMPLE, PROBE, RIDE_ALONG, SHUFFLED, Estimator
+from rlgns.calibrate.estimator_names import PAIRS, PER_EXAMPLE, PROBE, RIDE_ALONG, SHUFFLED, Estimator
 from rlgns.calibrate.estimators import OnlineEstimators
 from rlgns.noise import NoiseScaleEstimate, design_effect, shuffled_noise_scale
 from rlgns.noise.interval import Ratio

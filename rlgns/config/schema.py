@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 from rlgns.agents.config import AgentConfig, NetworkConfig
-from rlgns.critical.config import AdaptiveConfig
+from rlgns.critical.adaptive_config import AdaptiveConfig
 from rlgns.envs.config import EnvConfig
 from rlgns.noise.config import NoiseConfig
 

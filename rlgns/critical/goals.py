@@ -28,7 +28,7 @@ from typing import Any, final
 import numpy as np
 
 from rlgns.critical.run_average import RunAverage
-from rlgns.noise.blocks import BlockSums
+from rlgns.noise.block_sums import BlockSums
 from rlgns.noise.interval import UNKNOWN, RatioInterval, ratio_interval
 
 WINDOW = 100

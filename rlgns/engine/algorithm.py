@@ -18,9 +18,9 @@ from ray.tune.execution.placement_groups import PlacementGroupFactory
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
 from rlgns.critical.adaptive import TargetBatch, next_envs, target_batch
-from rlgns.engine.config import AtariPPOConfig
 from rlgns.engine.learner_group import AtariLearnerGroup
 from rlgns.engine.progress import Timing, TrainingProgress
+from rlgns.engine.rllib_config import AtariPPOConfig
 from rlgns.engine.rows import make_row
 from rlgns.engine.run_settings import TrialSpec
 from rlgns.engine.runner_group import AtariRunnerGroup

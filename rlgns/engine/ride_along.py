@@ -13,7 +13,7 @@ from rlgns.agents.batch_gradients import GroupSplit
 from rlgns.agents.compute.products import inner_products
 from rlgns.critical.run_average import RunAverage
 from rlgns.noise.config import NoiseConfig
-from rlgns.noise.live import LiveStatistics
+from rlgns.noise.live_statistics import LiveStatistics
 from rlgns.noise.tracker import NoiseScaleEstimate
 
 TINY = 1e-9

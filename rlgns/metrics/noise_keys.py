@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlgns.metric_key import Key, KeyGroup
 from rlgns.noise.config import NoiseConfig
-from rlgns.noise.live import LiveStatistics
+from rlgns.noise.live_statistics import LiveStatistics
 
 NOISE_SCALE = KeyGroup(
     title="Noise scale",

@@ -25,7 +25,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from rlgns.metric_key import Key
-from rlgns.noise.blocks import BlockSums
+from rlgns.noise.block_sums import BlockSums
 from rlgns.noise.moments import Moments
 from rlgns.noise.statistic import MeasuredBatch, Statistic
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from rlgns.noise.long_run import mean_covariance
+from rlgns.noise.long_run_variance import mean_covariance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

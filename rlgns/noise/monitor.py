@@ -11,8 +11,8 @@ from typing import Any, final
 import torch
 import torch.distributed as dist
 
+from rlgns.noise.distributed import Ranks, RankShare
 from rlgns.noise.moments import Moments, moments_from_sums
-from rlgns.noise.ranks import Ranks, RankShare
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
 
 ELEMENTS_PER_CHUNK = 1 << 20
@@ -56,7 +56,7 @@ class NoiseScaleMonitor:
 
     Under DistributedDataParallel pass the wrapped model and run the same code on every rank: each contributes its own
     batch's groups and observations, and after the block every rank holds the mean gradient over all ranks and the same
-    estimate. Gradients are summed once per step, not during the backward pass (rlgns/noise/ranks.py).
+    estimate. Gradients are summed once per step, not during the backward pass (rlgns/noise/distributed.py).
     """
 
     def __init__(

@@ -33,7 +33,7 @@ class MeasuredBatch:
 
 
 class Statistic(ABC):
-    """A quantity that is kept over a whole run. `rlgns.noise.live` lists those that training keeps."""
+    """A quantity that is kept over a whole run. `rlgns.noise.live_statistics` lists those that training keeps."""
 
     keys: ClassVar[tuple[Key, ...]]
     """Keys of the entries that `row` returns, in its order."""

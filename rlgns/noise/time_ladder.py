@@ -26,7 +26,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns.noise.blocks import BlockSums
+from rlgns.noise.block_sums import BlockSums
 from rlgns.noise.interval import ratio_interval
 
 

@@ -9,7 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
-from rlgns.noise.blocks import BlockSums
+from rlgns.noise.block_sums import BlockSums
 from rlgns.noise.interval import ratio_interval
 from rlgns.noise.ladder import Rung
 from rlgns.noise.moments import Moments

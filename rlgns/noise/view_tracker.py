@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns.noise.blocks import BlockSums
+from rlgns.noise.block_sums import BlockSums
 from rlgns.noise.design_effect import design_effect
 from rlgns.noise.gradient_size import GradientSize
 from rlgns.noise.moments import Moments, moments_from_gram

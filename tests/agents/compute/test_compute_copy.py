@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rlgns.agents.compute.compute_copy import ComputeCopy
 from rlgns.agents.compute.flat_gradients import by_parameter
-from rlgns.agents.compute.passes import NetworkPass
+from rlgns.agents.compute.forward_backward import NetworkPass
 from rlgns.agents.compute.precision import autocast
 from rlgns.agents.compute.team import Team
 from rlgns.agents.config import NetworkConfig

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rlgns.agents.compute import native
 from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
-from rlgns.agents.compute.passes import outer_products
+from rlgns.agents.compute.forward_backward import outer_products
 from rlgns.agents.config import NetworkConfig
 from rlgns.agents.network import ActorCritic, build_network
 from tests.reference.convolutions import slow_convolutions, to_bfloat16

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from rlgns.agents.update import Updater
-from rlgns.calibrate import compared
+from rlgns.calibrate import estimator_names as compared
 from rlgns.calibrate.estimators import STEPS_EVERY, OnlineEstimators
 from rlgns.calibrate.frozen_policy import PlayedSet, play_rounds, prepare_policy
 from rlgns.calibrate.result import Calibration

@@ -15,7 +15,7 @@ import pytest
 
 from rlgns.agents.compute.team import Team
 from rlgns.config.schema import Config
-from rlgns.critical.config import AdaptiveConfig
+from rlgns.critical.adaptive_config import AdaptiveConfig
 from rlgns.engine import algorithm as algorithm_module
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.collect import Collectors

@@ -1,6 +1,6 @@
 """Four processes that take steps together over gloo; what each of them saw goes to one file per rank.
 
-    python -m tests.rlgns.noise.ranks_worker FOLDER
+    python -m tests.rlgns.noise.distributed_worker FOLDER
 
 torch is imported once and the processes are forked: four imports would take longer than all the steps.
 """

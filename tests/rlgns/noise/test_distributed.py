@@ -10,14 +10,14 @@ import torch
 
 from rlgns.noise import NoiseScaleMonitor, NoiseScaleTracker, ranks
 from tests.gloo import run_worker
-from tests.rlgns.noise.ranks_worker import CASES, RANKS, Net, groups_of, take_steps
+from tests.rlgns.noise.distributed_worker import CASES, RANKS, Net, groups_of, take_steps
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each rank saw."""
     folder = tmp_path_factory.mktemp("ranks")
-    run_worker("tests.rlgns.noise.ranks_worker", folder)
+    run_worker("tests.rlgns.noise.distributed_worker", folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(RANKS)]
 
 

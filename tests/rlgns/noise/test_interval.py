@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rlgns.noise.interval import fieller, ratio_interval
-from rlgns.noise.long_run import mean_covariance
+from rlgns.noise.long_run_variance import mean_covariance
 from tests.reference.noise import slow_fieller
 
 POSITIVE = st.floats(0.01, 10)

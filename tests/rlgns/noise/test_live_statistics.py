@@ -10,7 +10,7 @@ import pytest
 
 from rlgns.noise import DesignEffectTracker, GradientSize, NoiseScaleTracker, moments_from_gram
 from rlgns.noise.config import NoiseConfig
-from rlgns.noise.live import LiveStatistics
+from rlgns.noise.live_statistics import LiveStatistics
 
 CONFIG = NoiseConfig(horizon_observations=4000, shuffled_every=5)
 B = 16

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks import coverage
 from rlgns.noise import Moments, NoiseScaleTracker, Rung, fit_ladder, group_moments
-from rlgns.noise.blocks import MAX_BLOCKS, BlockSums
+from rlgns.noise.block_sums import MAX_BLOCKS, BlockSums
 from tests.reference.noise import slow_decayed_means
 
 
