@@ -34,7 +34,11 @@ class Chain(NamedTuple):
 
 
 class Body(nn.Module, abc.ABC):
-    """Turns stacked frames into features. A subclass needs `forward` and the two numbers; the rest are faster paths."""
+    """Turns stacked frames into features.
+
+    A subclass needs `forward`, `features` and `activations`. The rest has defaults: `layers` for reports, `block` and
+    `chain` for faster paths.
+    """
 
     features: int
     """Outputs per observation."""
@@ -43,11 +47,14 @@ class Body(nn.Module, abc.ABC):
     """Outputs of all layers per observation, which a pass keeps for its gradient: an estimate of memory needs it."""
 
     block: int = 1
-    """Side of the blocks of pixels in which `forward` reads images fastest; 1: as they are."""
+    """`forward` gets images as blocks of this many pixels a side, which are channels then; 1: images as they are."""
 
     @abc.abstractmethod
     def forward(self, observations: Tensor) -> Tensor:
-        """Evaluates observations as `ActorCritic.forward` gets them. Returns [batch, features] in any float type."""
+        """Evaluates observations, uint8 [batch, stack, height, width]: casts them and divides by 255 itself.
+
+        With `block` b they are [batch, stack * b^2, height / b, width / b]. Returns [batch, features], any float type.
+        """
 
     def layers(self) -> dict[str, nn.Module]:
         """Modules by name, for reports by layer; together they hold every parameter once, in order."""

@@ -87,7 +87,7 @@ class Layer:
 
 
 def layers(network: NetworkConfig, *, frame_stack: int, image_size: int, num_actions: int) -> list[Layer]:
-    """Returns the network's layers in order; both heads are the last."""
+    """Returns the layers of a ConvolutionalBody in order; both heads are the last. Other bodies are not counted."""
     found: list[Layer] = []
     channels, sides = frame_stack, network.sides(image_size)
     for number, (width, kernel) in enumerate(zip(network.channels, network.kernels, strict=True), start=1):

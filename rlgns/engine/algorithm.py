@@ -53,10 +53,10 @@ class AtariPPO(Algorithm):
 
     @classmethod
     def default_resource_request(cls, config: Any) -> PlacementGroupFactory:
-        """Returns what Tune reserves for a trial: RLlib's bundles, a learner's first where the driver needs none.
+        """Returns what Tune reserves for a trial: RLlib's bundles. Where the driver's is empty, a learner's comes next.
 
-        RLlib puts runner n into bundle n, because bundle 0 is the driver's. Tune drops an empty bundle. Then the last
-        runner would take part of a learner's bundle, and the learner would wait forever.
+        RLlib puts runner n into bundle n, because bundle 0 is the driver's. But Tune drops an empty bundle. The last
+        runner would then take part of a learner's bundle, and the learner would wait forever.
         """
         asked = super().default_resource_request(config)
         assert isinstance(asked, PlacementGroupFactory)
@@ -168,7 +168,7 @@ class AtariPPO(Algorithm):
         )
 
     def step(self) -> dict[str, Any]:
-        """Runs one iteration, logs it, and saves a checkpoint where one is due.
+        """Runs one iteration (RLlib's `step` calls `training_step`), logs it, and saves a checkpoint where one is due.
 
         Returns:
             RLlib's result and: row, the row of metrics; replayed, whether this iteration was logged before (the run was

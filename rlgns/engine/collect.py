@@ -150,7 +150,7 @@ class Collectors:
         """
         num_envs = num_envs or self._run.env.num_envs
         self._start(num_envs, iteration)
-        # In order of shares, as if each share were a runner: remote runners then give the same run.
+        # Sorted as remote runners would be, one for each share: local and remote play give the same run.
         in_use = sorted(
             (collector for tier in self._tiers[: self._run.env_tiers.index(num_envs) + 1] for collector in tier),
             key=lambda collector: collector.share,

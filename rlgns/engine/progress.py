@@ -24,7 +24,7 @@ class TrainingProgress:
     num_envs: int
     """Environments that the next iteration uses: an adaptive batch changes it."""
     held_iterations: int = 0
-    """Iterations done since it changed."""
+    """Iterations done since `num_envs` changed."""
     scores: tuple[float, ...] = ()
     """Of the newest full games, at most SCORED_EPISODES."""
     episodes: int = 0

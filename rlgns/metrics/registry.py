@@ -1,4 +1,8 @@
-"""Every key that a run logs. To add one, declare it in its group and put its value into the row."""
+"""Every key that a run logs.
+
+To add one, declare it in its group and put its value into the row: in `rlgns.engine.learner` what a learner knows, in
+`rlgns.engine.rows` all the rest. Runs of before lack it: say so by `absent_from`, or resuming them breaks reports.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys about training itself: logged by `rlgns.engine.rows` and, from the loss, by `rlgns.engine.learner`."""
+"""Keys about training itself. `rlgns.engine.learner` logs what a learner knows, `rlgns.engine.rows` all the rest."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ PROGRESS = KeyGroup(
             kind=float,
             unit="per optimizer step",
             meaning="Learning rate of this iteration",
-            formula="falls linearly to 0 if `agent.anneal`; times sqrt(batch / batch of `env.num_envs`) if the batch "
-            "is adaptive",
+            formula="the schedule of `agents/schedule.py`: falls linearly to 0 if `agent.anneal`; times sqrt(batch / "
+            "batch of `env.num_envs`) if the batch is adaptive",
         ),
         Key(
             name="policy_lag",

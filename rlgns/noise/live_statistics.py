@@ -17,6 +17,9 @@ from rlgns.noise.noise_scale import NoiseScaleStatistic
 from rlgns.noise.statistic import MeasuredBatch, Statistic
 from rlgns.noise.tracker import NoiseScaleEstimate
 
+OTHER_STATES = {"size", "run_average", "at_least"}
+"""Names in a checkpoint that are taken: gradient size (below), run averages (`rlgns.engine.ride_along`)."""
+
 
 @final
 class LiveStatistics:
@@ -25,16 +28,18 @@ class LiveStatistics:
     def __init__(self, config: NoiseConfig, *, minibatches: int) -> None:
         """Starts with nothing measured; `minibatches`: optimizer steps per epoch."""
         horizon = config.horizon_observations or None
-        # One batch in so many is shuffled: its horizon is as many times shorter, to look equally far back.
+        # Only one batch in (shuffled_every * minibatches) is shuffled. Its horizon counts shuffled observations alone,
+        # so it is shorter by that factor: both then look back over the same stretch of training.
         shuffled_horizon = horizon and horizon / max(1, config.shuffled_every * minibatches)
         self._size = GradientSize()
         self._noise_scale = NoiseScaleStatistic(self._size, horizon, config.level)
         self._design_effect = DesignEffectStatistic(horizon, shuffled_horizon)
-        # By the name of their state in a checkpoint. Add a statistic here.
+        # Add a statistic here. Its name is the name of its state in a checkpoint, and no name of OTHER_STATES.
         self._statistics: dict[str, Statistic] = {
             "tracker": self._noise_scale,
             "design_effect": self._design_effect,
         }
+        assert not self._statistics.keys() & OTHER_STATES
 
     @property
     def keys(self) -> tuple[Key, ...]:

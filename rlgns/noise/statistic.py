@@ -25,8 +25,8 @@ class MeasuredBatch:
     """Their moments, as measured; NaN where a gradient was not finite."""
 
     relative: Moments | None
-    """The moments in units of the gradients' size before this batch (`GradientSize`), which may be summed over batches.
-    None for the first batch, before which no size is known."""
+    """The moments divided by the gradients' size before this batch (`GradientSize`), so that sums over batches do not
+    depend on how gradients grow or shrink. None for the first batch, before which no size is known."""
 
     shuffled: bool
     """Whether the groups are of observations drawn at random, not of whole environments."""
