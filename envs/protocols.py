@@ -88,7 +88,7 @@ _MACHADO = Protocol(
     use_fire_reset=False,
     max_frames_per_episode=108_000,
 )
-"""Machado et al. 2018, arXiv:1709.06009, with the frame cap of ALE's v5 environments: 30 minutes, 60 frames a second."""
+"""Machado et al. 2018, arXiv:1709.06009; frames capped as in ALE's v5 environments: 30 minutes at 60 a second."""
 
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (_BASELINES, _MACHADO)}
 """The protocols by name."""
