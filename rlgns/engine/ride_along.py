@@ -94,7 +94,7 @@ class RideAlong:
         return self._at_least.value
 
     def report(self, *, optimizer_steps: int, batch_observations: int) -> dict[str, Any]:
-        """Ends an iteration of so many steps at that batch: returns its entries of the metrics row."""
+        """Ends an iteration of so many steps at this batch: returns its entries of the metrics row."""
         self.settle()
         estimate = self.estimate()
         ends = {"": estimate.noise_scale, "_low": max(estimate.low, TINY), "_high": estimate.high}

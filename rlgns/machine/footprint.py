@@ -32,7 +32,7 @@ def frames_bytes(run: Config) -> int:
 
 
 def parameters(run: Config) -> int:
-    """Parameters of the network, with as many actions as any game has."""
+    """Returns the number of the network's parameters, with MOST_ACTIONS actions."""
     return _network(run).parameter_count
 
 
@@ -136,7 +136,7 @@ def placement_lines(run: Config, share: TrialShare, placement: Placement) -> Ite
 
 
 def _activations(run: Config) -> int:
-    """Units of the network per observation, the stacked input among them."""
+    """Returns the network's units per observation, with its input."""
     return run.env.frame_stack * run.env.image_size**2 + _network(run).body.activations
 
 
