@@ -15,16 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def test_every_package_is_listed() -> None:
-    folders = {
-        prefix / path.parent.relative_to(ROOT)
-        for top, prefix in (("agents", Path("rlgns")), ("envs", Path("rlgns")), ("rlgns", Path()))
-        for path in (ROOT / top).rglob("*.py")
-        if top != "rlgns" or path.relative_to(ROOT).parts[1] not in ("agents", "envs")
-    }
-    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(".".join(folder.parts) for folder in folders)
-    for folder in folders:
-        assert (ROOT / folder / "__init__.py").is_file()
+def test_every_folder_with_code_is_a_package() -> None:
+    folders = {path.parent for top in ("agents", "envs", "rlgns") for path in (ROOT / top).rglob("*.py")}
+    assert len(folders) > 15
+    assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
 
 
 def test_the_version_is_the_same_in_both_places() -> None:
