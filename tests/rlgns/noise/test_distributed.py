@@ -119,9 +119,9 @@ def test_the_state_of_any_rank_goes_on_alone(seen: list[dict[str, Any]]) -> None
 
 
 def test_messages_hold_neighbours_of_one_type_up_to_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "ELEMENTS_PER_BUCKET", 10)
+    monkeypatch.setattr(distributed, "ELEMENTS_PER_BUCKET", 10)
     sizes = [(3, torch.float32), (7, torch.float32), (1, torch.float32), (2, torch.float64), (50, torch.float64)]
     tensors = [torch.zeros(n, dtype=dtype) for n, dtype in sizes]
-    buckets = list(ranks._buckets(tensors))
+    buckets = list(distributed._buckets(tensors))
     assert [[t.numel() for t in bucket] for bucket in buckets] == [[3, 7], [1], [2], [50]]
-    assert list(ranks._buckets([])) == []
+    assert list(distributed._buckets([])) == []
