@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlgns.noise import NoiseScaleMonitor, NoiseScaleTracker
+from rlgns.noise import NoiseScaleMonitor, NoiseScaleTracker, distributed
 from tests.gloo import run_worker
 from tests.rlgns.noise.distributed_worker import CASES, RANKS, Net, groups_of, take_steps
 
