@@ -28,6 +28,8 @@ class GroupSplit:
     observations_per_group: int
     shuffled: bool
     """True: the groups are random observations of the batch; False: whole environments."""
+    step: int
+    """Optimizer steps that were taken before on the same rollouts; 0: at the parameters that played them."""
 
 
 OnGroups = Callable[[Tensor, GroupSplit], None]
@@ -69,7 +71,7 @@ class BatchGradients:
         return self._on_groups is not None or self._on_products is not None
 
     def measured(
-        self, groups: Sequence[Indices], stacks: FrameStacks, data: Minibatch, *, shuffled: bool
+        self, groups: Sequence[Indices], stacks: FrameStacks, data: Minibatch, *, shuffled: bool, step: int
     ) -> tuple[Tensor, Tensor]:
         """Computes a batch's gradient group by group and hands the groups' gradients to the listeners.
 
@@ -78,6 +80,7 @@ class BatchGradients:
             stacks: Observations of the iteration.
             data: What the loss needs of each.
             shuffled: Whether the groups are random observations instead of whole environments.
+            step: Optimizer steps that were taken before on these rollouts.
 
         Returns:
             This learner's part of the batch's mean statistics [len(STATISTICS)], whose sum over learners is that mean;
@@ -87,7 +90,7 @@ class BatchGradients:
         statistics = len(mine) / len(groups) * self.of_parts(mine, stacks, data)
         rows = self._gradients.rows[: len(mine)]
         columns = self._data_parallel.columns(rows, len(groups))
-        self._hand_out(columns, GroupSplit(observations_per_group=len(groups[0]), shuffled=shuffled))
+        self._hand_out(columns, GroupSplit(observations_per_group=len(groups[0]), shuffled=shuffled, step=step))
         return statistics, self._gradients.put(self._data_parallel.joined(columns[0], rows.shape[1]))
 
     def unmeasured(self, batch: Indices, stacks: FrameStacks, data: Minibatch) -> tuple[Tensor, Tensor]:

@@ -136,7 +136,7 @@ class Updater:
                 if epoch == 0 and self._gradients.listened_to:
                     shuffled = split_shuffled and steps == 0
                     parts = shuffle_groups(rng, parts) if shuffled else parts
-                    statistics, gradient = self._gradients.measured(parts, stacks, data, shuffled=shuffled)
+                    statistics, gradient = self._gradients.measured(parts, stacks, data, shuffled=shuffled, step=steps)
                 else:
                     statistics, gradient = self._gradients.unmeasured(np.concatenate(parts), stacks, data)
                 norm = clip_(gradient, config.max_grad_norm, self._team)

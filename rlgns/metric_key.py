@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OLDER_RUNS = "older runs"
+"""Value of `Key.absent_from` for a key that runs of before lack."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:

@@ -149,7 +149,7 @@ class OnlineEstimators:
             sq_norms.append(merged.mean())
             group_rows = rows[torch.from_numpy(envs)].mean(1)
             for tracker in (self.trackers[set_index], self.trackers[-1]):
-                tracker.on_groups(group_rows, GroupSplit(observations_per_group=b, shuffled=False))
+                tracker.on_groups(group_rows, GroupSplit(observations_per_group=b, shuffled=False, step=0))
         for estimator, estimates in found.items():
             if estimates:
                 self._add(estimator, set_index, MomentsEstimate(*np.mean(estimates, axis=0)), run.rollout_observations)

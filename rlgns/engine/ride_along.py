@@ -70,7 +70,7 @@ class RideAlong:
         # Inner products are sums over columns.
         batches = self._add_up(torch.stack([products for products, _ in self._waiting])).cpu().numpy()
         for products, (_, split) in zip(batches, self._waiting, strict=True):
-            self._statistics.update(products, split.observations_per_group, shuffled=split.shuffled)
+            self._statistics.update(products, split.observations_per_group, shuffled=split.shuffled, step=split.step)
         self._waiting = []
         self.measure_s += time.perf_counter() - began
 

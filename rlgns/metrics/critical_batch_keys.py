@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from rlgns.metric_key import Key, KeyGroup
+from rlgns.metric_key import OLDER_RUNS, Key, KeyGroup
 from rlgns.metrics.probe_keys import NO_BUDGET
-from rlgns.metrics.training_keys import OLDER_RUNS
 
 BOUND_ONLY = "nothing, or only a lower bound, is known of the critical batch"
 

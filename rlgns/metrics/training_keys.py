@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from rlgns.metric_key import Key, KeyGroup
-
-OLDER_RUNS = "older runs"
+from rlgns.metric_key import OLDER_RUNS, Key, KeyGroup
 
 PROGRESS = KeyGroup(
     title="Progress",

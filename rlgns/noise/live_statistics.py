@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlgns.metric_key import Key
+from rlgns.noise.at_rollout import AtRolloutStatistic
+from rlgns.noise.by_step import ByStepStatistic
 from rlgns.noise.config import NoiseConfig
 from rlgns.noise.design_effect import DesignEffectStatistic
 from rlgns.noise.gradient_size import GradientSize
@@ -31,13 +33,17 @@ class LiveStatistics:
         # Only one batch in (shuffled_every * minibatches) is shuffled. Its horizon counts shuffled observations alone,
         # so it is shorter by that factor: both then look back over the same stretch of training.
         shuffled_horizon = horizon and horizon / max(1, config.shuffled_every * minibatches)
+        # One batch in `minibatches` is an epoch's first.
+        first_horizon = horizon and horizon / minibatches
         self._size = GradientSize()
         self._noise_scale = NoiseScaleStatistic(self._size, horizon, config.level)
         self._design_effect = DesignEffectStatistic(horizon, shuffled_horizon)
         # Add a statistic here. Its name is the name of its state in a checkpoint, and no name of OTHER_STATES.
         self._statistics: dict[str, Statistic] = {
             "tracker": self._noise_scale,
+            "at_rollout": AtRolloutStatistic(first_horizon, config.level),
             "design_effect": self._design_effect,
+            "by_step": ByStepStatistic(self._size, horizon),
         }
         assert not self._statistics.keys() & OTHER_STATES
 
@@ -47,17 +53,18 @@ class LiveStatistics:
         keys = [key for statistic in self._statistics.values() for key in statistic.keys]
         return tuple(sorted(keys, key=lambda key: key.kind is list))
 
-    def update(self, products: NDArray[np.float64], observations_per_group: int, *, shuffled: bool) -> None:
+    def update(self, products: NDArray[np.float64], observations_per_group: int, *, shuffled: bool, step: int) -> None:
         """Adds one batch.
 
         Args:
             products: [groups, groups], inner products of the groups' mean gradients.
             observations_per_group: observations behind each.
             shuffled: whether the groups are of observations drawn at random, not of whole environments.
+            step: optimizer steps that were taken before on the same rollouts; 0: at the parameters that played.
         """
         moments = moments_from_gram(products, observations_per_group)
         relative = self._size.divide(moments)
-        batch = MeasuredBatch(products=products, moments=moments, relative=relative, shuffled=shuffled)
+        batch = MeasuredBatch(products=products, moments=moments, relative=relative, shuffled=shuffled, step=step)
         for statistic in self._statistics.values():
             statistic.update(batch)
 

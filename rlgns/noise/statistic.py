@@ -31,6 +31,9 @@ class MeasuredBatch:
     shuffled: bool
     """Whether the groups are of observations drawn at random, not of whole environments."""
 
+    step: int
+    """Optimizer steps that were taken before on the same rollouts; 0: at the parameters that played them."""
+
 
 class Statistic(ABC):
     """A quantity that is kept over a whole run. `rlgns.noise.live_statistics` lists those that training keeps."""

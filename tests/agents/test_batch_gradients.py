@@ -48,7 +48,8 @@ def test_listener_gets_gradients_of_whole_environments_before_clipping(team: int
     rollouts, observations = rollouts_of(0)
     record, first = SlowRecord(rollouts, observations, config), batches_of(config)[0]
     assert len(seen) == config.minibatches  # the first epoch's batches, no others
-    assert all(split == GroupSplit(observations_per_group=2 * STEPS, shuffled=False) for _, split in seen)
+    splits = [GroupSplit(observations_per_group=2 * STEPS, shuffled=False, step=step) for step in range(len(seen))]
+    assert [split for _, split in seen] == splits
     for gradient, group in zip(seen[0][0], first[0], strict=True):  # later batches: the next test
         expected = record.gradients(small_network().double(), group).mean(axis=0)
         assert np.linalg.norm(expected) > 100 * config.max_grad_norm

@@ -25,7 +25,7 @@ def batches(count: int, groups: int = 4, seed: int = 0) -> list[np.ndarray]:
 
 def take(statistics: LiveStatistics, products: list[np.ndarray], b: int = B, start: int = 0) -> None:
     for place, one in enumerate(products, start):
-        statistics.update(one, b, shuffled=place % 10 == 0)
+        statistics.update(one, b, shuffled=place % 10 == 0, step=place % 2)
 
 
 def test_batches_are_tracked_in_units_of_the_gradients_size_and_by_their_split() -> None:
@@ -53,7 +53,7 @@ def test_batches_are_tracked_in_units_of_the_gradients_size_and_by_their_split()
     assert size.value is not None
     assert row["noise/ladder"][0]["grad_sq_norm"] == expected.ladder[0].grad_sq_norm * size.value
     assert list(row) == [key.name for key in statistics.keys]
-    assert list(row)[-1] == "noise/ladder", "numbers before lists"
+    assert list(row)[-2:] == ["noise/ladder", "noise/by_step"], "numbers before lists"
 
 
 def test_raw_moments_are_of_one_iteration_and_the_ladder_of_the_batch_in_use() -> None:
@@ -69,8 +69,10 @@ def test_before_the_first_batch_and_after_one_that_is_not_finite() -> None:
     statistics = LiveStatistics(CONFIG, minibatches=2)
     row = statistics.row()
     assert math.isnan(row["noise/scale"]) and math.isnan(row["noise/design_effect"]) and row["noise/ladder"] == []
+    assert math.isnan(row["noise/at_rollout/scale"]) and row["noise/at_rollout/grad_sq"] is None
+    assert not row["noise/at_rollout/resolved"] and row["noise/by_step"] == []
     take(statistics, batches(4), start=1)
-    statistics.update(np.full((4, 4), math.nan), B, shuffled=False)
+    statistics.update(np.full((4, 4), math.nan), B, shuffled=False, step=0)
     row = statistics.row()
     assert (row["noise/updates"], row["noise/skipped"]) == (3, 1)
     assert math.isfinite(row["noise/scale"]) and math.isfinite(row["noise/grad_sq"])
@@ -82,9 +84,13 @@ def test_a_resumed_run_goes_on_and_a_statistic_that_is_new_starts_empty() -> Non
     first.row()
     state = json.loads(json.dumps(first.state_dict()))
     second.load_state_dict(state)
-    del state["design_effect"]
+    for name in ("design_effect", "at_rollout", "by_step"):
+        del state[name]
     without.load_state_dict(state)
     assert math.isnan(without.design_effect) and not math.isnan(second.design_effect)
+    empty, known = without.row(), second.row()
+    assert empty["noise/by_step"] == [] and math.isnan(empty["noise/at_rollout/scale"])
+    assert len(known["noise/by_step"]) == 2 and math.isfinite(known["noise/at_rollout/scale"])
     for statistics in (first, second, without):
         take(statistics, batches(3, seed=1), start=1)
     assert first.estimate() == second.estimate() == without.estimate()
