@@ -73,7 +73,7 @@ def make_row(iteration: int, *, of: int = 200, game: str = "pong", batch: int = 
 
 
 def make_probed_row(iteration: int, **more: Any) -> dict[str, Any]:
-    """Returns the row of an iteration with a probe: by loss, by layer, along time."""
+    """Returns the row of an iteration with a probe: by loss, by layer, along time; and with moments by step."""
     row = make_row(iteration, **more)
     for view, factor in (("policy", 0.4), ("value", 2.5), ("preconditioned", 1.3)):
         for end in ("", "_low", "_high"):
@@ -82,6 +82,7 @@ def make_probed_row(iteration: int, **more: Any) -> dict[str, Any]:
         row[f"noise/{view}/resolved"] = row["noise/resolved"]
         row[f"noise/{view}/dimension"] = 150.0
     row["noise/resolves_first"] = "policy"
+    row["noise/by_step"] = [{"step": s, "grad_sq": g, "trace": 110.0} for s, g in ((0, 0.012), (1, 0.09), (2, 0.28))]
     layers = (("conv1", 0.1, 800.0), ("hidden", 0.8, 1200.0), ("policy", 0.05, None), ("value", 0.3, 4000.0))
     row["noise/layers"] = [{"layer": n, "grad_sq": 1e-4, "trace": t, "scale": s} for n, t, s in layers]
     row["noise/time_ladder"] = [{"steps": s, "trace": s * v} for s, v in ((32, 0.4), (64, 0.23), (128, 0.15))]

@@ -57,7 +57,9 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
     ),
     "Noise scale": (
         band("Noise scale with its interval, observations", "noise/scale"),
+        band("Noise scale at the parameters that played, observations", "noise/at_rollout/scale", "noise/scale"),
         Panel(title="|G|^2 and tr(Sigma) of an iteration", keys=("noise/grad_sq", "noise/trace")),
+        Panel(title="|G|^2 by optimizer step of the first epoch", pattern=r"noise/by_step/[0-9]+/grad_sq", log=True),
         Panel(title="Design effect", keys=("noise/design_effect",)),
         Panel(title="Resolved (|G|^2 differs from 0)", keys=("noise/resolved",)),
     ),

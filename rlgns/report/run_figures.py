@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlgns import formatting
+from rlgns.report.by_step_figure import by_step_figure
 from rlgns.report.figure import (
     BLUE,
     GREEN,
@@ -32,10 +33,10 @@ from rlgns.report.run_data import RunData, column, newest_ladder, thinned, time_
 
 
 def run_figures(run: RunData, max_points: int) -> list[Figure]:
-    """Returns a run's figures with at most `max_points` points per line; the probe's only if it has measured."""
+    """Returns a run's figures with at most `max_points` points per line; some only if there is something to draw."""
     always = (score_figure, noise_scale_figure, critical_batch_figure, ladder_figure)
     if_probed = (losses_figure, views_figure, layers_figure, design_effect_figure, time_ladder_figure)
-    found = [*(make(run, max_points) for make in always), *(make(run, max_points) for make in if_probed)]
+    found = [make(run, max_points) for make in (*always, by_step_figure, *if_probed)]
     return [figure for figure in found if figure is not None]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from rlgns.metric_key import Key
 from rlgns.metrics.page import page
+from rlgns.metrics.probe_keys import VIEWS
 from rlgns.metrics.registry import GROUPS, KEYS, WANDB_KEYS
 from tests.row_check import check_row
 from tests.rows import make_null_row, make_probed_row, make_row
@@ -22,7 +23,7 @@ def test_the_page_is_up_to_date() -> None:
 def test_the_page_has_every_key_once() -> None:
     text = page()
     for name in WANDB_KEYS:
-        view = name.split("/")[1] if name.count("/") == 2 and name.startswith("noise/") else ""
+        view = next((view for view in VIEWS if name.startswith(f"noise/{view}/")), "")
         entry = f"- **`{name.replace(f'/{view}/', '/<view>/') if view else name}`** ("
         assert text.count(entry) == 1, name
         assert not view or text.count(f"- **{view}**: ") == 1, view

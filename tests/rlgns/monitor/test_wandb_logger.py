@@ -208,6 +208,7 @@ def test_flatten() -> None:
         ],
         "noise/layers": [{"layer": "conv1", "grad_sq": 1.0, "trace": 3.0, "scale": None}],
         "noise/time_ladder": [{"steps": 32, "trace": 5.0}],
+        "noise/by_step": [{"step": 0, "grad_sq": 0.5, "trace": 7.0}],
         "noise/resolves_first": "policy",
     }
     assert flatten(row) == {
@@ -217,4 +218,6 @@ def test_flatten() -> None:
         "noise/layers/conv1/grad_sq": 1.0,
         "noise/layers/conv1/trace": 3.0,
         "noise/time_ladder/32/trace": 5.0,
+        "noise/by_step/0/grad_sq": 0.5,
+        "noise/by_step/0/trace": 7.0,
     }

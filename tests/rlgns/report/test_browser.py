@@ -51,7 +51,7 @@ def test_a_run_is_drawn_without_a_network(browser: Browser, tmp_path: Path) -> N
     write_report([make_run(tmp_path / "run", rows)], tmp_path / "page.html")
     browser.open(tmp_path / "page.html")
     charts = len(read_page(tmp_path / "page.html").charts)
-    assert charts == 10
+    assert charts == 11
     assert browser.evaluate("document.querySelectorAll('.js-plotly-plot .main-svg').length") >= charts
     assert browser.evaluate("document.getElementById('failure').hidden")
     check_quiet(browser)

@@ -23,7 +23,7 @@ def probed(last: dict[str, Any] | None = None) -> RunData:
 def test_the_probes_views_have_figures() -> None:
     run = probed()
     assert [figure.name for figure in run_figures(run, 500)][4:] == [
-        "losses", "views", "layers", "design-effect", "time-ladder"
+        "by-step", "losses", "views", "layers", "design-effect", "time-ladder"
     ]  # fmt: skip
     by_loss, newest, by_layer, along_time = (
         make(run, 500) for make in (losses_figure, views_figure, layers_figure, time_ladder_figure)
