@@ -43,7 +43,7 @@ class Calibration:
 
     @property
     def estimate(self) -> NoiseScaleEstimate:
-        """The ride-along measurement over all games played."""
+        """The ride-along measurement over all games played, at the frozen parameters."""
         return self.estimators.trackers[-1].estimate()
 
     @property

@@ -1,4 +1,7 @@
-"""`rlgns calibrate`: the noise scale of a frozen policy by brute force, beside every on-line estimator of it."""
+"""`rlgns calibrate`: the noise scale of a frozen policy by brute force, beside every on-line estimator of it.
+
+All of it is at the parameters that played, where training has `noise/at_rollout/scale`.
+"""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ def _truth(found: Calibration) -> list[str]:
     return _rows(
         ("checkpoint", f"{found.checkpoint} ({policy.game}, {policy.observations:,} observations)"),
         ("brute force", f"{truth.observations:,} observations of {truth.environments} environments, {_ended(found)}"),
+        ("", "at the parameters that played: training's noise/at_rollout/scale, not its noise/scale"),
         ("  |G|^2", f"{truth.grad_sq:.4g} +- {truth.grad_sq_error:.2g} ({of_grad_sq})"),
         ("  tr(Sigma)", f"{truth.trace:.4g} +- {truth.trace_error:.2g} ({of_trace}) per observation"),
         ("  noise scale", f"{scale} (95 %)"),

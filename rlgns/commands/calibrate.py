@@ -14,8 +14,9 @@ SUMMARY = "true noise scale beside every estimator"
 
 DESCRIPTION = """\
 Freezes a trained policy and plays until its |G|^2 and tr(Sigma) are known to the given precision, or until the
-observations are used up: these are the true values. Every on-line estimator, ours and those of other tools, is
-compared with them on the same games: bias, spread and cost. Ctrl-C prints the results so far.
+observations are used up: these are the true values at the parameters that played, and belong to noise/at_rollout, not
+to noise/scale, which training measures along its optimizer steps. Every on-line estimator, ours and those of other
+tools, is compared with them on the same games: bias, spread and cost. Ctrl-C prints the results so far.
 
 examples:
   rlgns calibrate runs/pong-20260101-120000

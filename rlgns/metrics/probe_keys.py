@@ -82,8 +82,8 @@ PROBE = KeyGroup(
 )
 
 VIEWS: dict[str, str] = {
-    "joint": "the whole loss. Compare the other views with it and not with `noise/scale`, which is measured on other "
-    "observations",
+    "joint": "the whole loss, at the parameters that played. Compare the other views with it and not with "
+    "`noise/scale`, which is measured along the optimizer steps",
     "policy": "the policy loss alone",
     "value": "the value loss alone, before its coefficient",
     "entropy": "the policy's mean entropy alone, before its coefficient",

@@ -41,7 +41,8 @@ class NoiseScaleStatistic(Statistic):
             name="noise/scale",
             kind=float,
             unit="observations",
-            meaning="Smoothed noise scale B_simple",
+            meaning="Smoothed noise scale B_simple, along the optimizer steps of the first epoch. At the parameters "
+            "that played it is `noise/at_rollout/scale`",
             formula="`noise/trace` / `noise/grad_sq`, both divided by the gradients' recent size and smoothed alike "
             "([measurement.md](measurement.md))",
             source="[M] eq. 2.9",

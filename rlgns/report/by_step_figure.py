@@ -25,10 +25,10 @@ def by_step_figure(run: RunData, max_points: int) -> Figure | None:
     ]
     played, path = ("not known yet" if text == formatting.MEASURING else f"{text} observations" for text in both)
     sentence = (
-        f"From the first to the last of {len(steps)} optimizer steps |G|^2 goes from {formatting.rounded(signal[0])} to "
-        f"{formatting.rounded(signal[-1])} and tr(Sigma) from {formatting.rounded(trace[0])} to "
-        f"{formatting.rounded(trace[-1])}. A profile of |G|^2 that rises means that noise rules the steps: each "
-        "carries the parameters to where the gradient is larger. The noise scale at the parameters that played, "
+        f"From the first to the last of {len(steps)} optimizer steps |G|^2 goes from {formatting.rounded(signal[0])} "
+        f"to {formatting.rounded(signal[-1])} and tr(Sigma) from {formatting.rounded(trace[0])} to "
+        f"{formatting.rounded(trace[-1])}; single points scatter. A profile of |G|^2 that rises means that noise rules "
+        "the steps: each carries the parameters to where the gradient is larger. The noise scale at the parameters that played, "
         f"before the first step, is {played}; over all steps it is {path}."
     )
     if any(value <= 0 for value in signal):

@@ -1,5 +1,8 @@
 r"""The noise scale of a frozen policy from so many observations that it serves as the truth.
 
+The truth is at the parameters that played. Training's `noise/at_rollout/scale` estimates it; `noise/scale` does not: it
+is along the optimizer steps (docs/notes/two-noise-scales.md).
+
 Several sets of environments play the same policy, each set a rollout per round. Sets share nothing: no emulator, no
 random number, no mean and deviation by which PPO normalises a rollout's advantages. So
 

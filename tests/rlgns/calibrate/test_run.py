@@ -58,6 +58,7 @@ def test_counts_what_it_played(found: Calibration) -> None:
 def test_says_that_the_cap_came_first_and_shows_every_estimator(found: Calibration) -> None:
     text = tables(found)
     assert "the cap came first: 0.1 % would take" in text
+    assert "at the parameters that played: training's noise/at_rollout/scale, not its noise/scale" in text
     assert ("inside this interval" in text) == found.agrees
     for estimator in found.estimators.series:
         assert f"\n{estimator.name} " in text
