@@ -142,7 +142,13 @@ class FrameStacks:
     """The frames of one iteration's rollouts on the learner's device, with stacks rebuilt on demand."""
 
     def __init__(
-        self, rollouts: Sequence[Rollout], device: torch.device, block: int = 1, buffers: Buffers | None = None
+        self,
+        rollouts: Sequence[Rollout],
+        device: torch.device,
+        block: int = 1,
+        buffers: Buffers | None = None,
+        *,
+        waits: bool | None = None,
     ) -> None:
         """Puts the rollouts' environments side by side. A single rollout on the CPU is not copied.
 
@@ -151,7 +157,9 @@ class FrameStacks:
             device: Where the stacks are built.
             block: Side of the blocks of pixels that `gather` returns, a divisor of height and width.
             buffers: Memory for joined and reordered frames, overwritten at its next use. None: new memory.
+            waits: As for `blank_oldest_`; None: on a CPU alone, where it costs nothing.
         """
+        self._waits = device.type == "cpu" if waits is None else waits
         self.num_steps, self.stack, self._block = rollouts[0].num_steps, rollouts[0].frame_stack, block
         self._height, self._width = rollouts[0].frames.shape[2:]
         self.frames = side_by_side([rollout.frames for rollout in rollouts], device, buffers)
@@ -183,19 +191,36 @@ class FrameStacks:
         # One frame of every stack at a time: what is gathered stays in the cache until it is copied to its place.
         for number in range(self.stack):
             stacks[:, number] = frames.index_select(0, indices + number * self.num_envs)
-        for depth in range(1, self.stack):  # blanks frames of an earlier game; on a CPU only where there are any
-            rows_short = missing >= depth
-            if stacks.is_cuda:
-                stacks[:, depth - 1].mul_(~rows_short[:, None])
-            elif rows_short.any():
-                stacks[rows_short, depth - 1] = 0
-            else:
-                break
+        blank_oldest_(stacks, missing, waits=self._waits)
         if block == 1:
             return stacks.view(count, self.stack, self._height, self._width)
         tall, wide = self._height // block, self._width // block
         merged = stacks.transpose(1, 2).view(torch.uint8)
         return merged.view(count, tall, wide, self.stack * block**2).permute(0, 3, 1, 2)
+
+
+def blank_oldest_(stacks: Tensor, missing: Tensor, *, waits: bool) -> Tensor:
+    """Sets the oldest frames of stacks [batch, stack, words] to zero, as many of each as `missing` [batch] says.
+
+    Args:
+        stacks: Words of any type; their other bytes stay as they are. (A product with a mask would not do: a byte of
+            128 or more can make a word negative, and zero times a negative number is -0, which is not all zeros.)
+        missing: int64, less than `stack`.
+        waits: Whether the host may ask for values, which waits for an accelerator. It then skips ages that do not
+            occur. The result is the same.
+
+    Returns:
+        The stacks.
+    """
+    for depth in range(1, stacks.shape[1]):
+        rows_short = missing >= depth
+        if not waits:
+            stacks[:, depth - 1].masked_fill_(rows_short[:, None], 0)
+        elif rows_short.any():
+            stacks[rows_short, depth - 1] = 0
+        else:
+            break
+    return stacks
 
 
 def _own_pages(*shape: int) -> npt.NDArray[np.uint8]:

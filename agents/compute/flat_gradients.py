@@ -53,16 +53,28 @@ def mean_in_place(rows: Tensor) -> None:
     rows[0].mul_(1 / len(rows))
 
 
-def clip_(gradient: Tensor, max_norm: float, team: Team) -> Tensor:
-    """Scales a flat gradient in place to at most `max_norm`, without waiting for the device. Returns the old norm."""
+def clip_(gradient: Tensor, max_norm: float, team: Team, *, waits: bool | None = None) -> Tensor:
+    """Scales a flat gradient in place to at most `max_norm`.
+
+    Args:
+        gradient: [parameters].
+        max_norm: Largest norm.
+        team: Threads that share the work.
+        waits: Whether to ask if it is longer than that, and otherwise skip the product, which is by 1 then. On an
+            accelerator the question waits for the device. None: on a CPU alone. The result is the same.
+
+    Returns:
+        The old norm.
+    """
     total = len(gradient)
+    waits = gradient.device.type == "cpu" if waits is None else waits
 
     def norms(parts: range) -> Sequence[Tensor]:  # part by part, so that no bit depends on the number of threads
         return torch._foreach_norm([gradient[elements(total, range(part, part + 1))] for part in parts])
 
     norm = torch.linalg.vector_norm(torch.stack([norm for done in team.map_parts(norms) for norm in done]))
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    if gradient.is_cuda or scale < 1:  # on a GPU, asking would wait for the device
+    if not waits or scale < 1:
         team.map_parts(lambda parts: gradient[elements(total, parts)].mul_(scale))
     return norm
 
