@@ -21,6 +21,7 @@ from rlgns.engine.module import AtariModule
 from rlgns.engine.probe import Probe
 from rlgns.engine.ride_along import RideAlong
 from rlgns.engine.run_settings import RunSettings
+from rlgns.engine.training_state import on_cpu
 
 
 class AtariLearner(TorchLearner):
@@ -143,27 +144,29 @@ class AtariLearner(TorchLearner):
         return {name: value.cpu() for name, value in self.network.state_dict().items()}
 
     def training_state(self) -> dict[str, Any]:
-        """Returns weights, optimizer and noise-scale sums; tensors and plain types only."""
-        return {
+        """Returns weights, optimizer and noise-scale sums: plain types, and tensors on the CPU that stay as they are."""
+        state = {
             "network": self.network.state_dict(),
             "optimizer": self._updater.optimizer.state_dict(),
             "noise": self._measure.state_dict(),
             "probe": self._probe.state_dict(),
         }
+        return {name: on_cpu(part) for name, part in state.items()}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         """Restores what `training_state` returned."""
         self.network.load_state_dict(state["network"])
-        self._updater.optimizer.load_state_dict(state["optimizer"])
+        self._set_optimizer_state(state["optimizer"])
         self._measure.load_state_dict(state["noise"])
         if state["probe"] is not None:
             self._probe.load_state_dict(state["probe"])
 
     def _get_optimizer_state(self) -> dict[str, Any]:
-        return self._updater.optimizer.state_dict()
+        return dict(on_cpu(self._updater.optimizer.state_dict()))
 
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
-        self._updater.optimizer.load_state_dict(state)
+        # It moves the tensors to its parameters' device, and keeps those that are there already.
+        self._updater.optimizer.load_state_dict(on_cpu(state))
 
 
 def _lag(played: Sequence[Played], version: int, *, most: int) -> int:
