@@ -144,7 +144,7 @@ class AtariLearner(TorchLearner):
         return {name: value.cpu() for name, value in self.network.state_dict().items()}
 
     def training_state(self) -> dict[str, Any]:
-        """Returns weights, optimizer and noise-scale sums: plain types, and tensors on the CPU that stay as they are."""
+        """Returns weights, optimizer and noise-scale sums: plain types, and copies of the tensors on the CPU."""
         state = {
             "network": self.network.state_dict(),
             "optimizer": self._updater.optimizer.state_dict(),

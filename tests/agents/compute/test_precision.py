@@ -62,6 +62,23 @@ def test_a_prepared_process_flushes_denormals() -> None:
         torch.set_num_threads(threads)
 
 
+TF32 = """
+import torch
+from rlgns.agents.compute.precision import prepare_process
+torch.backends.cudnn.allow_tf32 = True
+torch.backends.cuda.matmul.allow_tf32 = True
+prepare_process(1)
+cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+print(cudnn.allow_tf32, cuda.allow_tf32, torch.get_float32_matmul_precision(), "tf32" in cudnn.conv.fp32_precision)
+"""
+
+
+def test_a_prepared_process_computes_float32_in_float32() -> None:
+    """The flags that cuDNN and cuBLAS read; in a process of its own, since they are the process's."""
+    done = subprocess.run([sys.executable, "-c", TF32], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == ["False", "False", "highest", "False"]
+
+
 FAULTS = """
 import resource, sys, torch
 from rlgns.agents.compute.precision import keep_memory
