@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from rlgns.agents.compute.team import Team
+from rlgns.agents.config import AgentConfig
+from rlgns.agents.optimizer import make_optimizer
 from rlgns.engine.training_state import on_cpu
 from tests.rlgns.engine.tiny import build, tiny
 
@@ -57,6 +60,28 @@ def test_an_accelerators_state_comes_to_the_cpu_with_its_types() -> None:
         assert types == {place: (tensor.dtype, tensor.shape) for place, tensor in tensors(state)}
     assert (found["lr"], found["betas"]) == (0.1, (0.9, 1))
     assert next(iter(tensors(state)))[1].device.type == "cuda"
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_a_loaded_state_goes_to_the_accelerator_with_its_types(optimizer: str) -> None:
+    """Adam's step counts go there, where its fused step reads them; RMSProp's stay on the CPU, as torch wants them."""
+    config, team = AgentConfig(optimizer=optimizer), Team(1)
+    weight = torch.nn.Parameter(torch.ones(3, 2))
+    trained = make_optimizer([weight], config, team)
+    weight.grad = torch.ones(3, 2)
+    trained.step()
+    state = on_cpu(trained.state_dict())
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        there = torch.nn.Parameter(torch.empty(3, 2, device="cuda:0"))
+        loaded = make_optimizer([there], config, team)
+        loaded.load_state_dict(state)
+        found = {name: (value.device.type, value.dtype) for name, value in loaded.state[there].items()}
+        back = on_cpu(loaded.state_dict())
+    moments = {"adam": ("exp_avg", "exp_avg_sq"), "rmsprop": ("square_avg",)}[optimizer]
+    step_device = {"adam": "cuda", "rmsprop": "cpu"}[optimizer]
+    assert found == {"step": (step_device, torch.float32)} | dict.fromkeys(moments, ("cuda", torch.float32))
+    assert {tensor.device.type for _, tensor in tensors(back)} == {"cpu"}
+    assert [place for place, _ in leaves(back)] == [place for place, _ in leaves(state)]
 
 
 @pytest.mark.usefixtures("local_ray")
