@@ -6,20 +6,20 @@ import fcntl
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rlgns.errors import UserError
 
 
-def lock(folder: Path, *, patience_s: float = 0.0) -> int | None:
-    """Locks a folder until the returned file handle is closed; None: another process holds the lock.
+def lock(folder: Path, *, name: str = ".lock", patience_s: float = 0.0) -> int | None:
+    """Locks a folder until the returned file handle is closed; None: another process holds the lock of this name.
 
     Raises UserError where the folder cannot be written. On a file system without locks every call succeeds.
     """
     try:
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {reason(error)}") from error
     give_up = time.monotonic() + patience_s
@@ -53,6 +53,21 @@ def plain(value: Any) -> Any:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file; after a kill or a power cut it has its old content or its new one. Raises OSError."""
+    _write_then(path, content, os.replace)
+
+
+def create_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that must be new: of several processes one succeeds; a kill leaves the whole file or none.
+
+    Raises:
+        FileExistsError: There is one.
+        OSError: It cannot be written.
+    """
+    _write_then(path, content, _put_new)
+
+
+def _write_then(path: Path, content: bytes, put: Callable[[Path, Path], None]) -> None:
+    """Writes the content beside `path`, synced, and has `put` bring it there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -61,7 +76,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-        os.replace(temporary, path)
+        put(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
@@ -70,6 +85,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(directory)  # The rename itself lives in the directory.
     finally:
         os.close(directory)
+
+
+def _put_new(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here: claim the name first, then fill it
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        os.replace(temporary, path)
+    else:
+        temporary.unlink()
 
 
 def reason(error: OSError) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import yaml
 
 from rlgns.errors import FaultError, UserError
-from rlgns.storage.files import lock, plain, reason, write_all, write_atomically
+from rlgns.storage.files import create_atomically, lock, plain, reason, write_all
+from rlgns.storage.row_lines import all_rows, newest_row
+
+Read = TypeVar("Read")
 
 LOCK_PATIENCE_S = 60.0
 """Seconds to wait for a process that still trains the run: Ray takes some to end the trials of a killed driver."""
@@ -71,11 +75,36 @@ class RunFolder:
         """
         handle = lock(self.path, patience_s=patience_s)
         if handle is None:
-            raise UserError(f"{self.path}: another process is training this run; stop it, or wait for its end")
+            raise self._in_use()
         return handle
 
+    @contextmanager
+    def claimed(self, *, patience_s: float = LOCK_PATIENCE_S) -> Iterator[None]:
+        """Keeps the run for this driver while the block runs: a second driver is refused at once.
+
+        The trial's own lock (`lock`) is free inside the block, for the trial is another process. It may still be held
+        by the trial of a driver that was killed.
+
+        Args:
+            patience_s: Seconds to wait for such a trial.
+
+        Raises:
+            UserError: Another driver has the run, its trial still runs, or the folder cannot be written.
+        """
+        handle = lock(self.path, name=".driver.lock")
+        if handle is None:
+            raise self._in_use()
+        try:
+            os.close(self.lock(patience_s=patience_s))
+            yield
+        finally:
+            os.close(handle)
+
+    def _in_use(self) -> UserError:
+        return UserError(f"{self.path}: another process is training this run; stop it, or wait for its end")
+
     def create(self, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Makes the folder and writes config.yaml, whole or not at all.
+        """Makes the folder and writes config.yaml, whole or not at all. Of several processes only one succeeds.
 
         Args:
             config: The resolved configuration, plain types.
@@ -84,16 +113,18 @@ class RunFolder:
         Raises:
             UserError: A run is there already, or the folder cannot be written.
         """
-        if self.config_path.exists():
-            raise UserError(
-                f"{self.path} already holds a run: continue it with --resume {self.path} or name another --out"
-            )
         text = yaml.safe_dump({"config": plain(config), "run": plain(about)}, sort_keys=False, allow_unicode=True)
         try:
             self.checkpoints_path.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.config_path, text.encode())
+            create_atomically(self.config_path, text.encode())
             # Fails now, not after an hour of training, where lines cannot be appended.
             os.close(os.open(self.metrics_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
+        except FileExistsError as error:
+            if not self.config_path.exists():  # something else is in the way
+                raise UserError(f"cannot write {error.filename or self.path}: {reason(error)}") from error
+            raise UserError(
+                f"{self.path} already holds a run: continue it with --resume {self.path} or name another --out"
+            ) from error
         except OSError as error:
             raise UserError(f"cannot write {error.filename or self.path}: {reason(error)}") from error
 
@@ -132,43 +163,33 @@ class RunFolder:
         Raises:
             UserError: The file cannot be read, or a line other than the last is not a JSON object.
         """
-        return [row for row, _ in self._rows_and_ends()]
+        return self._read(all_rows) or []
 
     def last_row(self) -> dict[str, Any] | None:
-        """Returns the newest complete row, or None."""
-        return next(reversed(self.rows()), None)
+        """Returns the newest complete row, or None. Reads the file's end only: `rows` checks the lines before it.
+
+        Raises:
+            UserError: The file cannot be read, or its last two lines are not JSON objects.
+        """
+        return (self._read(newest_row) or (None, 0))[0]
 
     def last_iteration(self) -> int:
-        """Returns the iteration of the newest complete row; 0 before the first."""
+        """Returns the iteration of the newest complete row; 0 before the first. Raises UserError as `last_row`."""
         row = self.last_row()
         return int(row["iteration"]) if row else 0
 
     def drop_torn_line(self) -> int:
         """Removes what a kill left after the last complete row. Returns the bytes removed. Call before resuming."""
-        return self._truncate(max((end for _, end in self._rows_and_ends()), default=0))
+        return self._truncate((self._read(newest_row) or (None, 0))[1])
 
-    def _rows_and_ends(self) -> list[tuple[dict[str, Any], int]]:
-        """Every complete row with the byte offset behind its newline."""
+    def _read(self, read: Callable[[Path], Read]) -> Read | None:
+        """Returns what `read` finds in metrics.jsonl; None where there is no such file."""
         try:
-            content = self.metrics_path.read_bytes()
+            return read(self.metrics_path)
         except FileNotFoundError:
-            return []
+            return None
         except OSError as error:
             raise UserError(f"cannot read {self.metrics_path}: {reason(error)}") from error
-        rows: list[tuple[dict[str, Any], int]] = []
-        end = 0
-        lines = content.split(b"\n")[:-1]
-        for number, line in enumerate(lines, start=1):
-            end += len(line) + 1
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if isinstance(row, dict) and "iteration" in row:
-                rows.append((row, end))
-            elif number < len(lines):
-                raise UserError(f"{self.metrics_path}: line {number} is not a row of metrics")
-        return rows
 
     def _truncate(self, size: int) -> int:
         try:

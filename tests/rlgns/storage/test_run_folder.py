@@ -5,18 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import math
+import multiprocessing
 import os
 import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rlgns.errors import FaultError, UserError
-from rlgns.storage.files import plain, write_atomically
+from rlgns.storage.files import create_atomically, plain, write_atomically
 from rlgns.storage.run_folder import RunFolder
 
 
@@ -174,3 +176,62 @@ def test_a_run_is_locked_until_its_process_is_killed(folder: RunFolder) -> None:
         os.kill(other.pid, signal.SIGKILL)
     os.close(folder.lock(patience_s=0))
     os.close(folder.lock(patience_s=0))
+
+
+def create_each(names: list[str], barrier: Any, won: Any) -> None:
+    """Makes a run in each folder, at the same moment as the other processes; counts the successes in `won`."""
+    for index, name in enumerate(names):
+        barrier.wait()
+        try:
+            RunFolder(name).create({}, {"game": "pong", "pid": os.getpid()})
+        except UserError:
+            continue
+        with won.get_lock():
+            won[index] += 1
+
+
+def test_of_processes_that_create_the_same_run_one_succeeds(tmp_path: Path) -> None:
+    names = [str(tmp_path / str(number)) for number in range(40)]
+    context = multiprocessing.get_context("spawn")
+    barrier, won = context.Barrier(3), context.Array("i", len(names))
+    processes = [context.Process(target=create_each, args=(names, barrier, won)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert list(won) == [1] * len(names)
+    for name in names:
+        assert RunFolder(name).about()["game"] == "pong"
+        assert sorted(os.listdir(name)) == ["checkpoints", "config.yaml", "metrics.jsonl"]
+
+
+def test_a_file_is_made_once_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    create_atomically(tmp_path / "file", b"first")
+    with pytest.raises(FileExistsError):
+        create_atomically(tmp_path / "file", b"second")
+    assert (tmp_path / "file").read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_run_that_a_driver_has_claimed_is_refused_at_once_but_its_trial_may_lock_it(folder: RunFolder) -> None:
+    code = "from rlgns.storage.run_folder import *; run = RunFolder(input())\n"
+    code += "with run.claimed(): print('has it', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None and other.stdout is not None
+        other.stdin.write(f"{folder.path}\n".encode())
+        other.stdin.flush()
+        assert other.stdout.readline() == b"has it\n"
+        with pytest.raises(UserError, match="another process is training this run"), folder.claimed(patience_s=1e9):
+            pytest.fail("claimed twice")
+        os.close(folder.lock(patience_s=0))  # as the trial does
+        os.kill(other.pid, signal.SIGKILL)
+    with folder.claimed(patience_s=0):
+        handle = folder.lock(patience_s=0)
+    with pytest.raises(UserError, match="another process is training this run"), folder.claimed(patience_s=0):
+        pytest.fail("claimed while a trial runs")
+    os.close(handle)
