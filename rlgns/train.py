@@ -6,9 +6,9 @@ Ray Tune owns the loop (`rlgns.engine.trials`); one turn of it is `AtariPPO.trai
 from __future__ import annotations
 
 import datetime
-import os
 import secrets
 from collections.abc import Mapping
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -57,12 +57,14 @@ def train(config: Config, out: Path) -> ExitCode:
     check_runnable(config)
     several = len(config.run.games) > 1
     starts = []
-    for game in config.run.games:
-        folder = RunFolder(out / game if several else out)
-        about = run_facts(config, game)
-        folder.create(to_dict(config), about)
-        starts.append(RunStart(game=game, folder=folder, config=config, wandb_id=about["wandb_id"]))
-    return _train_all(starts, out)
+    with ExitStack() as claims:
+        for game in config.run.games:
+            folder = RunFolder(out / game if several else out)
+            about = run_facts(config, game)
+            folder.create(to_dict(config), about)
+            claims.enter_context(folder.claimed())
+            starts.append(RunStart(game=game, folder=folder, config=config, wandb_id=about["wandb_id"]))
+        return _train_all(starts, out)
 
 
 def resume(out: Path, layout: Mapping[str, str] | None = None, *, patience_s: float = LOCK_PATIENCE_S) -> ExitCode:
@@ -79,27 +81,31 @@ def resume(out: Path, layout: Mapping[str, str] | None = None, *, patience_s: fl
     Raises:
         UserError: There is no run, its checkpoints are torn, or another process is training it.
     """
-    starts = []
-    for folder in RunFolder.find(out):
-        saved, about = from_dict(folder.config()), folder.about()
-        config = from_dict(overridden(to_dict(saved), layout or {}, name=saved.run.name))
-        for key in ("game", "wandb_id"):
-            if not isinstance(about.get(key), str):
-                raise UserError(f"{folder.config_path} does not name run.{key}: not a run of `rlgns train`")
-        check_runnable(config)
-        checkpoint.load_newest(folder.checkpoints_path)  # fails here, before anything starts, where all are torn
-        os.close(folder.lock(patience_s=patience_s))  # the same for a run in use; the trial locks it later
-        starts.append(
-            RunStart(
-                game=about["game"],
-                folder=folder,
-                config=config,
-                wandb_id=about["wandb_id"],
-                resumed=True,
-                first_row=folder.last_row(),
-            )
-        )
-    return _train_all(starts, out)
+    with ExitStack() as claims:
+        starts = []
+        for folder in RunFolder.find(out):
+            claims.enter_context(folder.claimed(patience_s=patience_s))
+            starts.append(_resumed(folder, layout or {}))
+        return _train_all(starts, out)
+
+
+def _resumed(folder: RunFolder, layout: Mapping[str, str]) -> RunStart:
+    """Returns a run as it resumes, checked before anything starts. Raises UserError."""
+    saved, about = from_dict(folder.config()), folder.about()
+    config = from_dict(overridden(to_dict(saved), layout, name=saved.run.name))
+    for key in ("game", "wandb_id"):
+        if not isinstance(about.get(key), str):
+            raise UserError(f"{folder.config_path} does not name run.{key}: not a run of `rlgns train`")
+    check_runnable(config)
+    checkpoint.load_newest(folder.checkpoints_path)  # fails here, before anything starts, where all are torn
+    return RunStart(
+        game=about["game"],
+        folder=folder,
+        config=config,
+        wandb_id=about["wandb_id"],
+        resumed=True,
+        first_row=folder.last_row(),
+    )
 
 
 def check_runnable(config: Config) -> None:

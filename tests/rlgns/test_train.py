@@ -14,6 +14,7 @@ import yaml
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
 from rlgns.errors import UserError
+from rlgns.monitor.wandb_transaction_log import history
 from rlgns.storage.run_folder import RunFolder
 from rlgns.train import resume
 
@@ -217,3 +218,19 @@ def test_a_run_in_use_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another process is training this run"):
         resume(tmp_path, patience_s=0)
     os.close(handle)
+
+
+def test_of_two_that_resume_a_run_at_once_one_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    start(tmp_path, "train", "--out", str(out), "--observations", "256").communicate()
+    about = yaml.safe_load((out / "config.yaml").read_text())
+    about["config"]["run"]["observations"] = 100 * 256
+    (out / "config.yaml").write_text(yaml.safe_dump(about))
+    both = [start(tmp_path, "train", "--resume", str(out)) for _ in range(2)]
+    errors = {process: process.communicate()[1] for process in both}
+    assert sorted(process.returncode for process in both) == [0, 2], errors
+    (refused,) = (process for process in both if process.returncode == 2)
+    assert errors[refused] == f"rlgns: {out}: another process is training this run; stop it, or wait for its end\n"
+    assert iterations(out) == list(range(1, 101))
+    logged = [row["_step"] for path in sorted(out.glob("wandb/*run-*/*.wandb")) for row in history(path)]
+    assert sorted(logged) == list(range(1, 101))
