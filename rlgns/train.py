@@ -155,6 +155,9 @@ def _train_all(starts: list[RunStart], out: Path) -> ExitCode:
     outcome, folders = Outcome(faults={"": "ended by an error"}), [start.folder for start in starts]
     try:
         unfinished = [start for start in starts if not _finished(start)]
+        for start in unfinished:
+            if start.resumed and (lost := _unsaved(start.folder)):
+                listener.message(f"{start.game}: {lost}; training repeats what is missing")
         if unfinished:
             outcome = run_trials(
                 FixedQueue(unfinished), listener, most=len(unfinished), max_failures=config.engine.max_failures
@@ -173,10 +176,11 @@ def _train_all(starts: list[RunStart], out: Path) -> ExitCode:
 
 
 def _unsaved(folder: RunFolder) -> str:
-    """Says which iterations are in no checkpoint, because the disk was full; empty if there are none."""
-    numbered = checkpoint.numbered(folder.checkpoints_path)
-    newest, last = int(numbered[-1].name) if numbered else 0, folder.last_iteration()
-    return f"iterations {newest + 1} to {last} were trained and logged but not saved" if newest < last else ""
+    """Says which iterations are in no whole checkpoint: one is torn, or the disk was full. Empty if there are none."""
+    newest, last = checkpoint.newest_whole(folder.checkpoints_path), folder.last_iteration()
+    if newest >= last:
+        return ""
+    return f"no whole checkpoint holds iteration{'' if newest + 1 == last else f's {newest + 1} to'} {last}"
 
 
 def _finished(start: RunStart) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Mapping
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -19,10 +22,14 @@ from rlgns.critical.run_average import RunAverage
 from rlgns.errors import FaultError, UserError, one_line
 
 STATE = "state.pt"
+MSDOS_FOLDER = 0x10
+"""Bit of a zip entry's external attributes."""
 
 
 def save(folder: Path, iteration: int, state: Mapping[str, Any], *, kept: int) -> Path:
-    """Writes `folder/<iteration>/state.pt` atomically and removes all but the newest `kept` checkpoints.
+    """Writes `folder/<iteration>/state.pt` atomically and removes all but the newest `kept` checkpoints up to it.
+
+    A later one was torn and passed over by `load_newest`. It stays until training has passed it, and does not count.
 
     Args:
         folder: The run's checkpoints folder.
@@ -54,7 +61,7 @@ def save(folder: Path, iteration: int, state: Mapping[str, Any], *, kept: int) -
         shutil.rmtree(partial, ignore_errors=True)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise FaultError(f"cannot save checkpoint {target}: {reason}") from error
-    for old in numbered(folder)[:-kept]:
+    for old in [path for path in numbered(folder) if int(path.name) <= iteration][:-kept]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -67,29 +74,65 @@ def numbered(folder: Path) -> list[Path]:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Reads one numbered checkpoint. Raises UserError where it is missing or torn."""
+    """Reads one numbered checkpoint. Raises UserError where it is missing, torn, or a sum in it is wrong."""
     try:
-        return torch.load(path / STATE, map_location="cpu", weights_only=True)
+        with open(path / STATE, "rb") as file:
+            _check_sums(file)
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint in {path}") from None
-    except Exception as error:  # torch raises many types for a torn file
+    except Exception as error:  # torch and zipfile raise many types for a torn file
         raise UserError(f"checkpoint {path} is torn or not a checkpoint ({type(error).__name__})") from error
 
 
-def load_newest(folder: Path) -> dict[str, Any] | None:
+def _check_sums(file: BinaryIO) -> None:
+    """Raises where the content of the zip archive that torch wrote is not what its sums say. torch checks none."""
+    with zipfile.ZipFile(file) as archive:
+        wrong = archive.testzip()
+        # torch takes an entry with this attribute for an empty folder; zipfile goes by the name
+        folders = [entry.filename for entry in archive.infolist() if entry.external_attr & MSDOS_FOLDER]
+    if wrong is not None or folders:
+        raise zipfile.BadZipFile(wrong or folders[0])
+
+
+def to_standard_error(text: str) -> None:
+    """Writes a line for the user."""
+    print(f"rlgns: {text}", file=sys.stderr)  # noqa: T201  (storage has no display)
+
+
+def load_newest(folder: Path, say: Callable[[str], None] = to_standard_error) -> dict[str, Any] | None:
     """Reads the newest checkpoint of a run that is whole, or returns None where there is none.
 
-    Raises UserError where there are checkpoints but all are torn.
+    Args:
+        folder: The run's checkpoints folder.
+        say: Receives one line where a torn checkpoint is passed over for an older one.
+
+    Raises:
+        UserError: There are checkpoints but all are torn.
     """
-    error: UserError | None = None
+    torn: UserError | None = None
     for path in reversed(numbered(folder)):
         try:
-            return load(path)
-        except UserError as torn:
-            error = error or torn
-    if error is not None:
-        raise error
+            state = load(path)
+        except UserError as error:
+            torn = torn or error
+            continue
+        if torn is not None:
+            say(f"{torn}; the older {path} is used instead")
+        return state
+    if torn is not None:
+        raise UserError(f"{torn} and there is no older one that is whole; train anew in another folder") from torn
     return None
+
+
+def newest_whole(folder: Path) -> int:
+    """Returns the iteration of the newest checkpoint that is whole; 0 without one."""
+    for path in reversed(numbered(folder)):
+        with suppress(UserError):
+            load(path)
+            return int(path.name)
+    return 0
 
 
 def migrate(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,7 +189,7 @@ class Policy:
 def load_policy(path: Path) -> Policy:
     """Loads the policy of a run's folder (its newest whole checkpoint) or of one numbered checkpoint.
 
-    Raises UserError where there is none, or where it is torn.
+    Says in a line on standard error where a newer checkpoint is torn. Raises UserError where there is none, or where it is torn.
     """
     path = Path(path)
     if not path.exists():

@@ -15,6 +15,7 @@ from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
 from rlgns.errors import UserError
 from rlgns.monitor.wandb_transaction_log import history
+from rlgns.storage.checkpoint import load
 from rlgns.storage.run_folder import RunFolder
 from rlgns.train import resume
 
@@ -173,7 +174,7 @@ def test_an_interrupt_that_cannot_be_saved_is_a_fault(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate()
     assert process.returncode == 3, stderr
-    assert "were trained and logged but not saved" in stderr
+    assert "no whole checkpoint holds iterations 1 to " in stderr
     assert "Traceback" not in stderr
 
 
@@ -209,6 +210,27 @@ def test_a_run_whose_checkpoints_are_all_torn_is_not_resumed(tmp_path: Path) -> 
     assert "is torn" in stderr
     assert stderr.count("\n") == 1
     assert (out / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_finished_run_whose_newest_checkpoint_is_torn_is_trained_again_from_the_older(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    every = ("--engine.checkpoint_every_s", "0")
+    start(
+        tmp_path, "train", "--out", str(out), "--observations", "768", "--wandb.mode", "disabled", *every
+    ).communicate()
+    newest, older = out / "checkpoints" / "00000003", out / "checkpoints" / "00000002"
+    whole = load(newest)
+    content = (newest / "state.pt").read_bytes()
+    (newest / "state.pt").write_bytes(content[: len(content) // 2])
+    metrics = (out / "metrics.jsonl").read_bytes()
+    process = start(tmp_path, "train", "--resume", str(out))
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    (line,) = (line for line in stderr.splitlines() if "is torn or not a checkpoint" in line)
+    assert line.startswith(f"rlgns: checkpoint {newest} ") and line.endswith(f"; the older {older} is used instead")
+    assert "pong: no whole checkpoint holds iteration 3; training repeats what is missing" in stderr
+    assert load(newest)["observations"] == whole["observations"]
+    assert (out / "metrics.jsonl").read_bytes() == metrics
 
 
 def test_a_run_in_use_is_not_resumed(tmp_path: Path) -> None:

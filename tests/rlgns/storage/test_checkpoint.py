@@ -1,5 +1,7 @@
 """Checkpoints on a real disk: written whole or not at all; errors are one line."""
 
+import random
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import torch
 from rlgns.agents.network import build_network
 from rlgns.config.load import to_dict
 from rlgns.errors import FaultError, UserError
-from rlgns.storage.checkpoint import load, load_newest, load_policy, numbered, save
+from rlgns.storage.checkpoint import load, load_newest, load_policy, newest_whole, numbered, save
 from tests.rlgns.engine.tiny import tiny
 
 
@@ -99,15 +101,80 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(tmp_path: Path, share: f
     for number in (1, 2):
         save(tmp_path, number, state(number, 4000), kept=2)
     truncate(tmp_path / "00000002", share)
+    said: list[str] = []
+    found = load_newest(tmp_path, said.append)
+    assert found is not None and found["iteration"] == 1
+    assert newest_whole(tmp_path) == 1
+    (line,) = said
+    assert line.startswith(f"checkpoint {tmp_path}/00000002 is torn or not a checkpoint (")
+    assert line.endswith(f"); the older {tmp_path}/00000001 is used instead")
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def same(found: Any, expected: Any) -> bool:
+    """Returns whether two states are equal bit for bit."""
+    if isinstance(expected, torch.Tensor):
+        return torch.equal(found.view(torch.uint8), expected.view(torch.uint8))
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in expected)
+    return bool(found == expected)
+
+
+def test_no_flipped_bit_loads_another_state(tmp_path: Path) -> None:
+    """A flip loads nothing, or, in bits of the archive that mean nothing, such as its padding, the very same state."""
+    expected = policy_state()
+    file = save(tmp_path, 1, expected, kept=1) / "state.pt"
+    content = file.read_bytes()
+    rng = random.Random(0)
+    folder_bits = [8 * (entry.start() + 38) + 4 for entry in re.finditer(rb"PK\x01\x02", content)]
+    refused = 0
+    for bit in [*folder_bits, *(rng.randrange(8 * len(content)) for _ in range(100))]:
+        file.write_bytes(flipped(content, bit))
+        try:
+            found = load(tmp_path / "00000001")
+        except UserError:
+            refused += 1
+        else:
+            assert same(found, expected)
+    assert refused > 25  # most of so small a file is padding
+
+
+def test_a_flipped_weight_falls_back_to_the_older_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = torch.linspace(6e-4, 1.0, 1000)
+    for number in (1, 2):
+        save(tmp_path, number, {"iteration": number, "weights": weights}, kept=2)
+    file = tmp_path / "00000002" / "state.pt"
+    content = file.read_bytes()
+    at = content.index(weights.numpy().tobytes())
+    file.write_bytes(flipped(content, 8 * (at + 3) + 6))  # a bit of the exponent
     found = load_newest(tmp_path)
     assert found is not None and found["iteration"] == 1
+    assert capsys.readouterr().err.startswith(f"rlgns: checkpoint {tmp_path}/00000002 is torn")
+
+
+def test_a_torn_checkpoint_does_not_displace_what_is_saved_after_it(tmp_path: Path) -> None:
+    for number in (5, 9):
+        save(tmp_path, number, state(number), kept=1)
+    truncate(tmp_path / "00000009", 0.5)
+    for number, left in ((6, ["00000006", "00000009"]), (8, ["00000008", "00000009"]), (10, ["00000010"])):
+        save(tmp_path, number, state(number), kept=1)
+        assert [path.name for path in numbered(tmp_path)] == left
+        assert_holds(load_newest(tmp_path), number)
 
 
 def test_where_all_are_torn_the_newest_is_named(tmp_path: Path) -> None:
     for number in (1, 2):
         save(tmp_path, number, state(number), kept=2)
         truncate(tmp_path / f"{number:08d}", 0.5)
-    with pytest.raises(UserError, match=r"^checkpoint .*/00000002 is torn or not a checkpoint \(\w+\)$"):
+    expected = r"^checkpoint .*/00000002 is torn or not a checkpoint \(\w+\) and there is no older one that is whole; "
+    with pytest.raises(UserError, match=expected + "train anew in another folder$"):
         load_newest(tmp_path)
 
 
