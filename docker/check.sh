@@ -36,6 +36,10 @@ docker image inspect -f '{{.Size}} bytes, user {{.Config.User}}, licences {{inde
 say "rlgns doctor"
 docker run --rm --shm-size=1g $image doctor
 
+say "another user id: rlgns doctor and a short training"
+docker run --rm --shm-size=1g --user 4321:4321 $image doctor
+docker run --rm --shm-size=1g --user 4321:4321 $image train --game pong --observations 4096 2>&1 | tail -n 1
+
 say "rlgns train --game pong, 20,000 observations, into a named volume"
 docker run -d --name $project-train --shm-size=1g -v $project-runs:/home/rlgns/runs $image train --game pong --observations 20000 >/dev/null
 health=starting

@@ -63,6 +63,7 @@ def check_machine(out: Path) -> Iterator[Finding]:
         ("memory", check_memory),
         ("shm", check_shared_memory),
         ("user", check_user),
+        ("home", check_home),
         ("folder", lambda: check_folder(out)),
         ("ports", check_ports),
         ("roms", check_roms),
@@ -158,6 +159,27 @@ def in_container() -> bool:
     return (
         Path("/.dockerenv").exists() or Path("/run/.containerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ
     )
+
+
+def check_home() -> Finding:
+    """Checks that Ray can read its token below the home folder, or make one: else it does not start."""
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or os.environ.get("RAY_AUTH_TOKEN"):
+        return Finding(name="home", status=OK, text="Ray needs no token file")
+    default = Path.home() / ".ray" / "auth_token"
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or default)
+    remedy = "let HOME name a folder that this user can write"
+    try:
+        if token.is_file():
+            token.read_bytes()
+            return Finding(name="home", status=OK, text=f"{token} can be read")
+        # Ray makes the token at the default place, whatever RAY_AUTH_TOKEN_PATH says
+        folder = next(path for path in default.parents if path.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as failure:
+        text = f"Ray's token cannot be read or written: {failure.filename or token}: {failure.strerror}"
+        return Finding(name="home", status=FAIL, text=text, remedy=remedy)
+    return Finding(name="home", status=OK, text=f"{folder} can be written")
 
 
 def check_folder(out: Path) -> Finding:

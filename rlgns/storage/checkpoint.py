@@ -189,7 +189,7 @@ class Policy:
 def load_policy(path: Path) -> Policy:
     """Loads the policy of a run's folder (its newest whole checkpoint) or of one numbered checkpoint.
 
-    Says in a line on standard error where a newer checkpoint is torn. Raises UserError where there is none, or where it is torn.
+    Says in a line on standard error where a newer one is torn. Raises UserError where there is none, or it is torn.
     """
     path = Path(path)
     if not path.exists():

@@ -84,6 +84,13 @@ def test_the_image_names_its_licences_and_runs_as_a_user() -> None:
     assert text.rindex("USER 1000:1000") > text.rindex("RUN ")
 
 
+def test_any_user_id_may_write_where_ray_keeps_its_token() -> None:
+    text = (DOCKER / "Dockerfile").read_text()
+    (open_to_all,) = re.findall(r"chmod 1777 (.+)", text)
+    assert {"/home/rlgns", "/home/rlgns/.ray", "/home/rlgns/runs"} == set(open_to_all.split())
+    assert "--user 4321:4321 $image train" in (DOCKER / "check.sh").read_text()
+
+
 def test_the_health_check_exits_with_1_where_no_node_is_healthy() -> None:
     """Whatever else runs on this machine, a port without a listener is never healthy."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import os
 import shutil
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +24,7 @@ NO_GPU = hardware.Hardware(cpu="any", cores=2, memory_gib=8.0, gpu="", gpus=0, b
 
 def test_every_check_has_one_line_and_none_breaks(tmp_path: Path) -> None:
     findings = list(doctor.check_machine(tmp_path / "runs"))
-    names = ["python", "versions", "memory", "shm", "user", "folder", "ports", "roms", "torch", "wandb"]
+    names = ["python", "versions", "memory", "shm", "user", "home", "folder", "ports", "roms", "torch", "wandb"]
     assert [finding.name for finding in findings] == names
     for finding in findings:
         assert finding.status in (OK, WARN, FAIL)
@@ -51,6 +54,51 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert "--out" in finding.remedy
     (tmp_path / "file").touch()
     assert doctor.check_folder(tmp_path / "file" / "runs").status == FAIL
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The home folder, with .ray in it, which every user can reach; no variable says where Ray's token is."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    with tempfile.TemporaryDirectory(dir="/tmp") as made:
+        monkeypatch.setenv("HOME", made)
+        (Path(made) / ".ray").mkdir()
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+def test_a_home_where_ray_can_keep_its_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.check_home() == doctor.Finding(name="home", status=OK, text=f"{home}/.ray can be written")
+    (home / ".ray" / "auth_token").write_text("token")
+    assert doctor.check_home().text == f"{home}/.ray/auth_token can be read"
+    monkeypatch.setenv("HOME", str(home / "not" / "there"))
+    assert doctor.check_home().text == f"{home} can be written"
+
+
+def test_a_home_where_ray_cannot_make_its_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / ".ray").rmdir()
+    (home / ".ray").touch()
+    finding = doctor.check_home()
+    assert (finding.status, finding.remedy) == (FAIL, "let HOME name a folder that this user can write")
+    assert f"{home}/.ray" in finding.text
+    monkeypatch.setenv("HOME", "/proc")
+    assert doctor.check_home().status == FAIL
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert doctor.check_home().status == OK
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(("mode", "status"), [(0o755, FAIL), (0o1777, OK)])
+def test_another_user_than_the_owner_of_the_home(home: Path, mode: int, status: str) -> None:
+    (home / ".ray").chmod(mode)
+    os.seteuid(4321)
+    try:
+        finding = doctor.check_home()
+    finally:
+        os.seteuid(0)
+    assert finding.status == status
+    assert status == OK or "Permission denied" in finding.text
 
 
 def test_a_port_in_use_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,4 +164,4 @@ def test_the_command_says_how_many_failed(capsys: pytest.CaptureFixture[str]) ->
     assert cli.main(["doctor", "--out", "/proc/rlgns"]) == 2
     output = capsys.readouterr()
     assert "fail  folder" in output.out
-    assert output.err == "rlgns: 1 of 10 checks failed; their remedies are above\n"
+    assert output.err == "rlgns: 1 of 11 checks failed; their remedies are above\n"
