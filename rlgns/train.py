@@ -20,7 +20,7 @@ from rlgns.engine.trial_queue import FixedQueue
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.envs.protocols import PROTOCOLS
 from rlgns.envs.vector import num_actions
-from rlgns.errors import ExitCode, UserError
+from rlgns.errors import ExitCode, FaultError, UserError
 from rlgns.machine import hardware
 from rlgns.machine.commit import source_commit
 from rlgns.machine.doctor import OK, check_shared_memory
@@ -165,14 +165,16 @@ def _train_all(starts: list[RunStart], out: Path) -> ExitCode:
         else:
             outcome = Outcome()
         for start in unfinished:
-            lost = _unsaved(start.folder)
-            if lost and start.game not in outcome.faults:
-                outcome.faults[start.game] = lost
+            if lost := _lost(start.folder):
+                outcome.faults[start.game] = "; ".join(filter(None, (outcome.faults.get(start.game), lost)))
         _write_reports(folders, out, listener)  # before listener.end, so that W&B can upload them
     finally:
         listener.end("interrupted" if outcome.interrupted else "fault" if outcome.faults else "done")
-    print(summary(folders))  # noqa: T201  (results go to standard output)
-    return _conclude(outcome, out, terminal)
+    try:
+        print(summary(folders))  # noqa: T201  (results go to standard output)
+    except (OSError, UserError) as error:  # the end of the run is told all the same
+        terminal.message(f"no summary: {error}")
+    return _conclude(outcome, folders, out, terminal)
 
 
 def _unsaved(folder: RunFolder) -> str:
@@ -181,6 +183,16 @@ def _unsaved(folder: RunFolder) -> str:
     if newest >= last:
         return ""
     return f"no whole checkpoint holds iteration{'' if newest + 1 == last else f's {newest + 1} to'} {last}"
+
+
+def _lost(folder: RunFolder) -> str:
+    """Says what of a run that was just trained is lost: the folder, or what is in no checkpoint; empty if nothing."""
+    if not folder.config_path.exists():
+        return f"{folder.path} was removed during training, and what was trained with it"
+    try:
+        return _unsaved(folder)
+    except UserError as error:
+        return str(error)
 
 
 def _finished(start: RunStart) -> bool:
@@ -196,16 +208,17 @@ def _write_reports(folders: list[RunFolder], out: Path, listener: Listener) -> N
             write_report([folder], folder.report_path)
         if len(folders) > 1:
             write_report(folders, out / "report.html")
-    except (OSError, UserError) as error:  # the run itself is complete without its report
+    except (FaultError, OSError, UserError) as error:  # the run itself is complete without its report
         listener.message(f"no report: {error} (try again with: rlgns report {out})")
 
 
-def _conclude(outcome: Outcome, out: Path, terminal: Listener) -> ExitCode:
+def _conclude(outcome: Outcome, folders: list[RunFolder], out: Path, terminal: Listener) -> ExitCode:
     """Says how the runs ended and how to resume them; returns the exit code."""
     for game, fault in outcome.faults.items():
         terminal.message(f"rlgns: {game}: {fault}")
     if outcome.faults:
-        terminal.message(f"resume from the newest checkpoint with: rlgns train --resume {out}")
+        if any(folder.config_path.exists() for folder in folders):
+            terminal.message(f"resume from the newest checkpoint with: rlgns train --resume {out}")
         return ExitCode.FAULT
     if outcome.interrupted:
         terminal.message(f"saved; resume with: rlgns train --resume {out}")

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     try:
         return training.train(config, out)
     except UserError:
-        if not any(out.iterdir()):
+        if out.is_dir() and not any(out.iterdir()):
             out.rmdir()
         raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 import urllib.error
@@ -48,6 +49,7 @@ def quiet_wandb() -> Any:
     _take_key_from_file()
     import wandb
 
+    logging.raiseExceptions = False  # a full disk under W&B's own log would print a traceback per line of that log
     wandb.setup(settings=wandb.Settings(silent=True))
     return wandb
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,25 +145,40 @@ def test_a_trial_restarts_by_itself_when_it_or_a_learner_is_killed(
     assert done == list(range(1, len(done) + 1))
 
 
-def test_a_full_disk_ends_the_run_with_a_line_and_nothing_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("wandb", "size"), [("disabled", "192k"), ("offline", "400k")])
+def test_a_full_disk_ends_the_run_with_a_line_and_nothing_lost(tmp_path: Path, wandb: str, size: str) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(small)], capture_output=True).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("this user may not mount a small disk")
     try:
         out = small / "run"
-        process = start(
-            tmp_path, "train", "--out", str(out), "--wandb.mode", "disabled", "--engine.checkpoint_every_s", "0"
-        )
-        _, stderr = process.communicate()
+        process = start(tmp_path, "train", "--out", str(out), "--wandb.mode", wandb, "--engine.checkpoint_every_s", "0")
+        stdout, stderr = process.communicate()
         assert process.returncode == 3, stderr
         assert "Traceback" not in stderr
         assert "No space left on device" in stderr
+        assert f"resume from the newest checkpoint with: rlgns train --resume {out}" in stderr
+        assert "critical batch" in stdout
         done = iterations(out)
         assert done == list(range(1, len(done) + 1))
         assert all(json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines())
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_a_folder_that_is_removed_during_training_is_a_fault(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(tmp_path, "train", "--out", str(out))
+    until_a_row(process)
+    shutil.rmtree(out, ignore_errors=True)
+    process.send_signal(signal.SIGINT)  # where the trial has not noticed yet
+    _, stderr = process.communicate()
+    assert process.returncode == 3, stderr
+    assert f"{out} was removed during training" in stderr
+    assert "Traceback" not in stderr
+    assert "--resume" not in stderr
 
 
 def test_an_interrupt_that_cannot_be_saved_is_a_fault(tmp_path: Path) -> None:
