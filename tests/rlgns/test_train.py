@@ -145,8 +145,12 @@ def test_a_trial_restarts_by_itself_when_it_or_a_learner_is_killed(
     assert done == list(range(1, len(done) + 1))
 
 
-@pytest.mark.parametrize(("wandb", "size"), [("disabled", "192k"), ("offline", "400k")])
-def test_a_full_disk_ends_the_run_with_a_line_and_nothing_lost(tmp_path: Path, wandb: str, size: str) -> None:
+@pytest.mark.parametrize(
+    ("wandb", "size", "every"), [("disabled", "192k", "0"), ("offline", "400k", "0"), ("disabled", "64k", "1000")]
+)
+def test_a_full_disk_ends_the_run_with_its_cause_and_what_is_lost(
+    tmp_path: Path, wandb: str, size: str, every: str
+) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)]
@@ -154,7 +158,8 @@ def test_a_full_disk_ends_the_run_with_a_line_and_nothing_lost(tmp_path: Path, w
         pytest.skip("this user may not mount a small disk")
     try:
         out = small / "run"
-        process = start(tmp_path, "train", "--out", str(out), "--wandb.mode", wandb, "--engine.checkpoint_every_s", "0")
+        options = ("--wandb.mode", wandb, "--engine.checkpoint_every_s", every)
+        process = start(tmp_path, "train", "--out", str(out), *options)
         stdout, stderr = process.communicate()
         assert process.returncode == 3, stderr
         assert "Traceback" not in stderr
@@ -163,6 +168,8 @@ def test_a_full_disk_ends_the_run_with_a_line_and_nothing_lost(tmp_path: Path, w
         assert "critical batch" in stdout
         done = iterations(out)
         assert done == list(range(1, len(done) + 1))
+        if every != "0":
+            assert f"No space left on device; no whole checkpoint holds iterations 1 to {len(done)}\n" in stderr
         assert all(json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines())
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
