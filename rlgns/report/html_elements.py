@@ -17,9 +17,6 @@ from rlgns.storage.files import plain
 TABLE_ROWS = 12
 """Most rows in the table below a figure; the download has all rows."""
 
-LONGEST_NAME = 40
-"""Most characters that a label gives to a file's name."""
-
 
 class Html(str):
     """HTML made here, for a cell of a table. Any other text is escaped."""
@@ -104,9 +101,9 @@ def prose(text: str) -> str:
 
 
 def file_name(label: str, also: str = "") -> str:
-    """Returns the start of `label` with a dash in place of everything but letters, digits and those in `also`."""
+    """Returns `label` with a dash in place of everything but letters, digits and those in `also`."""
     kept = "".join(c if c.isalnum() or c in also else " " for c in label)
-    return "-".join(kept[:LONGEST_NAME].split()) or "figure"
+    return "-".join(kept.split()) or "figure"
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

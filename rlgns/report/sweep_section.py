@@ -27,6 +27,9 @@ from rlgns.report.sweep_data import GameData, SweepData
 SWEEP_RUNS_IN_FULL = 24
 """Runs of a sweep that are shown in full; the table lists all."""
 
+LONGEST_NAME = 40
+"""Most characters of a game's name that its figures' files have in theirs."""
+
 SLOW = "left out: much slower than the others suggest"
 
 PLANNER = (
@@ -101,7 +104,7 @@ def _file_names(games: Sequence[str]) -> list[str]:
     """Returns a different name for the files of each game; a number tells those apart that would be the same."""
     names: list[str] = []
     for game in games:
-        name = file_name(game.lower().replace(" ", "_"), also="_")
+        name = file_name(game.lower()[:LONGEST_NAME].replace(" ", "_"), also="_")
         names.append(name if name not in names else f"{name}-game-{len(names) + 1}")
     return names
 
