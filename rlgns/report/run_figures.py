@@ -162,7 +162,7 @@ def critical_batch_figure(run: RunData, max_points: int) -> Figure:
     batch, target = column(rows, "batch_observations"), positive(column(rows, "target_batch_observations"))
     if not any(value is not None for value in (*mid, *low)):
         return Figure(name="critical-batch", title=title, sentence="The critical batch is not known yet.")
-    now, used = formatting.interval(*_last(run, *names)), run.last["batch_observations"]
+    now, used = formatting.interval(*_last(run, *names)), run.last.get("batch_observations")
     finding = "is not known" if now == formatting.MEASURING else f"is {now} observations"
     sentence = (
         f"At the end the predicted critical batch {finding} and each optimizer step uses "

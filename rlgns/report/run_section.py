@@ -117,7 +117,7 @@ def _facts(run: RunData) -> str:
 
 def _batches(run: RunData) -> str:
     """Returns the batches that an adaptive run used: 'adaptive: 128 to 1,024 observations'; '' for a fixed batch."""
-    used = [row["batch_observations"] for row in run.rows] if run.adaptive else []
+    used = [row["batch_observations"] for row in run.rows if row.get("batch_observations")] if run.adaptive else []
     return f"adaptive: {formatting.count(min(used))} to {formatting.count(max(used))} observations" if used else ""
 
 

@@ -10,7 +10,9 @@ from typing import Any, final
 
 import yaml
 
+from rlgns.config.files import read_yaml
 from rlgns.errors import FaultError, UserError
+from rlgns.metrics.row_check import checked_row
 from rlgns.storage.files import lock, plain, reason, write_all, write_atomically
 
 LOCK_PATIENCE_S = 60.0
@@ -130,9 +132,16 @@ class RunFolder:
         """Returns all complete rows, oldest first; a torn last line is left out and a missing file is an empty run.
 
         Raises:
-            UserError: The file cannot be read, or a line other than the last is not a JSON object.
+            UserError: The file cannot be read, a line other than the last is not a JSON object, or a value is not of
+                its key's kind.
         """
-        return [row for row, _ in self._rows_and_ends()]
+        rows = []
+        for number, (row, _) in enumerate(self._rows_and_ends(), start=1):
+            try:
+                rows.append(checked_row(row))
+            except ValueError as error:
+                raise UserError(f"{self.metrics_path}: line {number}: {error}") from error
+        return rows
 
     def last_row(self) -> dict[str, Any] | None:
         """Returns the newest complete row, or None."""
@@ -162,7 +171,7 @@ class RunFolder:
             end += len(line) + 1
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
             if isinstance(row, dict) and "iteration" in row:
                 rows.append((row, end))
@@ -182,12 +191,7 @@ class RunFolder:
         return surplus
 
     def _section(self, name: str) -> dict[str, Any]:
-        try:
-            content = yaml.safe_load(self.config_path.read_text())
-        except OSError as error:
-            raise UserError(f"cannot read {self.config_path}: {reason(error)}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.config_path} is not valid YAML: {str(error).splitlines()[0]}") from error
-        if not isinstance(content, dict) or not isinstance(content.get(name), dict):
+        section = read_yaml(self.config_path).get(name)
+        if not isinstance(section, dict):
             raise UserError(f"{self.config_path} has no section {name!r}")
-        return content[name]
+        return section

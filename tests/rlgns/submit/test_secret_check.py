@@ -23,7 +23,17 @@ def test_a_key_is_refused_and_named_by_its_variable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    "GITHUB_PAT DB_PASS AWS_ACCESS_KEY_ID HF_KEY PGPASSWORD OPENAI_APIKEY MY_DB_PWD AUTH_TOKENS SSHKEY".split(),
+    [
+        "GITHUB_PAT",
+        "DB_PASS",
+        "AWS_ACCESS_KEY_ID",
+        "HF_KEY",
+        "PGPASSWORD",
+        "OPENAI_APIKEY",
+        "MY_DB_PWD",
+        "AUTH_TOKENS",
+        "SSHKEY",
+    ],
 )
 def test_every_usual_name_of_a_key_counts(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=rf"the command holds the value of {name}"):
