@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 # Otherwise waiting OpenMP threads spin, which turns 3 s into 40 s on a busy machine
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help train test test-cluster test-docker check format bench bench-sizes clean
+.PHONY: help train test test-cluster fuzz test-docker check format bench bench-sizes clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -25,6 +25,9 @@ test: check ## install, then run every check and test
 
 test-cluster: $(STAMP) ## run the long tests that `make test` leaves out: clusters of several nodes, whole jobs
 	$(BIN)/python -m pytest -n 0 -m cluster $(ARGS)
+
+fuzz: $(STAMP) ## give the commands 2,500 damaged command lines and files; about 5 minutes
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 test-docker: ## build the image, train in it and on a cluster of its containers; needs a Docker engine
 	docker/check.sh $(ARGS)

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+
+MOST_CONVOLUTIONS = 32
+LARGEST_NETWORK = {"channels": 16_384, "kernels": 4096, "strides": 4096, "hidden": 1_000_000}
+LARGEST_AGENT = {"rollout_steps": 1_000_000, "epochs": 10_000}
+"""Bounds far beyond any use, which keep a slip of the keyboard from filling the memory."""
+
+
+def check_at_most(section: str, settings: object, largest: Mapping[str, int]) -> None:
+    """Raises ValueError where a key, or an entry of its list, is above its bound.
+
+    Args:
+        section: Name of the settings, for the message.
+        settings: With an attribute for every key.
+        largest: Bound by key.
+    """
+    for name, most in largest.items():
+        value = getattr(settings, name)
+        if max(value if isinstance(value, tuple) else (value,)) > most:
+            raise ValueError(f"{section}.{name} must be at most {most:,}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,11 +47,14 @@ class NetworkConfig:
                 "network.channels, network.kernels and network.strides must be equally long and not empty, got "
                 f"{len(self.channels)}, {len(self.kernels)} and {len(self.strides)} entries"
             )
+        if len(self.channels) > MOST_CONVOLUTIONS:
+            raise ValueError(f"network.channels may have {MOST_CONVOLUTIONS} entries, got {len(self.channels)}")
         for name in ("channels", "kernels", "strides"):
             if min(getattr(self, name)) <= 0:
                 raise ValueError(f"network.{name} must all be positive, got {getattr(self, name)}")
         if self.hidden <= 0:
             raise ValueError(f"network.hidden must be positive, got {self.hidden}")
+        check_at_most("network", self, LARGEST_NETWORK)
 
     def sides(self, image_size: int) -> list[int]:
         """Returns the side of the input and of each convolution's output, pixels; 0 once a kernel does not fit."""
@@ -113,6 +136,7 @@ class AgentConfig:
         for name in ("rollout_steps", "epochs", "minibatches", "learning_rate", "max_grad_norm", "optimizer_epsilon"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"agent.{name} must be positive, got {getattr(self, name)}")
+        check_at_most("agent", self, LARGEST_AGENT)
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"agent.{name} must lie between 0 and 1, got {getattr(self, name)}")

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from rlgns.envs.protocols import PROTOCOLS
 
+LARGEST = {"num_envs": 1_000_000, "image_size": 4096, "frame_stack": 1024, "frame_skip": 1024, "threads": 65_536}
+"""Bounds far beyond any use, which keep a slip of the keyboard from filling the memory."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvConfig:
@@ -38,6 +41,9 @@ class EnvConfig:
         for name in ("num_envs", "image_size", "frame_stack", "frame_skip"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"env.{name} must be positive, got {getattr(self, name)}")
+        for name, largest in LARGEST.items():
+            if getattr(self, name) > largest:
+                raise ValueError(f"env.{name} must be at most {largest:,}, got {getattr(self, name)}")
         if self.image_size < 8:
             raise ValueError(f"env.image_size must be at least 8 pixels, got {self.image_size}")
         for name in ("stagger_steps", "threads"):

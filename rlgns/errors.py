@@ -6,6 +6,9 @@ import difflib
 import enum
 from collections.abc import Iterable
 
+LONGEST_LINE = 1000
+"""Most characters of an error that are shown: it may quote a whole file."""
+
 
 class ExitCode(enum.IntEnum):
     """Exit status of `rlgns`, whatever the command."""
@@ -31,13 +34,20 @@ class FaultError(Exception):
 
 def nearest(value: str, allowed: Iterable[str]) -> str:
     """Returns ' (did you mean X?)' for the allowed name closest to `value`, or an empty string."""
-    matches = difflib.get_close_matches(value.lower(), list(allowed), n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(value[:LONGEST_LINE].lower(), list(allowed), n=1, cutoff=0.5)
     return f" (did you mean {matches[0]}?)" if matches else ""
 
 
 def one_line(error: object) -> str:
-    """Returns the text of an error in one line, or the name of its type where it has no text."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Returns the text of an error in one line, or the name of its type where it has no text.
+
+    Characters that cannot be printed become escapes (a terminal obeys some of them), and the middle of a text of more
+    than LONGEST_LINE characters is left out.
+    """
+    words = " ".join(str(error).split()) or type(error).__name__
+    if len(words) > LONGEST_LINE:
+        words = f"{words[: LONGEST_LINE // 2]} ... {words[-LONGEST_LINE // 2 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 
 def last_line(error: object) -> str:

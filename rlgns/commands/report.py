@@ -57,5 +57,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
 
 
 def _default_out(folders: list[str]) -> Path:
-    inside = len(folders) == 1 and Path(folders[0]).is_dir()
+    from rlgns.config.files import exists
+
+    inside = len(folders) == 1 and exists(Path(folders[0])) and Path(folders[0]).is_dir()
     return (Path(folders[0]) if inside else Path()) / "report.html"

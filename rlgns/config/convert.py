@@ -27,15 +27,31 @@ def convert(name: str, value: Any, kind: Any) -> Any:
     return convert_one(name, value)
 
 
+LARGEST_INT = 2**63 - 1
+"""Larger whole numbers do not fit into torch's and NumPy's."""
+
+MOST_ENTRIES = 1000
+"""Of a list."""
+
+
 def _tuple(name: str, value: Any, kind: Any) -> tuple[Any, ...]:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
     elif not isinstance(value, list | tuple):
         value = [value]
+    if len(value) > MOST_ENTRIES:
+        raise UserError(f"{name}: {len(value):,} entries are more than the {MOST_ENTRIES:,} that a list may have")
     return tuple(convert(name, item, kind) for item in value)
 
 
 def _int(name: str, value: Any) -> int:
+    number = _whole(name, value)
+    if abs(number) > LARGEST_INT:
+        raise UserError(f"{name}: {value!r} is too large; whole numbers go up to {LARGEST_INT}")
+    return number
+
+
+def _whole(name: str, value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str):

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from rlgns.config.strict_yaml import StrictLoader
 from rlgns.errors import UserError, nearest
 
 
@@ -42,6 +43,14 @@ def shipped_folder(kind: str) -> Path:
     raise UserError(f"no {kind} in {beside} or {installed}; install rlgns again")
 
 
+def exists(path: Path) -> bool:
+    """Returns whether there is a file or a folder. Raises UserError for a name that no file can have."""
+    try:
+        return path.exists()
+    except OSError as failure:
+        raise UserError(f"{path}: cannot be read: {failure.strerror}") from failure
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Reads a YAML file whose top level is a mapping. An empty file is an empty mapping.
 
@@ -49,12 +58,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: Unreadable, not YAML, a key given twice, or not a mapping; one line with the place.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
     except OSError as failure:
         raise UserError(f"{path}: cannot be read: {failure.strerror}") from failure
     except UnicodeDecodeError as failure:
         raise UserError(f"{path}: is not UTF-8 text") from failure
-    except (yaml.YAMLError, RecursionError, ValueError) as failure:
+    except Exception as failure:  # PyYAML raises many types for values that are not of their tag, `!!bool x`
         mark = getattr(failure, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(failure, "problem", None) or type(failure).__name__
@@ -66,22 +75,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error; plain PyYAML silently keeps the last one."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys: list[Any] = []
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if key in keys:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
-            keys.append(key)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        return mapping
-
-
 def _shipped(kind: str) -> dict[str, Path]:
     return {path.stem: path for path in sorted(shipped_folder(kind).glob("*.yaml"))}
 
@@ -91,7 +84,7 @@ def _find(name: str | Path, shipped: Mapping[str, Path], kind: str) -> Path:
     if str(name) in shipped:
         return shipped[str(name)].resolve()
     path = Path(name)
-    if path.exists():
+    if exists(path):
         return path.resolve()
     if path.suffix or len(path.parts) > 1:
         raise UserError(f"no configuration file {name}; {kind}s: {', '.join(shipped)}")

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from rlgns.config.convert import convert
-from rlgns.config.files import find_preset, read_yaml
+from rlgns.config.files import exists, find_preset, read_yaml
 from rlgns.config.schema import Config
 from rlgns.errors import UserError, nearest
 
@@ -194,7 +194,7 @@ def merged_with_base(data: dict[str, Any], path: Path, seen: tuple[Path, ...] = 
         if not isinstance(base, str) or not base:
             raise UserError(f"{path}: base: {base!r} is not the name of a preset or a file")
         beside = path.parent / base
-        tree = _read(beside if beside.is_file() else base, (*seen, path))
+        tree = _read(beside if exists(beside) and beside.is_file() else base, (*seen, path))
     _merge(tree, _checked_sections(data, str(path)))
     return tree
 

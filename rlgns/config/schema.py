@@ -6,10 +6,16 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 
-from rlgns.agents.config import AgentConfig, NetworkConfig
+from rlgns.agents.config import AgentConfig, NetworkConfig, check_at_most
 from rlgns.critical.adaptive_config import AdaptiveConfig
-from rlgns.envs.config import EnvConfig
+from rlgns.envs.config import LARGEST, EnvConfig
 from rlgns.noise.config import NoiseConfig
+
+LARGEST_RUN = 10**15
+"""Observations."""
+
+LARGEST_ENGINE = {"runners": 10_000, "learners": 10_000, "threads": 65_536}
+"""Bounds far beyond any use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +39,8 @@ class RunConfig:
             raise ValueError("run.games must name at least one game")
         if self.observations <= 0:
             raise ValueError(f"run.observations must be positive, got {self.observations}")
+        if self.observations > LARGEST_RUN:
+            raise ValueError(f"run.observations must be at most {LARGEST_RUN:,}, got {self.observations}")
         if len(set(self.games)) < len(self.games):
             raise ValueError(f"run.games must name each game once, got {', '.join(self.games)}")
         if not 0 <= self.seed < 2**31:
@@ -87,6 +95,7 @@ class EngineConfig:
         for name in ("learner_timeout_s", "sample_timeout_s", "checkpoints_kept"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"engine.{name} must be positive, got {getattr(self, name)}")
+        check_at_most("engine", self, LARGEST_ENGINE)
         if self.async_lag not in (0, 1):
             raise ValueError(f"engine.async_lag must be 0 or 1, got {self.async_lag}")
         if self.async_lag and not self.runners:
@@ -150,6 +159,8 @@ class Config:
             raise ValueError(
                 "agent.batch adaptive needs engine.async_lag 0, got 1: a rollout played ahead has a fixed size"
             )
+        if self.env_tiers[-1] > LARGEST["num_envs"]:
+            raise ValueError(f"adaptive.largest_envs must be at most {LARGEST['num_envs']:,}, got {self.env_tiers[-1]}")
         # What divides the smallest number of environments divides all its doublings.
         envs, parts, runners = self.env_tiers[0], self.agent.minibatches, max(1, self.engine.runners)
         name = "env.num_envs" if envs == self.env.num_envs else "adaptive.smallest_envs"

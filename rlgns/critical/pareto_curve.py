@@ -97,14 +97,15 @@ class Curve:
         slack = np.sqrt(np.maximum(bound - self._squares(inside), 0.0) / self.count)
         steps = self._best_log_min_steps(inside)
         observations = steps + inside
-        return Region(
-            critical_low=math.exp(low),
-            critical_high=math.exp(high),
-            min_steps_low=0.0 if math.isinf(high) else float(np.exp(np.min(steps - slack))),
-            min_steps_high=float(np.exp(np.max(steps + slack))),
-            min_observations_low=0.0 if math.isinf(low) else float(np.exp(np.min(observations - slack))),
-            min_observations_high=float(np.exp(np.max(observations + slack))),
-        )
+        with np.errstate(over="ignore"):  # a few runs with much scatter have an end at infinity: it is not known
+            return Region(
+                critical_low=math.exp(low),
+                critical_high=math.exp(high),
+                min_steps_low=0.0 if math.isinf(high) else float(np.exp(np.min(steps - slack))),
+                min_steps_high=float(np.exp(np.max(steps + slack))),
+                min_observations_low=0.0 if math.isinf(low) else float(np.exp(np.min(observations - slack))),
+                min_observations_high=float(np.exp(np.max(observations + slack))),
+            )
 
     def _end(self, bound: float, *, upwards: bool) -> float:
         """The ln B_crit farthest from the lowest point, one way, whose R is within `bound`; infinite if all are."""
@@ -198,5 +199,6 @@ def _f_at_truth(curve: Curve, noise: Array) -> Array:
     )
     rest = noise - noise.mean(axis=1, keepdims=True)
     truth = np.sum(rest**2, axis=1)
-    least = np.clip(least, 1e-300, truth)
-    return (truth - least) / (least / (curve.count - 2))
+    # Runs exactly on the law leave no noise to redraw: F is then 0, not 0/0.
+    least = np.maximum(np.minimum(least, truth), 1e-300)
+    return np.maximum(truth - least, 0.0) / (least / (curve.count - 2))

@@ -14,6 +14,9 @@ from rlgns.errors import nearest
 
 REQUIRED_COLUMNS = ("game", "goal_score", "batch_observations", "optimizer_steps", "observations")
 
+LARGEST = 1e30
+"""Numbers beyond it, or below its inverse, are slips: their logarithms and squares would overflow."""
+
 NOT_REACHED = ("", "nan", "inf", "infinity", "null", "none")
 """Contents of a cell where the goal was not reached or nothing was measured."""
 
@@ -190,4 +193,6 @@ def _number(cells: Mapping[str, str | None], name: str) -> float | None:
         raise ValueError(f"{name} must be a number, got {text!r}") from None
     if not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number, got {text!r}")
+    if abs(value) > LARGEST or 0 < abs(value) < 1 / LARGEST:
+        raise ValueError(f"{name} must lie between {1 / LARGEST:g} and {LARGEST:g} in size, or be 0, got {text!r}")
     return value

@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+from rlgns.config.files import exists
 from rlgns.critical.points import Point, check_columns, parse_point
 from rlgns.envs.games import find
 from rlgns.errors import UserError
@@ -19,7 +20,7 @@ def read_points(path: Path) -> list[Point]:
     Raises:
         UserError: The file is missing, unreadable, empty, lacks a column, or has a bad cell (with its line).
     """
-    file = path / POINTS_FILE if path.is_dir() else path
+    file = path / POINTS_FILE if exists(path) and path.is_dir() else path
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:

@@ -29,7 +29,7 @@ def write_report(sources: Sequence[ReportInput], out: Path) -> None:
         FaultError: The page cannot be written.
         UserError: An input file cannot be read.
     """
-    content = document(read_content(sources)).encode()
+    content = document(read_content(sources)).encode(errors="replace")  # JSON and YAML may hold half a character
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, content)

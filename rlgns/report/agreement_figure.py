@@ -10,7 +10,7 @@ from rlgns import formatting
 from rlgns.critical.agreement import MIN_TASKS, Agreement, agreement
 from rlgns.fit.paper import paper_goals, paper_tasks
 from rlgns.formatting import plural
-from rlgns.report.figure import BLUE, GREY, ORANGE, PURPLE, THREE_DIGITS, Figure, axes, line, log_axis
+from rlgns.report.figure import BLUE, GREY, ORANGE, PURPLE, THREE_DIGITS, Figure, axes, label, line, log_axis
 from rlgns.report.sweep_data import SweepData, known
 
 
@@ -161,7 +161,7 @@ def _dots(some: Sequence[Task], group: str, color: str, symbol: str, size: int) 
         "y": [task.measured for task in some],
         "error_x": error([(task.predicted, task.predicted_ends) for task in some]),
         "error_y": error([(task.measured, task.measured_ends) for task in some]),
-        "text": [f"{task.name}{', a lower bound' if task.is_bound else ''}" for task in some],
+        "text": [f"{label(task.name)}{', a lower bound' if task.is_bound else ''}" for task in some],
         "mode": "markers",
         "name": group,
         "marker": {

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlgns.config.files import read_yaml
+from rlgns.config.convert import convert
+from rlgns.config.files import exists, read_yaml
 from rlgns.critical.points import fit_points
+from rlgns.errors import UserError
 from rlgns.fit.paper import paper_goals
 from rlgns.fit.points_file import read_points
 from rlgns.report.run_data import RunData
@@ -36,7 +38,7 @@ def read_content(sources: Sequence[ReportInput]) -> ReportContent:
     for source in sources:
         if isinstance(source, RunFolder):
             folders.append(source)
-        elif Path(source).is_file():
+        elif exists(Path(source)) and Path(source).is_file():
             sweeps.append(_table(Path(source)))
         elif (folder := SweepFolder(source)).sweep_path.is_file() or folder.points_path.is_file():
             sweeps.append(_sweep(folder))
@@ -56,7 +58,14 @@ def read_runs(folders: Sequence[RunFolder]) -> list[RunData]:
 
 
 def _run(folder: RunFolder, label: str) -> RunData:
-    return RunData(label=label, about=folder.about(), config=folder.config(), rows=folder.rows())
+    config = folder.config()
+    for section, values in config.items():
+        if not isinstance(values, dict):
+            raise UserError(f"{folder.config_path}: config: {section}: {values!r} is not a section of keys and values")
+    for section, key in (("agent", "epochs"), ("run", "seed")):  # the numbers that a report computes with
+        if config.get(section, {}).get(key) is not None:
+            convert(f"{folder.config_path}: {section}.{key}", config[section][key], int)
+    return RunData(label=label, about=folder.about(), config=config, rows=folder.rows())
 
 
 def _table(path: Path) -> SweepData:

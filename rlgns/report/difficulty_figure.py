@@ -12,6 +12,7 @@ from rlgns.report.figure import (
     ORANGE,
     Figure,
     axes,
+    label,
     log_axis,
 )
 from rlgns.report.goal_text import critical_batch_text
@@ -31,19 +32,19 @@ def difficulty_figure(games: Sequence[GameData]) -> Figure | None:
     if len(placed) < 2:
         return None
     placed.sort(key=lambda entry: entry[0])
-    names = [f"{game.title} ({formatting.percent(human)})" for human, game, _ in placed]
+    names = [f"{label(game.title)} ({formatting.percent(human)})" for human, game, _ in placed]
     traces: list[dict[str, Any]] = []
     for name, (_, _, fits) in zip(names, placed, strict=True):
         ends = [fits[0].fit.critical_batch, fits[-1].fit.critical_batch]
         style = {"line": {"color": BLUE, "width": 2}, "mode": "lines", "hoverinfo": "skip", "showlegend": False}
         traces.append({"x": ends, "y": [name, name], **style})
-    for end, label, symbol in (
+    for end, which, symbol in (
         (0, "critical batch, easiest goal", "circle-open"),
         (-1, "critical batch, hardest goal", "circle"),
     ):
         at = [entry[2][end] for entry in placed]
         values = [goal.fit.critical_batch for goal in at]
-        traces.append(_dots(values, names, label, BLUE, symbol, [critical_batch_text(goal) for goal in at]))
+        traces.append(_dots(values, names, which, BLUE, symbol, [critical_batch_text(goal) for goal in at]))
     noise = [known(entry[2][-1].noise_scale) for entry in placed]
     if any(value is not None for value in noise):
         traces.append(

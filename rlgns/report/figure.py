@@ -39,6 +39,11 @@ class Figure:
     height: int = 360
 
 
+def label(text: str) -> str:
+    """Returns text as plotly shows it unchanged: it reads '<' as the start of a tag, and '&' as that of an entity."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
 def translucent(color: str, opacity: float = 0.2) -> str:
     """Returns a '#rrggbb' colour as plotly's rgba with this opacity."""
     red, green, blue = (int(color[start : start + 2], 16) for start in (1, 3, 5))

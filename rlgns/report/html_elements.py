@@ -18,6 +18,17 @@ TABLE_ROWS = 12
 """Most rows in the table below a figure; the download has all rows."""
 
 
+class Html(str):
+    """HTML made here, for a cell of a table. Any other text is escaped."""
+
+    __slots__ = ()
+
+
+def link_html(anchor: str, text: str) -> Html:
+    """Returns a link to a heading of the page."""
+    return Html(f'<a href="#{anchor}">{escape(text)}</a>')
+
+
 def figure_html(figure: Figure, anchor: str, label: str, level: int = 3) -> str:
     """Returns a figure: heading, caption, drawing, and its data as a table and as CSV.
 
@@ -41,12 +52,13 @@ def figure_html(figure: Figure, anchor: str, label: str, level: int = 3) -> str:
 
 def data_html(content: Any, anchor: str) -> str:
     """Returns JSON for the page's scripts; NaN and infinity become null, floats keep six digits."""
-    text = json.dumps(_short(plain(content)), separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    text = json.dumps(_short(plain(content)), separators=(",", ":"), allow_nan=False)
+    text = text.replace("<", "\\u003c")  # "</script>" would end the element, "<!--<script>" would hide its end
     return f'<script type="application/json" id="{anchor}">{text}</script>'
 
 
 def table_html(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], numeric: bool = True) -> str:
-    """Returns a table whose first column heads its rows. Cells are text; those that begin with '<a ' are HTML."""
+    """Returns a table whose first column heads its rows. Cells are text, or `Html`."""
     cell = ' class="number"' if numeric else ""
     head = "".join(f'<th scope="col"{cell if place else ""}>{escape(name)}</th>' for place, name in enumerate(header))
     body = "".join(
@@ -88,23 +100,27 @@ def prose(text: str) -> str:
     return escape(text.replace(" %", "\u00a0%").replace("|G|^2", "|G|²"))
 
 
-def file_name(label: str) -> str:
-    """Returns `label` with a dash in place of everything but letters and digits."""
-    return "-".join("".join(c if c.isalnum() else " " for c in label).split()) or "figure"
+def file_name(label: str, also: str = "") -> str:
+    """Returns `label` with a dash in place of everything but letters, digits and those in `also`."""
+    kept = "".join(c if c.isalnum() or c in also else " " for c in label)
+    return "-".join(kept.split()) or "figure"
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Returns a CSV file's text; None is an empty cell, floats have nine digits."""
+    """Returns a CSV file's text; None is an empty cell, floats have nine digits.
+
+    A spreadsheet computes a cell that begins with = + - or @. Such text gets an apostrophe in front; numbers do not.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(_short(plain(list(rows)), digits=9))
+    writer.writerows([_no_formula(cell) for cell in row] for row in _short(plain(list(rows)), digits=9))
     return text.getvalue()
 
 
 def _download(figure: Figure, label: str) -> str:
     name = f"{file_name(label)}-{figure.name}.csv"
-    content = base64.b64encode(csv_text(figure.header, figure.table).encode()).decode()
+    content = base64.b64encode(csv_text(figure.header, figure.table).encode(errors="replace")).decode()
     href = f"data:text/csv;base64,{content}"
     spoken = escape(f"Download the data of “{figure.title}” as CSV")
     return f'<a class="button" download="{name}" href="{href}" aria-label="{spoken}">Data (CSV)</a>'
@@ -137,7 +153,17 @@ def _number(value: Any) -> str:
 
 
 def _cell(value: str) -> str:
-    return value if value.startswith("<a ") else escape(value)
+    return value if isinstance(value, Html) else escape(value)
+
+
+def _no_formula(cell: Any) -> Any:
+    if not isinstance(cell, str) or not cell.lstrip().startswith(("=", "+", "-", "@")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _short(value: Any, digits: int = 6) -> Any:

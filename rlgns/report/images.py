@@ -9,7 +9,7 @@ from typing import Any
 from rlgns.errors import UserError
 from rlgns.report.content import ReportContent
 from rlgns.report.document import figures
-from rlgns.report.figure import Figure
+from rlgns.report.figure import Figure, label
 from rlgns.report.image_renderer import render
 from rlgns.storage.files import plain, reason
 
@@ -54,7 +54,7 @@ def _standalone(figure: Figure) -> dict[str, Any]:
     """Returns the figure with its title on white, as an image has no page around it."""
     layout = figure.layout | {
         "title": {
-            "text": figure.title,
+            "text": label(figure.title),
             "x": 0.01,
             "y": 0.99,
             "yanchor": "top",

@@ -15,6 +15,7 @@ from rlgns.report.figure import (
     Figure,
     axes,
     band,
+    label,
     line,
     log_axes,
     log_axis,
@@ -151,8 +152,10 @@ def layers_figure(run: RunData, max_points: int) -> Figure | None:
         missing = len(names) - len(known)
         sentence += f" {missing} of {len(names)} layers {'is' if missing == 1 else 'are'} not resolved."
     hover = f"%{{y}}: %{{x:{THREE_DIGITS}}} observations, %{{customdata:.0f}} % of the noise<extra></extra>"
-    dots: dict[str, Any] = {"x": scales, "y": names, "mode": "markers", "customdata": shares, "hovertemplate": hover}
-    dots |= {"marker": {"color": BLUE, "size": [8 + 14 * ((share or 0) / 100) ** 0.5 for share in shares]}}
+    dots: dict[str, Any] = {"x": scales, "y": list(map(label, names)), "mode": "markers", "customdata": shares}
+    dots |= {"hovertemplate": hover} | {
+        "marker": {"color": BLUE, "size": [8 + 14 * ((share or 0) / 100) ** 0.5 for share in shares]}
+    }
     layout = axes("noise scale (observations)", "", legend=False, hover="closest")
     layout["xaxis"] |= log_axis(scales)
     layout["yaxis"] |= {"type": "category", "autorange": "reversed"}

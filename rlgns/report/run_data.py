@@ -135,10 +135,13 @@ def time_split(rows: Rows) -> dict[str, float]:
     split = dict.fromkeys(("sample", "learn", "measure", "other"), 0.0)
     before = 0.0
     for row in rows:
-        seconds = max(0.0, row["seconds"] - before)
-        before = row["seconds"]
-        sample, learn = row["throughput/sample_s"] or 0.0, row["throughput/learn_s"] or 0.0
-        measure = min(learn, (row["noise/overhead_fraction"] or 0.0) * seconds)
+        now = row.get("seconds")
+        if now is None:
+            continue
+        seconds = max(0.0, now - before)
+        before = now
+        sample, learn = row.get("throughput/sample_s") or 0.0, row.get("throughput/learn_s") or 0.0
+        measure = min(learn, (row.get("noise/overhead_fraction") or 0.0) * seconds)
         split["sample"] += sample
         split["learn"] += learn - measure
         split["measure"] += measure

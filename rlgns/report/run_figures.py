@@ -17,6 +17,7 @@ from rlgns.report.figure import (
     Values,
     axes,
     estimate,
+    label,
     line,
     log_axes,
     log_axis,
@@ -161,7 +162,7 @@ def critical_batch_figure(run: RunData, max_points: int) -> Figure:
     batch, target = column(rows, "batch_observations"), positive(column(rows, "target_batch_observations"))
     if not any(value is not None for value in (*mid, *low)):
         return Figure(name="critical-batch", title=title, sentence="The critical batch is not known yet.")
-    now, used = formatting.interval(*_last(run, *names)), run.last["batch_observations"]
+    now, used = formatting.interval(*_last(run, *names)), run.last.get("batch_observations")
     finding = "is not known" if now == formatting.MEASURING else f"is {now} observations"
     sentence = (
         f"At the end the predicted critical batch {finding} and each optimizer step uses "
@@ -194,7 +195,7 @@ def time_use_figure(runs: Sequence[RunData]) -> Figure:
     """Draws where the wall-clock time went, a bar per run."""
     title = "Where the time went"
     splits = [(run.label, time_split(run.rows)) for run in runs if run.rows]
-    splits = [(label, split) for label, split in splits if sum(split.values()) > 0]
+    splits = [(name, split) for name, split in splits if sum(split.values()) > 0]
     if not splits:
         return Figure(name="time", title=title, sentence="No iteration has ended yet.")
     parts = (
@@ -208,7 +209,7 @@ def time_use_figure(runs: Sequence[RunData]) -> Figure:
             "type": "bar",
             "orientation": "h",
             "name": name,
-            "y": [label for label, _ in splits],
+            "y": [label(name) for name, _ in splits],
             "x": [100 * split[part] / sum(split.values()) for _, split in splits],
             "marker": {"color": color},
             "hovertemplate": f"%{{x:{THREE_DIGITS}}} %",
@@ -216,10 +217,10 @@ def time_use_figure(runs: Sequence[RunData]) -> Figure:
         for part, name, color in parts
     ]
     sentences = []
-    for label, split in splits:
+    for name, split in splits:
         total = sum(split.values())
-        shares = [f"{formatting.percent(split[part] / total)} {name}" for part, name, _ in parts]
-        sentences.append(f"{label}: {formatting.duration(total)}, of which {', '.join(shares[:3])} and {shares[3]}.")
+        shares = [f"{formatting.percent(split[part] / total)} {word}" for part, word, _ in parts]
+        sentences.append(f"{name}: {formatting.duration(total)}, of which {', '.join(shares[:3])} and {shares[3]}.")
     layout = axes("share of wall-clock time, %", "", hover="y unified") | {"barmode": "stack"}
     layout["xaxis"] |= {"range": [0, 100], "tickformat": ""}
     layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
@@ -231,7 +232,7 @@ def time_use_figure(runs: Sequence[RunData]) -> Figure:
         traces=traces,
         layout=layout,
         header=("run", *(f"{part}_s" for part, _, _ in parts)),
-        table=[(label, *(split[part] for part, _, _ in parts)) for label, split in splits],
+        table=[(name, *(split[part] for part, _, _ in parts)) for name, split in splits],
         height=150 + 34 * len(splits),
     )
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from itertools import zip_longest
 from typing import Any
 
 from rlgns import formatting
 from rlgns.fit.gain_table import predicted_gain
-from rlgns.report.html_elements import facts_html, figure_html, prose, table_html, tiles_html
+from rlgns.report.html_elements import facts_html, figure_html, link_html, prose, table_html, tiles_html
 from rlgns.report.run_data import RunData
 from rlgns.report.run_figures import run_average, run_figures
 
@@ -59,7 +58,7 @@ def run_blocks(run: RunData, anchor: str, max_points: int, level: int = 3) -> li
 def overview(runs: Sequence[RunData], anchors: Sequence[str]) -> str:
     """Returns a table with a row per run. The first runs, which have an anchor, are links to their sections."""
     lines = [
-        (f'<a href="#{anchor}">{escape(run.label)}</a>' if anchor else run.label, *result_texts(run).values())
+        (link_html(anchor, run.label) if anchor else run.label, *result_texts(run).values())
         for run, anchor in zip_longest(runs, anchors)
     ]
     return table_html("Results of each run", ("run", *result_texts(runs[0])), lines)
@@ -118,7 +117,7 @@ def _facts(run: RunData) -> str:
 
 def _batches(run: RunData) -> str:
     """Returns the batches that an adaptive run used: 'adaptive: 128 to 1,024 observations'; '' for a fixed batch."""
-    used = [row["batch_observations"] for row in run.rows] if run.adaptive else []
+    used = [row["batch_observations"] for row in run.rows if row.get("batch_observations")] if run.adaptive else []
     return f"adaptive: {formatting.count(min(used))} to {formatting.count(max(used))} observations" if used else ""
 
 

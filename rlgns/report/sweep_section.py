@@ -14,7 +14,7 @@ from rlgns.report.agreement_figure import agreement_figure
 from rlgns.report.difficulty_figure import difficulty_figure
 from rlgns.report.figure import Figure
 from rlgns.report.goal_text import critical_batch_text, goal_score_text, noise_scale_text
-from rlgns.report.html_elements import figure_html, table_html
+from rlgns.report.html_elements import figure_html, file_name, link_html, table_html
 from rlgns.report.html_page import Section
 from rlgns.report.noise_growth_figure import noise_growth_figure
 from rlgns.report.pareto_figures import pareto_figure, speed_up_figure
@@ -26,6 +26,9 @@ from rlgns.report.sweep_data import GameData, SweepData
 
 SWEEP_RUNS_IN_FULL = 24
 """Runs of a sweep that are shown in full; the table lists all."""
+
+LONGEST_NAME = 40
+"""Most characters of a game's name that its figures' files have in theirs."""
 
 SLOW = "left out: much slower than the others suggest"
 
@@ -91,10 +94,19 @@ def sweep_figures(sweeps: Sequence[SweepData], max_points: int) -> dict[str, Fig
         return {}
     found = {figure.name: figure for figure in _figures_of_all(sweeps)}
     for prefix, sweep in zip(_prefixes(sweeps), sweeps, strict=True):
-        for game in sweep.games:
-            name = game.name.lower().replace(" ", "_")
+        names = _file_names([game.name for game in sweep.games])
+        for name, game in zip(names, sweep.games, strict=True):
             found |= {f"{prefix}{name}-{figure.name}": figure for figure in game_figures(game, max_points)}
     return found
+
+
+def _file_names(games: Sequence[str]) -> list[str]:
+    """Returns a different name for the files of each game; a number tells those apart that would be the same."""
+    names: list[str] = []
+    for game in games:
+        name = file_name(game.lower()[:LONGEST_NAME].replace(" ", "_"), also="_")
+        names.append(name if name not in names else f"{name}-game-{len(names) + 1}")
+    return names
 
 
 def _figures_of_all(sweeps: Sequence[SweepData]) -> list[Figure]:
@@ -135,8 +147,7 @@ def _games_table(sweeps: Sequence[SweepData]) -> str:
                 formatting.times(hardest.noise_over_critical),
             )
         )
-        link = f'<a href="#game-{number}">{escape(name)}</a>'
-        rows.append((link, str(len(game.goals)), str(len(game.identified)), *cells))
+        rows.append((link_html(f"game-{number}", name), str(len(game.goals)), str(len(game.identified)), *cells))
     return (
         table_html("Every game at its hardest identified goal; batch sizes in observations", header, rows)
         if rows

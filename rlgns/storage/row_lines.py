@@ -17,7 +17,7 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     """Returns the row in a line, or None where the line holds none."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) and "iteration" in row else None
 

@@ -11,7 +11,9 @@ from typing import Any, TypeVar, final
 
 import yaml
 
+from rlgns.config.files import read_yaml
 from rlgns.errors import FaultError, UserError
+from rlgns.metrics.row_check import checked_row
 from rlgns.storage.files import create_atomically, lock, plain, reason, write_all
 from rlgns.storage.row_lines import all_rows, newest_row
 
@@ -161,9 +163,16 @@ class RunFolder:
         """Returns all complete rows, oldest first; a torn last line is left out and a missing file is an empty run.
 
         Raises:
-            UserError: The file cannot be read, or a line other than the last is not a JSON object.
+            UserError: The file cannot be read, a line other than the last is not a JSON object, or a value is not of
+                its key's kind.
         """
-        return self._read(all_rows) or []
+        rows = []
+        for number, row in enumerate(self._read(all_rows) or [], start=1):
+            try:
+                rows.append(checked_row(row))
+            except ValueError as error:
+                raise UserError(f"{self.metrics_path}: line {number}: {error}") from error
+        return rows
 
     def last_row(self) -> dict[str, Any] | None:
         """Returns the newest complete row, or None. Reads the file's end only: `rows` checks the lines before it.
@@ -203,12 +212,7 @@ class RunFolder:
         return surplus
 
     def _section(self, name: str) -> dict[str, Any]:
-        try:
-            content = yaml.safe_load(self.config_path.read_text())
-        except OSError as error:
-            raise UserError(f"cannot read {self.config_path}: {reason(error)}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.config_path} is not valid YAML: {str(error).splitlines()[0]}") from error
-        if not isinstance(content, dict) or not isinstance(content.get(name), dict):
+        section = read_yaml(self.config_path).get(name)
+        if not isinstance(section, dict):
             raise UserError(f"{self.config_path} has no section {name!r}")
-        return content[name]
+        return section

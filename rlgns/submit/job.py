@@ -19,6 +19,7 @@ from rlgns.submit import package
 from rlgns.submit.client import JobsClient, connection_errors_as_faults, jobs_url
 from rlgns.submit.follower import JobFollower
 from rlgns.submit.requirements import PROBE, missing_requirements, parse_probe
+from rlgns.submit.secret_check import refuse_secrets
 
 PROBE_S = 120.0
 """Seconds that the cluster has to report what it has installed."""
@@ -46,7 +47,7 @@ def submit(command: Sequence[str], *, address: str | None, games: Sequence[str],
     with tempfile.TemporaryDirectory(prefix="rlgns-job-") as scratch:
         folder = Path(scratch)
         line = package.entrypoint(package.pack(command, folder), name)
-        package.refuse_secrets(line, folder)
+        refuse_secrets(package.sent_texts(line, folder))
         with connection_errors_as_faults(client.url):
             missing = _missing_requirements(client)
         if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -32,8 +33,14 @@ def write(files: Sequence[str], command: Sequence[str], size: ClusterSize, *, im
         image: Image of rlgns that the nodes can pull.
 
     Raises:
-        UserError: A name with another ending, or a file that exists or cannot be written.
+        UserError: A name with another ending, a file that exists or cannot be written, or an argument with a line break
+            or another character that cannot be shown.
     """
+    for argument in command:
+        if not argument.isprintable():  # it would leave the comment that shows the command
+            raise UserError(
+                f"--write: {argument!r} holds a character that cannot be printed, such as a line break; leave it out"
+            )
     for name in files:
         if _kind(name) is None:
             raise UserError(
@@ -82,7 +89,7 @@ def ray_cluster(command: Sequence[str], size: ClusterSize, image: str) -> str:
     }
     return _with_head(
         f"""\
-# Made by `rlgns submit --write` for: rlgns {" ".join(command)}
+# Made by `rlgns submit --write` for: rlgns {shlex.join(command)}
 # Sized for {size.reason}.
 #
 # Fill in the hosts and the user, share /shared/runs between the hosts (NFS), then
@@ -90,7 +97,7 @@ def ray_cluster(command: Sequence[str], size: ClusterSize, image: str) -> str:
 #   ray get-auth-token --generate                                        makes the token that all nodes share
 #   ray up ray-cluster.yaml
 #   ray dashboard ray-cluster.yaml                                       opens the Jobs API on this machine's port 8265
-#   RAY_AUTH_MODE=token rlgns submit -- {" ".join(command)}
+#   RAY_AUTH_MODE=token rlgns submit -- {shlex.join(command)}
 #
 # The dashboard listens on the head's loopback only; `ray dashboard` forwards it through SSH.
 """,
@@ -140,7 +147,7 @@ def ray_job(command: Sequence[str], size: ClusterSize, image: str) -> str:
     }
     return _with_head(
         f"""\
-# Made by `rlgns submit --write` for: rlgns {" ".join(command)}
+# Made by `rlgns submit --write` for: rlgns {shlex.join(command)}
 # Sized for {size.reason}.
 #
 #   kubectl create secret generic {SECRET} --from-file=api-key=FILE       only for live logging to W&B

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rlgns.config.files import presets, sweeps
@@ -19,9 +18,6 @@ CONFIG_FOLDER = "submitted"
 
 STOP_WAIT_S = 300
 """Seconds that a stopped job has to finish its iteration and save before Ray kills it (Ray's default: 3)."""
-
-_SECRET_NAMES = ("API_KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIALS")
-_SHORTEST_SECRET = 8
 
 
 def environment_of_job(commit: str) -> dict[str, str]:
@@ -115,21 +111,7 @@ def option_value(command: Sequence[str], option: str) -> str | None:
     return None
 
 
-def refuse_secrets(line: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
-    """Checks that neither the command nor the configuration file holds a key of this machine's environment.
-
-    Raises:
-        UserError: One of them does; the message names the variable, never its value.
-    """
-    texts = {"the command": line}
-    for path in sorted((folder / CONFIG_FOLDER).glob("*")):
-        texts[path.name] = path.read_text()
-    for name, value in (os.environ if environment is None else environment).items():
-        if len(value) < _SHORTEST_SECRET or not any(part in name.upper() for part in _SECRET_NAMES):
-            continue
-        for where, text in texts.items():
-            if value in text:
-                raise UserError(
-                    f"{where} holds the value of {name}, which everyone on the cluster could read; leave it out, and "
-                    "log in on the cluster's nodes (docs/cluster.md)"
-                )
+def sent_texts(line: str, folder: Path) -> dict[str, str]:
+    """Returns what a job takes along of the user's: its shell line and its configuration file, by name."""
+    files = sorted((folder / CONFIG_FOLDER).glob("*"))
+    return {"the command": line} | {path.name: path.read_text() for path in files}

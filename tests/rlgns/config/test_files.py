@@ -9,6 +9,11 @@ import pytest
 from rlgns.config.load import resolve
 from rlgns.errors import UserError
 
+BOMB = b"a: &x0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + b"".join(
+    b"b%d: &x%d [%s]\n" % (n, n, b", ".join([b"*x%d" % (n - 1)] * 9)) for n in range(1, 9)
+)
+"""Aliases that stand for 387 million values."""
+
 
 @pytest.mark.parametrize(
     ("content", "words"),
@@ -29,6 +34,15 @@ from rlgns.errors import UserError
         (b"run: {name: !!python/object:os.system x}\n", ("not valid YAML",)),
         (b"run: {name: 2024-99-99}\n", ("not valid YAML",)),
         (b"[" * 5000, ("not valid YAML",)),
+        (b"run: {seed: !!bool x}\n", ("not valid YAML",)),
+        (b"run: {seed: !!timestamp x}\n", ("not valid YAML",)),
+        (b"run: {seed: !!int ''}\n", ("not valid YAML",)),
+        (b"run: {seed: 0x" + b"f" * 5000 + b"}\n", ("a whole number is above 2^64",)),
+        (b"run: {seed: 9223372036854775808}\n", ("run.seed: 9223372036854775808 is too large",)),
+        (b"env: &a [*a]\n", ("an alias contains itself", "line 1")),
+        (BOMB, ("it has more than 100,000 values",)),
+        (b"run: {games: [" + b"pong, " * 2000 + b"]}\n", ("run.games: 2,000 entries are more than the 1,000",)),
+        (b"base: " + b"x" * 300 + b"\n", ("cannot be read: File name too long",)),
         (b"base: ppoo\n", ("unknown preset 'ppoo'", "did you mean ppo?")),
         (b"base: 3\n", ("base: 3 is not the name",)),
         (b"base: broken.yaml\n", ("leads back to itself",)),

@@ -186,3 +186,20 @@ def test_bad_input(batch: list[float], steps: list[float], words: str) -> None:
         fit_pareto(batch, steps)
     with pytest.raises(ValueError, match="level must lie between 0 and 1"):
         fit_pareto(BATCH, sweep(500), level=95)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+@pytest.mark.parametrize("critical", [30.0, 300.0, 3000.0])
+def test_runs_exactly_on_the_law_have_an_interval_of_one_point(seeds: int, critical: float) -> None:
+    batch = np.repeat([32.0, 128.0, 512.0, 2048.0], seeds)
+    fit = fit_pareto(batch, 1000 * (1 + critical / batch))
+    assert fit.critical_batch == pytest.approx(critical, rel=1e-6)
+    assert fit.critical_batch_low == pytest.approx(critical, rel=1e-3)
+    assert fit.critical_batch_high == pytest.approx(critical, rel=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_end_too_large_for_a_float_is_not_known() -> None:
+    fit = fit_pareto([32, 128, 512], [9e9, 3, 5e9], level=0.999999)
+    assert fit.min_steps_high == np.inf

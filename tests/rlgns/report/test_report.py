@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlgns.errors import FaultError
+from rlgns.errors import FaultError, UserError
 from rlgns.report import report_data, summary, write_report
 from rlgns.report.content import ReportContent
 from rlgns.report.document import document
@@ -149,3 +150,19 @@ def test_a_page_that_cannot_be_written_is_a_fault(long_run: RunFolder, tmp_path:
     (tmp_path / "file").write_text("")
     with pytest.raises(FaultError, match=r"cannot write .*file/report\.html: (Not a directory|File exists)"):
         write_report([long_run], tmp_path / "file" / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "words"),
+    [
+        ("agent", [1], "config: agent: [1] is not a section of keys and values"),
+        ("agent", {"epochs": "x"}, "agent.epochs: 'x' is not a whole number"),
+        ("run", {"seed": [0]}, "run.seed: [0] is not a whole number"),
+    ],
+)
+def test_a_damaged_config_is_refused(tmp_path: Path, section: str, values: object, words: str) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create({section: values}, {"game": "pong"})
+    folder.append(make_row(1))
+    with pytest.raises(UserError, match=re.escape(words)):
+        report_data([folder])

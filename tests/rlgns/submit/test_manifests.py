@@ -131,6 +131,22 @@ def test_without_runners_there_are_no_workers() -> None:
     assert yaml.safe_load(manifests.ray_cluster(["train"], size(), "x"))["max_workers"] == 0
 
 
+@pytest.mark.parametrize("character", ["\n", "\r", "\x85", "\u2028", "\x1b"])
+@pytest.mark.parametrize("kind", ["ray-cluster.yaml", "rayjob.yaml"])
+def test_no_argument_leaves_the_comment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, character: str
+) -> None:
+    command = ["train", "--run.name", f"a{character}setup_commands: [touch /tmp/x]"]
+    assert cli.main(["submit", "--write", str(tmp_path / kind), "--", *command]) == 2
+    assert capsys.readouterr().err.startswith("rlgns: --write: 'a")
+    assert not (tmp_path / kind).exists()
+
+
+def test_the_comment_has_the_command_as_a_shell_takes_it() -> None:
+    text = manifests.ray_cluster(["train", "--run.name", "a b; # $HOME"], size(), "x")
+    assert "rlgns submit -- train --run.name 'a b; # $HOME'\n" in text
+
+
 def test_files_are_all_written_or_all_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     up, job = tmp_path / "ray-cluster.yaml", tmp_path / "mine-rayjob.yaml"
     assert cli.main(["submit", "--write", str(up), str(job), "--", *COMMAND, "--env.num_envs", "64"]) == 0

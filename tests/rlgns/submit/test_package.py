@@ -70,16 +70,6 @@ def test_the_shell_line_is_quoted_and_names_a_folder() -> None:
         package.entrypoint(["train", "--out", "runs/x"], "pong-1")
 
 
-def test_a_key_is_refused_and_named_by_its_variable(tmp_path: Path) -> None:
-    environment = {"WANDB_API_KEY": "sesame-sesame", "EDITOR_TOKEN": "short", "HOME": "/home/sesame-open"}
-    package.refuse_secrets("train --out /home/sesame-open short", tmp_path, environment)
-    (tmp_path / package.CONFIG_FOLDER).mkdir()
-    (tmp_path / package.CONFIG_FOLDER / "mine.yaml").write_text("run:\n  name: sesame-sesame\n")
-    with pytest.raises(UserError, match=r"^mine.yaml holds the value of WANDB_API_KEY") as refusal:
-        package.refuse_secrets("train", tmp_path, environment)
-    assert "sesame" not in str(refusal.value)
-
-
 @pytest.mark.parametrize(
     ("address", "environment", "url"),
     [
