@@ -126,7 +126,8 @@ def fit_pareto(
     used = _without_outliers(log_batch, log_steps, reached)
     curve = Curve(log_batch[used], log_steps[used])
     quantile = f_quantile(curve.count, level)
-    if curve.count > curve.sizes and curve.interior:
+    # runs exactly on the law leave only rounding to redraw
+    if curve.count > curve.sizes and curve.interior and curve.least > 1e-18:
         quantile = bootstrap_quantile(curve, level, resamples, seed)
     region = curve.region(quantile)
     low, high, reason = _bracket(curve, region, batch[used])

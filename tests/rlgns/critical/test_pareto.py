@@ -190,7 +190,7 @@ def test_bad_input(batch: list[float], steps: list[float], words: str) -> None:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("seeds", [1, 2, 3])
-@pytest.mark.parametrize("critical", [30.0, 300.0, 3000.0])
+@pytest.mark.parametrize("critical", [100.0, 300.0, 900.0])
 def test_runs_exactly_on_the_law_have_an_interval_of_one_point(seeds: int, critical: float) -> None:
     batch = np.repeat([32.0, 128.0, 512.0, 2048.0], seeds)
     fit = fit_pareto(batch, 1000 * (1 + critical / batch))
