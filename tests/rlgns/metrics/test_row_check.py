@@ -35,9 +35,10 @@ def test_every_key_refuses_other_kinds(name: str) -> None:
     [
         ({"batch_observations": 0}, "batch_observations: 0 is not positive"),
         ({"seconds": -1.0}, "seconds: -1.0 is negative"),
-        ({"noise/scale": 1e-40}, "noise/scale: 1e-40 is not between 1e-30 and 1e[+]30 in size, or 0"),
+        ({"noise/scale": 1e40}, "noise/scale: 1e[+]40 is larger than 1e[+]30"),
         ({"noise/ladder": [1]}, "noise/ladder: 1 is not an entry with batch_observations, grad_sq_norm"),
-        ({"noise/ladder": [{"batch_observations": 0, "grad_sq_norm": 1.0}]}, "batch_observations: 0 is not positive"),
+        ({"noise/ladder": [{"batch_observations": 0, "grad_sq_norm": 1.0}]}, "batch_observations: 0 is too small"),
+        ({"noise/by_step": [{"step": -1, "grad_sq": 1.0, "trace": 1.0}]}, "step: -1 is too small"),
         ({"noise/layers": [{"layer": "", "grad_sq": 1, "trace": 1}]}, "layer: '' is not a name"),
         ({"noise/time_ladder": [{"steps": 2}]}, "is not an entry with steps, trace"),
     ],
@@ -58,3 +59,12 @@ def test_a_run_names_file_and_line(tmp_path: Path) -> None:
     folder.append({"iteration": 2, "seconds": "long"})
     with pytest.raises(UserError, match=r"metrics\.jsonl: line 2: seconds: 'long' is not a number"):
         folder.rows()
+
+
+def test_numbers_too_small_to_square_count_as_zero() -> None:
+    assert checked_row({"approx_kl": -1e-40, "noise/grad_sq": 1e-29}) == {"approx_kl": 0, "noise/grad_sq": 1e-29}
+
+
+def test_the_first_step_is_numbered_zero() -> None:
+    row = {"noise/by_step": [{"step": 0, "grad_sq": -1.0, "trace": None}]}
+    assert checked_row(row) == row
