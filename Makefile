@@ -21,7 +21,7 @@ train: $(STAMP) ## install, then train PPO on Pong with a live noise scale; ends
 	$(BIN)/python -m rlgns train $(ARGS)
 
 test: check ## install, then run every check and test
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(ARGS)
 
 test-cluster: $(STAMP) ## run the long tests that `make test` leaves out: clusters of several nodes, whole jobs
 	$(BIN)/python -m pytest -n 0 -m cluster $(ARGS)
