@@ -6,19 +6,21 @@ The other batches of the first epoch are measured after noisy optimizer steps, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
 from rlgns.metric_key import OLDER_RUNS, Key
-from rlgns.noise.moments import Moments, mean_moments
-from rlgns.noise.statistic import MeasuredBatch, Statistic
-from rlgns.noise.tracker import NoiseScaleTracker
+from rlgns.noise.noise_scale import SmoothedScale
+from rlgns.noise.statistic import MeasuredBatch
 
 
 @final
-class AtRolloutStatistic(Statistic):
-    """The noise scale at the parameters that played, smoothed as `noise/scale` is; batches split by environment."""
+class AtRolloutStatistic(SmoothedScale):
+    """The noise scale at the parameters that played, smoothed as `noise/scale` is; batches split by environment.
 
+    Its horizon counts observations of first batches alone.
+    """
+
+    prefix = "noise/at_rollout"
     keys: ClassVar = (
         Key(
             name="noise/at_rollout/grad_sq",
@@ -82,37 +84,11 @@ class AtRolloutStatistic(Statistic):
         ),
     )
 
-    def __init__(self, horizon_observations: float | None, level: float) -> None:
-        """Starts empty; the horizon counts observations of first batches alone, otherwise as in NoiseScaleTracker."""
-        self.tracker = NoiseScaleTracker(horizon_observations, level)
-        self._latest: list[Moments] = []  # of this iteration
-
     def update(self, batch: MeasuredBatch) -> None:
         """Adds one batch if no step was taken before it and it was split by environment."""
-        if batch.step or batch.shuffled:
-            return
-        self._latest.append(batch.moments)
-        if batch.relative is not None:
-            self.tracker.update(batch.relative)
+        if not (batch.step or batch.shuffled):
+            self.add(batch)
 
     def row(self) -> dict[str, Any]:
         """Ends an iteration: returns the raw moments of its first batch, and the smoothed noise scale."""
-        latest = mean_moments(self._latest) if self._latest else None
-        self._latest = []
-        estimate = self.tracker.estimate()
-        return {
-            "noise/at_rollout/grad_sq": latest.grad_sq if latest else None,
-            "noise/at_rollout/trace": latest.trace if latest else None,
-            "noise/at_rollout/scale": estimate.noise_scale,
-            "noise/at_rollout/scale_low": estimate.low,
-            "noise/at_rollout/scale_high": estimate.high,
-            "noise/at_rollout/resolved": estimate.resolved,
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the tracker's state."""
-        return self.tracker.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned."""
-        self.tracker.load_state_dict(state)
+        return self.entries(self.tracker.estimate())

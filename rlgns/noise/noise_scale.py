@@ -9,13 +9,53 @@ from rlgns.metric_key import Key
 from rlgns.noise.gradient_size import GradientSize
 from rlgns.noise.moments import Moments, mean_moments
 from rlgns.noise.statistic import MeasuredBatch, Statistic
-from rlgns.noise.tracker import NoiseScaleTracker
+from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
+
+
+class SmoothedScale(Statistic):
+    """A noise scale, smoothed, beside the iteration's raw moments; a subclass chooses the batches that count."""
+
+    prefix: ClassVar[str]
+    """Of the entries of a row."""
+
+    def __init__(self, horizon_observations: float | None, level: float) -> None:
+        """Starts empty; arguments as in NoiseScaleTracker."""
+        self.tracker = NoiseScaleTracker(horizon_observations, level)
+        self._latest: list[Moments] = []  # of this iteration
+
+    def add(self, batch: MeasuredBatch) -> None:
+        """Adds a batch that counts."""
+        self._latest.append(batch.moments)
+        if batch.relative is not None:
+            self.tracker.update(batch.relative)
+
+    def entries(self, estimate: NoiseScaleEstimate) -> dict[str, Any]:
+        """Ends an iteration: returns the raw moments of its batches and the smoothed noise scale."""
+        latest = mean_moments(self._latest) if self._latest else None
+        self._latest = []
+        return {
+            f"{self.prefix}/grad_sq": latest.grad_sq if latest else None,
+            f"{self.prefix}/trace": latest.trace if latest else None,
+            f"{self.prefix}/scale": estimate.noise_scale,
+            f"{self.prefix}/scale_low": estimate.low,
+            f"{self.prefix}/scale_high": estimate.high,
+            f"{self.prefix}/resolved": estimate.resolved,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the tracker's state."""
+        return self.tracker.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        self.tracker.load_state_dict(state)
 
 
 @final
-class NoiseScaleStatistic(Statistic):
+class NoiseScaleStatistic(SmoothedScale):
     """The noise scale and its ladder, smoothed, beside the iteration's raw moments; batches split by environment."""
 
+    prefix = "noise"
     keys: ClassVar = (
         Key(
             name="noise/grad_sq",
@@ -97,32 +137,20 @@ class NoiseScaleStatistic(Statistic):
 
     def __init__(self, size: GradientSize, horizon_observations: float | None, level: float) -> None:
         """Starts empty; `size` is what batches are divided by, the rest as in NoiseScaleTracker."""
-        self.tracker = NoiseScaleTracker(horizon_observations, level)
+        super().__init__(horizon_observations, level)
         self._size = size
-        self._latest: list[Moments] = []  # of this iteration
         self._rungs: set[int] = set()  # batch sizes of the newest batch's ladder
 
     def update(self, batch: MeasuredBatch) -> None:
         """Adds one batch split by environment; of a shuffled one only its batch sizes are noted."""
         self._rungs = {rung.batch_observations for rung in batch.moments.ladder}
-        if batch.shuffled:
-            return
-        self._latest.append(batch.moments)
-        if batch.relative is not None:
-            self.tracker.update(batch.relative)
+        if not batch.shuffled:
+            self.add(batch)
 
     def row(self) -> dict[str, Any]:
         """Ends an iteration: returns the raw moments of its batches, and the smoothed noise scale and ladder."""
-        latest = mean_moments(self._latest) if self._latest else None
-        self._latest = []
         estimate = self.tracker.estimate()
-        return {
-            "noise/grad_sq": latest.grad_sq if latest else None,
-            "noise/trace": latest.trace if latest else None,
-            "noise/scale": estimate.noise_scale,
-            "noise/scale_low": estimate.low,
-            "noise/scale_high": estimate.high,
-            "noise/resolved": estimate.resolved,
+        return self.entries(estimate) | {
             "noise/updates": estimate.updates,
             "noise/skipped": estimate.skipped,
             "noise/ladder": [
@@ -134,11 +162,3 @@ class NoiseScaleStatistic(Statistic):
                 if rung.batch_observations in self._rungs or not self._rungs  # an adaptive batch leaves sizes behind
             ],
         }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the tracker's state."""
-        return self.tracker.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned."""
-        self.tracker.load_state_dict(state)
