@@ -39,7 +39,7 @@ With several learners each receives all groups, and of their gradients its own c
 """
 
 OnProducts = Callable[[Tensor, GroupSplit], None]
-"""Receives the inner products of those gradients, float64 [groups, groups]; with several learners, of its own columns.
+"""Receives the inner products of those gradients, float64 [groups, groups]; each of several learners gets its columns' share.
 
 They are computed along with the batch's mean gradient, where they cost next to nothing.
 """

@@ -224,7 +224,7 @@ def blank_oldest_(stacks: Tensor, missing: Tensor, *, waits: bool) -> Tensor:
 
 
 def _own_pages(*shape: int) -> npt.NDArray[np.uint8]:
-    """Allocates an array in pages of its own, which go back to the system with it, so that it leaves no gaps."""
+    """Allocates an array in separate pages. Freeing it returns them to the system, so memory does not fragment."""
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
     return np.frombuffer(mmap.mmap(-1, math.prod(shape), **private), np.uint8).reshape(shape)
 

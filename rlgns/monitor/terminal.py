@@ -28,7 +28,7 @@ EMULATOR_START_S = 0.8
 """Core-seconds until an environment starts its first staggered game (512 environments took 3 to 4 min on 2 cores)."""
 
 MANY_ENVS = 64
-"""From this many environments on, the user is told why the start takes long."""
+"""Environments from which the terminal explains a slow start."""
 
 NARROW_COLUMNS = 108
 """Below this width the table shortens its headings and texts."""
