@@ -39,7 +39,9 @@ With several learners each receives all groups, and of their gradients its own c
 """
 
 OnProducts = Callable[[Tensor, GroupSplit], None]
-"""Receives the inner products of those gradients, float64 [groups, groups]; each of several learners gets its columns' share.
+"""Receives the inner products of those gradients, float64 [groups, groups].
+
+Of several learners each receives those of its columns.
 
 They are computed along with the batch's mean gradient, where they cost next to nothing.
 """
