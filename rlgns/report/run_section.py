@@ -14,7 +14,8 @@ from rlgns.report.run_figures import run_average, run_figures
 
 PROXY = (
     "The critical batch is predicted from the noise scale B_simple = tr(Sigma) / |G|^2, which is a proxy: on Atari "
-    "McCandlish et al. 2018 measured critical batches 1.3 to 5.7 times smaller. A sweep over batch sizes calibrates it."
+    "McCandlish et al. 2018 measured critical batches 2.6 to 20 times smaller at their score goals. Only a sweep over "
+    "batch sizes measures it."
 )
 
 

@@ -38,7 +38,7 @@ def test_a_run(long_run: RunFolder) -> None:
         "torch 2.13.0",
         "went from -20.8 to 8.3 over 204,800 observations",
         "Twice the environments: 1.8x",
-        "1.3 to 5.7 times smaller",
+        "2.6 to 20 times smaller",
         "to within 0.1 %",
         "41 % playing",
         "a noise scale of 1,500 observations",
