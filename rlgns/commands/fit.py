@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,15 +22,24 @@ examples:
   rlgns fit points.csv
   rlgns fit runs/breakout-quick-20260101-120000 --json > fits.json
   rlgns fit runs/breakout-quick-20260101-120000 --adaptive runs/breakout-20260102-120000
+  rlgns fit runs/breakout-quick-20260101-120000 runs/pong-quick-20260103-120000 --calibration ppo4.yaml
+
+With --calibration POINTS may also be a table of goals with the columns game, goal_score, critical_batch_observations
+and noise_scale_observations.
 """
 
 
 def add_arguments(parser: Parser) -> None:
     """Adds the command's arguments to its parser."""
-    parser.add_argument("points", metavar="POINTS", help="a CSV file of points, or a sweep's folder")
+    parser.add_argument("points", metavar="POINTS", nargs="+", help="CSV files of points, or sweeps' folders")
     parser.add_argument(
         "--adaptive", metavar="RUN", nargs="+", help="runs with an adaptive batch, to compare with the fixed batches"
     )
+    parser.add_argument(
+        "--calibration", metavar="FILE", help="write what these games say of critical batch / noise scale to this file"
+    )
+    parser.add_argument("--algorithm", help="with --calibration: ppo or a2c (default: that of the sweep)")
+    parser.add_argument("--epochs", metavar="N", help="with --calibration: passes over a rollout (default: the same)")
     parser.add_argument("--level", metavar="P", default="0.95", help="confidence of the intervals (default: 0.95)")
     parser.add_argument("--json", action="store_true", help="print every number, for programs")
 
@@ -41,11 +51,14 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     level = convert("--level", options.level, float)
     if not 0 < level < 1:
         raise UserError(f"--level must lie between 0 and 1, got {level}")
+    paths = [Path(path) for path in options.points]
+    if options.calibration:
+        return _calibrate(options, paths, level)
     from rlgns.critical.points import fit_points
     from rlgns.fit.points_file import read_points
     from rlgns.fit.table import describe_fit, table
 
-    fits = fit_points(read_points(Path(options.points)), level=level)
+    fits = fit_points([point for path in paths for point in read_points(path)], level=level)
     adaptive = []
     if options.adaptive:
         from rlgns.fit.gain_table import check_games, describe_gain, gain_table, gains, read_runs
@@ -63,3 +76,59 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         if adaptive:
             print(f"\n{gain_table(adaptive)}")
     return ExitCode.DONE
+
+
+def _calibrate(options: argparse.Namespace, paths: list[Path], level: float) -> int:
+    """Fits a calibration, writes it, and prints it."""
+    import shlex
+
+    from rlgns.fit.calibration import (
+        calibration_summary,
+        make_calibration,
+        read_measured,
+        use_of,
+        write_calibration,
+    )
+    from rlgns.machine.commit import source_commit
+
+    measured = read_measured(paths, level)
+    algorithm, epochs = _trained_with(options, paths, measured.reuse)
+    out = Path(options.calibration)
+    calibration = make_calibration(measured, name=out.stem, algorithm=algorithm, epochs=epochs)
+    words = ["rlgns", "fit", *options.points, "--calibration", options.calibration]
+    words += ["--algorithm", algorithm, "--epochs", str(epochs)]
+    provenance = {
+        "points": [str(path) for path in paths],
+        "left_out": list(measured.left_out),
+        "command": shlex.join(words),
+        "commit": source_commit(),
+    }
+    write_calibration(out, calibration, provenance)
+    if options.json:
+        print(json.dumps(dataclasses.asdict(calibration), indent=2, allow_nan=False))
+    else:
+        print(f"{calibration_summary(calibration, measured, level)}\nwritten to {out}: {use_of(out, calibration)}")
+    return ExitCode.DONE
+
+
+def _trained_with(options: argparse.Namespace, paths: list[Path], reuse: float | None) -> tuple[str, int]:
+    """Algorithm and epochs: those given, else the sweeps', else epochs from how often steps reuse observations."""
+    from rlgns.config.convert import convert
+    from rlgns.fit.calibration import trained_with
+
+    known = {found for found in map(trained_with, paths) if found is not None}
+    if len(known) > 1:
+        raise UserError(f"a calibration is of one algorithm with as many epochs; these sweeps have {sorted(known)}")
+    algorithm, epochs = known.pop() if known else ("", 0)
+    algorithm = options.algorithm or algorithm
+    if algorithm not in ("ppo", "a2c"):
+        got = f", got {algorithm!r}" if algorithm else ": the points do not say it"
+        raise UserError(f"--algorithm must be ppo or a2c{got}")
+    if options.epochs:
+        epochs = convert("--epochs", options.epochs, int)
+    elif not epochs:
+        epochs = 1 if algorithm == "a2c" else round(reuse or 0)
+    if epochs < 1:
+        got = f", got {options.epochs}" if options.epochs else ": the points do not say it"
+        raise UserError(f"--epochs must be a positive whole number{got}")
+    return algorithm, epochs

@@ -1,45 +1,45 @@
-"""The calibrations in configs/calibrations: from files to `Calibration`, and which of them serves a run."""
+"""The calibrations in configs/calibrations: from files to `Calibration` and back, and which of them serves a run."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
+
+import yaml
 
 from rlgns.config.convert import convert
 from rlgns.config.files import read_yaml, shipped_folder
-from rlgns.critical.calibration import Calibration
+from rlgns.critical.calibration import Calibration, nearest_calibration
 from rlgns.errors import UserError, nearest
 
 _NOT_IN_FILES = ("name", "widening_sd", "exact")
 _FIELDS = {name: kind for name, kind in get_type_hints(Calibration).items() if name not in _NOT_IN_FILES}
 
-WIDENING_SD = 0.56
-"""Standard deviation between tasks of one kind in the paper's Table 1 (docs/notes/calibration.md)."""
-WIDENING_DF = 4
-
 
 @functools.cache
-def calibration_for(*, algorithm: str, epochs: int) -> Calibration:
+def calibration_for(*, algorithm: str, epochs: int, definition: str | None = None) -> Calibration:
     """Returns the shipped calibration of an algorithm with so many epochs, else the nearest, widened and not `exact`.
 
-    Nearest is one of the same algorithm, then one of the nearest number of epochs (by ratio), then that of most games.
+    Args:
+        algorithm: `agent.algorithm`.
+        epochs: `agent.epochs`.
+        definition: Of the noise scale that `predict` will get (`AT_GOAL`, `PATH_AVERAGE`); None: the calibration's.
     """
-    found = [read_calibration(path) for path in sorted(shipped_folder("calibrations").glob("*.yaml"))]
+    return nearest_calibration(
+        shipped_calibrations(), algorithm=algorithm, epochs=max(1, epochs), definition=definition
+    )
+
+
+def shipped_calibrations() -> list[Calibration]:
+    """Returns the calibrations in configs/calibrations, by name. Raises UserError where there is none."""
+    folder = shipped_folder("calibrations")
+    found = [read_calibration(path) for path in sorted(folder.glob("*.yaml"))]
     if not found:
-        raise UserError(f"no calibration in {shipped_folder('calibrations')}; install rlgns again")
-
-    def distance(other: Calibration) -> tuple[bool, float, int]:
-        return other.algorithm != algorithm, abs(math.log(other.epochs / epochs)), -other.games
-
-    best = min(found, key=distance)
-    if (best.algorithm, best.epochs) == (algorithm, epochs):
-        return best
-    total = best.proxy_sd**2 + WIDENING_SD**2
-    freedom = total**2 / (best.proxy_sd**4 / best.degrees_of_freedom + WIDENING_SD**4 / WIDENING_DF)
-    return dataclasses.replace(best, exact=False, widening_sd=WIDENING_SD, degrees_of_freedom=freedom)
+        raise UserError(f"no calibration in {folder}; install rlgns again")
+    return found
 
 
 def read_calibration(path: Path) -> Calibration:
@@ -52,7 +52,15 @@ def read_calibration(path: Path) -> Calibration:
     for name in _FIELDS:
         if name not in data:
             raise UserError(f"{path}: no key {name!r}; `rlgns fit POINTS --calibration FILE` writes such a file")
+    values = {name: convert(f"{path}: {name}", data[name], kind) for name, kind in _FIELDS.items()}
     try:
-        return Calibration(name=path.stem, **{n: convert(f"{path}: {n}", data[n], k) for n, k in _FIELDS.items()})
+        return Calibration(name=path.stem, **values)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def calibration_text(calibration: Calibration, provenance: Mapping[str, Any]) -> str:
+    """Returns the file of a calibration, numbers with four decimals, and where they come from."""
+    values = {name: value for name, value in dataclasses.asdict(calibration).items() if name in _FIELDS}
+    values = {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
+    return yaml.safe_dump({**values, "provenance": dict(provenance)}, sort_keys=False, allow_unicode=True, width=110)

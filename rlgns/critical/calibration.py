@@ -10,10 +10,30 @@ logarithms and independent, so their half-widths add as squares, on each side by
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy.special import stdtrit
+
+from rlgns.formatting import plural
+
+AT_GOAL = "smoothed, at the goal"
+"""What the paper plots: the noise scale when the goal was reached."""
+
+PATH_AVERAGE = "path average along the steps"
+"""What sweeps write: the average over all steps up to the goal, with the weights of the paper's appendix D."""
+
+KIND_SD = 0.562
+"""Standard deviation of ln(critical batch / noise scale) between tasks of one kind: images of four data sets and the
+two autoencoders in the paper's Table 1, "average" columns, each kind around its own mean."""
+
+KIND_DF = 4
+"""Degrees of freedom of KIND_SD: 4 + 2 tasks, two means."""
+
+FEWEST_GAMES = 3
+"""With fewer games, a calibration's spread between games is another calibration's."""
 
 LARGEST = 1e300
 """Numbers beyond it count as infinite, below its inverse as zero: their logarithms are safe to add."""
@@ -38,11 +58,11 @@ class Calibration:
     name: str
     """Name of its file, as `a2c`."""
     algorithm: str
-    """`a2c` or `ppo`, whose sweeps it comes from."""
+    """Whose sweeps it comes from: `a2c` or `ppo`."""
     epochs: int
     """Passes over a rollout in these sweeps."""
     definition: str
-    """What noise scale was compared, in words."""
+    """Which noise scale of a run it takes: AT_GOAL, PATH_AVERAGE or other words."""
     games: int
     goals: int
     log_ratio: float
@@ -56,22 +76,27 @@ class Calibration:
     degrees_of_freedom: float
     """Of the variance of a new game's goal."""
     widening_sd: float = 0.0
-    """Standard deviation of mu between algorithms, where the run's is another than the calibration's."""
+    """Standard deviation of mu between calibrations, where this one serves for another algorithm or definition."""
     exact: bool = True
-    """Whether algorithm and epochs are those of the run."""
+    """Whether algorithm, epochs and definition are those of the run."""
 
     def __post_init__(self) -> None:
         for name in ("log_ratio_sd", "game_sd", "goal_sd", "widening_sd"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be zero or positive, got {getattr(self, name)}")
-        if not self.degrees_of_freedom >= 1:
-            raise ValueError(f"degrees_of_freedom must be at least 1, got {self.degrees_of_freedom}")
+        for name in ("epochs", "games", "goals", "degrees_of_freedom"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not math.isfinite(self.log_ratio):
+            raise ValueError(f"log_ratio must be finite, got {self.log_ratio}")
 
     @property
     def label(self) -> str:
         """What it was calibrated on, in a few words for people."""
-        algorithm = self.algorithm.upper()
-        return f"calibrated on {algorithm}: {self.games} games" if self.exact else f"calibrated on {algorithm}"
+        on = f"calibrated on {self.algorithm.upper()}"
+        if self.exact:
+            return f"{on}: {plural(self.games, 'game')}"
+        return on if self.epochs == 1 else f"{on} with {self.epochs} epochs"
 
     @property
     def proxy_sd(self) -> float:
@@ -101,6 +126,46 @@ class Calibration:
             low=_exp(centre - math.hypot(proxy, below)),
             high=_exp(centre + math.hypot(proxy, above)),
         )
+
+
+def nearest_calibration(
+    found: Sequence[Calibration], *, algorithm: str, epochs: int, definition: str | None = None
+) -> Calibration:
+    """Returns the calibration of an algorithm with so many epochs, else the nearest, widened and not `exact`.
+
+    Nearest is one of the same algorithm, then of the nearest number of epochs (by ratio), then of the same definition,
+    then that of most games.
+
+    Args:
+        found: At least one.
+        algorithm: The run's.
+        epochs: The run's passes over a rollout.
+        definition: Of the noise scale that `predict` will get; None: that of the calibration.
+    """
+
+    def distance(other: Calibration) -> tuple[bool, float, bool, int]:
+        differs = definition is not None and other.definition != definition
+        return other.algorithm != algorithm, abs(math.log(other.epochs / epochs)), differs, -other.games
+
+    best = min(found, key=distance)
+    return best if distance(best)[:3] == (False, 0.0, False) else _widened(best, found)
+
+
+def _widened(best: Calibration, found: Sequence[Calibration]) -> Calibration:
+    """The calibration for another algorithm or definition.
+
+    The variance between calibrations is that of the ones that there are, pooled with that of Table 1 by degrees of
+    freedom. The sum's degrees of freedom are Satterthwaite's.
+    """
+    own = [other.log_ratio for other in found if other.games >= FEWEST_GAMES] or [best.log_ratio]
+    mean = sum(own) / len(own)
+    freedom = KIND_DF + len(own) - 1
+    between = (KIND_DF * KIND_SD**2 + sum((value - mean) ** 2 for value in own)) / freedom
+    parts = best.proxy_sd**4 / best.degrees_of_freedom + between**2 / freedom
+    total = best.proxy_sd**2 + between
+    return dataclasses.replace(
+        best, exact=False, widening_sd=math.sqrt(between), degrees_of_freedom=max(1.0, total**2 / parts)
+    )
 
 
 def _usable(value: float) -> bool:

@@ -94,11 +94,11 @@ def parse_point(cells: Mapping[str, str | None]) -> Point:
     game = (cells["game"] or "").strip()
     if not game:
         raise ValueError("game is empty")
-    goal = _number(cells, "goal_score")
-    batch = _number(cells, "batch_observations")
+    goal = cell_number(cells, "goal_score")
+    batch = cell_number(cells, "batch_observations")
     if goal is None or batch is None:
         raise ValueError(f"{'goal_score' if goal is None else 'batch_observations'} is empty")
-    values = {name: _number(cells, name) for name in COLUMNS if name not in ("game", "goal_score", "run")}
+    values = {name: cell_number(cells, name) for name in COLUMNS if name not in ("game", "goal_score", "run")}
     for name, value in values.items():
         zero_is_fine = name in ("seed", "seconds", "noise_scale_low")
         if value is not None and (value < 0 or (value == 0 and not zero_is_fine)):
@@ -182,8 +182,8 @@ def average_noise_scale(points: Sequence[Point], level: float = 0.95) -> tuple[f
     return mean, min(low for low, _ in ends), max(high for _, high in ends)
 
 
-def _number(cells: Mapping[str, str | None], name: str) -> float | None:
-    """A cell's value; None where it is empty or not finite."""
+def cell_number(cells: Mapping[str, str | None], name: str) -> float | None:
+    """Returns a cell's number; None where it is empty, `nan` or `inf`. Raises ValueError for anything else."""
     text = (cells.get(name) or "").strip()
     if text.lower().lstrip("+") in NOT_REACHED:
         return None

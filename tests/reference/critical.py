@@ -98,3 +98,31 @@ def slow_plan(
     seconds = observations / rate / used
     cost = used * seconds / 3600 * price
     return {"machines": used, "steps": steps, "observations": observations, "seconds": seconds, "cost": cost}
+
+
+def slow_calibration(
+    y: np.ndarray, variance: np.ndarray, game: np.ndarray, tau_sq: float, sigma_sq: float
+) -> dict[str, float]:
+    """One round of the calibration's moment equations by dense matrices: cov(y) = tau^2 Z Z' + sigma^2 I + V.
+
+    `goals_gap` and `games_gap` are observed minus expected weighted squares at tau^2 and sigma^2: 0 at the solution.
+    `mean` and `mean_variance` are those of mu.
+    """
+    names = list(dict.fromkeys(game))
+    belongs = np.array([[float(g == name) for name in names] for g in game])
+    covariance = tau_sq * belongs @ belongs.T + np.diag(sigma_sq + variance)
+    within = np.diag(1 / (sigma_sq + variance))
+    to_mean = np.linalg.inv(belongs.T @ within @ belongs) @ belongs.T @ within  # goals to games' means
+    residual = np.eye(len(y)) - belongs @ to_mean
+    goals = residual.T @ within @ residual
+    games = 1 / np.diag(to_mean @ covariance @ to_mean.T)
+    games /= games.sum()
+    centred = np.eye(len(names)) - np.outer(np.ones(len(names)), games)
+    between = to_mean.T @ centred.T @ np.diag(games) @ centred @ to_mean
+    weights = games @ to_mean
+    return {
+        "goals_gap": float(y @ goals @ y - np.trace(goals @ covariance)),
+        "games_gap": float(y @ between @ y - np.trace(between @ covariance)),
+        "mean": float(weights @ y),
+        "mean_variance": float(weights @ covariance @ weights),
+    }

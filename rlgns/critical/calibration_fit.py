@@ -1,0 +1,200 @@
+r"""Fits a calibration to goals whose critical batch and noise scale were both measured.
+
+    y = ln(critical batch / noise scale) = mu + game + goal + measurement
+    game ~ N(0, tau^2),  goal ~ N(0, sigma^2),  measurement ~ N(0, v), v known
+
+By moments, with weights that are renewed until they agree with the variances: w = 1 / (sigma^2 + v) for a goal within
+its game, b = 1 / (tau^2 + variance of the game's mean), summing to 1, for a game. With Q the weighted squares around
+the means,
+
+    E Q_goals = sum_g (W - W2 / W) sigma^2 + known part,      W = sum w, W2 = sum w^2 of a game
+    E Q_games = (1 - sum b^2) tau^2 + sum b (1 - b) s_g^2,    s_g^2 = sum w^2 (sigma^2 + v) / W^2
+
+The goal of a new game has the variance V = tau^2 + sigma^2 + Var(mu). With equal weights (k games, m goals each, v = 0)
+
+    V = (1 + 1/k) S_games + (1 - 1/m) S_goals
+
+S_games the sample variance of the games' means, S_goals that of goals within games: two independent positive parts
+with k - 1 and k (m - 1) degrees of freedom, whose sum has Satterthwaite's (1946). tau^2 and sigma^2 by themselves are
+set to 0 where they come out negative.
+
+docs/notes/calibration.md has the choices and the coverage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from rlgns.critical.calibration import FEWEST_GAMES, Calibration
+from rlgns.critical.points import GoalFit
+
+Array = npt.NDArray[np.float64]
+
+SMALLEST_VARIANCE = 1e-12
+"""Added in weights, for goals that agree exactly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ratio:
+    """Critical batch and noise scale of one goal."""
+
+    game: str
+    goal_score: float
+    critical_batch: float
+    """Observations."""
+    noise_scale: float
+    """Observations."""
+    variance: float = 0.0
+    """Of ln(critical batch / noise scale), from the error bars of both; 0: it has none."""
+
+    @property
+    def log_ratio(self) -> float:
+        """ln(critical batch / noise scale)."""
+        return math.log(self.critical_batch / self.noise_scale)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RatioFit:
+    """What `Calibration` needs; its docstrings explain the fields."""
+
+    games: int
+    goals: int
+    log_ratio: float
+    log_ratio_sd: float
+    game_sd: float
+    goal_sd: float
+    degrees_of_freedom: float
+
+
+def ratio_of(goal: GoalFit) -> Ratio | None:
+    """Returns a sweep's goal with the variance that its two intervals stand for; None where one is not two-sided.
+
+    An interval's half-width in ln is taken as so many standard deviations as a normal distribution has at its level.
+    """
+    fit, wide = goal.fit, 2 * float(ndtri(0.5 + goal.fit.level / 2))
+    ends = (fit.critical_batch_low, fit.critical_batch_high, goal.noise_scale_low, goal.noise_scale_high)
+    if not (fit.identified and goal.noise_scale > 0 and all(0 < end < math.inf for end in ends)):
+        return None
+    widths = math.log(ends[1] / ends[0]), math.log(ends[3] / ends[2])
+    return Ratio(
+        game=goal.game,
+        goal_score=goal.goal_score,
+        critical_batch=fit.critical_batch,
+        noise_scale=goal.noise_scale,
+        variance=math.hypot(*widths) ** 2 / wide**2,
+    )
+
+
+def fit_ratios(ratios: Sequence[Ratio], *, nearest: Calibration | None = None) -> RatioFit:
+    """Fits ratios of at least FEWEST_GAMES games, or of fewer with the spread of another calibration.
+
+    Args:
+        ratios: One for each game and goal.
+        nearest: Another algorithm's calibration, `widened`; used where games are fewer than FEWEST_GAMES.
+
+    Raises:
+        ValueError: No ratio, or too few games and no other calibration.
+    """
+    games = _by_game(ratios)
+    if not games:
+        raise ValueError("no goal has both a critical batch and a noise scale with two-sided intervals")
+    if len(games) >= FEWEST_GAMES:
+        return _own_fit(games)
+    if nearest is None:
+        raise ValueError(f"a calibration needs {FEWEST_GAMES} games, got {len(games)}: {', '.join(_names(ratios))}")
+    return _with_borrowed_spread(games, nearest)
+
+
+def _own_fit(games: list[tuple[Array, Array]]) -> RatioFit:
+    count, goals = len(games), sum(len(y) for y, _ in games)
+    goal_sq = game_sq = 1.0
+    for _ in range(200):
+        before = goal_sq, game_sq
+        goal_sq, goal_mean_sq = _goal_variance(games, goal_sq)
+        means, means_sq, shares_sq = _game_means(games, goal_sq)
+        weights = 1 / (game_sq + means_sq + SMALLEST_VARIANCE)
+        weights /= weights.sum()
+        mean = float(weights @ means)
+        together = float(weights @ weights)
+        squares = float(weights @ (means - mean) ** 2)
+        game_sq = max(0.0, (squares - float((weights * (1 - weights)) @ means_sq)) / (1 - together))
+        if math.isclose(goal_sq, before[0], abs_tol=1e-9) and math.isclose(game_sq, before[1], abs_tol=1e-9):
+            break
+    mean_sq = float(weights**2 @ (game_sq + means_sq))
+    of_games = (1 + together) / (1 - together)
+    of_goals = 1 + float(weights**2 @ shares_sq) - of_games * float((weights * (1 - weights)) @ shares_sq)
+    parts = (of_games * squares) ** 2 / (count - 1)
+    if goals > count:
+        parts += (of_goals * goal_mean_sq) ** 2 / (goals - count)
+    total = game_sq + goal_sq + mean_sq
+    freedom = total**2 / parts if parts > 0 else goals - 1
+    return RatioFit(
+        games=count,
+        goals=goals,
+        log_ratio=mean,
+        log_ratio_sd=math.sqrt(mean_sq),
+        game_sd=math.sqrt(game_sq),
+        goal_sd=math.sqrt(goal_sq),
+        degrees_of_freedom=min(max(1.0, freedom), goals - 1.0),
+    )
+
+
+def _with_borrowed_spread(games: list[tuple[Array, Array]], nearest: Calibration) -> RatioFit:
+    """tau, sigma and their degrees of freedom are the other calibration's; mu is its and the games', by precision."""
+    means, means_sq, _ = _game_means(games, nearest.goal_sd**2)
+    precision = 1 / (nearest.game_sd**2 + means_sq + SMALLEST_VARIANCE)
+    others = 1 / (nearest.log_ratio_sd**2 + nearest.widening_sd**2 + SMALLEST_VARIANCE)
+    total = float(precision.sum()) + others
+    return RatioFit(
+        games=len(games),
+        goals=sum(len(y) for y, _ in games),
+        log_ratio=(float(precision @ means) + others * nearest.log_ratio) / total,
+        log_ratio_sd=math.sqrt(1 / total),
+        game_sd=nearest.game_sd,
+        goal_sd=nearest.goal_sd,
+        degrees_of_freedom=nearest.degrees_of_freedom,
+    )
+
+
+def _goal_variance(games: list[tuple[Array, Array]], goal_sq: float) -> tuple[float, float]:
+    """sigma^2, and the mean square that holds the known variances too; 0 where no game has two goals."""
+    squares = known = coefficient = 0.0
+    for y, v in games:
+        w = 1 / (goal_sq + v + SMALLEST_VARIANCE)
+        squares += float(w @ (y - w @ y / w.sum()) ** 2)
+        left = w - w**2 / w.sum()
+        coefficient += float(left.sum())
+        known += float(left @ v)
+    if coefficient <= 0 or all(len(y) == 1 for y, _ in games):
+        return 0.0, 0.0
+    return max(0.0, (squares - known) / coefficient), squares / coefficient
+
+
+def _game_means(games: list[tuple[Array, Array]], goal_sq: float) -> tuple[Array, Array, Array]:
+    """Weighted mean of each game, its variance without tau^2, and what of it multiplies sigma^2."""
+    rows = []
+    for y, v in games:
+        w = 1 / (goal_sq + v + SMALLEST_VARIANCE)
+        w /= w.sum()
+        rows.append((w @ y, w**2 @ (goal_sq + v), w @ w))
+    means, variances, shares = np.array(rows).T
+    return means, variances, shares
+
+
+def _names(ratios: Sequence[Ratio]) -> list[str]:
+    return list(dict.fromkeys(ratio.game for ratio in ratios))
+
+
+def _by_game(ratios: Sequence[Ratio]) -> list[tuple[Array, Array]]:
+    """Log ratios and known variances of each game."""
+    found = []
+    for name in _names(ratios):
+        mine = [ratio for ratio in ratios if ratio.game == name]
+        found.append((np.array([r.log_ratio for r in mine]), np.array([r.variance for r in mine])))
+    return found
