@@ -52,8 +52,13 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     if not 0 < level < 1:
         raise UserError(f"--level must lie between 0 and 1, got {level}")
     paths = [Path(path) for path in options.points]
+    if options.calibration and options.adaptive:
+        raise UserError("--calibration and --adaptive cannot be used together; run rlgns fit twice")
     if options.calibration:
         return _calibrate(options, paths, level)
+    for name in ("algorithm", "epochs"):
+        if getattr(options, name):
+            raise UserError(f"--{name} {getattr(options, name)} needs --calibration FILE")
     from rlgns.critical.points import fit_points
     from rlgns.fit.points_file import read_points
     from rlgns.fit.table import describe_fit, table

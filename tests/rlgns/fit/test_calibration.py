@@ -122,6 +122,13 @@ def test_mistakes(arguments: list[str], words: str, tmp_path: Path, capsys: pyte
     assert not (tmp_path / "out.yaml").exists()
 
 
+def test_options_that_would_be_ignored_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fit", str(BREAKOUT), "--algorithm", "ppo"]) == 2
+    assert "--algorithm ppo needs --calibration FILE" in capsys.readouterr().err
+    assert cli.main(["fit", str(BREAKOUT), "--calibration", "x.yaml", "--adaptive", "run"]) == 2
+    assert "--calibration and --adaptive cannot be used together" in capsys.readouterr().err
+
+
 def test_a_bad_cell_and_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = tmp_path / "goals.csv"
     bad.write_text("game,goal_score,critical_batch_observations,noise_scale_observations\nPong,0,10,20\nPong,1,0,20\n")
