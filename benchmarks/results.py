@@ -33,7 +33,9 @@ COLUMNS = (
     "noise/scale_high",
     "noise/resolved",
     "noise/design_effect",
-    "critical_batch/run_average",
+    "noise/run_average",
+    "critical_batch/predicted",
+    "learning_rate",
     "entropy",
     "throughput/observations_per_s",
 )

@@ -99,7 +99,8 @@ class Training:
         )
         if measured:
             batch = self._run.batch_observations
-            self._measure.report(optimizer_steps=stats.optimizer_steps, batch_observations=batch)
+            rate = self._run.agent.learning_rate
+            self._measure.report(optimizer_steps=stats.optimizer_steps, batch_observations=batch, learning_rate=rate)
         return time.perf_counter() - began
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
     python -m benchmarks.temperature digits --seeds 3 --csv digits.csv
     python -m benchmarks.temperature pong RUN/checkpoints/00000115 --csv pong.csv
+    python -m benchmarks.temperature annealed
 
 McCandlish et al. 2018 (arXiv:1812.06162, appendix C) expect B_simple inversely proportional to the temperature,
 learning rate over batch. In ln B_simple = c + p ln(learning rate) + q ln(batch) that is p = -1, q = 1. Each row is
@@ -157,7 +158,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kind.add_argument("checkpoint", type=Path)
             kind.add_argument("--observations", type=int, default=100_000, help="per branch")
             kind.add_argument("--threads", type=int, default=2)
+    kinds.add_parser("annealed", help="which average of an annealed run predicts that at a constant rate")
     options = parser.parse_args(arguments)
+    if options.kind == "annealed":
+        from benchmarks.temperature_annealed import table
+
+        print(table())
+        return 0
     done = _read(options.csv)
     fresh = () if options.table else (_digits if options.kind == "digits" else _pong)(options, done)
     for row in fresh:

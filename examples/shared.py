@@ -53,16 +53,20 @@ class Progress:
     def reached(self, target: float, step: int, model: nn.Module) -> bool:
         """Returns whether the target loss is reached after an optimizer step."""
         estimate, loss = self._monitor.estimate(), self._problem.target_loss(model)
-        if estimate.resolved:
-            self._average.update(estimate.noise_scale, self._batch, steps=1)
+        moments = self._monitor.moments
+        if moments is not None:
+            self._average.update(
+                grad_sq=moments.grad_sq, trace=moments.trace, batch=self._batch, steps=1, learning_rate=None
+            )
         if step % 10 == 0 or loss <= target:
             print(live_line(step, loss, estimate, self._problem.unit))
         return loss <= target
 
     def predicted_critical_batch(self) -> float:
-        """Returns the noise scale averaged with weights 1 / (1 + noise scale / batch); NaN where never resolved."""
-        print(f"noise scale averaged over the run: {self._average.value:,.0f} {self._problem.unit}")
-        return self._average.value
+        """Returns the noise scale averaged along the run (`RunAverage`); NaN where |G|^2 was never positive."""
+        average = self._average.estimate().value
+        print(f"noise scale averaged over the run: {average:,.0f} {self._problem.unit}")
+        return average
 
 
 def live_line(step: int, loss: float, estimate: NoiseScaleEstimate, unit: str) -> str:

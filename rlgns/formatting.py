@@ -67,6 +67,14 @@ def times(value: float | None) -> str:
     return f"{rounded(value, 3 if 1 < abs(value) < 1.095 else 2)}x"
 
 
+def rate(value: float | None) -> str:
+    """Returns a learning rate to two digits: 0.00025 -> '2.5e-4'."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}" if value else "0"
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """Returns '1 goal', '3 goals'; `many` where it is not `one` with an s."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

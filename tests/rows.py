@@ -63,10 +63,21 @@ def make_row(iteration: int, *, of: int = 200, game: str = "pong", batch: int = 
         "noise/skipped": 0,
         "noise/design_effect": 4.2 if measured else None,
         "noise/ladder": ladder,
-        "critical_batch/predicted": scale if resolved else None,
-        "critical_batch/low": low,
+        "num_envs": batch // 8,
+        "noise/run_average": 0.7 * scale,
+        "noise/run_average_low": 0.7 * low if low else None,
+        "noise/run_average_high": 0.7 * scale * math.exp(width) if resolved else None,
+        "noise/run_average_resolved": resolved,
+        "noise/run_average_share": min(1.0, 0.5 / done),
+        "noise/run_average_learning_rate": 2.5e-4 * (1 - min(done, 0.5) / 2),
+        "noise/run_average_missing": 0.0 if resolved else 0.8 if measured else None,
+        "critical_batch/calibration": "calibrated on A2C",
+        "critical_batch/predicted": 0.5 * scale if resolved else None,
+        "critical_batch/low": low / 4 if low else None,
         "critical_batch/high": scale * math.exp(width) if resolved else None,
-        "critical_batch/run_average": scale * 0.7 if resolved else None,
+        "critical_batch/now": 0.6 * scale if resolved else None,
+        "critical_batch/now_low": low / 3 if low else None,
+        "critical_batch/now_high": 1.2 * scale * math.exp(width) if resolved else None,
         "advice/twice_envs_step_ratio": 0.6 if resolved else None,
         "advice/twice_envs_observation_ratio": 1.2 if resolved else None,
     }
@@ -96,6 +107,8 @@ def make_null_row(iteration: int = 1) -> dict[str, Any]:
     return {name: None if KEYS[name].nullable else row[name] for name in REQUIRED} | {
         "noise/resolved": False,
         "noise/ladder": [],
+        "critical_batch/calibration": "calibrated on A2C",
+        "noise/run_average_resolved": False,
     }
 
 

@@ -124,7 +124,7 @@ class WandbConfig:
     artifacts: str = "none"
     """What goes to W&B as files: `none`, `report` (at the end), or `all` (checkpoints too: hourly and at the end)."""
 
-    alert_factor: float = 8.0
+    alert_factor: float = 2.0
     """Alert, in the terminal and in W&B, when the batch is this many times off the interval of the predicted critical
     batch; 0: never."""
 

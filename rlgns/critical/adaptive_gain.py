@@ -5,7 +5,7 @@ Fixed batches lie on (S/S_min - 1) (E/E_min - 1) = 1. A batch B(s) = sqrt(r N(s)
     (S/S_min - 1) (E/E_min - 1) = gamma,   gamma = (int sqrt(N) ds)^2 / (S_min E_min) <= 1
 
 (McCandlish et al. 2018, arXiv:1812.06162, appendix D). gamma is predicted from the noise scale along a run
-(`RunAverage.gamma`) and measured by putting the run's S and E and the sweep's S_min and E_min into the left side. In
+(`PredictedGamma`) and measured by putting the run's S and E and the sweep's S_min and E_min into the left side. In
 steps at equal observations, with e = E/E_min - 1, that is
 
     S_fixed(E) / S = (1 + 1/e) S_min / S,   predicted (1 + 1/e) / (1 + gamma/e).

@@ -15,8 +15,11 @@ from typing import Any, ClassVar
 
 from rlgns.formatting import duration, times
 
-UNKNOWN = "not enough measurements yet"
+UNKNOWN = "not known yet"
 """The advice before anything is known of the critical batch."""
+
+LEAST_GAIN = 1.1
+"""A bound that promises fewer than so many times fewer steps says nothing."""
 
 
 def step_ratio(critical_batch: float, batch: float, factor: float = 2.0, *, noise: float | None = None) -> float:
@@ -80,9 +83,10 @@ class Advice:
 
     def sentence(self, *, interval: bool = False) -> str:
         """Returns one line for people; with the intervals in brackets if asked."""
-        if self.step_ratio_high is None:
-            return UNKNOWN
         head = f"twice {self.what}:"
+        bound_only = self.step_ratio is None or self.step_ratio_low is None
+        if self.step_ratio_high is None or (bound_only and 1 / self.step_ratio_high < LEAST_GAIN):
+            return f"{head} {UNKNOWN}"
         fewest, most = times(1 / self.step_ratio_high), times(self.factor * self.step_ratio_high)
         if self.step_ratio is None or self.step_ratio_low is None:
             return f"{head} at least {fewest} fewer steps for at most {most} the observations"
@@ -99,7 +103,7 @@ class Advice:
         plays twice the environments at twice the observations/s takes less time, by the ratio of steps.
         """
         ratio = self.step_ratio if self.step_ratio is not None else self.step_ratio_high
-        if ratio is None or not seconds > 0:
+        if ratio is None or not seconds > 0 or (self.step_ratio is None and 1 / ratio < LEAST_GAIN):
             return ""
         bound = "" if self.step_ratio is not None else "at most "
         same, faster = duration(seconds * self.factor * ratio), duration(seconds * ratio)

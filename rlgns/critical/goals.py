@@ -7,15 +7,7 @@ the count starts again. A mean of fewer games would also be noisier and pass a g
 and the row that reaches the goal all amounts are interpolated, linearly in the score: an iteration of a large batch is
 a large step.
 
-**The average noise scale** for a run at batch B weighs each optimizer step by w = 1 / (1 + N/B), N the noise scale then
-(McCandlish et al. 2018, arXiv:1812.06162, appendix D; `RunAverage`). With N = T/G, trace over squared gradient,
-
-    w = G / (G + T/B),   w N = T / (G + T/B),   average = (sum w N) / (sum w),
-
-and G + T/B = E|g_B|^2 is the mean squared norm of the batch's gradient. So the average is a ratio of sums of the *raw*
-moments, each divided by the squared size of gradients at batch B, without the lag of a smoothed scale. The size comes
-from the rows before, since a batch's own size would bias the ratio (`rlgns.noise.GradientSize`); so the large gradients
-of the first iterations do not dominate the sums. The interval is Fieller's.
+**The average noise scale** up to there is `RunAverage`'s, from the rows' raw moments.
 """
 
 from __future__ import annotations
@@ -25,17 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-import numpy as np
-
+from rlgns.critical.gamma import PredictedGamma
 from rlgns.critical.run_average import RunAverage
-from rlgns.noise.block_sums import BlockSums
-from rlgns.noise.interval import UNKNOWN, RatioInterval, ratio_interval
 
 WINDOW = 100
 """Full games after which `score_mean` counts."""
-
-SIZE_ROWS = 8
-"""Rows over which the squared size of the gradients is averaged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +40,7 @@ class GoalReached:
     noise_scale_high: float | None
     """Upper end; None where only the lower bound is known."""
     adaptive_gamma: float | None = None
-    """gamma predicted for an adaptive batch up to the goal, from the smoothed noise scale (`RunAverage`)."""
+    """gamma predicted for an adaptive batch up to the goal, from the smoothed noise scale (`PredictedGamma`)."""
 
 
 def reach_goals(
@@ -70,39 +56,39 @@ def reach_goals(
         level: confidence of the noise scale's interval.
     """
     reached: dict[float, GoalReached] = {}
-    average, scales = MomentAverage(), RunAverage()
+    average, gamma = RunAverage(), PredictedGamma()
     before: Mapping[str, Any] | None = None
     settling = _Settling(environments)
     steps = 0.0
     for row in rows:
-        average.update(row)
-        update_run_average(scales, row, row["optimizer_steps"] - steps)
+        average.update_row(row, max(0.0, row["optimizer_steps"] - steps))
+        _update_gamma(gamma, row, row["optimizer_steps"] - steps)
         steps = row["optimizer_steps"]
         settled, score = settling.update(row), row.get("score_mean")
         if score is None or not settled:
             continue
         for goal in goals:
             if goal not in reached and score >= goal:
-                reached[goal] = _reached(goal, before, row, average, scales, level)
+                reached[goal] = _reached(goal, before, row, average, gamma, level)
         before = row
     return [reached.get(goal) for goal in goals]
 
 
-def run_average(rows: Sequence[Mapping[str, Any]]) -> RunAverage:
-    """Returns the sums of a whole run from its rows: S_min, E_min and gamma, whether or not the run logged them."""
-    sums, steps = RunAverage(), 0.0
+def predicted_gamma(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Returns gamma of a whole run, from its rows; NaN where no row has a resolved noise scale."""
+    gamma, steps = PredictedGamma(), 0.0
     for row in rows:
         if row.get("optimizer_steps") is None or not row.get("batch_observations"):
             continue  # not a row of training
-        update_run_average(sums, row, row["optimizer_steps"] - steps)
+        _update_gamma(gamma, row, row["optimizer_steps"] - steps)
         steps = row["optimizer_steps"]
-    return sums
+    return gamma.value
 
 
-def update_run_average(sums: RunAverage, row: Mapping[str, Any], steps: float) -> None:
+def _update_gamma(gamma: PredictedGamma, row: Mapping[str, Any], steps: float) -> None:
     """Adds one row of so many optimizer steps, with its smoothed noise scale where that was resolved."""
     scale = row.get("noise/scale") if row.get("noise/resolved") else None
-    sums.update(scale, row["batch_observations"], max(0.0, steps))
+    gamma.update(scale, row["batch_observations"], max(0.0, steps))
 
 
 @final
@@ -121,48 +107,12 @@ class _Settling:
         return bool(self._episodes - self._since >= max(WINDOW, environments))
 
 
-@final
-class MomentAverage:
-    """Average noise scale of a run from its rows' raw moments, with the weights of the paper's appendix D."""
-
-    def __init__(self) -> None:
-        self._sums = BlockSums(None)
-        self._means: tuple[float, float] | None = None  # |G|^2 and trace over the rows before
-        self._steps = 0.0
-
-    def update(self, row: Mapping[str, Any]) -> None:
-        """Adds one row; skips rows without moments. The first row with moments only sets the gradients' size."""
-        steps, self._steps = row["optimizer_steps"] - self._steps, float(row["optimizer_steps"])
-        grad_sq, trace = row.get("noise/grad_sq"), row.get("noise/trace")
-        if grad_sq is None or trace is None or steps <= 0:
-            return
-        means, batch = self._means, row["batch_observations"]
-        size = 0.0 if means is None else means[0] + means[1] / batch  # of the rows before, at this row's batch
-        if means is None or size <= 0:
-            self._means = grad_sq, trace
-            return
-        self._means = means[0] + (grad_sq - means[0]) / SIZE_ROWS, means[1] + (trace - means[1]) / SIZE_ROWS
-        self._sums.update(np.array([grad_sq, trace]) / size, steps)
-
-    def estimate(self, level: float = 0.95) -> tuple[float, RatioInterval]:
-        """Returns the average in observations, NaN until |G|^2 is positive, and its interval."""
-        mean = self._sums.mean()
-        if mean is None:
-            return math.nan, UNKNOWN
-        grad_sq, trace = float(mean[0]), float(mean[1])
-        steps, weights, means = self._sums.blocks()
-        interval = ratio_interval(
-            steps, weights, means[:, 1], means[:, 0], numerator=trace, denominator=grad_sq, level=level
-        )
-        return (trace / grad_sq if grad_sq > 0 else math.nan), interval
-
-
 def _reached(
     goal: float,
     before: Mapping[str, Any] | None,
     row: Mapping[str, Any],
-    average: MomentAverage,
-    scales: RunAverage,
+    average: RunAverage,
+    gamma: PredictedGamma,
     level: float,
 ) -> GoalReached:
     share = 1.0
@@ -173,16 +123,16 @@ def _reached(
         start = float(before[key]) if before is not None else 0.0
         return start + share * (float(row[key]) - start)
 
-    scale, interval = average.estimate(level)
+    noise = average.estimate(level)
     return GoalReached(
         goal=goal,
         observations=at("observations"),
         optimizer_steps=at("optimizer_steps"),
         seconds=at("seconds"),
-        noise_scale=_known(scale),
-        noise_scale_low=_known(interval.low),
-        noise_scale_high=_known(interval.high),
-        adaptive_gamma=_known(scales.gamma),
+        noise_scale=_known(noise.value),
+        noise_scale_low=_known(noise.low),
+        noise_scale_high=_known(noise.high),
+        adaptive_gamma=_known(gamma.value),
     )
 
 

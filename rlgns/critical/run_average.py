@@ -1,88 +1,181 @@
-"""One noise scale for a whole run, averaged with the weights of the run's cost."""
+r"""The average noise scale along a run, from its raw moments: what the paper compares with a sweep's critical batch.
+
+A step at batch B where the noise scale is N makes 1 / (1 + N/B) of a full-batch step's progress. So each optimizer step
+weighs w = 1 / (1 + N/B) (McCandlish et al. 2018, arXiv:1812.06162, appendix D):
+
+    S_min = sum w,   E_min = sum w N,   average = E_min / S_min
+
+With N = T/G, trace over squared gradient, and |g_B|^2 = G + T/B, the mean squared norm of the batch's gradient,
+
+    w = G / |g_B|^2,   w N = T / |g_B|^2,   average = (sum T / |g_B|^2) / (sum G / |g_B|^2)
+
+a ratio of sums of *raw* moments. Every measured step enters, whether or not its own noise scale could be told: leaving
+out the steps whose smoothed noise scale is not resolved leaves out the large ones. |g_B|^2 is that of the rows before,
+since a batch's own size would bias the ratio (`rlgns.noise.GradientSize`). The interval is Fieller's.
+
+**Learning rate.** A noise scale is that of its learning rate: an annealed one inflates it ("temperature", appendix C).
+Steps whose learning rate is below TUNED_SHARE of the run's highest are left out, so that the average speaks of the rate
+as tuned (docs/results/temperature.md, "Under an annealed learning rate"). An adaptive batch multiplies the rate by
+sqrt(batch), which is no annealing: rates are compared over sqrt(batch).
+"""
 
 from __future__ import annotations
 
 import math
-from typing import final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from scipy.special import stdtrit
+
+from rlgns.noise.block_sums import BlockSums
+from rlgns.noise.gradient_size import LARGEST_JUMP
+from rlgns.noise.interval import fieller
+from rlgns.noise.long_run_variance import mean_covariance
+
+SIZE_ROWS = 8
+"""Rows over which the squared size of the gradients is averaged."""
+
+TUNED_SHARE = 0.5
+"""Least learning rate of a step that counts, relative to the run's highest."""
+
+MOST_MISSING = 20.0
+"""A signal that more than so many times the steps would resolve is not told from none: no forecast."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AverageEstimate:
+    """The average so far, in observations; NaN where not known."""
+
+    value: float
+    """NaN until |G|^2 is positive."""
+    low: float
+    """NaN where nothing is known."""
+    high: float
+    """Infinite where only the lower bound is known."""
+    resolved: bool
+    """Whether |G|^2 can be told from 0, so that the interval has two ends."""
+    share: float
+    """Share of all optimizer steps that count; NaN before the first."""
+    learning_rate: float
+    """Mean over the steps that count; NaN where it was not given."""
+    missing: float
+    """Steps that still have to be measured until |G|^2 can typically be told from 0, relative to those that count so
+    far; 0 where it can, NaN where that cannot be forecast."""
 
 
 @final
 class RunAverage:
-    r"""Average noise scale of a run: the prediction for the run's critical batch.
-
-    A step at batch B where the noise scale is N makes 1 / (1 + N/B) of a full-batch step's progress, so with steps t
-
-        S_min = sum_t w_t,   E_min = sum_t w_t N_t,   w_t = 1 / (1 + N_t / B_t),   average = E_min / S_min
-
-    Steps without a noise scale (None, NaN, infinite, not positive) are left out of both sums. The average grows with
-    every N_t, so the averages of the intervals' lower and upper ends bracket the true average if the intervals hold.
-
-    A batch of B = sqrt(r N) at every step changes the front of fixed batches, (S/S_min - 1) (E/E_min - 1) = 1, into
-
-        (S/S_min - 1) (E/E_min - 1) = gamma,   gamma = (sum_t w_t sqrt(N_t))^2 / (S_min E_min)
-
-    which is 1 where N never changes and smaller the more it does. Scatter of the estimates N_t counts as change.
-
-    McCandlish et al. 2018, arXiv:1812.06162, appendix D (eq. D.1, and D.6 for gamma).
-    """
+    """Sums of one run."""
 
     def __init__(self) -> None:
-        self.min_steps = 0.0
-        """S_min over the counted steps, optimizer steps."""
-        self.min_observations = 0.0
-        """E_min over the counted steps, observations."""
-        self.root_sum = 0.0
-        """Sum of w sqrt(N) over the counted steps."""
-        self.steps = 0.0
-        """Optimizer steps so far, counted or not."""
-        self.counted_steps = 0.0
-        """Optimizer steps that had a noise scale."""
+        """Starts empty."""
+        self._sums = BlockSums(None)
+        self._means: tuple[Any, Any] | None = None  # |G|^2 and trace over the rows before
+        self._rows = 0
+        self._steps = self._counted = self._rates = 0.0  # all steps, those that count, and their rates
+        self._highest = 0.0  # learning rate / sqrt(batch)
 
-    def update(self, noise_scale: float | None, batch: float, steps: float) -> None:
-        """Adds `steps` optimizer steps taken at `batch` observations while the noise scale was `noise_scale`."""
+    def update(self, *, grad_sq: Any, trace: Any, batch: float, steps: float, learning_rate: float | None) -> None:
+        """Adds `steps` optimizer steps at one batch and learning rate. The first only set the gradients' size.
+
+        Args:
+            grad_sq: Mean |G|^2 of the steps, as measured, may be negative; None or NaN: not measured. Simulations may
+                give an array, [runs].
+            trace: Mean tr(Sigma) per observation, likewise.
+            batch: Observations per optimizer step.
+            steps: Optimizer steps.
+            learning_rate: Of these steps; None: not known, so they count.
+
+        Raises:
+            ValueError: A batch that is not positive or negative steps.
+        """
         if not (batch > 0 and steps >= 0):
             raise ValueError(f"need batch > 0 and steps >= 0; got {batch} and {steps}")
-        self.steps += steps
-        if noise_scale is None or not math.isfinite(noise_scale) or noise_scale <= 0:
+        self._steps += steps
+        relative = math.nan if learning_rate is None else learning_rate / math.sqrt(batch)
+        self._highest = max(self._highest, relative)  # NaN does not change it
+        if relative < TUNED_SHARE * self._highest or steps == 0:
             return
-        self.counted_steps += steps
-        weight = steps / (1 + noise_scale / batch)
-        self.min_steps += weight
-        self.min_observations += weight * noise_scale
-        self.root_sum += weight * math.sqrt(noise_scale)
+        if grad_sq is None or trace is None or not np.all(np.isfinite([grad_sq, trace])):
+            return
+        means = self._means
+        size = 0.0 if means is None else means[0] + means[1] / batch  # of the rows before, at this row's batch
+        if means is None or np.any(size <= 0):
+            self._means, self._rows = (grad_sq, trace), 1
+            return
+        self._rows = min(self._rows + 1, SIZE_ROWS)
+        self._means = means[0] + (grad_sq - means[0]) / self._rows, means[1] + (trace - means[1]) / self._rows
+        size = np.maximum(size, (grad_sq + trace / batch) / LARGEST_JUMP)
+        self._sums.update(np.array([grad_sq, trace]) / size, steps)
+        self._counted += steps
+        self._rates += steps * (math.nan if learning_rate is None else learning_rate)
 
-    @property
-    def value(self) -> float:
-        """The average in observations; NaN before the first step that counts."""
-        return self.min_observations / self.min_steps if self.min_steps > 0 else math.nan
+    def update_row(self, row: Mapping[str, Any], steps: float) -> None:
+        """Adds a row of metrics.jsonl, of so many optimizer steps."""
+        self.update(
+            grad_sq=row.get("noise/grad_sq"),
+            trace=row.get("noise/trace"),
+            batch=row["batch_observations"],
+            steps=steps,
+            learning_rate=row.get("learning_rate"),
+        )
 
-    @property
-    def gamma(self) -> float:
-        """Gamma predicted for an adaptive batch, above 0 and at most 1; NaN before the first step that counts.
+    def estimate(self, level: float = 0.95) -> AverageEstimate:
+        """Returns the average so far with its interval at `level`."""
+        share = self._counted / self._steps if self._steps else math.nan
+        rate = self._rates / self._counted if self._counted else math.nan
+        mean = self._sums.mean()
+        if mean is None:
+            return AverageEstimate(
+                value=math.nan,
+                low=math.nan,
+                high=math.inf,
+                resolved=False,
+                share=share,
+                learning_rate=rate,
+                missing=math.nan,
+            )
+        grad_sq, trace = float(mean[0]), float(mean[1])
+        steps, weights, means = self._sums.blocks()
+        covariance = mean_covariance(steps, weights, means[:, ::-1])  # of trace and |G|^2
+        interval = fieller(trace, grad_sq, covariance.matrix, covariance.degrees_of_freedom, level)
+        return AverageEstimate(
+            value=trace / grad_sq if grad_sq > 0 else math.nan,
+            low=interval.low,
+            high=interval.high,
+            resolved=interval.resolved,
+            share=share,
+            learning_rate=rate,
+            missing=_missing(grad_sq, covariance.matrix[1, 1], covariance.degrees_of_freedom, level),
+        )
 
-        The steps may have been taken at any batch sizes, fixed or not.
-        """
-        product = self.min_steps * self.min_observations
-        return self.root_sum**2 / product if product > 0 else math.nan
-
-    @property
-    def share(self) -> float:
-        """Share of the steps that had a noise scale; NaN before the first step."""
-        return self.counted_steps / self.steps if self.steps > 0 else math.nan
-
-    def state_dict(self) -> dict[str, float]:
-        """Returns all sums."""
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all sums, as plain Python numbers and lists."""
         return {
-            "min_steps": self.min_steps,
-            "min_observations": self.min_observations,
-            "root_sum": self.root_sum,
-            "steps": self.steps,
-            "counted_steps": self.counted_steps,
+            "sums": self._sums.state_dict(),
+            "means": None if self._means is None else [float(mean) for mean in self._means],
+            "rows": self._rows,
+            "steps": self._steps,
+            "counted": self._counted,
+            "rates": self._rates,
+            "highest": self._highest,
         }
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
-        self.min_steps = float(state["min_steps"])
-        self.min_observations = float(state["min_observations"])
-        self.root_sum = float(state["root_sum"])
-        self.steps, self.counted_steps = float(state["steps"]), float(state["counted_steps"])
+        self._sums.load_state_dict(state["sums"])
+        means = state["means"]
+        self._means = None if means is None else (float(means[0]), float(means[1]))
+        self._rows, self._highest = int(state["rows"]), float(state["highest"])
+        self._steps, self._counted = float(state["steps"]), float(state["counted"])
+        self._rates = float(state["rates"])
+
+
+def _missing(grad_sq: float, variance: float, degrees_of_freedom: int, level: float) -> float:
+    """Steps that are missing relative to those measured: the variance falls as they grow, the mean stays."""
+    if degrees_of_freedom <= 0 or grad_sq <= 0:
+        return math.nan
+    needed = float(stdtrit(degrees_of_freedom, 0.5 + level / 2)) ** 2 * variance / grad_sq**2
+    return math.nan if needed > MOST_MISSING else max(0.0, needed - 1)

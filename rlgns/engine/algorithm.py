@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 from pathlib import Path
@@ -15,9 +16,12 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
+from rlgns.config.calibrations import calibration_for
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
 from rlgns.critical.adaptive import TargetBatch, next_envs, target_batch
+from rlgns.critical.predicted import calibrated, exchange_rate
+from rlgns.critical.run_average import TUNED_SHARE
 from rlgns.engine.learner_group import AtariLearnerGroup
 from rlgns.engine.progress import Timing, TrainingProgress
 from rlgns.engine.rllib_config import AtariPPOConfig
@@ -124,14 +128,15 @@ class AtariPPO(Algorithm):
             },
         )
         row = outcome["row"]
-        target = target_batch(
-            row["noise/scale_low"], row["noise/scale"], row["noise/scale_high"], exchange_rate=row["exchange_rate"]
-        )
+        calibration = calibration_for(algorithm=run.agent.algorithm, epochs=run.agent.epochs)
+        rate = run.adaptive.exchange_rate or exchange_rate(row, calibration)
+        ends = (calibrated(row[f"noise/scale{end}"], calibration) for end in ("_low", "", "_high"))
+        target = target_batch(*ends, exchange_rate=rate)
         progress = before.after(
             observations=run.rollout_observations,
             optimizer_steps=row["optimizer_steps"],
             scores=[episode.score for episode in outcome["episodes"]],
-            num_envs=self._next_envs(target),
+            num_envs=self._next_envs(target, row["learning_rate"]),
         )
         timing = Timing(
             iteration_s=time.perf_counter() - began,
@@ -145,6 +150,7 @@ class AtariPPO(Algorithm):
             game=self.config.trial.game,
             batch_mode=self._run.agent.batch,
             target_batch=target.best,
+            exchange_rate=rate,
             progress=self._progress,
             timing=timing,
             learner=row,
@@ -154,15 +160,18 @@ class AtariPPO(Algorithm):
             (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), run.rollout_observations, reduce="lifetime_sum"
         )
 
-    def _next_envs(self, target: TargetBatch) -> int:
+    def _next_envs(self, target: TargetBatch, learning_rate: float) -> int:
         """Returns how many environments the iteration after this one uses."""
         now = self._progress
-        if self._run.agent.batch != "adaptive":
+        batch, first = self._run.at(now.num_envs).batch_observations, self._run.batch_observations
+        tuned = self._run.agent.learning_rate * math.sqrt(batch / first)
+        # An annealed learning rate inflates the noise scale: it is no reason to grow.
+        if self._run.agent.batch != "adaptive" or learning_rate < TUNED_SHARE * tuned:
             return now.num_envs
         return next_envs(
             target,
             num_envs=now.num_envs,
-            batch_observations=self._run.at(now.num_envs).batch_observations,
+            batch_observations=batch,
             tiers=self._run.env_tiers,
             held_iterations=now.held_iterations + 1,
         )

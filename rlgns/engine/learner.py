@@ -127,9 +127,12 @@ class AtariLearner(TorchLearner):
             "learning_rate": rate,
             "optimizer_steps": stats.optimizer_steps,
             **stats.metrics,
-            **self._measure.report(optimizer_steps=stats.optimizer_steps, batch_observations=now.batch_observations),
+            **self._measure.report(
+                optimizer_steps=stats.optimizer_steps,
+                batch_observations=now.batch_observations,
+                learning_rate=rate,
+            ),
             **self._probe.report(now.batch_observations),
-            "exchange_rate": run.adaptive.exchange_rate or self._measure.exchange_rate,
         }
         return {
             "row": row,

@@ -11,13 +11,11 @@ from torch import Tensor
 
 from rlgns.agents.batch_gradients import GroupSplit
 from rlgns.agents.compute.products import inner_products
+from rlgns.critical.predicted import average_entries
 from rlgns.critical.run_average import RunAverage
 from rlgns.noise.config import NoiseConfig
 from rlgns.noise.live_statistics import LiveStatistics
 from rlgns.noise.tracker import NoiseScaleEstimate
-
-TINY = 1e-9
-"""Observations that stand for a lower end of zero, so that it counts as a noise scale."""
 
 
 @final
@@ -42,8 +40,7 @@ class RideAlong:
         self._add_up = add_up
         self._shuffled_every = config.shuffled_every
         self._statistics = LiveStatistics(config, minibatches=minibatches)
-        self._run_averages = {end: RunAverage() for end in ("", "_low", "_high")}
-        self._at_least = RunAverage()
+        self._run_average, self._level = RunAverage(), config.level
         self._waiting: list[tuple[Tensor, GroupSplit]] = []
         self.measure_s = 0.0
 
@@ -88,42 +85,25 @@ class RideAlong:
         """Smoothed design effect; NaN before a batch was split by shuffled observations."""
         return self._statistics.design_effect
 
-    @property
-    def exchange_rate(self) -> float:
-        """E_min / S_min of the run so far, from the lower bound where only that is known; NaN where nothing is."""
-        return self._at_least.value
-
-    def report(self, *, optimizer_steps: int, batch_observations: int) -> dict[str, Any]:
-        """Ends an iteration of so many steps at this batch: returns its entries of the metrics row."""
+    def report(self, *, optimizer_steps: int, batch_observations: int, learning_rate: float) -> dict[str, Any]:
+        """Ends an iteration of so many steps at this batch and rate: returns its entries of the metrics row."""
         self.settle()
-        estimate = self.estimate()
-        ends = {"": estimate.noise_scale, "_low": max(estimate.low, TINY), "_high": estimate.high}
-        for end, sums in self._run_averages.items():
-            sums.update(ends[end] if estimate.resolved else None, batch_observations, optimizer_steps)
-        average = self._run_averages[""]
-        known = estimate.noise_scale if estimate.resolved else estimate.low
-        self._at_least.update(known, batch_observations, optimizer_steps)
+        row = self._statistics.row()
+        self._run_average.update(
+            grad_sq=row["noise/grad_sq"],
+            trace=row["noise/trace"],
+            batch=batch_observations,
+            steps=optimizer_steps,
+            learning_rate=learning_rate,
+        )
         self.measure_s = 0.0
-        return {
-            **self._statistics.row(),
-            **{f"critical_batch/run_average{end}": sums.value for end, sums in self._run_averages.items()},
-            "critical_batch/run_average_share": average.share,
-            "critical_batch/min_steps": average.min_steps,
-            "critical_batch/min_observations": average.min_observations,
-            "critical_batch/adaptive_gamma": average.gamma,
-        }
+        return {**row, **average_entries(self._run_average.estimate(self._level))}
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all sums, plain types."""
-        return {
-            **self._statistics.state_dict(),
-            "at_least": self._at_least.state_dict(),
-            "run_average": {end: average.state_dict() for end, average in self._run_averages.items()},
-        }
+        return {**self._statistics.state_dict(), "run_average": self._run_average.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
         self._statistics.load_state_dict(state)
-        for end, average in self._run_averages.items():
-            average.load_state_dict(state["run_average"][end])
-        self._at_least.load_state_dict(state["at_least"])
+        self._run_average.load_state_dict(state["run_average"])

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from rlgns.config.calibrations import calibration_for
 from rlgns.config.schema import Config
-from rlgns.critical.advice import twice_envs, twice_steps
+from rlgns.critical.predicted import critical_batch_entries
 from rlgns.engine.progress import Timing, TrainingProgress
 from rlgns.envs.games import human_normalised
 from rlgns.storage.files import plain
@@ -19,6 +20,7 @@ def make_row(
     game: str,
     batch_mode: str,
     target_batch: float,
+    exchange_rate: float,
     progress: TrainingProgress,
     timing: Timing,
     learner: Mapping[str, Any],
@@ -30,22 +32,14 @@ def make_row(
         game: ROM name.
         batch_mode: `fixed` or `adaptive`.
         target_batch: Batch that an adaptive run aims at by its noise scale, observations; NaN where not known.
+        exchange_rate: Observations that one optimizer step less is worth; NaN where not known.
         progress: Of the run, this iteration included.
         timing: Of this iteration.
         learner: The learner's entries.
     """
     scores = progress.scores
     score = sum(scores) / len(scores) if scores else math.nan
-    scale, low, high = learner["noise/scale"], learner["noise/scale_low"], learner["noise/scale_high"]
-    predicted = scale if learner["noise/resolved"] else None
-    advice = twice_envs(low, predicted, high, run.batch_observations)
-    along_time = {}
-    if "noise/twice_steps_noise" in learner:
-        longer = twice_steps(low, predicted, high, run.batch_observations, noise=learner["noise/twice_steps_noise"])
-        along_time = {
-            "advice/twice_steps_step_ratio": longer.step_ratio,
-            "advice/twice_steps_observation_ratio": longer.observation_ratio,
-        }
+    calibration = calibration_for(algorithm=run.agent.algorithm, epochs=run.agent.epochs)
     row = {
         "game": game,
         "iteration": progress.iteration,
@@ -64,13 +58,8 @@ def make_row(
         "throughput/sample_s": timing.sample_s,
         "throughput/learn_s": timing.learn_s,
         "noise/overhead_fraction": timing.measure_s / timing.iteration_s,
-        "critical_batch/predicted": predicted,
-        "critical_batch/low": low,
-        "critical_batch/high": high,
-        "advice/twice_envs_step_ratio": advice.step_ratio,
-        "advice/twice_envs_observation_ratio": advice.observation_ratio,
-        **along_time,
+        "exchange_rate": exchange_rate,
         **learner,
         "optimizer_steps": progress.optimizer_steps,
     }
-    return plain(row)
+    return plain(row | critical_batch_entries(row, calibration, run.noise.level))

@@ -1,107 +1,152 @@
-"""Keys about the critical batch and its advice: logged by `rlgns.engine.rows` and `rlgns.engine.ride_along`."""
+"""Keys about the run average, the critical batch and its advice: `rlgns.critical.predicted` computes them."""
 
 from __future__ import annotations
 
 from rlgns.metric_key import OLDER_RUNS, Key, KeyGroup
 from rlgns.metrics.probe_keys import NO_BUDGET
 
-BOUND_ONLY = "nothing, or only a lower bound, is known of the critical batch"
+BOUND_ONLY = "`critical_batch/predicted` is null"
+
+RUN_AVERAGE = KeyGroup(
+    title="Run average",
+    text="The noise scale, averaged along the run up to now with the weights of [M] appendix D, which the paper "
+    "compares with a sweep's critical batch. All measured optimizer steps enter, resolved or not, by their raw "
+    "moments. Steps whose learning rate has been annealed below half of the run's highest are left out, because a "
+    "small learning rate inflates the noise scale ([measurement.md](measurement.md)).",
+    keys=(
+        Key(
+            name="noise/run_average",
+            kind=float,
+            unit="observations",
+            meaning="Average noise scale of the run so far, not calibrated",
+            formula="(sum T / g) / (sum G / g) over optimizer steps, G = `noise/grad_sq`, T = `noise/trace`, g = "
+            "G + T / B over the rows before",
+            source="[M] appendix D",
+            null_when="nothing was measured yet or the sum of G is not positive",
+            absent_from=OLDER_RUNS,
+        ),
+        Key(
+            name="noise/run_average_low",
+            kind=float,
+            unit="observations",
+            meaning="Lower end of its confidence interval, at the level `noise.level`",
+            formula="Fieller's interval of the ratio",
+            null_when="there are not enough measurements",
+            absent_from=OLDER_RUNS,
+        ),
+        Key(
+            name="noise/run_average_high",
+            kind=float,
+            unit="observations",
+            meaning="Upper end of its confidence interval",
+            formula="Fieller's interval of the ratio",
+            null_when="`noise/run_average_resolved` is false",
+            absent_from=OLDER_RUNS,
+        ),
+        Key(
+            name="noise/run_average_resolved",
+            kind=bool,
+            unit="yes or no",
+            meaning="Whether the average |G|^2 can be told from 0, so that the interval has two ends",
+            absent_from=OLDER_RUNS,
+        ),
+        Key(
+            name="noise/run_average_share",
+            kind=float,
+            unit="fraction",
+            meaning="Share of all optimizer steps so far that the average covers: those that were measured, at a "
+            "learning rate of at least half of the run's highest (times sqrt(batch) if the batch is adaptive)",
+            null_when="there was no step yet",
+            absent_from=OLDER_RUNS,
+        ),
+        Key(
+            name="noise/run_average_learning_rate",
+            kind=float,
+            unit="per optimizer step",
+            meaning="Mean learning rate of these steps",
+            null_when="the average covers no step yet",
+            absent_from=OLDER_RUNS,
+        ),
+        Key(
+            name="noise/run_average_missing",
+            kind=float,
+            unit="ratio",
+            meaning="How many optimizer steps are still missing until the average |G|^2 can typically be told from 0, "
+            "relative to those covered so far; 0 where it can",
+            formula="max(0, t^2 v / G^2 - 1), v the variance of the mean G, t Student's quantile",
+            null_when="the mean G is not positive, there are too few measurements, or it would take 20 times as many",
+            absent_from=OLDER_RUNS,
+        ),
+    ),
+)
 
 CRITICAL_BATCH = KeyGroup(
     title="Critical batch and advice",
     text="B_crit = E_min / S_min of the trade-off S = S_min (1 + B_crit / B), E = E_min (1 + B / B_crit) between "
     "optimizer steps S and observations E ([M] eq. 2.11 and 2.12). During training it is predicted from the noise "
-    "scale B_simple, which is a proxy ([measurement.md](measurement.md)); a sweep over batch sizes measures it "
-    "([critical-batch.md](critical-batch.md)).",
+    "scale by a calibration: what games whose critical batch was measured say of critical batch / noise scale "
+    "([critical-batch.md](critical-batch.md)). The intervals contain the calibration's error and the measurement's. In "
+    "runs of before, whose rows lack `noise/run_average`, `critical_batch/predicted`, `low` and `high` were the bare "
+    "noise scale; `rlgns report` computes them anew.",
     keys=(
+        Key(
+            name="critical_batch/calibration",
+            kind=str,
+            unit="text",
+            meaning="What the prediction was calibrated on",
+            absent_from=OLDER_RUNS,
+        ),
         Key(
             name="critical_batch/predicted",
             kind=float,
             unit="observations",
-            meaning="Predicted critical batch",
-            formula="`noise/scale`",
-            source="[M] section 2.3",
-            null_when="`noise/resolved` is false",
+            meaning="Predicted critical batch of the run so far",
+            formula="calibration of `noise/run_average`",
+            source="[M] section 2.3, and configs/calibrations",
+            null_when="`noise/run_average_resolved` is false or `noise/run_average` is not positive",
         ),
         Key(
             name="critical_batch/low",
             kind=float,
             unit="observations",
-            meaning="Lower end of its interval",
-            formula="`noise/scale_low`",
-            null_when="`noise/scale_low` is null",
+            meaning="Lower end of its prediction interval, at the level `noise.level`",
+            formula="both errors added as squares in logarithms",
+            null_when="`noise/run_average_low` is null or 0, and `noise/run_average_resolved` is false",
         ),
         Key(
             name="critical_batch/high",
             kind=float,
             unit="observations",
-            meaning="Upper end of its interval",
-            formula="`noise/scale_high`",
-            null_when="`noise/scale_high` is null",
+            meaning="Upper end of its prediction interval",
+            formula="as `critical_batch/low`",
+            null_when="`critical_batch/predicted` is null",
         ),
         Key(
-            name="critical_batch/run_average",
+            name="critical_batch/now",
             kind=float,
             unit="observations",
-            meaning="Prediction for the whole run so far",
-            formula="sum w N / sum w over the optimizer steps at which the noise scale N was resolved, "
-            "w = 1 / (1 + N / B)",
-            source="[M] appendix D",
-            null_when="no iteration had a noise scale yet",
+            meaning="Predicted critical batch of this moment, at this row's learning rate: it grows while an agent "
+            "learns, and rises without reason where the learning rate is annealed. The adaptive batch follows it",
+            formula="calibration of `noise/scale`",
+            null_when="`noise/resolved` is false or `noise/scale` is not positive",
+            absent_from=OLDER_RUNS,
         ),
         Key(
-            name="critical_batch/run_average_low",
+            name="critical_batch/now_low",
             kind=float,
             unit="observations",
-            meaning="Average of the lower ends over the same steps. Where all intervals hold, the average is not below "
-            "it",
-            formula="as `critical_batch/run_average`, of `noise/scale_low`",
-            null_when="`critical_batch/run_average` is null",
+            meaning="Lower end of its prediction interval",
+            formula="as `critical_batch/low`",
+            null_when="`noise/scale_low` is null or 0, and `noise/resolved` is false",
             absent_from=OLDER_RUNS,
         ),
         Key(
-            name="critical_batch/run_average_high",
+            name="critical_batch/now_high",
             kind=float,
             unit="observations",
-            meaning="Average of the upper ends over the same steps",
-            formula="as `critical_batch/run_average`, of `noise/scale_high`",
-            null_when="`critical_batch/run_average` is null",
-            absent_from=OLDER_RUNS,
-        ),
-        Key(
-            name="critical_batch/run_average_share",
-            kind=float,
-            unit="fraction",
-            meaning="Share of all optimizer steps that these averages cover: the steps at which |G|^2 was resolved",
-            null_when="there was no step yet",
-            absent_from=OLDER_RUNS,
-        ),
-        Key(
-            name="critical_batch/min_steps",
-            kind=float,
-            unit="optimizer steps",
-            meaning="S_min so far: how many steps the covered steps would have been at an infinite batch",
-            formula="sum w over the covered steps",
-            source="[M] eq. D.1",
-            absent_from=OLDER_RUNS,
-        ),
-        Key(
-            name="critical_batch/min_observations",
-            kind=float,
-            unit="observations",
-            meaning="E_min so far: observations, each use counted, in the limit of a tiny batch",
-            formula="sum w N",
-            absent_from=OLDER_RUNS,
-        ),
-        Key(
-            name="critical_batch/adaptive_gamma",
-            kind=float,
-            unit="ratio",
-            meaning="What an adaptive batch is predicted to turn the 1 in (S/S_min - 1) (E/E_min - 1) = 1 into, from "
-            "the changes of the noise scale so far. Logged for a fixed batch too",
-            formula="(sum w sqrt(N))^2 / (sum w sum w N)",
-            source="[M] appendix D",
-            null_when="no iteration had a noise scale yet or the run began before this key existed",
+            meaning="Upper end of its prediction interval",
+            formula="as `critical_batch/low`",
+            null_when="`critical_batch/now` is null",
             absent_from=OLDER_RUNS,
         ),
         Key(

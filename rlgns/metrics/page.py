@@ -66,12 +66,11 @@ install on a stand-in for W&B's API; nobody has looked at them in W&B itself.
 
 ### Alerts
 
-An alert is sent when the batch in use stays more than `wandb.alert_factor` (8) times below `critical_batch/low`, or
-above `critical_batch/high`, for `noise.horizon_observations`. The interval must be resolved all that time: one
-unresolved row restarts the wait. The terminal then prints one line, and W&B sends an alert if its user has enabled
-alerts. The next alert comes only after the batch was near the interval for as long, or is far on the other side. The
-factor is 8 because at the paper's Atari goals the noise scale is 6.4 times too high (geometric mean,
-[measurement.md](measurement.md)). Trials of a sweep, whose batches are far off on purpose, send no alerts.
+An alert is sent when the batch in use stays more than `wandb.alert_factor` (2) times below `critical_batch/low`, or
+above `critical_batch/high`, for `noise.horizon_observations`. `noise/run_average_resolved` must be true all that time:
+one row where it is not restarts the wait. The terminal then prints one line, and W&B sends an alert if its user has
+enabled alerts. The next alert comes only after the batch was near the interval for as long, or is far on the other
+side. Trials of a sweep, whose batches are far off on purpose, send no alerts.
 
 ### Artifacts
 

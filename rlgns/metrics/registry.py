@@ -7,7 +7,7 @@ To add one, declare it in its group and put its value into the row: in `rlgns.en
 from __future__ import annotations
 
 from rlgns.metric_key import Key, KeyGroup
-from rlgns.metrics.critical_batch_keys import CRITICAL_BATCH
+from rlgns.metrics.critical_batch_keys import CRITICAL_BATCH, RUN_AVERAGE
 from rlgns.metrics.noise_keys import NOISE_SCALE
 from rlgns.metrics.probe_keys import PROBE, PROBE_VIEWS
 from rlgns.metrics.training_keys import LEARNING, PROGRESS, REFERENCE_SCORES, SCORE, THROUGHPUT
@@ -20,6 +20,7 @@ GROUPS: tuple[KeyGroup, ...] = (
     NOISE_SCALE,
     PROBE,
     PROBE_VIEWS,
+    RUN_AVERAGE,
     CRITICAL_BATCH,
 )
 """Sections of docs/metrics.md, in order."""

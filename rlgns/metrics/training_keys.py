@@ -75,7 +75,7 @@ PROGRESS = KeyGroup(
             kind=float,
             unit="observations",
             meaning="The batch size that an adaptive batch would aim at now. Logged for a fixed batch too",
-            formula="sqrt(r N), N = `noise/scale`, r = `exchange_rate`",
+            formula="sqrt(r N), N = `critical_batch/now`, r = `exchange_rate`",
             source="[M] eq. D.3",
             null_when="`noise/scale` or `noise/scale_high` is null",
             absent_from=OLDER_RUNS,
@@ -85,8 +85,8 @@ PROGRESS = KeyGroup(
             kind=float,
             unit="observations per optimizer step",
             meaning="r: how many observations one optimizer step less is worth",
-            formula="`adaptive.exchange_rate` where it is set, else E_min / S_min of the run so far. The latter is "
-            "`critical_batch/run_average`, with `noise/scale_low` for the steps at which |G|^2 was not resolved",
+            formula="`adaptive.exchange_rate` where it is set, else E_min / S_min of the run so far: "
+            "`critical_batch/predicted`, or the calibration of `noise/run_average_low` where only that is known",
             null_when="nothing is known of the noise scale yet",
             absent_from=OLDER_RUNS,
         ),

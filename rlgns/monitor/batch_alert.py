@@ -8,7 +8,9 @@ from typing import Literal, final
 
 from rlgns import formatting
 from rlgns.config.schema import Config
+from rlgns.critical.verdict import verdict_of
 from rlgns.monitor.listener import Listener, Row, RunStart
+from rlgns.monitor.row_text import critical_batch_text
 from rlgns.noise.config import NoiseConfig
 
 Side = Literal["near", "small", "large"]
@@ -83,17 +85,18 @@ class BatchAlert(Listener):
     def _update(self, key: str, row: Row) -> Side:
         if not self._factor:
             return "near"
-        ends = (
-            (row.get("critical_batch/low"), row.get("critical_batch/high")) if row["noise/resolved"] else (None, None)
-        )
+        # Rows of older versions have the bare noise scale under these names.
+        new = row.get("noise/run_average_resolved")
+        ends = (row.get("critical_batch/low"), row.get("critical_batch/high")) if new else (None, None)
         side = side_of(row["batch_observations"], *ends, self._factor)
         state = self._states.get(key, AlertState())
         self._states[key] = state.after(side, row["observations"], hold_observations=self._hold)
         return self._states[key].announced
 
     def _text(self, game: str, row: Row, side: Side) -> str:
-        names = ("critical_batch/predicted", "critical_batch/low", "critical_batch/high")
-        critical = formatting.interval(*(row[name] for name in names))
+        critical = critical_batch_text(row)
+        verdict = verdict_of(row)
+        noise = f"noise scale {verdict.noise_scale}; {', '.join(verdict.conditions)}"
         where, instead = (
             ("below", "a larger batch would take fewer steps at nearly as many observations")
             if side == "small"
@@ -101,6 +104,6 @@ class BatchAlert(Listener):
         )
         return (
             f"{game}: the batch of {formatting.count(row['batch_observations'])} observations has been more than "
-            f"{self._factor:g} times {where} the predicted critical batch, {critical}, for "
+            f"{self._factor:g} times {where} the predicted critical batch, {critical} ({noise}), for "
             f"{formatting.short(self._hold)} observations: {instead} (wandb.alert_factor)"
         )

@@ -7,14 +7,19 @@ from rlgns.monitor.listener import Row
 
 
 def noise_scale_text(row: Row) -> str:
-    """Returns a row's noise scale: '410 (280 to 640)', 'at least 900' or 'measuring'; off policy with ', lag 1'."""
+    """Returns a row's smoothed noise scale: '410 (280 to 640)', 'at least 900' or 'measuring'; off policy ', lag 1'."""
     high = row.get("noise/scale_high") if row.get("noise/resolved") else None
     lag = f", lag {row['policy_lag']}" if row.get("policy_lag") else ""
     return formatting.interval(row.get("noise/scale"), row.get("noise/scale_low"), high) + lag
 
 
 def critical_batch_text(row: Row) -> str:
-    """Returns a row's predicted critical batch: '410', '> 900' where only a bound is known, or a dash."""
+    """Returns the run's predicted critical batch: '230 (80 to 700)', 'at least 40', or 'measuring'."""
+    return formatting.interval(*(row.get(f"critical_batch/{name}") for name in ("predicted", "low", "high")))
+
+
+def short_critical_batch_text(row: Row) -> str:
+    """Returns it without its interval: '230', '> 40' where only a bound is known, or a dash."""
     low = row.get("critical_batch/low")
     if row.get("critical_batch/high") is None and low:
         return f"> {formatting.rounded(low)}"

@@ -16,9 +16,16 @@ from rich.text import Text
 from rlgns import formatting
 from rlgns.config.schema import Config
 from rlgns.critical.advice import advice_of, steps_advice_of
+from rlgns.critical.verdict import verdict_of
 from rlgns.monitor.console import can_draw, console_of, write_line
 from rlgns.monitor.listener import Listener, Row, RunStart
-from rlgns.monitor.row_text import adaptive_line, batch_text, critical_batch_text, noise_scale_text
+from rlgns.monitor.row_text import (
+    adaptive_line,
+    batch_text,
+    critical_batch_text,
+    noise_scale_text,
+    short_critical_batch_text,
+)
 from rlgns.monitor.runs_progress import RunsProgress
 
 PLAIN_LINE_EVERY_S = 5.0
@@ -30,8 +37,9 @@ EMULATOR_START_S = 0.8
 MANY_ENVS = 64
 """Environments from which the terminal explains a slow start."""
 
-NARROW_COLUMNS = 108
-"""Below this width the table shortens its headings and texts."""
+NARROW_COLUMNS, FULL_COLUMNS = 108, 140
+"""Below the first width the table shortens its headings and texts; from the second on it has learning rate and
+interval, which the sentence below it has at any width."""
 
 
 def make_terminal(
@@ -72,6 +80,7 @@ class LiveTerminal(Listener):
         self._console = console
         self._progress, self._starting = RunsProgress(config, clock), starting(config)
         self._rows: dict[str, Row | None] = dict.fromkeys(config.run.games)
+        self._preset = config.run.name
         # Standard output is not redirected: it carries results. One redraw a second costs no measurable training time.
         self._live = Live(
             console=console, get_renderable=self.render, refresh_per_second=1, redirect_stdout=False, transient=False
@@ -104,7 +113,11 @@ class LiveTerminal(Listener):
         lines: list[RenderableType] = [self._bar(width), self._table(rows, width)]
         several = len(rows) > 1
         for game, row in rows:
-            for sentence in [*adaptive_line(row), *advice_lines(row)] if row else [self._starting]:
+            for sentence in (
+                [verdict_of(row, preset=self._preset).sentence(), *adaptive_line(row), *advice_lines(row)]
+                if row
+                else [self._starting]
+            ):
                 lines.append(Text(f"{game}: {sentence}" if several else sentence, style="italic"))
         return Group(*lines)
 
@@ -118,26 +131,28 @@ class LiveTerminal(Listener):
         return line
 
     def _table(self, rows: list[tuple[str, Row | None]], width: int) -> Table:
-        wide = width >= NARROW_COLUMNS
+        wide, full = width >= NARROW_COLUMNS, width >= FULL_COLUMNS
         table = Table(box=None, padding=(0, 1 if width < 90 else 2, 0, 0), header_style="bold", pad_edge=False)
         table.add_column("game", overflow="ellipsis", no_wrap=True, max_width=None if wide else 14)
         titles = ["observations" if wide else "obs.", "score", "human", "observations/s" if wide else "obs./s"]
+        titles += ["learning rate"] if full else []
         titles += ["noise scale", "critical batch" if wide else "critical", "batch"]
         for title in titles:
             table.add_column(title, justify="right", no_wrap=title != "noise scale")
         for game, row in rows:
-            table.add_row(game, *(_cells(row, wide) if row else [""] * 7))
+            table.add_row(game, *(_cells(row, wide, full) if row else [""] * len(titles)))
         return table
 
 
-def _cells(row: Row, wide: bool) -> list[str]:
+def _cells(row: Row, wide: bool, full: bool) -> list[str]:
     return [
         formatting.short(row["observations"]),
         formatting.score(row["score_mean"]),
         formatting.percent(row["human_normalised_score"]),
         formatting.count(row["throughput/observations_per_s"]),
+        *([formatting.rate(row["learning_rate"])] if full else []),
         noise_scale_text(row),
-        critical_batch_text(row),
+        critical_batch_text(row) if full else short_critical_batch_text(row),
         batch_text(row) if wide else formatting.count(row["batch_observations"]),
     ]
 
@@ -186,7 +201,7 @@ class PlainTerminal(Listener):
             f"score {formatting.score(row['score_mean'])}"
             + (f" ({formatting.percent(human)} of human)" if formatting.known(human) else ""),
             f"{formatting.count(row['throughput/observations_per_s'])} observations/s",
-            f"noise scale {noise_scale_text(row)}",
+            f"noise scale now {noise_scale_text(row)} at learning rate {formatting.rate(row['learning_rate'])}",
             f"critical batch {critical_batch_text(row)}",
             f"batch {batch_text(row)}",
             f"{formatting.duration(self._progress.seconds_remaining())} left",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from rlgns.config.schema import WandbConfig
+from rlgns.critical.verdict import verdict_of
 from rlgns.envs.games import GAMES
 from rlgns.envs.protocols import PROTOCOLS
 from rlgns.monitor.listener import Listener, Row, RunStart
@@ -84,6 +85,9 @@ class WandbLogger(Listener):
         """Closes one W&B run while the session continues with others."""
         if key in self._runs:
             self._catch_up(key)
+            preset = str(self._folders[key].about().get("preset") or "")
+            verdict = verdict_of(self._folders[key].last_row() or {}, preset=preset)
+            self._runs[key].summary["verdict"] = verdict.sentence()
             self._artifacts.pop(key).end()
             self._runs.pop(key).finish(exit_code=0 if outcome == "done" else 1)
 

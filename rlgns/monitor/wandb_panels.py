@@ -45,7 +45,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
             low="critical_batch/low",
             high="critical_batch/high",
         ),
-        band("Critical batch of the run so far, observations", "critical_batch/run_average", "batch_observations"),
+        band("Critical batch of this moment, at its learning rate, observations", "critical_batch/now"),
         Panel(
             title="Twice the environments: steps and observations relative to now",
             keys=("advice/twice_envs_step_ratio", "advice/twice_envs_observation_ratio"),
@@ -57,6 +57,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
     ),
     "Noise scale": (
         band("Noise scale with its interval, observations", "noise/scale"),
+        band("Noise scale, average of the run so far, observations", "noise/run_average"),
         band("Noise scale at the parameters that played, observations", "noise/at_rollout/scale", "noise/scale"),
         Panel(title="|G|^2 and tr(Sigma) of an iteration", keys=("noise/grad_sq", "noise/trace")),
         Panel(title="|G|^2 by optimizer step of the first epoch", pattern=r"noise/by_step/[0-9]+/grad_sq", log=True),
@@ -81,7 +82,6 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
             log=True,
         ),
         Panel(title="Environments in use", keys=("num_envs",)),
-        Panel(title="What an adaptive batch is predicted to save (gamma)", keys=("critical_batch/adaptive_gamma",)),
     ),
     "Throughput and cost": (
         Panel(title="Observations per second", keys=("throughput/observations_per_s",)),
@@ -98,7 +98,10 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
         Panel(title="Entropy and KL divergence, nats", keys=("entropy", "approx_kl")),
         Panel(title="Clipped share, explained variance", keys=("clip_fraction", "explained_variance")),
         Panel(title="Gradient norm", keys=("grad_norm",), log=True),
-        Panel(title="Learning rate", keys=("learning_rate",)),
+        Panel(
+            title="Learning rate, and its mean where it counts",
+            keys=("learning_rate", "noise/run_average_learning_rate"),
+        ),
     ),
 }
 """Panels by section, in order."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from rlgns.errors import FaultError
 from rlgns.fit.gain_table import predicted_gain
+from rlgns.formatting import aligned
 from rlgns.report.content import ReportInput, read_content, read_runs
 from rlgns.report.document import document
 from rlgns.report.json_numbers import report_numbers
@@ -56,20 +57,19 @@ def report_data(sources: Sequence[ReportInput]) -> dict[str, Any]:
 
 
 def summary(folders: Sequence[RunFolder]) -> str:
-    """Returns the results of the runs as aligned plain text: a table, advice per run, the report's path."""
+    """Returns the results of the runs as text: the verdict on each, a table, advice per run, the report's path."""
     runs = read_runs(folders)
     if not runs:
         return "no runs"
-    table = [("game", *result_texts(runs[0]))]
-    table += [(run.label, *result_texts(run).values()) for run in runs]
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    for run in runs:
-        name = f"{run.label}: " if len(runs) > 1 else ""
+    named = {f"{run.label}: " if len(runs) > 1 else "": run for run in runs}
+    lines = [f"{name}{run.verdict.sentence()}" for name, run in named.items()]
+    table = [("game", *result_texts(runs[0])), *((run.label, *result_texts(run).values()) for run in runs)]
+    lines += aligned(table, left=len(table[0]))
+    for name, run in named.items():
         lines.append(f"{name}{run.advice.sentence(interval=True)}")
         hours = run.advice.hours(run.last.get("seconds") or 0.0)
         lines += [f"  {hours}"] if hours else []
-        gain = predicted_gain(run.adaptive_gamma)
+        gain = predicted_gain(run.adaptive_gamma) if run.adaptive else ""
         lines += [f"  {gain}"] if gain else []
     parents = {folder.path.parent for folder in folders}
     places = [folders[0].report_path] if len(folders) == 1 else [parent / "report.html" for parent in parents]

@@ -16,21 +16,11 @@ def by_step_figure(run: RunData, max_points: int) -> Figure | None:
     batch = row["batch_observations"]
     steps, signal, trace = ([entry[name] for entry in entries] for name in ("step", "grad_sq", "trace"))
     noise = [value / batch for value in trace]
-    both = [
-        formatting.interval(
-            row.get(f"{prefix}/scale"),
-            row.get(f"{prefix}/scale_low"),
-            row.get(f"{prefix}/scale_high") if row.get(f"{prefix}/resolved") else None,
-        )
-        for prefix in ("noise/at_rollout", "noise")
-    ]
-    played, path = ("not known yet" if text == formatting.MEASURING else f"{text} observations" for text in both)
     sentence = (
         f"From the first to the last of {len(steps)} optimizer steps |G|^2 goes from {formatting.rounded(signal[0])} "
         f"to {formatting.rounded(signal[-1])} and tr(Sigma) from {formatting.rounded(trace[0])} to "
         f"{formatting.rounded(trace[-1])}; single points scatter. A profile of |G|^2 that rises means that noise rules "
-        "the steps: each carries the parameters to where the gradient is larger. The noise scale at the parameters "
-        f"that played, before the first step, is {played}; over all steps it is {path}."
+        "the steps: each carries the parameters to where the gradient is larger."
     )
     if any(value <= 0 for value in signal):
         sentence += " Steps whose |G|^2 is not positive, because it cannot be told from noise, are not drawn."

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlgns.config.calibrations import calibration_for
 from rlgns.config.convert import convert
 from rlgns.config.files import exists, read_yaml
 from rlgns.critical.points import fit_points
+from rlgns.critical.predicted import with_predictions
 from rlgns.errors import UserError
 from rlgns.fit.paper import paper_goals
 from rlgns.fit.points_file import read_points
@@ -62,10 +64,16 @@ def _run(folder: RunFolder, label: str) -> RunData:
     for section, values in config.items():
         if not isinstance(values, dict):
             raise UserError(f"{folder.config_path}: config: {section}: {values!r} is not a section of keys and values")
-    for section, key in (("agent", "epochs"), ("run", "seed")):  # the numbers that a report computes with
+    numbers = (("agent", "epochs", int), ("run", "seed", int), ("noise", "level", float))
+    for section, key, kind in numbers:  # that a report computes with
         if config.get(section, {}).get(key) is not None:
-            convert(f"{folder.config_path}: {section}.{key}", config[section][key], int)
-    return RunData(label=label, about=folder.about(), config=config, rows=folder.rows())
+            convert(f"{folder.config_path}: {section}.{key}", config[section][key], kind)
+    agent, level = config.get("agent", {}), float(config.get("noise", {}).get("level") or 0.95)
+    calibration = calibration_for(
+        algorithm=str(agent.get("algorithm") or "ppo"), epochs=max(1, int(agent.get("epochs") or 1))
+    )
+    rows = with_predictions(folder.rows(), calibration, level if 0 < level < 1 else 0.95)
+    return RunData(label=label, about=folder.about(), config=config, rows=rows)
 
 
 def _table(path: Path) -> SweepData:

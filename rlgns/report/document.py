@@ -29,7 +29,7 @@ def document(content: ReportContent) -> str:
     runs, sweeps = content.runs, content.sweeps
     sections = sweep_sections(sweeps, points(content)) if sweeps else []
     sections += adaptive_sections(content)
-    sections += _run_sections(runs, points(content))
+    sections += _run_sections(runs, points(content), page_begins_with_verdict=len(runs) == 1 and not sweeps)
     return page(title(content), lede(content), sections or [_nothing()])
 
 
@@ -63,13 +63,11 @@ def lede(content: ReportContent) -> str:
         return sweep_lede(content.sweeps)
     if len(content.runs) == 1:
         run = content.runs[0]
+        if not run.rows:
+            return f"Nothing has been trained yet. {PROXY}"
         played = formatting.count(run.last.get("observations"))
-        text = (
-            f"{first_upper(str(run.about.get('game', run.label)))}, {played} observations"
-            if run.rows
-            else "Nothing has been trained yet"
-        )
-        return f"{text}. {PROXY}"
+        game = first_upper(str(run.about.get("game", run.label)))
+        return f"{game}, {played} observations: {run.verdict.sentence()} {PROXY}"
     return PROXY
 
 
@@ -80,7 +78,7 @@ def points(content: ReportContent) -> int:
     return max(40, min(2000, POINTS_PER_PAGE // max(1, runs)))
 
 
-def _run_sections(runs: Sequence[RunData], max_points: int) -> list[Section]:
+def _run_sections(runs: Sequence[RunData], max_points: int, *, page_begins_with_verdict: bool) -> list[Section]:
     shown = runs[:RUNS_IN_FULL]
     anchors = [f"run-{number}" for number in range(1, len(shown) + 1)]
     sections = []
@@ -91,7 +89,8 @@ def _run_sections(runs: Sequence[RunData], max_points: int) -> list[Section]:
         sections.append(Section(anchor="runs", title="All runs", blocks=blocks))
     for run, anchor in zip(shown, anchors, strict=True):
         title = run.label if len(runs) > 1 else "Result"
-        sections.append(Section(anchor=anchor, title=title, blocks=run_blocks(run, anchor, max_points)))
+        blocks = run_blocks(run, anchor, max_points, verdict=not page_begins_with_verdict)
+        sections.append(Section(anchor=anchor, title=title, blocks=blocks))
     if len(runs) > 1:
         profile = score_profile_figure(scores_by_game(runs))
         if profile:

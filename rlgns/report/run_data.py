@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from rlgns.critical.advice import Advice, advice_of
-from rlgns.critical.goals import run_average
+from rlgns.critical.goals import predicted_gamma
 from rlgns.critical.learning_rate import learning_rate_warning
+from rlgns.critical.verdict import Verdict, verdict_of
 from rlgns.noise.ladder import LadderFit, Rung, fit_ladder
 
 Rows = Sequence[Mapping[str, Any]]
@@ -36,7 +37,11 @@ SERIES = (
     "critical_batch/predicted",
     "critical_batch/low",
     "critical_batch/high",
-    "critical_batch/run_average",
+    "critical_batch/now",
+    "noise/run_average",
+    "noise/run_average_low",
+    "noise/run_average_high",
+    "learning_rate",
     "batch_observations",
     "target_batch_observations",
     "throughput/observations_per_s",
@@ -70,9 +75,14 @@ class RunData:
         return self.last.get("batch_mode") == "adaptive"
 
     @property
+    def verdict(self) -> Verdict:
+        """What is known of the run's critical batch, and what follows for its batch."""
+        return verdict_of(self.last, preset=str(self.about.get("preset") or ""))
+
+    @property
     def adaptive_gamma(self) -> float:
         """Gamma predicted for an adaptive batch, given how this run's noise scale changed; NaN: not known."""
-        return run_average(self.rows).gamma
+        return predicted_gamma(self.rows)
 
     @property
     def learning_rate_warning(self) -> str | None:
@@ -179,6 +189,11 @@ def run_numbers(run: RunData, max_points: int = 2000) -> dict[str, Any]:
                 advice.observation_ratio_high,
             ],
             "sentence": advice.sentence(interval=True),
+        },
+        "verdict": {
+            "decision": run.verdict.decision.value,
+            "critical_batch": [run.verdict.low, run.verdict.value, run.verdict.high],
+            "sentence": run.verdict.sentence(),
         },
         "learning_rate_warning": run.learning_rate_warning,
         "batch_mode": "adaptive" if run.adaptive else "fixed",

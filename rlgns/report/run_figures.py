@@ -32,13 +32,24 @@ from rlgns.report.probe_figures import (
 )
 from rlgns.report.run_data import RunData, column, newest_ladder, thinned, time_split
 
+GAMES = 100
+"""Full games that `score_mean` averages over, fewer at the start."""
+
 
 def run_figures(run: RunData, max_points: int) -> list[Figure]:
     """Returns a run's figures with at most `max_points` points per line; some only if there is something to draw."""
     always = (score_figure, noise_scale_figure, critical_batch_figure, ladder_figure)
     if_probed = (losses_figure, views_figure, layers_figure, design_effect_figure, time_ladder_figure)
     found = [make(run, max_points) for make in (*always, by_step_figure, *if_probed)]
-    return [figure for figure in found if figure is not None]
+    return [figure for figure in found if figure is not None and _has_something_to_show(figure)]
+
+
+def _has_something_to_show(figure: Figure) -> bool:
+    """Whether a figure has more than one point. What has none is said once, by the verdict."""
+    return any(
+        trace.get("type") == "bar" or sum(None not in pair for pair in zip(trace["x"], trace["y"], strict=True)) > 1
+        for trace in figure.traces
+    )
 
 
 def score_figure(run: RunData, max_points: int) -> Figure:
@@ -55,8 +66,10 @@ def score_figure(run: RunData, max_points: int) -> Figure:
     if len(points) == 1:
         sentence = f"The mean raw score of the full games so far is {formatting.score(best)}."
     else:
+        games = int(run.last.get("score_episodes") or 0)
+        window = f"last {GAMES} full games" if games >= GAMES else f"full games so far, {games} by now,"
         sentence = (
-            f"The mean raw score of the last 100 full games went from {formatting.score(points[0][1])} to "
+            f"The mean raw score of the {window} went from {formatting.score(points[0][1])} to "
             f"{formatting.score(points[-1][1])} over {formatting.count(points[-1][0])} observations; its best was "
             f"{formatting.score(best)} at {formatting.count(best_at)}."
         )
@@ -64,7 +77,14 @@ def score_figure(run: RunData, max_points: int) -> Figure:
         sentence += " On the scale where random play is 0 % and a human tester is 100 %, it ended at "
         sentence += f"{formatting.percent(last)}."
     hover = "%{y:,.1f} (human-normalised %{customdata:.0%})" if any(v is not None for v in human) else "%{y:,.1f}"
-    trace = line(x, y, "mean of the last 100 games", BLUE, customdata=human, hovertemplate=hover + "<extra></extra>")
+    trace = line(
+        x,
+        y,
+        f"mean of the last {GAMES} games, fewer at first",
+        BLUE,
+        customdata=human,
+        hovertemplate=hover + "<extra></extra>",
+    )
     return Figure(
         name="score",
         title=title,
@@ -82,28 +102,36 @@ def noise_scale_figure(run: RunData, max_points: int) -> Figure:
     rows = thinned(run.rows, max_points)
     x, mid, low, high = _estimate(rows, "noise/scale", "noise/scale_low", "noise/scale_high")
     title = "Gradient noise scale"
-    now = formatting.interval(*_last(run, "noise/scale", "noise/scale_low", "noise/scale_high"))
+    high_end = "noise/scale_high" if run.last.get("noise/resolved") else ""
+    now = formatting.interval(*_last(run, "noise/scale", "noise/scale_low", high_end))
     if not any(value is not None for value in (*mid, *low)):
         text = "There are not enough measurements of the noise scale yet."
         return Figure(name="noise-scale", title=title, sentence=text)
     bounded = sum(h is None and v is not None for h, v in zip(high, low, strict=True))
-    finding = "is not known" if now == formatting.MEASURING else f"is {now} observations"
+    rate = run.last.get("learning_rate")
+    finding = "it is not known" if now == formatting.MEASURING else f"it is {now} observations"
+    at_rate = f", at a learning rate of {formatting.rate(rate)}" if formatting.known(rate) else ""
     sentence = (
-        f"At the end the noise scale {finding}. It is the batch size at which a gradient is as much noise as "
-        "signal. The band is the confidence interval."
+        "The noise scale is the batch size at which a gradient is as much noise as signal. It grows while an agent "
+        f"learns. Near the end{at_rate}, {finding}. A falling learning rate raises it by itself. The band is the "
+        "confidence interval; dashed is the average of the run so far, which the critical batch is predicted from."
     )
     if bounded:
         share = formatting.percent(bounded / len(x))
         sentence += f" At {share} of the points only a lower bound is known (triangles: the true value is above them)."
-    traces = estimate(x, mid, low, high, "noise scale", BLUE)
+    average = positive(column(rows, "noise/run_average"))
+    traces = [
+        *estimate(x, mid, low, high, "noise scale", BLUE),
+        line(x, average, "average of the run so far", GREEN, dash="dash"),
+    ]
     return Figure(
         name="noise-scale",
         title=title,
         sentence=sentence,
         traces=traces,
         layout=log_axes("observations", "observations", traces, until=x[-1]),
-        header=("observations", "noise_scale", "noise_scale_low", "noise_scale_high"),
-        table=list(zip(x, mid, low, high, strict=True)),
+        header=("observations", "noise_scale", "noise_scale_low", "noise_scale_high", "run_average", "learning_rate"),
+        table=list(zip(x, mid, low, high, average, column(rows, "learning_rate"), strict=True)),
     )
 
 
@@ -119,17 +147,15 @@ def ladder_figure(run: RunData, max_points: int) -> Figure:
     sizes, norms = zip(*((rung.batch_observations, rung.grad_sq_norm) for rung in measured.rungs), strict=True)
     grid = [sizes[0] * (sizes[-1] / sizes[0]) ** (step / 40) for step in range(41)]
     law = [fit.law(size) for size in grid]
-    scale = "gives no noise scale yet: |G|^2 is not positive, the gradient cannot be told from noise"
-    if fit.noise_scale > 0:
-        scale = f"gives a noise scale of {formatting.rounded(fit.noise_scale)} observations"
     rows = measured.rows
     newest = "in the newest iteration" if rows == 1 else f"over the newest {formatting.count(rows)} iterations"
     sentence = (
-        f"{newest[:1].upper()}{newest[1:]}, the mean squared gradient norm at {len(sizes)} "
-        f"batch sizes follows |G|^2 + trace / B to within {formatting.percent(fit.misfit)}; the fitted line {scale}."
+        "A larger batch has a smaller gradient, because its noise averages out; only the signal, |G|^2, is left in the "
+        f"end. {newest[:1].upper()}{newest[1:]}, the mean squared gradient norm at {len(sizes)} batch sizes follows "
+        f"|G|^2 + trace / B to within {formatting.percent(fit.misfit)}, the law that defines the noise scale."
     )
     if fit.misfit > 0.1:
-        sentence += " That is a poor fit: use the noise scale of these iterations with care."
+        sentence += " That is a poor fit: use the noise scale with care."
     points = line(list(sizes), list(norms), "measured", ORANGE) | {
         "mode": "markers",
         "marker": {"color": ORANGE, "size": 9},
@@ -158,24 +184,21 @@ def critical_batch_figure(run: RunData, max_points: int) -> Figure:
     rows = thinned(run.rows, max_points)
     names = ("critical_batch/predicted", "critical_batch/low", "critical_batch/high")
     x, mid, low, high = _estimate(rows, *names)
-    average = positive(column(rows, "critical_batch/run_average"))
     batch, target = column(rows, "batch_observations"), positive(column(rows, "target_batch_observations"))
     if not any(value is not None for value in (*mid, *low)):
         return Figure(name="critical-batch", title=title, sentence="The critical batch is not known yet.")
     now, used = formatting.interval(*_last(run, *names)), run.last.get("batch_observations")
     finding = "is not known" if now == formatting.MEASURING else f"is {now} observations"
     sentence = (
-        f"At the end the predicted critical batch {finding} and each optimizer step uses "
-        f"{formatting.count(used)}. By the trade-off of McCandlish et al. 2018: {run.advice.sentence(interval=True)}."
+        f"The predicted critical batch of the run {finding}, and each optimizer step uses {formatting.count(used)}. "
+        "Far below it, doubling the batch halves the steps almost for free; far above, it wastes observations. By the "
+        f"trade-off of McCandlish et al. 2018: {run.advice.sentence(interval=True)}."
     )
-    if formatting.known(run.last.get("critical_batch/run_average")):
-        sentence += f" The prediction for the whole run, its average, is {run_average(run)}."
     if run.adaptive:
         sentence += " The batch is adaptive: it follows its target, sqrt(r N), in factors of two."
     in_use = line(x, batch, "batch in use (adaptive)" if run.adaptive else "batch in use", ORANGE)
     traces = [
         *estimate(x, mid, low, high, "critical batch, predicted", BLUE),
-        line(x, average, "average of the run so far", GREEN, dash="dash"),
         in_use | {"line": in_use["line"] | {"shape": "hv", "dash": "dot"}},
     ]
     if run.adaptive:
@@ -186,8 +209,8 @@ def critical_batch_figure(run: RunData, max_points: int) -> Figure:
         sentence=sentence,
         traces=traces,
         layout=log_axes("observations", "observations", traces, until=x[-1]),
-        header=("observations", "predicted", "low", "high", "run_average", "batch_in_use", "target_batch"),
-        table=list(zip(x, mid, low, high, average, batch, target, strict=True)),
+        header=("observations", "predicted", "low", "high", "batch_in_use", "target_batch"),
+        table=list(zip(x, mid, low, high, batch, target, strict=True)),
     )
 
 
@@ -235,12 +258,6 @@ def time_use_figure(runs: Sequence[RunData]) -> Figure:
         table=[(name, *(split[part] for part, _, _ in parts)) for name, split in splits],
         height=150 + 34 * len(splits),
     )
-
-
-def run_average(run: RunData) -> str:
-    """Returns the predicted critical batch of the whole run, with its interval where the rows have one."""
-    mean, low, high = _last(run, *(f"critical_batch/run_average{end}" for end in ("", "_low", "_high")))
-    return formatting.rounded(mean) if low is None else formatting.interval(mean, low, high)
 
 
 def _estimate(rows: Sequence[Any], mid: str, low: str, high: str) -> tuple[Values, Values, Values, Values]:

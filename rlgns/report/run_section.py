@@ -10,13 +10,14 @@ from rlgns import formatting
 from rlgns.fit.gain_table import predicted_gain
 from rlgns.report.html_elements import facts_html, figure_html, link_html, prose, table_html, tiles_html
 from rlgns.report.run_data import RunData
-from rlgns.report.run_figures import run_average, run_figures
+from rlgns.report.run_figures import GAMES, run_figures
 
 PROXY = (
-    "The critical batch is predicted from the noise scale B_simple = tr(Sigma) / |G|^2, which is a proxy: on Atari "
-    "McCandlish et al. 2018 measured critical batches 2.6 to 20 times smaller at their score goals. Only a sweep over "
-    "batch sizes measures it."
+    "The critical batch is the batch at which training needs twice the fewest possible optimizer steps and twice the "
+    "fewest possible observations. Here it is predicted from the gradient noise scale by what other games showed, with "
+    "an interval that says how far they differ. Only a sweep over batch sizes measures it."
 )
+"""What a reader needs to know before the numbers."""
 
 
 OFF_POLICY = (
@@ -28,22 +29,30 @@ OFF_POLICY = (
 def result_texts(run: RunData) -> dict[str, str]:
     """Returns a run's results as texts, by name."""
     last = run.last
-    high = last.get("noise/scale_high") if last.get("noise/resolved") else None
     critical = (last.get(f"critical_batch/{name}") for name in ("predicted", "low", "high"))
     return {
         "observations": formatting.count(last.get("observations")),
         "score": formatting.score(last.get("score_mean")),
         "human-normalised": formatting.percent(last.get("human_normalised_score")),
-        "noise scale": formatting.interval(last.get("noise/scale"), last.get("noise/scale_low"), high),
         "critical batch": formatting.interval(*critical),
+        "noise scale, run average": run.verdict.noise_scale,
         "batch in use": formatting.count(last.get("batch_observations")) + (" (adaptive)" if run.adaptive else ""),
     }
 
 
-def run_blocks(run: RunData, anchor: str, max_points: int, level: int = 3) -> list[str]:
-    """Returns a run's section as HTML blocks, with at most `max_points` points per line."""
+def run_blocks(run: RunData, anchor: str, max_points: int, level: int = 3, *, verdict: bool = True) -> list[str]:
+    """Returns a run's section as HTML blocks, with at most `max_points` points per line.
+
+    Args:
+        run: The run.
+        anchor: Prefix of its figures' anchors.
+        max_points: Points per line, at most.
+        level: Of the figures' headings.
+        verdict: Whether to begin with the verdict; not where the page does.
+    """
     advice = first_upper(run.advice.sentence(interval=True))
-    blocks = [_tiles(run), f'<p class="advice">{prose(advice)}.</p>']
+    blocks = [f'<p class="advice">{prose(run.verdict.sentence())}</p>'] if verdict else []
+    blocks += [_tiles(run), f"<p>{prose(advice)}.</p>"]
     lagged = sum(1 for row in run.rows if row.get("policy_lag"))
     if lagged:
         blocks.append(f'<p class="warning">{prose(OFF_POLICY.format(lagged=lagged, of=len(run.rows)))}</p>')
@@ -73,11 +82,13 @@ def first_upper(text: str) -> str:
 def _tiles(run: RunData) -> str:
     last, final = run.last, result_texts(run)
     human = f"{final['human-normalised']} of a human tester" if final["human-normalised"] != formatting.NOTHING else ""
+    games = last.get("score_episodes") or 0
+    over = f"mean of {'the last 100' if games > GAMES else formatting.plural(games, 'full game')}" if games else ""
     tiles = [
-        ("Score", final["score"], human),
-        ("Noise scale", *_value_and_interval(final["noise scale"])),
         ("Critical batch, predicted", *_value_and_interval(final["critical batch"])),
         ("Batch in use", final["batch in use"], "observations per optimizer step"),
+        ("Noise scale, run average", *_value_and_interval(final["noise scale, run average"])),
+        ("Score", final["score"], ", ".join(filter(None, (over, human)))),
         ("Observations", formatting.short(last.get("observations")), f"in {formatting.duration(last.get('seconds'))}"),
     ]
     return tiles_html(tiles)
@@ -95,7 +106,6 @@ def _value_and_interval(text: str) -> tuple[str, str]:
 
 def _facts(run: RunData) -> str:
     last, about = run.last, run.about
-    overhead = last.get("noise/overhead_fraction")
     facts = {
         "game": about.get("game", run.label),
         "protocol": _words(about.get("protocol") or _get(run.config, "env", "protocol")),
@@ -107,10 +117,9 @@ def _facts(run: RunData) -> str:
         "time": formatting.duration(last.get("seconds")),
         "observations/s": formatting.count(last.get("throughput/observations_per_s")),
         **result_texts(run),
-        "critical batch, run average": run_average(run),
+        "conditions": first_upper(", ".join(run.verdict.conditions)),
         "batch": _batches(run),
-        "adaptive batch, predicted": _gamma(run),
-        "cost of measuring, newest iteration": f"{formatting.percent(overhead)} of wall-clock time",
+        "adaptive batch, predicted": _gamma(run) if run.adaptive else "",
         "advice in wall-clock time": first_upper(run.advice.hours(last.get("seconds") or 0.0)),
     }
     return facts_html("Settings and results", facts)

@@ -143,7 +143,7 @@ def migrate(state: Mapping[str, Any]) -> dict[str, Any]:
     """
     learner = {"probe": None, **state["learner"]}
     if "noise" in learner:  # absent where only the policy was saved
-        learner["noise"] = _migrate_noise(learner["noise"])
+        learner["noise"] = _migrate_noise(learner["noise"], state["config"])
     return {
         "num_envs": state["config"]["env"]["num_envs"],
         "held_iterations": 0,
@@ -153,18 +153,22 @@ def migrate(state: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _migrate_noise(noise: Mapping[str, Any]) -> dict[str, Any]:
-    averages = noise["run_average"]
-    if "" not in averages:  # one average, without those of its ends
-        averages = {end: RunAverage().state_dict() for end in ("", "_low", "_high")}
-    at_least = noise.get("at_least", RunAverage().state_dict())
-    unknown = {"root_sum": math.nan}
+def _migrate_noise(noise: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    average = noise["run_average"]
+    if "sums" not in average:  # of smoothed noise scales: the average of raw moments starts anew
+        average = RunAverage().state_dict() | {"highest": _first_rate(config)}
     return {
-        **noise,
+        **{name: state for name, state in noise.items() if name != "at_least"},
         "size": {"group": None, **noise["size"]},
-        "at_least": unknown | at_least,
-        "run_average": {end: unknown | average for end, average in averages.items()},
+        "run_average": average,
     }
+
+
+def _first_rate(config: Mapping[str, Any]) -> float:
+    """Learning rate over sqrt(batch) before any annealing; the units are those of RunAverage."""
+    agent = config["agent"]
+    batch = config["env"]["num_envs"] * agent["rollout_steps"] / agent["minibatches"]
+    return float(agent["learning_rate"] / math.sqrt(batch))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,7 +33,12 @@ def row(iteration: int, low: float | None, high: float | None, *, batch: int = 2
     predicted = None if low is None or high is None else (low * high) ** 0.5
     return make_row(iteration) | {
         "batch_observations": batch,
-        "noise/resolved": high is not None,
+        "noise/run_average_resolved": high is not None,
+        "noise/run_average_high": 4000.0,
+        "noise/run_average": 3000.0,
+        "noise/run_average_low": 2000.0,
+        "noise/run_average_share": 1.0,
+        "noise/run_average_learning_rate": make_row(iteration)["learning_rate"],
         "critical_batch/low": low,
         "critical_batch/predicted": predicted,
         "critical_batch/high": high,
@@ -96,6 +101,15 @@ def test_one_alert_per_crossing() -> None:
     assert alerts_of([FAR] * 9, config=dataclasses.replace(CONFIG, wandb=WandbConfig(alert_factor=16))) == []
 
 
+def test_a_row_of_an_older_version_whose_critical_batch_was_the_bare_noise_scale_says_nothing() -> None:
+    heard: list[str] = []
+    alert = BatchAlert(CONFIG, [lambda key, title, text: heard.append(title)])
+    for iteration in range(1, 10):
+        old = {name: value for name, value in row(iteration, *FAR).items() if not name.startswith("noise/run_average")}
+        alert.row("pong", old)
+    assert heard == []
+
+
 def test_the_text_is_one_line_with_the_numbers() -> None:
     lines: list[str] = []
     alert = BatchAlert(CONFIG, [lambda key, title, text: lines.append(text)])
@@ -103,7 +117,8 @@ def test_the_text_is_one_line_with_the_numbers() -> None:
         alert.row("pong", row(iteration, 4000, 9000))
     assert lines == [
         "pong: the batch of 256 observations has been more than 8 times below the predicted critical batch, 6,000 "
-        "(4,000 to 9,000), for 3k observations: a larger batch would take fewer steps at nearly as many observations "
+        "(4,000 to 9,000) (noise scale 3,000 (2,000 to 4,000); learning rate 2.4e-4, calibrated on A2C), for 3k "
+        "observations: a larger batch would take fewer steps at nearly as many observations "
         "(wandb.alert_factor)"
     ]
 

@@ -68,12 +68,13 @@ def test_plain_lines_every_few_seconds(tmp_path: Path, config: Config) -> None:
     progress = [line for line in lines if line.startswith("pong: ") and "score" in line]
     assert len(progress) == 10 + 1  # 50 seconds at one line in 5, and the newest row at the end.
     assert "two lines" in lines
+    # Of three games, of which this is the first row.
     assert progress[0] == (
-        "pong: 1,024 of 204,800 observations, score -, 320 observations/s, noise scale measuring, critical batch -, "
-        "batch 256, 5 min 00 s left"  # of three games, of which this is the first row
+        "pong: 1,024 of 204,800 observations, score -, 320 observations/s, noise scale now measuring at learning rate "
+        "2.5e-4, critical batch measuring, batch 256, 5 min 00 s left"
     )
     assert "102,400 of 204,800 observations" in progress[-1]
-    advice = [line for line in lines if "twice the environments" in line or "not enough" in line]
+    advice = [line for line in lines if "twice the environments" in line]
     assert advice
     assert len(advice) <= 3 * len(GAMES)
 
@@ -84,7 +85,7 @@ def test_advice_on_longer_rollouts_appears_once_known(tmp_path: Path, config: Co
         (make_row(150) | probed, ["twice the environments", "twice the rollout steps"]),
         (make_row(150) | probed | {"noise/twice_steps_noise_low": None}, ["twice the environments"]),
         (make_row(150), ["twice the environments"]),
-        (make_null_row() | probed, ["not enough measurements yet"]),
+        (make_null_row() | probed, ["twice the environments"]),
     ):
         assert [line.split(":")[0] for line in advice_lines(row)] == expected
     stream = io.StringIO()
@@ -102,7 +103,7 @@ def test_plain_row_with_nothing_known(tmp_path: Path, config: Config) -> None:
     terminal.start(starts(tmp_path, config))
     terminal.row("pong", make_null_row())
     assert "None" not in stream.getvalue()
-    assert "noise scale measuring" in stream.getvalue()
+    assert "noise scale now measuring" in stream.getvalue()
 
 
 ADAPTIVE = {"batch_mode": "adaptive", "num_envs": 64, "target_batch_observations": 671.3}
@@ -147,6 +148,7 @@ def test_table_fits(tmp_path: Path, config: Config, width: int) -> None:
         for part in ("pong", "320", "at least", "256", "observations", "left"):
             assert part in text
         assert "twice the environments: 1." in " ".join(text.split())
+        assert "you use 32: keep. (Learning rate 1.9e-4 on average" in " ".join(text.split())
         assert "breakout: starting" in text
         assert noise_scale_text(make_row(150)) in text
     if width == 120:

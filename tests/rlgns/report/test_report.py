@@ -37,11 +37,11 @@ def test_a_run(long_run: RunFolder) -> None:
         "no sticky actions",
         "torch 2.13.0",
         "went from -20.8 to 8.3 over 204,800 observations",
-        "Twice the environments: 1.8x",
-        "2.6 to 20 times smaller",
+        "Twice the environments: 1.6x",
+        "Pong, 204,800 observations: Critical batch about 930 (360 to 2,400) observations, the batch of 120 env",
+        "you use 32: keep. (Learning rate 1.9e-4 on average, 50 % of the run counts, preset quick, calibrated",
         "to within 0.1 %",
         "41 % playing",
-        "a noise scale of 1,500 observations",
         "only a lower bound is known",
     ):
         assert part in page.text, part
@@ -101,11 +101,12 @@ def test_several_games_and_seeds_on_one_page(tmp_path: Path) -> None:
     (bars,) = [chart for chart in page.charts if chart["data"][0].get("type") == "bar"]
     assert bars["data"][0]["y"] == [f"pong ({folders[0].path})", f"pong ({folders[1].path})", "breakout"]
     lines = summary(folders).splitlines()
-    assert lines[0].split()[:3] == ["game", "observations", "score"]
-    columns = {line.index("  ") for line in lines[1:2]}
+    assert [line.split(": ")[1].split(" ")[0] for line in lines[:4]] == ["Critical"] * 4
+    assert lines[4].split()[:3] == ["game", "observations", "score"]
+    columns = {line.index("  ") for line in lines[5:6]}
     assert columns
-    assert "breakout: twice the environments: at least" in summary(folders)
-    assert "qbert: not enough measurements yet" in summary(folders)
+    assert "breakout: Critical batch not known yet: at least" in summary(folders)
+    assert "qbert: twice the environments: not known yet" in summary(folders)
 
 
 def test_a_long_run_stays_small(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def today() -> State:
         iteration=2, observations=64, num_envs=4, held_iterations=2, scores=(1.0, 2.0), episodes=2
     )
     measurement = RideAlong(tiny().noise, minibatches=2)
-    for sums in (measurement._at_least, *measurement._run_averages.values()):
-        sums.update(100.0, 16, 4)
+    for _ in range(3):
+        measurement._run_average.update(grad_sq=1.0, trace=100.0, batch=16, steps=4, learning_rate=1e-4)
     noise = measurement.state_dict()
     noise["size"] = {"value": 3.0, "group": 8}
     return {
@@ -54,17 +54,14 @@ def without_group(state: State) -> None:
     del noise_of(state)["size"]["group"]
 
 
-def without_ends(state: State) -> None:
-    noise_of(state)["run_average"] = noise_of(state)["run_average"][""]
+def of_smoothed_scales(state: State) -> None:
+    sums = {"min_steps": 2.0, "min_observations": 300.0, "root_sum": 9.0, "steps": 12.0, "counted_steps": 8.0}
+    noise_of(state)["run_average"] = {"": sums, "_low": sums, "_high": sums}
+    noise_of(state)["at_least"] = sums
 
 
-def without_lower_bound(state: State) -> None:
-    del noise_of(state)["at_least"]
-
-
-def without_roots(state: State) -> None:
-    for sums in (noise_of(state)["at_least"], *noise_of(state)["run_average"].values()):
-        del sums["root_sum"]
+def of_smoothed_scales_alone(state: State) -> None:
+    noise_of(state)["run_average"] = {"min_steps": 2.0, "min_observations": 300.0}
 
 
 OLDER: list[Callable[[State], None]] = [
@@ -72,9 +69,8 @@ OLDER: list[Callable[[State], None]] = [
     without_episodes,
     without_probe,
     without_group,
-    without_ends,
-    without_lower_bound,
-    without_roots,
+    of_smoothed_scales,
+    of_smoothed_scales_alone,
 ]
 
 
@@ -94,9 +90,22 @@ def test_an_older_state_is_loaded(make_older: Callable[[State], None]) -> None:
     assert (progress.iteration, progress.num_envs, progress.scores, progress.episodes) == (2, 4, (1.0, 2.0), 2)
     restored = RideAlong(tiny().noise, minibatches=2)
     restored.load_state_dict(noise_of(state))
-    known = make_older not in (without_ends, without_roots)
-    assert math.isfinite(restored.exchange_rate) == (make_older is not without_lower_bound)
-    assert math.isfinite(restored._run_averages[""].gamma) == known
+    again = make_older in (of_smoothed_scales, of_smoothed_scales_alone)  # the run average starts anew
+    assert math.isnan(restored._run_average.estimate().value) == again
+
+
+def test_an_average_that_starts_anew_knows_the_learning_rate_before_annealing() -> None:
+    """Else a checkpoint from late in an annealed run would take its small rate for the tuned one."""
+    old = today()
+    of_smoothed_scales(old)
+    restored = RideAlong(tiny().noise, minibatches=2)
+    restored.load_state_dict(noise_of(migrate(old)))
+    agent, batch = tiny().agent, tiny().batch_observations
+    for share in (0.4, 0.6, 0.6):
+        restored._run_average.update(
+            grad_sq=1.0, trace=50.0, batch=batch, steps=4, learning_rate=share * agent.learning_rate
+        )
+    assert restored._run_average.estimate().share == pytest.approx(1 / 3)  # the first counted row sets the size
 
 
 def keys(state: State) -> set[tuple[str, ...]]:

@@ -1,0 +1,113 @@
+"""The verdict: every outcome in words, and the rule behind keep, double and halve."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlgns.critical.verdict import MARGIN, Decision, decide, verdict_of
+
+KEEP, DOUBLE, HALVE, UNKNOWN = Decision.KEEP, Decision.DOUBLE, Decision.HALVE, Decision.UNKNOWN
+sizes = st.floats(1, 1e6)
+
+
+def row(value: float | None, low: float | None, high: float | None, **more: Any) -> dict[str, Any]:
+    return {
+        "observations": 100_000,
+        "batch_observations": 256,
+        "num_envs": 32,
+        "batch_mode": "fixed",
+        "learning_rate": 5e-4,
+        "critical_batch/predicted": value,
+        "critical_batch/low": low,
+        "critical_batch/high": high,
+        "critical_batch/calibration": "calibrated on A2C",
+        "noise/run_average": 1500.0,
+        "noise/run_average_low": 900.0,
+        "noise/run_average_high": None if high is None else 4000.0,
+        "noise/run_average_share": 0.99,
+        "noise/run_average_learning_rate": 5e-4,
+        "noise/run_average_missing": 0.0 if high is not None else 1.5,
+    } | more
+
+
+def cost(critical: float, batch: float) -> float:
+    """S / S_min + E / E_min: a step is worth E_min / S_min observations."""
+    return (1 + critical / batch) + (1 + batch / critical)
+
+
+@given(critical=sizes, batch=sizes)
+def test_a_known_critical_batch_asks_for_what_costs_least_among_the_three(critical: float, batch: float) -> None:
+    decision = decide(batch, critical, critical)
+    costs = {KEEP: cost(critical, batch), DOUBLE: cost(critical, 2 * batch), HALVE: cost(critical, batch / 2)}
+    other = min(costs, key=costs.__getitem__)
+    # Within rounding of the margin both are as good.
+    assert decision == other or math.isclose(costs[decision], costs[other], rel_tol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "decision"),
+    [
+        (80, 700, KEEP),
+        (1.01 * MARGIN * 256, 5000, DOUBLE),
+        (0.99 * MARGIN * 256, 5000, KEEP),
+        (20, 0.99 * 256 / MARGIN, HALVE),
+        (20, 1.01 * 256 / MARGIN, KEEP),
+        (0, 100, HALVE),
+        (400, math.inf, DOUBLE),
+        (300, math.inf, UNKNOWN),
+        (math.nan, math.inf, UNKNOWN),
+        (math.nan, math.nan, UNKNOWN),
+    ],
+)
+def test_the_interval_decides(low: float, high: float, decision: Decision) -> None:
+    assert decide(256, low, high) is decision
+
+
+def test_the_sentence_has_the_number_its_environments_and_its_conditions() -> None:
+    assert verdict_of(row(230, 80, 700), preset="quick").sentence() == (
+        "Critical batch about 230 (80 to 700) observations, the batch of 29 environments; you use 32: keep. "
+        "(Learning rate 5e-4, preset quick, calibrated on A2C.)"
+    )
+    assert verdict_of(row(230, 80, 700)).noise_scale == "1,500 (900 to 4,000)"
+
+
+def test_every_outcome_in_words() -> None:
+    double, halve = verdict_of(row(1200, 400, 3600)), verdict_of(row(50, 20, 170))
+    assert double.headline().endswith("the batch of 150 environments; you use 32: double them.")
+    assert halve.headline().endswith("the batch of 6 environments; you use 32: halve them.")
+    bound = verdict_of(row(None, 90, None))
+    assert bound.headline() == ("Critical batch not known yet: at least 90 observations, about 148k more observations.")
+    assert bound.noise_scale == "at least 900"
+    large = verdict_of(row(None, 900, None))
+    assert large.headline() == "Critical batch at least 900 observations; you use 32: double them."
+    nothing = verdict_of(row(None, None, None, **{"noise/run_average_missing": None}))
+    assert nothing.headline() == "Critical batch not known yet."
+    assert verdict_of({}).sentence() == "Critical batch not known yet."
+    assert verdict_of(row(0.4, 0.1, 1.2)).headline().count("the batch of 1 environment;") == 1
+
+
+def test_an_annealed_run_names_the_share_that_counts_and_a_constant_rate_does_not() -> None:
+    annealed = {"learning_rate": 1e-9, "noise/run_average_share": 0.5, "noise/run_average_learning_rate": 3.75e-4}
+    assert verdict_of(row(230, 80, 700, **annealed)).conditions == (
+        "learning rate 3.8e-4 on average",
+        "50 % of the run counts",
+        "calibrated on A2C",
+    )
+
+
+def test_a_run_whose_rate_has_fallen_cannot_learn_more_by_going_on() -> None:
+    """More observations of an annealed run do not count: a longer run is needed."""
+    late = {"learning_rate": 1e-5, "noise/run_average_share": 0.5, "noise/run_average_learning_rate": 3.75e-4}
+    assert verdict_of(row(None, 90, None, **late)).headline() == (
+        "Critical batch not known yet: at least 90 observations; a run about 2.5 times as long would tell."
+    )
+
+
+def test_an_adaptive_batch_speaks_of_its_batch() -> None:
+    text = verdict_of(row(230, 80, 700, batch_mode="adaptive")).headline()
+    assert text == "Critical batch about 230 (80 to 700) observations; you use 256: keep."
