@@ -75,7 +75,7 @@ def rows(count: int = 120) -> list[dict[str, Any]]:
             "optimizer_steps": 8 * (i + 1),
             "learning_rate": 5e-4 * (1 - i / count),
             "noise/grad_sq": 1e-3 * (1 + 0.5 * float(rng.standard_normal())),
-            "noise/trace": 1.0 if i < count / 2 else 50.0,
+            "noise/trace": 1.0 if i <= count / 2 else 50.0,
             "critical_batch/predicted": 2000.0,
         }
         for i in range(count)

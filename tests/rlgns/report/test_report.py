@@ -38,7 +38,7 @@ def test_a_run(long_run: RunFolder) -> None:
         "torch 2.13.0",
         "went from -20.8 to 8.3 over 204,800 observations",
         "Twice the environments: 1.6x",
-        "Pong, 204,800 observations: Critical batch about 930 (360 to 2,400) observations, the batch of 120 env",
+        "Pong, 204,800 observations: Critical batch about 930 (360 to 2,400) observations, the batch of 116 env",
         "you use 32: keep. (Learning rate 1.9e-4 on average, 50 % of the run counts, preset quick, calibrated",
         "to within 0.1 %",
         "41 % playing",
