@@ -89,7 +89,10 @@ class Verdict:
 
     def _advice(self) -> str:
         them = "them" if self.num_envs else "it"
-        return {Decision.DOUBLE: f"double {them}", Decision.HALVE: f"halve {them}"}.get(self.decision, "keep")
+        if self.decision is not Decision.KEEP:
+            return f"{self.decision.value} {them}"
+        sure = decide(self.batch, self.value, self.value) is Decision.KEEP
+        return f"keep {them}" if sure else f"keep {them}, since the interval allows it"
 
 
 def decide(batch: float, low: float, high: float) -> Decision:

@@ -119,7 +119,7 @@ def noise_scale_figure(run: RunData, max_points: int) -> Figure:
     if bounded:
         share = formatting.percent(bounded / len(x))
         sentence += f" At {share} of the points only a lower bound is known (triangles: the true value is above them)."
-    average = positive(column(rows, "noise/run_average"))
+    average = _estimate(rows, *(f"noise/run_average{end}" for end in ("", "_low", "_high")))[1]
     traces = [
         *estimate(x, mid, low, high, "noise scale", BLUE),
         line(x, average, "average of the run so far", GREEN, dash="dash"),

@@ -83,7 +83,9 @@ def _tiles(run: RunData) -> str:
     last, final = run.last, result_texts(run)
     human = f"{final['human-normalised']} of a human tester" if final["human-normalised"] != formatting.NOTHING else ""
     games = last.get("score_episodes") or 0
-    over = f"mean of {'the last 100' if games > GAMES else formatting.plural(games, 'full game')}" if games else ""
+    over = (
+        f"mean of {'the last 100 games' if games > GAMES else formatting.plural(games, 'full game')}" if games else ""
+    )
     tiles = [
         ("Critical batch, predicted", *_value_and_interval(final["critical batch"])),
         ("Batch in use", final["batch in use"], "observations per optimizer step"),

@@ -70,7 +70,7 @@ def test_the_interval_decides(low: float, high: float, decision: Decision) -> No
 
 def test_the_sentence_has_the_number_its_environments_and_its_conditions() -> None:
     assert verdict_of(row(230, 80, 700), preset="quick").sentence() == (
-        "Critical batch about 230 (80 to 700) observations, the batch of 29 environments; you use 32: keep. "
+        "Critical batch about 230 (80 to 700) observations, the batch of 29 environments; you use 32: keep them. "
         "(Learning rate 5e-4, preset quick, calibrated on A2C.)"
     )
     assert verdict_of(row(230, 80, 700)).noise_scale == "1,500 (900 to 4,000)"
@@ -80,6 +80,8 @@ def test_every_outcome_in_words() -> None:
     double, halve = verdict_of(row(1200, 400, 3600)), verdict_of(row(50, 20, 170))
     assert double.headline().endswith("the batch of 150 environments; you use 32: double them.")
     assert halve.headline().endswith("the batch of 6 environments; you use 32: halve them.")
+    unsure = verdict_of(row(700, 120, 4100))
+    assert unsure.headline().endswith("you use 32: keep them, since the interval allows it.")
     bound = verdict_of(row(None, 90, None))
     assert bound.headline() == ("Critical batch not known yet: at least 90 observations, about 148k more observations.")
     assert bound.noise_scale == "at least 900"
@@ -110,4 +112,4 @@ def test_a_run_whose_rate_has_fallen_cannot_learn_more_by_going_on() -> None:
 
 def test_an_adaptive_batch_speaks_of_its_batch() -> None:
     text = verdict_of(row(230, 80, 700, batch_mode="adaptive")).headline()
-    assert text == "Critical batch about 230 (80 to 700) observations; you use 256: keep."
+    assert text == "Critical batch about 230 (80 to 700) observations; you use 256: keep it."
