@@ -1,4 +1,9 @@
-r"""The adaptive batch: how many environments to use next, given the noise scale and its interval.
+r"""The adaptive batch: how many environments to use next, given the critical batch of the moment and its interval.
+
+N below is the calibrated `critical_batch/now`: the model's noise scale is the batch at which a step makes half of a
+full-batch step's progress, and games showed that this is several times below tr(Sigma) / |G|^2. The interval is the
+measurement's, both ends calibrated by the best estimate: the calibration's own error is the same all run long, and says
+nothing about whether N has changed.
 
 A step at batch B while the noise scale is N makes 1 / (1 + N/B) of a full-batch step's progress and costs B
 observations. If saving one step is worth r observations, the cheapest batch at every moment is
@@ -22,6 +27,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from rlgns.critical.run_average import TUNED_SHARE
 
 CHANGE_FACTOR = 2**0.75
 """Ratio by which the batch must be off to change: 1.68. Halfway between two doublings would be 1.41."""
@@ -64,7 +71,13 @@ def target_batch(low: float, noise_scale: float, high: float, *, exchange_rate: 
 
 
 def next_envs(
-    target: TargetBatch, *, num_envs: int, batch_observations: float, tiers: Sequence[int], held_iterations: int
+    target: TargetBatch,
+    *,
+    num_envs: int,
+    batch_observations: float,
+    tiers: Sequence[int],
+    held_iterations: int,
+    rate_share: float = 1.0,
 ) -> int:
     """Returns how many environments to use in the next iteration: as many as now, half or twice as many.
 
@@ -74,8 +87,10 @@ def next_envs(
         batch_observations: Observations per optimizer step with them.
         tiers: Numbers of environments allowed, ascending, each twice the one before.
         held_iterations: Iterations played with `num_envs`, since the last change.
+        rate_share: Learning rate relative to the tuned one at this batch. Where it has been annealed below
+            `TUNED_SHARE` nothing changes: a small rate inflates the noise scale by itself.
     """
-    if held_iterations < HOLD_ITERATIONS:
+    if held_iterations < HOLD_ITERATIONS or rate_share < TUNED_SHARE:
         return num_envs
     wanted = target.low if math.isnan(target.best) else target.best
     grow = wanted > CHANGE_FACTOR * batch_observations and target.low > batch_observations

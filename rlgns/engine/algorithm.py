@@ -21,7 +21,6 @@ from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
 from rlgns.critical.adaptive import TargetBatch, next_envs, target_batch
 from rlgns.critical.predicted import calibrated, exchange_rate
-from rlgns.critical.run_average import TUNED_SHARE
 from rlgns.engine.learner_group import AtariLearnerGroup
 from rlgns.engine.progress import Timing, TrainingProgress
 from rlgns.engine.rllib_config import AtariPPOConfig
@@ -163,17 +162,16 @@ class AtariPPO(Algorithm):
     def _next_envs(self, target: TargetBatch, learning_rate: float) -> int:
         """Returns how many environments the iteration after this one uses."""
         now = self._progress
-        batch, first = self._run.at(now.num_envs).batch_observations, self._run.batch_observations
-        tuned = self._run.agent.learning_rate * math.sqrt(batch / first)
-        # An annealed learning rate inflates the noise scale: it is no reason to grow.
-        if self._run.agent.batch != "adaptive" or learning_rate < TUNED_SHARE * tuned:
+        if self._run.agent.batch != "adaptive":
             return now.num_envs
+        batch, first = self._run.at(now.num_envs).batch_observations, self._run.batch_observations
         return next_envs(
             target,
             num_envs=now.num_envs,
             batch_observations=batch,
             tiers=self._run.env_tiers,
             held_iterations=now.held_iterations + 1,
+            rate_share=learning_rate / (self._run.agent.learning_rate * math.sqrt(batch / first)),
         )
 
     def step(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import temperature
+from benchmarks import temperature, temperature_annealed
 from benchmarks.temperature_digits import exact_moments, network
 from rlgns.noise import group_moments
 from tests.reference.noise import observation_gradients
@@ -50,3 +50,11 @@ def test_rows_in_the_file_are_not_measured_again() -> None:
     done = [{"optimizer": "sgd", "learning_rate_factor": "1", "batch_images": "8"}]
     assert temperature._has(done, {"optimizer": "sgd", "learning_rate_factor": 1.0, "batch_images": 8})
     assert not temperature._has(done, {"optimizer": "adam", "learning_rate_factor": 1.0, "batch_images": 8})
+
+
+def test_averages_of_an_annealed_run_weigh_leave_out_and_correct() -> None:
+    run = [temperature_annealed.Measured(rate=rate, grad_sq=1.0, trace=30 / rate) for rate in (1.0, 0.75, 0.5, 0.25)]
+    assert temperature_annealed.average(run, 10, exponent=-1) == pytest.approx(30)
+    half = [(30 / rate, 1 / (1 + 3 / rate)) for rate in (1.0, 0.75, 0.5)]
+    expected = sum(scale * weight for scale, weight in half) / sum(weight for _, weight in half)
+    assert temperature_annealed.average(run, 10, least=0.5) == pytest.approx(expected)

@@ -81,6 +81,12 @@ def test_a_change_waits_for_the_last_one_and_stops_at_the_ends() -> None:
     assert (choose(much, 128), choose(little, 8), choose(little, 32)) == (128, 8, 16)
 
 
+def test_an_annealed_learning_rate_is_no_reason_to_change() -> None:
+    much, given = TargetBatch(best=1e6, low=1e6, high=1e6), {"num_envs": 32, "batch_observations": 128.0}
+    for share, expected in ((1.0, 64), (0.5, 64), (0.49, 32), (0.0, 32)):
+        assert next_envs(much, tiers=TIERS, held_iterations=100, rate_share=share, **given) == expected  # type: ignore[arg-type]
+
+
 def test_an_interval_that_reaches_across_changes_nothing() -> None:
     """At 32 environments the batch is 128."""
     assert choose(TargetBatch(best=500, low=120, high=2000), 32) == 32
