@@ -39,7 +39,9 @@ def parameters(run: Config) -> int:
 def learner_bytes(run: Config, threads: int) -> float:
     """Returns the bytes of a process that learns: rollouts, group gradients, optimizer, activations of one part."""
     run = _largest(run)
-    rows = max(math.ceil(run.groups_per_batch / max(1, run.engine.learners)), threads)
+    groups = math.ceil(run.groups_per_batch / max(1, run.engine.learners))
+    by_loss = groups if run.noise.enabled and run.noise.overhead_budget else 0  # the policy's gradients
+    rows = max(groups, threads) + by_loss
     part = run.batch_observations / max(run.groups_per_batch, 1) * threads
     return (
         BASE_GIB["learner"] * GIB

@@ -17,6 +17,7 @@ from rlgns import formatting
 from rlgns.config.schema import Config
 from rlgns.critical.advice import advice_of, steps_advice_of
 from rlgns.critical.verdict import verdict_of
+from rlgns.critical.whose_noise import whose_noise
 from rlgns.monitor.console import can_draw, console_of, write_line
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.row_text import (
@@ -60,9 +61,10 @@ def make_terminal(
 
 
 def advice_lines(row: Row) -> list[str]:
-    """Returns what twice the environments would buy and, where the probe knows, what twice the rollout steps would."""
+    """Returns what twice the environments would buy; where known, what twice the steps would, and whose noise it is."""
     longer = steps_advice_of(row)
-    return [advice_of(row).sentence(), *([longer.sentence()] if longer.step_ratio_high is not None else [])]
+    more = [longer.sentence() if longer.step_ratio_high is not None else "", whose_noise(row)]
+    return [advice_of(row).sentence(), *filter(None, more)]
 
 
 def starting(config: Config) -> str:

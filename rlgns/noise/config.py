@@ -25,7 +25,7 @@ class NoiseConfig:
     """Every so many iterations one batch is split by shuffled observations instead, for the design effect; 0: never."""
 
     overhead_budget: float = 0.005
-    """Largest share of the time for measuring; the probe runs as often as that leaves room for. 0: no probe."""
+    """Largest share of the time for measuring; probes and splits by loss come as often as it allows. 0: neither."""
 
     def __post_init__(self) -> None:
         if self.groups < 2:

@@ -78,6 +78,11 @@ class LiveStatistics:
         return self._noise_scale.tracker.estimate()
 
     @property
+    def divisor(self) -> float | None:
+        """The squared gradient size that the newest batch was divided by; None before the second batch."""
+        return self._size.divisor
+
+    @property
     def design_effect(self) -> float:
         """Smoothed design effect; NaN before a batch was split by shuffled observations."""
         return self._design_effect.tracker.estimate()

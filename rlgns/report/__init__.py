@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rlgns.critical.whose_noise import whose_noise
 from rlgns.errors import FaultError
 from rlgns.fit.gain_table import predicted_gain
 from rlgns.formatting import aligned
@@ -70,7 +71,7 @@ def summary(folders: Sequence[RunFolder]) -> str:
         hours = run.advice.hours(run.last.get("seconds") or 0.0)
         lines += [f"  {hours}"] if hours else []
         gain = predicted_gain(run.adaptive_gamma) if run.adaptive else ""
-        lines += [f"  {gain}"] if gain else []
+        lines += [f"  {line}" for line in (gain, whose_noise(run.last)) if line]
     parents = {folder.path.parent for folder in folders}
     places = [folders[0].report_path] if len(folders) == 1 else [parent / "report.html" for parent in parents]
     lines += [f"report: {place}" for place in (*places, folders[0].path.parent / "report.html")[:1] if place.exists()]

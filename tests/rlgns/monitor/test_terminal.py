@@ -23,7 +23,7 @@ from rlgns.monitor.terminal import (
     make_terminal,
     starting,
 )
-from tests.rows import make_null_row, make_row, make_run
+from tests.rows import make_null_row, make_row, make_run, noise_share
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 GAMES = ("pong", "montezuma_revenge", "breakout")
@@ -95,6 +95,19 @@ def test_advice_on_longer_rollouts_appears_once_known(tmp_path: Path, config: Co
         terminal.row("pong", make_row(150) | probed)
     terminal.end("done")
     assert stream.getvalue().count("pong: twice the rollout steps: 1.") == 1
+
+
+def test_whose_noise_it_is_appears_once_it_is_sure(tmp_path: Path, config: Config) -> None:
+    sure, unsure = (make_row(150) | noise_share(0.9, low, 1.0) for low in (0.8, 0.4))
+    line = "noise by loss: the value function's gradients make 90 % of the noise (80 % to 100 %)"
+    assert (advice_lines(sure)[1:], advice_lines(unsure)[1:]) == ([line], [])
+    stream = io.StringIO()
+    terminal = make_terminal(config, stream, clock=Clock())
+    terminal.start(starts(tmp_path, config))
+    for row in (unsure, sure, sure):
+        terminal.row("pong", row)
+    terminal.end("done")
+    assert stream.getvalue().count(f"pong: {line}") == 1
 
 
 def test_plain_row_with_nothing_known(tmp_path: Path, config: Config) -> None:
