@@ -71,7 +71,7 @@ class Verdict:
             if math.isfinite(self.longer):
                 more = f"{'; ' if known_so_far else ': '}a run about {self.longer:.2g} times as long would tell"
             elif math.isfinite(self.missing_observations):
-                more = f"{', ' if known_so_far else ': '}about {short(self.missing_observations)} more observations"
+                more = f"{', ' if known_so_far else ': '}about {short(float(f'{self.missing_observations:.1e}'))} more observations"
             return f"Critical batch not known yet{known_so_far}{more}."
         text = interval(self.value, self.low, self.high)
         envs = ""
