@@ -75,6 +75,11 @@ def test_offline_run_holds_everything(tmp_path: Path) -> None:
     assert "score_mean" in rows[4]
 
     kinds = {record.WhichOneof("record_type"): record for record in records(path)}
+    summary = {
+        item.key or "/".join(item.nested_key): item.value_json for r in records(path) for item in r.summary.update
+    }
+    assert json.loads(summary["verdict"]).startswith("Critical batch not known yet: at least ")
+    assert "preset quick, calibrated on A2C.)" in summary["verdict"]
     run = kinds["run"].run
     assert (run.run_id, run.display_name, run.run_group, run.job_type) == ("idpong", "pong__quick__7", "quick", "train")
     assert (run.project, list(run.tags)) == ("rlgns", ["pong", "baselines", "quick", "mine"])
