@@ -9,11 +9,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 import ray
 from ray import tune
+from ray._private import services
 
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.node_watch import NodeWatch
@@ -224,12 +226,28 @@ def _start_ray(common: Mapping[str, Any], attempts: int = 3) -> None:
     for attempt in range(1, attempts + 1):
         try:
             # "local": ignore another Ray on this machine, unless RAY_ADDRESS names it
-            ray.init(address="local", num_cpus=usable_cores(), include_dashboard=False, **common)
+            with _daemons_in_groups_of_their_own():
+                ray.init(address="local", num_cpus=usable_cores(), include_dashboard=False, **common)
             return
         except Exception as error:  # Ray raises a bare Exception
             ray.shutdown()
             if attempt == attempts:
                 raise FaultError(f"Ray does not start on this machine ({last_line(error)})") from error
+
+
+@contextmanager
+def _daemons_in_groups_of_their_own() -> Iterator[None]:
+    """Keeps from Ray's daemons what is sent to our process group: `timeout` and Slurm send SIGTERM to all of it.
+
+    A daemon that ended then would take the trials with it before they save. The kernel ends the daemons when this
+    process dies (PR_SET_PDEATHSIG), so they need not be in its group.
+    """
+    popen = services.ConsolePopen
+    setattr(services, "ConsolePopen", partial(popen, process_group=0))  # noqa: B010  (mypy: a class is no variable)
+    try:
+        yield
+    finally:
+        setattr(services, "ConsolePopen", popen)  # noqa: B010
 
 
 def _error_text(trial: Any) -> str:

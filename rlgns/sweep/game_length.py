@@ -15,7 +15,7 @@ from rlgns.envs.vector import AtariEnvs
 from rlgns.machine import hardware
 from rlgns.sweep.config import Sweep
 
-LENGTH_S, LENGTH_GAMES = 5.0, 8
+LENGTH_S, LENGTH_GAMES = 15.0, 8
 """So many games are played side by side to see how long they are, for so many seconds at most."""
 
 
@@ -56,14 +56,14 @@ def games_lines(sweep: Sweep, lengths: Mapping[str, GameLength]) -> list[str]:
             for batch in sorted(sweep.settings.batches)
         }
         each = formatting.rounded(length.observations)
-        lines.append(f"games          {game}: {bound} {each} observations each at random play;")
+        lines.append(f"length         {game}: {bound} {each} observations each at random play;")
         first = formatting.rounded(WINDOW * length.observations)
         lines.append(f"               no goal counts before {WINDOW} of them, {bound} {first}")
         short = [f"{batch:,}" for batch, observations in needed.items() if observations > budget]
         if short:
-            enough = formatting.compact(2 * max(needed.values()))
+            batches, enough = ", ".join(short), formatting.compact(2 * max(needed.values()))
             lines.append(
-                f"WARNING        {game}: no goal can be reached at batch {', '.join(short)}: too few games end in"
+                f"WARNING        {game}: then too few games end in the budget for any goal at batch {batches};"
             )
-            lines.append(f"               the budget; give --observations {enough} or more")
+            lines.append(f"               give --observations {enough} or more")
     return lines

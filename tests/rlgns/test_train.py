@@ -29,7 +29,9 @@ TINY = {
 }
 
 
-def start(tmp_path: Path, *arguments: str, **sections: dict[str, object]) -> subprocess.Popen[str]:
+def start(
+    tmp_path: Path, *arguments: str, own_group: bool = False, **sections: dict[str, object]
+) -> subprocess.Popen[str]:
     """Starts `rlgns ARGUMENTS` with the tiny configuration (unless it resumes); standard error is read line by line."""
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump({name: {**keys, **sections.get(name, {})} for name, keys in TINY.items()}))
@@ -37,7 +39,14 @@ def start(tmp_path: Path, *arguments: str, **sections: dict[str, object]) -> sub
     if "--resume" not in arguments:
         command += ["--config", str(config)]
     environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        process_group=0 if own_group else None,
+    )
 
 
 def until_a_row(process: subprocess.Popen[str]) -> None:
@@ -56,10 +65,11 @@ def iterations(folder: Path) -> list[int]:
 
 
 def test_sigterm_saves_and_resume_extends_without_gap_or_overlap(tmp_path: Path) -> None:
+    """The signal goes to the whole group, Ray's processes and W&B's: `timeout` and Slurm do that."""
     out = tmp_path / "run"
-    process = start(tmp_path, "train", "--out", str(out))
+    process = start(tmp_path, "train", "--out", str(out), own_group=True)
     until_a_row(process)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     stdout, stderr = process.communicate()
     assert process.returncode == 143, stderr
     assert "Traceback" not in stderr

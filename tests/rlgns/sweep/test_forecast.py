@@ -53,10 +53,10 @@ def test_a_budget_in_which_too_few_games_end_is_a_warning() -> None:
     length = GameLength(observations=900.0, at_least=False)
     enough = 2 * 900 * sweep.configs[4096].env.num_envs
     assert games_lines(sweep, {"pong": length}) == [
-        "games          pong: about 900 observations each at random play;",
+        "length         pong: about 900 observations each at random play;",
         "               no goal counts before 100 of them, about 90,000",
-        "WARNING        pong: no goal can be reached at batch 1,024, 4,096: too few games end in",
-        f"               the budget; give --observations {compact(enough)} or more",
+        "WARNING        pong: then too few games end in the budget for any goal at batch 1,024, 4,096;",
+        f"               give --observations {compact(enough)} or more",
     ]
     longer = resolve_sweep("pong-quick", {"run.observations": "10M", "sweep.batches": "64,1024,4096"})
     assert len(games_lines(longer, {"pong": length})) == 2

@@ -279,7 +279,8 @@ def test_too_few_games_are_counted() -> None:
     assert why_not_reached([shortfall(rows)]) == (
         "90 of the 100 games that a score must be the mean of were played in 30,720 observations"
     )
-    assert "90 of the 256 games" in why_not_reached([shortfall(rows, environments=256)])
+    many = [row | {"num_envs": 256} for row in rows]
+    assert "90 of the 256 games" in why_not_reached([shortfall(many)])
     more = [*rows, make_row(31) | {"score_episodes": 100, "score_mean": -19.5}]
     assert "was -19.5 in" in why_not_reached([shortfall(rows), shortfall(more)])
     assert why_not_reached([shortfall([])]) == "nothing was trained"
