@@ -142,7 +142,7 @@ class WandbLogger(Listener):
             reinit="create_new",
             name=f"{start.key}__{experiment}__{config.run.seed}",
             group=experiment,
-            job_type="sweep" if start.name else "train",
+            job_type=start.job_type,
             tags=[tag[:64] for tag in tags if tag],
             config={
                 "exp_name": experiment,

@@ -94,7 +94,7 @@ def test_a_sweeps_runs_begin_and_end_one_by_one_under_their_names(tmp_path: Path
     logger = WandbLogger(WandbConfig(mode="offline"), lambda text: None)
     folders = {name: make_run(tmp_path / name, []) for name in ("pong-b64", "pong-b128")}
     for name, folder in folders.items():
-        logger.start([dataclasses.replace(start_of(folder), name=name, wandb_id=f"id{name}")])
+        logger.start([dataclasses.replace(start_of(folder), name=name, job_type="sweep", wandb_id=f"id{name}")])
         logger.row(name, make_row(1))
     logger.finish("pong-b64", "done")
     logger.finish("never-begun", "done")
