@@ -30,12 +30,14 @@ import numpy as np
 from scipy.special import stdtrit
 
 from rlgns.noise.block_sums import BlockSums
-from rlgns.noise.gradient_size import LARGEST_JUMP
 from rlgns.noise.interval import fieller
 from rlgns.noise.long_run_variance import mean_covariance
 
 SIZE_ROWS = 8
 """Rows over which the squared size of the gradients is averaged."""
+
+LARGEST_JUMP = 16.0
+"""A row counts in full if its squared gradient size is at most this many times that of the rows before."""
 
 TUNED_SHARE = 0.5
 """Least learning rate of a step that counts, relative to the run's highest."""
