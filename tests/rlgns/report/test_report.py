@@ -105,7 +105,7 @@ def test_several_games_and_seeds_on_one_page(tmp_path: Path) -> None:
         make_run(tmp_path / "a" / "qbert", [], game="qbert"),
     ]
     page = page_of(folders, tmp_path / "all.html")
-    assert len(page.charts) == 3 * 5 + 2  # with the time and the performance profile
+    assert len(page.charts) == 3 * 5 + 4  # with the time, the performance profile and two figures of pong's seeds
     (bars,) = [chart for chart in page.charts if chart["data"][0].get("type") == "bar"]
     assert bars["data"][0]["y"] == [f"pong ({folders[0].path})", f"pong ({folders[1].path})", "breakout"]
     lines = summary(folders).splitlines()
