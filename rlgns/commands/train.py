@@ -55,16 +55,18 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Trains, or resumes a run."""
     if options.resume is not None:
         refuse_with_resume(options, overrides, CHANGEABLE_ON_RESUME)
-        import rlgns.train as training
+        import rlgns.training as training
 
         return training.resume(Path(options.resume), settings_of(options, overrides))
     config, seeds = resolved_config(options, overrides), _seeds(options, overrides)
     from rlgns.machine.nodes import check_device
 
     check_device(config)
-    out = Path(options.out) if options.out is not None else default_out(config)
+    if options.out is None:
+        options.out = str(default_out(config))  # `rlgns.train` reads it
+    out = Path(options.out)
     claim_folder(out)
-    import rlgns.train as training
+    import rlgns.training as training
 
     try:
         return training.train(config, out, seeds)
