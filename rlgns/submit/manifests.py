@@ -94,7 +94,7 @@ def ray_cluster(command: Sequence[str], size: ClusterSize, image: str) -> str:
 #
 # Fill in the hosts and the user, share /shared/runs between the hosts (NFS), then
 #
-#   ray get-auth-token --generate                                        makes the token that all nodes share
+#   (umask 077; ray get-auth-token --generate)                           makes the token that all nodes share
 #   ray up ray-cluster.yaml
 #   ray dashboard ray-cluster.yaml                                       opens the Jobs API on this machine's port 8265
 #   RAY_AUTH_MODE=token rlgns submit -- {shlex.join(command)}
