@@ -69,9 +69,9 @@ def remove_leftovers(folder: Path) -> None:
     """Removes what a kill left of a checkpoint that was being written or removed. No other process may write there."""
     if not folder.is_dir():
         return
-    for path in [*folder.glob(".partial-*"), *folder.glob("[0-9]*")]:
-        if path.is_dir() and not (path.name.isdigit() and (path / STATE).exists()):
-            shutil.rmtree(path, ignore_errors=True)
+    without_state = [path for path in folder.iterdir() if path.name.isdigit() and not (path / STATE).exists()]
+    for path in [*folder.glob(".partial-*"), *without_state]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def numbered(folder: Path) -> list[Path]:
