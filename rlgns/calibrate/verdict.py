@@ -16,7 +16,9 @@ KEYS = {"along_steps": "noise/scale", "at_rollout": "noise/at_rollout/scale"}
 
 def scale_of(truth: Truth) -> Ratio:
     """Returns a truth's noise scale with its interval; the value is NaN where only a bound is known."""
-    return Ratio(value=truth.noise_scale, low=truth.noise_scale_low, high=truth.noise_scale_high)
+    high = truth.noise_scale_high
+    value = truth.noise_scale if math.isfinite(high) else math.nan
+    return Ratio(value=value, low=truth.noise_scale_low, high=high)
 
 
 def verdict(found: Calibration) -> list[str]:
@@ -41,22 +43,17 @@ def verdict(found: Calibration) -> list[str]:
 
 
 def _agreement(ratio: Ratio) -> str:
-    size = _size(ratio)
-    if agrees(ratio):
-        return f"agrees: {size}." if size else "agrees as far as the bounds tell."
-    return f"DIFFERS: {size}." if size else "DIFFERS: the intervals do not meet."
-
-
-def _size(ratio: Ratio) -> str:
-    """Returns '1.1 times the truth (0.8 to 1.4)'; empty where neither end is known."""
-    ends = ""
-    if math.isfinite(ratio.high):
-        ends = f"{rounded(ratio.low)} to {rounded(ratio.high)}" if ratio.low > 0 else f"at most {rounded(ratio.high)}"
-    elif ratio.low > 0:
-        ends = f"at least {rounded(ratio.low)}"
     if math.isfinite(ratio.value):
-        return f"{rounded(ratio.value)} times brute force ({ends or 'nothing surer is known'})"
-    return f"{ends} times brute force" if ends else ""
+        ends = f"{rounded(ratio.low)} to {rounded(ratio.high)}"
+        return f"{_word(ratio)}: {rounded(ratio.value)} times brute force ({ends})."
+    if agrees(ratio):
+        return "agrees as far as the bounds tell."
+    bound = f"at most {rounded(ratio.high)}" if ratio.high < 1 else f"at least {rounded(ratio.low)}"
+    return f"{_word(ratio)}: {bound} times brute force."
+
+
+def _word(ratio: Ratio) -> str:
+    return "agrees" if agrees(ratio) else "DIFFERS"
 
 
 def _no_path(found: Calibration) -> str:

@@ -22,6 +22,7 @@ from rlgns.calibrate.replay import MEASURERS, OptimizerSteps, Replays, step_weig
 from rlgns.calibrate.result import Calibration
 from rlgns.calibrate.run import SETS, calibrate
 from rlgns.calibrate.table import tables
+from rlgns.calibrate.verdict import verdict
 from rlgns.commands.cli import main
 from rlgns.errors import UserError
 from rlgns.noise import group_moments
@@ -83,6 +84,27 @@ def test_ends_with_both_noise_scales_and_whether_the_run_agrees(found: Calibrati
     assert "\nNoise scale at the parameters that played: " in last
     # One iteration is too few for an interval: the run logged none.
     assert "The run's own noise/scale is not known here." in last
+
+
+@pytest.mark.parametrize(
+    ("scale", "low", "high", "says"),
+    [
+        (1.0, 0.8, 1.2, "agrees: 1.0 times brute force (0.71 to 1.4)."),
+        (0.5, 0.4, 0.6, "DIFFERS: 0.50 times brute force (0.35 to 0.70)."),
+        (None, 0.9, None, "agrees as far as the bounds tell."),
+        (None, 3.0, None, "DIFFERS: at least 2.3 times brute force."),
+    ],
+)
+def test_its_last_lines_compare_the_runs_own_number(
+    found: Calibration, scale: float | None, low: float, high: float | None, says: str
+) -> None:
+    truth = replace(found.truth, noise_scale=1000.0, noise_scale_low=750.0, noise_scale_high=1300.0)
+    at_rollout = {"": scale, "_low": low, "_high": high}
+    row = {f"noise/at_rollout/scale{end}": value and 1000 * value for end, value in at_rollout.items()}
+    lines = verdict(replace(found, truth=truth, row=row))
+    assert "Noise scale at the parameters that played: 1,000 (750 to 1,300) observations." in lines
+    assert any(line.strip() == says for line in lines), lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_its_table_by_round_says_which_are_used(found: Calibration) -> None:
