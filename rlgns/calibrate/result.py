@@ -23,7 +23,7 @@ from rlgns.calibrate.estimator_names import (
 from rlgns.calibrate.estimators import OnlineEstimators
 from rlgns.calibrate.live_batches import LiveBatches
 from rlgns.calibrate.replay import Replays
-from rlgns.calibrate.run_numbers import ALONG_STEPS, AT_ROLLOUT, logged
+from rlgns.calibrate.run_numbers import FOLDERS, logged
 from rlgns.errors import ExitCode
 from rlgns.noise import NoiseScaleEstimate, design_effect, shuffled_noise_scale
 from rlgns.noise.interval import Ratio
@@ -106,7 +106,7 @@ class Calibration:
     @property
     def logged(self) -> dict[str, Ratio]:
         """The run's own noise scales at this checkpoint, those that it logged."""
-        found = {"at_rollout": logged(self.row, AT_ROLLOUT), "along_steps": logged(self.row, ALONG_STEPS)}
+        found = {name: logged(self.row, name) for name in FOLDERS}
         return {name: value for name, value in found.items() if value is not None}
 
     @property

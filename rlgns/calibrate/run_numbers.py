@@ -10,8 +10,14 @@ from typing import Any
 from rlgns.noise.interval import Ratio
 from rlgns.storage.run_folder import RunFolder
 
-ALONG_STEPS, AT_ROLLOUT = "noise/scale", "noise/at_rollout/scale"
-"""Keys of the two noise scales; their ends are at `_low` and `_high`."""
+FOLDERS = {"along_steps": "noise", "at_rollout": "noise/at_rollout"}
+"""Where a row has the two noise scales."""
+
+
+def key_in(row: Mapping[str, Any], name: str) -> str:
+    """Returns the key of the noise scale now, whose interval allows for drift; of the smoothed one in older runs."""
+    folder = FOLDERS[name]
+    return f"{folder}/now" if f"{folder}/now_low" in row or not row else f"{folder}/scale"
 
 
 def row_at(checkpoint: Path, iteration: int) -> dict[str, Any]:
@@ -23,8 +29,9 @@ def row_at(checkpoint: Path, iteration: int) -> dict[str, Any]:
     return {}
 
 
-def logged(row: Mapping[str, Any], key: str) -> Ratio | None:
-    """Returns a noise scale of a row with its interval; None where the run did not measure it."""
+def logged(row: Mapping[str, Any], name: str) -> Ratio | None:
+    """Returns a noise scale of a row, by its name in FOLDERS, with its interval; None where the run has none."""
+    key = key_in(row, name)
     low, value, high = (row.get(name) for name in (f"{key}_low", key, f"{key}_high"))
     if low is None:
         return None

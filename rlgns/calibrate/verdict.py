@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 from rlgns.calibrate.result import Calibration
-from rlgns.calibrate.run_numbers import agrees, over
+from rlgns.calibrate.run_numbers import agrees, key_in, over
 from rlgns.formatting import interval, rounded
 from rlgns.noise.interval import Ratio
 from rlgns.noise.offline.comparison import Truth
 
 NAMES = {"along_steps": "along the steps", "at_rollout": "at the parameters that played"}
-KEYS = {"along_steps": "noise/scale", "at_rollout": "noise/at_rollout/scale"}
 
 
 def scale_of(truth: Truth) -> Ratio:
@@ -29,11 +28,11 @@ def verdict(found: Calibration) -> list[str]:
             continue
         truth = scale_of(found.truths[name])
         lines.append(f"Noise scale {NAMES[name]}: {interval(truth.value, truth.low, truth.high)} observations.")
-        logged = found.logged.get(name)
+        logged, key = found.logged.get(name), key_in(found.row, name)
         if logged is None:
-            lines.append(f"  The run's own {KEYS[name]} is not known here.")
+            lines.append(f"  The run's own {key} is not known here.")
             continue
-        own = f"  The run's own {KEYS[name]} there, {interval(logged.value, logged.low, logged.high)},"
+        own = f"  The run's own {key} there, {interval(logged.value, logged.low, logged.high)},"
         lines += [own, f"  {_agreement(over(logged, truth))}"]
     if "along_steps" not in found.truths:
         lines.append(_no_path(found))

@@ -83,7 +83,7 @@ def test_ends_with_both_noise_scales_and_whether_the_run_agrees(found: Calibrati
     assert last.startswith("Noise scale along the steps: ")
     assert "\nNoise scale at the parameters that played: " in last
     # One iteration is too few for an interval: the run logged none.
-    assert "The run's own noise/scale is not known here." in last
+    assert "The run's own noise/now is not known here." in last
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_its_last_lines_compare_the_runs_own_number(
 ) -> None:
     truth = replace(found.truth, noise_scale=1000.0, noise_scale_low=750.0, noise_scale_high=1300.0)
     at_rollout = {"": scale, "_low": low, "_high": high}
-    row = {f"noise/at_rollout/scale{end}": value and 1000 * value for end, value in at_rollout.items()}
+    row = {f"noise/at_rollout/now{end}": value and 1000 * value for end, value in at_rollout.items()}
     lines = verdict(replace(found, truth=truth, row=row))
     assert "Noise scale at the parameters that played: 1,000 (750 to 1,300) observations." in lines
     assert any(line.strip() == says for line in lines), lines
