@@ -136,7 +136,7 @@ class RolloutNoiseScale:
             "noise/skipped": estimate.skipped,
             **average_entries(self._run_average.estimate(self._level)),
         }
-        of_now = {f"noise/{name}": smoothed[name] for name in ("scale", "scale_low", "scale_high", "resolved")}
+        of_now = {f"noise/{name}": smoothed[name] for name in ("scale", "now_low", "now_high", "resolved")}
         return row | critical_batch_entries(row | of_now, self._calibration, self._level)
 
     def entries(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from rlgns.config.calibrations import calibration_for
 from rlgns.metrics.registry import KEYS
 from tests.reference.noise import slow_moments
 
@@ -25,7 +26,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-from rlgns.adapters.measurement import split
+from rlgns.adapters.measurement import AT_ROLLOUT, split
 from rlgns.adapters.sb3 import NoiseScaleCallback
 from rlgns.adapters.sb3_loss import environments, rollout_loss
 from tests.rlgns.adapters.bandit import ContextBandit
@@ -256,6 +257,17 @@ def test_the_logger_gets_documented_entries_and_the_verdict_is_printed(
     assert rows[-1]["noise/updates"] >= 8
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("Critical batch ") and "calibrated on A2C" in last
+
+
+def test_the_critical_batch_of_now_is_predicted_from_the_interval_of_now() -> None:
+    model, callback = build("A2C on CartPole"), quiet()
+    model.learn(64 * 12, callback=callback)
+    row, estimate = callback._started().row(), callback.estimate()
+    assert estimate.now_low < estimate.low  # drift widens it
+    calibration = calibration_for(algorithm="a2c", epochs=1, definition=AT_ROLLOUT)
+    scale, high = (estimate.noise_scale, estimate.now_high) if estimate.resolved else (math.nan, math.inf)
+    expected = calibration.predict(scale, estimate.now_low, high)
+    assert (row["critical_batch/now_low"], row["critical_batch/now_high"]) == (expected.low, expected.high)
 
 
 def test_a_state_is_restored_and_training_continues_its_sums() -> None:
