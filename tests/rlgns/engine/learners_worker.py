@@ -84,7 +84,7 @@ def learn(learners: DataParallel, *, threads: int = 1) -> dict[str, Any]:
 
 
 def report(measure: RideAlong) -> dict[str, Any]:
-    return measure.report(optimizer_steps=4, batch_observations=RUN.batch_observations)
+    return measure.report(optimizer_steps=4, batch_observations=RUN.batch_observations, learning_rate=1e-3)
 
 
 def error_of(learners: DataParallel) -> str:

@@ -129,7 +129,7 @@ def overflow(rank: int) -> dict[str, Any]:
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     before = [p.detach().clone() for p in model.parameters()]
     seen = []
-    for factor in (1e38 if rank == 2 else 1.0, math.nan if rank == 3 else 1.0, 1.0):
+    for factor in (1e38 if rank == 2 else 1.0, math.nan if rank == 3 else 1.0, 1.0, 1.0):
         with monitor.step(observations=8):
             for group in groups_of(Case(groups=((4, 4),) * 4, dtype=torch.float32), rank, 0):
                 with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -90,10 +90,11 @@ def test_each_rank_alone_would_measure_something_else(
 
 def test_a_gradient_that_is_not_finite_on_one_rank_is_skipped_on_all(seen: list[dict[str, Any]]) -> None:
     for rank in range(RANKS):
-        first, second, third = seen[rank]["overflow"]["seen"]
+        first, second, third, fourth = seen[rank]["overflow"]["seen"]
         assert first == (0, 1, 2.0**19, False)
         assert second == (0, 2, 2.0**18, False)
-        assert third == (1, 2, 2.0**18, True)
+        assert third == (0, 2, 2.0**18, True)  # sets the gradients' size
+        assert fourth == (1, 2, 2.0**18, True)
         assert seen[rank]["overflow"]["state"] == seen[0]["overflow"]["state"]
 
 
