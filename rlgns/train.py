@@ -16,6 +16,7 @@ from typing import Any
 from rlgns.agents.network import build_network
 from rlgns.config.load import from_dict, overridden, to_dict
 from rlgns.config.schema import Config
+from rlgns.engine.prometheus import PrometheusGauges
 from rlgns.engine.trial_queue import FixedQueue
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.envs.protocols import PROTOCOLS
@@ -27,11 +28,14 @@ from rlgns.machine.doctor import OK, check_shared_memory
 from rlgns.machine.nodes import check_device
 from rlgns.monitor.batch_alert import BatchAlert
 from rlgns.monitor.listener import CompositeListener, Listener, RunStart
+from rlgns.monitor.mirror_listener import MirrorListener, mirror_of
 from rlgns.monitor.probe_notice import ProbeNotice
+from rlgns.monitor.tensorboard_logger import TensorBoardLogger
 from rlgns.monitor.terminal import make_terminal
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import summary, write_report
 from rlgns.storage import checkpoint
+from rlgns.storage.mirror_restore import restore
 from rlgns.storage.run_folder import LOCK_PATIENCE_S, RunFolder
 
 OFF_POLICY_WARNING = (
@@ -56,10 +60,13 @@ def train(config: Config, out: Path) -> ExitCode:
     """
     check_runnable(config)
     several = len(config.run.games) > 1
+    folders = {game: RunFolder(out / game if several else out) for game in config.run.games}
+    if config.output.mirror:
+        for game, folder in folders.items():
+            mirror_of(config, game, folder).check_free()
     starts = []
     with ExitStack() as claims:
-        for game in config.run.games:
-            folder = RunFolder(out / game if several else out)
+        for game, folder in folders.items():
             about = run_facts(config, game)
             folder.create(to_dict(config), about)
             claims.enter_context(folder.claimed())
@@ -87,6 +94,15 @@ def resume(out: Path, layout: Mapping[str, str] | None = None, *, patience_s: fl
             claims.enter_context(folder.claimed(patience_s=patience_s))
             starts.append(_resumed(folder, layout or {}))
         return _train_all(starts, out)
+
+
+def take_over(url: str, out: Path, layout: Mapping[str, str] | None = None) -> ExitCode:
+    """Resumes a run from its mirror, in `out`, an empty folder of this machine, and mirrors it there from now on.
+
+    Args, results and errors are those of `resume`.
+    """
+    restore(url, out)
+    return resume(out, layout)
 
 
 def _resumed(folder: RunFolder, layout: Mapping[str, str]) -> RunStart:
@@ -144,7 +160,10 @@ def _train_all(starts: list[RunStart], out: Path) -> ExitCode:
     notice = ProbeNotice(config, terminal.message)
     wandb = WandbLogger(config.wandb, terminal.message)
     alert = BatchAlert(config, [lambda key, title, text: terminal.message(text), wandb.alert])
-    listener = CompositeListener([terminal, notice, wandb, alert])
+    mirror = MirrorListener(terminal.message)
+    mirror.claim(starts)
+    gauges, tensorboard = PrometheusGauges(), TensorBoardLogger(terminal.message)
+    listener = CompositeListener([terminal, notice, mirror, tensorboard, gauges, wandb, alert])
     listener.message(PROTOCOLS[config.env.protocol].describe())
     memory = check_shared_memory()
     if memory.status != OK:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rlgns.commands.parser import Parser
 from rlgns.commands.settings import add_settings, new_folder, refuse_with_resume, resolved_config, settings_of
 from rlgns.errors import UserError
+from rlgns.storage.remote_folder import is_url
 
 if TYPE_CHECKING:
     from rlgns.config.schema import Config
@@ -27,11 +28,19 @@ examples:
   rlgns train --game pong --runners 8 --learners 2
   rlgns train --batch adaptive --adaptive.largest_envs 256
   rlgns train --resume runs/two-games
+  rlgns train --mirror s3://bucket/pong-1              # rows and checkpoints outlive this machine
+  rlgns train --resume s3://bucket/pong-1              # on another one
 
 Every key can be set by --section.key VALUE; `rlgns config` prints them all with the values that a run would use.
 """
 
-CHANGEABLE_ON_RESUME = ("engine.runners", "engine.learners")
+CHANGEABLE_ON_RESUME = (
+    "engine.runners",
+    "engine.learners",
+    "output.mirror",
+    "output.tensorboard",
+    "output.log_every_s",
+)
 """Keys that may be given with --resume: they change nothing that is trained."""
 
 
@@ -40,7 +49,10 @@ def add_arguments(parser: Parser) -> None:
     add_settings(parser)
     parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/GAME-DATE-TIME)")
     parser.add_argument(
-        "--resume", metavar="DIR", help="resume the run in DIR; only --runners and --learners may be given with it"
+        "--resume",
+        metavar="DIR",
+        help="resume the run in DIR, or the one at the URL of its mirror; of the settings, only --runners, --learners, "
+        "--mirror and --tensorboard may be given with it",
     )
 
 
@@ -50,6 +62,14 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         refuse_with_resume(options, overrides, CHANGEABLE_ON_RESUME)
         import rlgns.train as training
 
+        if is_url(options.resume):
+            out = (
+                Path(options.out)
+                if options.out is not None
+                else new_folder(options.resume.rstrip("/").rpartition("/")[2])
+            )
+            claim_folder(out)
+            return training.take_over(options.resume, out, settings_of(options, overrides))
         return training.resume(Path(options.resume), settings_of(options, overrides))
     config = resolved_config(options, overrides)
     from rlgns.machine.nodes import check_device

@@ -9,11 +9,12 @@ from rlgns.config.schema import WandbConfig
 from rlgns.critical.verdict import verdict_of
 from rlgns.envs.games import GAMES
 from rlgns.envs.protocols import PROTOCOLS
+from rlgns.monitor.flat_rows import ThinnedRows
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.wandb_artifacts import ArtifactUploader
+from rlgns.monitor.wandb_best_score import BestScore
 from rlgns.monitor.wandb_login import Mode, choose_mode, quiet_wandb
 from rlgns.monitor.wandb_transaction_log import newest_step
-from rlgns.storage.run_folder import RunFolder
 
 INIT_TIMEOUT_S = 30.0
 """Seconds to wait for the server before the run becomes an offline run."""
@@ -22,9 +23,75 @@ FINISH_TIMEOUT_S = 60.0
 """Seconds to wait at the end for the last uploads. The rest stays on disk for `wandb sync`."""
 
 
+class _Run:
+    """One W&B run, and how far its rows are logged.
+
+    Args:
+        run: The client's run.
+        start: The run as rlgns knows it.
+        logged: Newest iteration that W&B has.
+        artifacts: Uploads its files.
+    """
+
+    def __init__(self, run: Any, start: RunStart, logged: int, artifacts: ArtifactUploader) -> None:
+        self.run, self.artifacts = run, artifacts
+        self._start, self._logged, self._seen = start, logged, 0
+        self._thinned, self._best = ThinnedRows(start.config.output.log_every_s), BestScore()
+        self._newest: Row | None = None
+        self._media: dict[str, Any] = {}
+
+    def row(self, row: Row) -> None:
+        """Logs a row, or holds it back, unless it was logged before."""
+        if row["iteration"] > self._seen + 1:
+            self.catch_up()
+        self._add(row)
+
+    def media(self, values: Mapping[str, Any]) -> None:
+        """Logs values with the next row that is logged."""
+        self._media |= values
+
+    def catch_up(self) -> None:
+        """Logs the rows of metrics.jsonl that W&B lacks."""
+        for row in self._start.folder.rows():
+            self._add(row)
+
+    def end(self, outcome: str) -> None:
+        """Logs what is left and closes the run."""
+        self.catch_up()
+        if self._newest is not None:
+            self._log(self._newest, self._thinned.rest(self._newest))
+        folder = self._start.folder
+        verdict = verdict_of(folder.last_row() or {}, preset=str(folder.about().get("preset") or ""))
+        self.run.summary["verdict"] = verdict.sentence()
+        self.artifacts.end()
+        self.run.finish(exit_code=0 if outcome == "done" else 1)
+
+    def _add(self, row: Row) -> None:
+        if row["iteration"] <= self._seen:
+            return
+        self._seen = row["iteration"]
+        self._best.add(row)
+        if row["iteration"] <= self._logged:
+            self._thinned.passed(row)
+            return
+        self._newest = row
+        self._log(row, self._thinned.add(row))
+        self.artifacts.row(row)
+
+    def _log(self, row: Row, values: Mapping[str, Any] | None) -> None:
+        if values is None:
+            return
+        self.run.log({**values, **reference_scores(row["game"]), **self._media}, step=row["iteration"])
+        self._media = {}
+        if summary := self._best.improved():
+            self.run.summary.update(summary)
+
+
 @final
 class WandbLogger(Listener):
-    """Logs every row with step = iteration and x-axis = observations, into the run's folder DIR/wandb.
+    """Logs rows with step = iteration and x-axis = observations, into the run's folder DIR/wandb.
+
+    At most one row per `output.log_every_s` is logged, always the last one of a session.
 
     W&B's own files say how far a resumed run was logged. It first logs the rows that metrics.jsonl has beyond that, and
     skips iterations that training repeats after a crash. Rows that a trial wrote but did not report before it was
@@ -39,10 +106,7 @@ class WandbLogger(Listener):
     def __init__(self, config: WandbConfig, say: Callable[[str], None]) -> None:
         self._config = config
         self._say = say
-        self._runs: dict[str, Any] = {}
-        self._folders: dict[str, RunFolder] = {}
-        self._logged: dict[str, int] = {}  # the newest iteration
-        self._artifacts: dict[str, ArtifactUploader] = {}
+        self._runs: dict[str, _Run] = {}
 
     def start(self, runs: list[RunStart]) -> None:
         """Starts the W&B runs, logs the rows they lack, and prints in one line where they are."""
@@ -58,38 +122,34 @@ class WandbLogger(Listener):
             if mode == "online" and run.resumed:
                 # Only the server knows how far an interrupted upload got.
                 logged = run.starting_step - 1
-            self._runs[start.key], self._folders[start.key], self._logged[start.key] = run, start.folder, logged
-            self._artifacts[start.key] = ArtifactUploader(self._config.artifacts, run, start, self._say)
-            self._catch_up(start.key)
+            artifacts = ArtifactUploader(self._config.artifacts, run, start, self._say)
+            self._runs[start.key] = _Run(run, start, logged, artifacts)
+            self._runs[start.key].catch_up()
         if self._runs and mode == "online":
-            self._say(f"W&B: {', '.join(run.url or run.id for run in self._runs.values())}")
+            self._say(f"W&B: {', '.join(each.run.url or each.run.id for each in self._runs.values())}")
         elif self._runs:
             places = " ".join(f"{start.folder.wandb_path}/offline-run-*" for start in runs if start.key in self._runs)
             self._say(f"W&B: offline ({why}); upload later with: wandb sync {places}")
 
     def row(self, game: str, row: Row) -> None:
         """Logs a row, unless it was logged before."""
-        if game not in self._runs:
-            return
-        if row["iteration"] > self._logged[game] + 1:
-            self._catch_up(game)
-        self._log(game, row)
+        if game in self._runs:
+            self._runs[game].row(row)
+
+    def media(self, key: str, values: Mapping[str, Any]) -> None:
+        """Logs values of one run with its next row. Ignores unknown runs."""
+        if key in self._runs:
+            self._runs[key].media(values)
 
     def alert(self, key: str, title: str, text: str) -> None:
         """Sends an alert of one run, which W&B delivers by the user's settings (mail, Slack). Ignores unknown runs."""
-        run = self._runs.get(key)
-        if run is not None:
-            run.alert(title, text, level="WARN")
+        if key in self._runs:
+            self._runs[key].run.alert(title, text, level="WARN")
 
     def finish(self, key: str, outcome: str) -> None:
         """Closes one W&B run while the session continues with others."""
         if key in self._runs:
-            self._catch_up(key)
-            preset = str(self._folders[key].about().get("preset") or "")
-            verdict = verdict_of(self._folders[key].last_row() or {}, preset=preset)
-            self._runs[key].summary["verdict"] = verdict.sentence()
-            self._artifacts.pop(key).end()
-            self._runs.pop(key).finish(exit_code=0 if outcome == "done" else 1)
+            self._runs.pop(key).end(outcome)
 
     def end(self, outcome: str) -> None:
         """Closes all W&B runs and waits a limited time for uploads."""
@@ -100,16 +160,6 @@ class WandbLogger(Listener):
             import wandb
 
             wandb.teardown()  # An offline run's last rows reach the disk only when W&B's own process ends.
-
-    def _catch_up(self, key: str) -> None:
-        for row in self._folders[key].rows():
-            self._log(key, row)
-
-    def _log(self, key: str, row: Row) -> None:
-        if row["iteration"] > self._logged[key]:
-            self._runs[key].log(flatten(row) | reference_scores(row["game"]), step=row["iteration"])
-            self._logged[key] = row["iteration"]
-            self._artifacts[key].row(row)
 
     def _init(self, start: RunStart, mode: Mode, why: str) -> tuple[Any, Mode, str]:
         """Starts W&B for one game, offline where online fails. Returns the run or None, the mode, and why that mode."""
@@ -159,27 +209,6 @@ class WandbLogger(Listener):
         run.define_metric("observations")
         run.define_metric("*", step_metric="observations")
         return run
-
-
-def flatten(row: Row) -> dict[str, float | bool]:
-    """Returns a row's numbers without nulls; list entries become keys: noise/ladder/512, noise/layers/conv1/trace."""
-    flat: dict[str, float | bool] = {}
-    for key, value in row.items():
-        if isinstance(value, bool | int | float):
-            flat[key] = value
-        elif isinstance(value, list):
-            for entry in value:
-                flat.update(_flatten_entry(key, entry))
-    return flat
-
-
-def _flatten_entry(key: str, entry: Mapping[str, Any]) -> dict[str, float]:
-    if "batch_observations" in entry:
-        values = {f"{key}/{entry['batch_observations']}": entry["grad_sq_norm"]}
-    else:
-        label, *names = entry  # the first field names the entry
-        values = {f"{key}/{entry[label]}/{name}": entry[name] for name in names}
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def reference_scores(game: str) -> dict[str, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from rlgns.config.files import presets, sweeps
 from rlgns.config.load import resolve, to_yaml
 from rlgns.errors import UserError
+from rlgns.storage.remote_folder import is_url
 from rlgns.sweep.load import standalone
 
 CONFIG_FOLDER = "submitted"
@@ -91,12 +92,14 @@ def entrypoint(command: Sequence[str], name: str) -> str:
         (option, path) for option in ("--out", "--resume") if (path := option_value(command, option)) is not None
     ]
     for option, path in folders:
+        if option == "--resume" and is_url(path):  # the mirror of a run, which gets a new folder
+            continue
         if not path.startswith("/"):
             raise UserError(
                 f"{option} {path} is relative; name an absolute folder that all nodes of the cluster share, "
                 "for example /shared/runs/pong"
             )
-    if not folders:
+    if all(is_url(path) for _, path in folders):
         words += ["--out", f'"${{RLGNS_RUNS:-$HOME/runs}}/{name}"']
     return " ".join(["exec", "python", "-m", "rlgns", *words])  # exec: signals go to Python, not to a shell
 

@@ -53,6 +53,8 @@ def resolve_sweep(name: str | Path, overrides: Mapping[str, str]) -> Sweep:
     settings = _settings({**section, **sweep_overrides}, where=str(path))
     _refuse_keys_set_by_sweep(run_overrides, settings)
     tree = overridden(tree, run_overrides, name=path.stem)
+    if tree.get("output", {}).get("mirror"):
+        raise UserError("output.mirror: a sweep has none; keep its folder (--out) on a disk that outlives the machine")
     if tree.get("agent", {}).get("batch", "fixed") != "fixed":
         raise UserError(
             f"agent.batch {tree['agent']['batch']}: a sweep tries the fixed batches of sweep.batches; train another "

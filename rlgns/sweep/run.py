@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rlgns.engine.prometheus import PrometheusGauges
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.errors import ExitCode, FaultError, UserError, one_line
 from rlgns.monitor.listener import CompositeListener, RunStart
+from rlgns.monitor.tensorboard_logger import TensorBoardLogger
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import write_report
 from rlgns.storage.sweep_folder import SweepFolder
@@ -67,14 +69,18 @@ def dry_run(sweep: Sweep, out: Path | None) -> str:
 
 def _train(sweep: Sweep, queue: SweepQueue) -> Outcome:
     display = make_display(SweepStatus(queue, price=sweep.settings.price))
-    wandb = WandbLogger(sweep.base.wandb, display.message)
+    wandb, tensorboard = WandbLogger(sweep.base.wandb, display.message), TensorBoardLogger(display.message)
+    gauges = PrometheusGauges()
 
     def began(trial: Trial, start: RunStart) -> None:
         display.began(trial, start)
+        tensorboard.start([start])
+        gauges.start([start])
         wandb.start([start])
 
     def stopped(trial: Trial, verdict: Verdict) -> None:
         display.stopped(trial, verdict)
+        tensorboard.finish(trial.name)
         wandb.finish(trial.name, "fault" if verdict is Verdict.FAILED else "done")
 
     queue.began, queue.stopped = began, stopped
@@ -82,11 +88,13 @@ def _train(sweep: Sweep, queue: SweepQueue) -> Outcome:
     try:
         if any(queue.verdict(trial) is Verdict.UNFINISHED for trial in queue.trials()):
             most, max_failures = sweep.settings.parallel, sweep.base.engine.max_failures
-            outcome = run_trials(queue, CompositeListener([display, wandb]), most=most, max_failures=max_failures)
+            listener = CompositeListener([display, tensorboard, gauges, wandb])
+            outcome = run_trials(queue, listener, most=most, max_failures=max_failures)
         else:
             outcome = Outcome()
     finally:
         ending = "interrupted" if outcome.interrupted else "fault" if outcome.faults else "done"
+        tensorboard.end(ending)
         wandb.end(ending)
         display.end(ending)
     return outcome
