@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgns.agents.network import build_network
+from rlgns.config import environment
 from rlgns.config.load import from_dict, overridden, to_dict
 from rlgns.config.schema import Config
 from rlgns.engine.prometheus import PrometheusGauges
@@ -27,6 +28,7 @@ from rlgns.machine.commit import source_commit
 from rlgns.machine.doctor import OK, check_shared_memory
 from rlgns.machine.nodes import check_device
 from rlgns.monitor.batch_alert import BatchAlert
+from rlgns.monitor.checkpoint_games import CheckpointGames
 from rlgns.monitor.listener import CompositeListener, Listener, RunStart
 from rlgns.monitor.mirror_listener import MirrorListener, mirror_of
 from rlgns.monitor.probe_notice import ProbeNotice
@@ -67,7 +69,7 @@ def train(config: Config, out: Path) -> ExitCode:
     starts = []
     with ExitStack() as claims:
         for game, folder in folders.items():
-            about = run_facts(config, game)
+            about = run_facts(config, game) | ({} if several else environment.run_of_wandb())
             folder.create(to_dict(config), about)
             claims.enter_context(folder.claimed())
             starts.append(RunStart(game=game, folder=folder, config=config, wandb_id=about["wandb_id"]))
@@ -157,13 +159,15 @@ def _train_all(starts: list[RunStart], out: Path) -> ExitCode:
     """Trains side by side the runs that are not finished, and writes the reports."""
     config = starts[0].config
     terminal = make_terminal(config)
-    notice = ProbeNotice(config, terminal.message)
     wandb = WandbLogger(config.wandb, terminal.message)
-    alert = BatchAlert(config, [lambda key, title, text: terminal.message(text), wandb.alert])
-    mirror = MirrorListener(terminal.message)
+    show = CompositeListener([terminal, wandb]).message  # W&B has it in the run's logs
+    notice = ProbeNotice(config, show)
+    alert = BatchAlert(config, [lambda key, title, text: show(text), wandb.alert])
+    mirror = MirrorListener(show)
     mirror.claim(starts)
-    gauges, tensorboard = PrometheusGauges(), TensorBoardLogger(terminal.message)
-    listener = CompositeListener([terminal, notice, mirror, tensorboard, gauges, wandb, alert])
+    gauges, tensorboard = PrometheusGauges(), TensorBoardLogger(show)
+    games = CheckpointGames(show, wandb.media)
+    listener = CompositeListener([terminal, notice, mirror, tensorboard, gauges, games, wandb, alert])
     listener.message(PROTOCOLS[config.env.protocol].describe())
     memory = check_shared_memory()
     if memory.status != OK:

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from rlgns.config import environment
 from rlgns.config.convert import convert
 from rlgns.config.files import exists, find_preset, read_yaml
 from rlgns.config.schema import Config
@@ -22,7 +23,7 @@ PRESET_FOR_GPU = "ppo"
 def resolve(
     files: Sequence[str | Path] = (), overrides: Mapping[str, Any] | None = None, *, has_gpu: bool | None = None
 ) -> Config:
-    """Merges presets or files, then overrides, over the defaults.
+    """Merges presets or files, then overrides, over the defaults and W&B's variables of the environment.
 
     Args:
         files: Names of presets (`ppo`) or paths of YAML files; later ones win. Empty: `quick` without a GPU, else
@@ -39,7 +40,8 @@ def resolve(
     tree: dict[str, dict[str, Any]] = {}
     for name in files:
         _merge(tree, _read(name, seen=()))
-    return from_dict(overridden(tree, overrides or {}, name=Path(files[-1]).stem))
+    overrides = overrides or {}
+    return from_dict(overridden(environment.below(tree, overrides), overrides, name=Path(files[-1]).stem))
 
 
 def overridden(

@@ -43,16 +43,27 @@ class WandbConfig:
     """`auto` (online if logged in, else offline), `online`, `offline` or `disabled`."""
 
     project: str = "rlgns"
-    """W&B project."""
+    """W&B project; WANDB_PROJECT counts where none is given."""
 
     entity: str = ""
-    """W&B user or team; empty: the login's default."""
+    """W&B user or team; empty: WANDB_ENTITY, else the login's default."""
+
+    group: str = ""
+    """W&B group; empty: `run.name` where it is given, else WANDB_RUN_GROUP, else the preset's name."""
+
+    name: str = ""
+    """Name of the run in W&B, behind the game where there are several; empty: WANDB_NAME, else game, experiment and
+    seed."""
 
     tags: tuple[str, ...] = ()
-    """Tags beside game, protocol and preset."""
+    """Tags beside game, protocol and preset; WANDB_TAGS counts where none is given."""
 
     artifacts: str = "none"
     """What goes to W&B as files: `none`, `report` (at the end), or `all` (checkpoints too: hourly and at the end)."""
+
+    video_every_observations: int = 0
+    """Every so many observations the newest checkpoint plays 10 games and one more that is filmed, in a process of its
+    own; scores and video go to W&B, the video into DIR/videos too. 0: never."""
 
     alert_factor: float = 2.0
     """Alert, in the terminal and in W&B, when the batch is this many times off the interval of the predicted critical
@@ -65,5 +76,9 @@ class WandbConfig:
             raise ValueError("wandb.project must not be empty")
         if self.artifacts not in ("none", "report", "all"):
             raise ValueError(f"wandb.artifacts must be one of none, report, all; got {self.artifacts!r}")
+        if self.video_every_observations < 0:
+            raise ValueError(
+                f"wandb.video_every_observations must be zero or positive, got {self.video_every_observations}"
+            )
         if self.alert_factor != 0 and not self.alert_factor >= 1:
             raise ValueError(f"wandb.alert_factor must be at least 1, or 0 for never, got {self.alert_factor}")

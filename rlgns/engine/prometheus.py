@@ -12,11 +12,11 @@ GAUGES = {
     "rlgns_observations_per_second": ("throughput/observations_per_s", "Observations per second of wall-clock time"),
     "rlgns_observations": ("observations", "Observations used for learning so far"),
     "rlgns_batch_observations": ("batch_observations", "Observations per optimizer step"),
-    "rlgns_critical_batch": ("critical_batch/predicted", "Predicted critical batch, observations; NaN: not known"),
-    "rlgns_critical_batch_low": ("critical_batch/low", "Lower end of its interval; NaN: not known"),
-    "rlgns_critical_batch_high": ("critical_batch/high", "Upper end of its interval; NaN: not known"),
+    "rlgns_critical_batch": ("critical_batch/predicted", "Predicted critical batch, observations"),
+    "rlgns_critical_batch_low": ("critical_batch/low", "Lower end of its interval, observations"),
+    "rlgns_critical_batch_high": ("critical_batch/high", "Upper end of its interval, observations"),
 }
-"""By name, which Ray puts `ray_` before: the key of a row, and what it means. All are NaN where the key is null."""
+"""By name, which Ray puts `ray_` before: the key of a row, and what it means. NaN, which Ray leaves out, where null."""
 
 
 @final

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from rlgns.config.schema import WandbConfig
-from rlgns.critical.verdict import verdict_of
 from rlgns.envs.games import GAMES
 from rlgns.envs.protocols import PROTOCOLS
-from rlgns.monitor.flat_rows import ThinnedRows
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.wandb_artifacts import ArtifactUploader
-from rlgns.monitor.wandb_best_score import BestScore
 from rlgns.monitor.wandb_login import Mode, choose_mode, quiet_wandb
+from rlgns.monitor.wandb_run import LoggedRun
 from rlgns.monitor.wandb_transaction_log import newest_step
 
 INIT_TIMEOUT_S = 30.0
@@ -21,70 +20,6 @@ INIT_TIMEOUT_S = 30.0
 
 FINISH_TIMEOUT_S = 60.0
 """Seconds to wait at the end for the last uploads. The rest stays on disk for `wandb sync`."""
-
-
-class _Run:
-    """One W&B run, and how far its rows are logged.
-
-    Args:
-        run: The client's run.
-        start: The run as rlgns knows it.
-        logged: Newest iteration that W&B has.
-        artifacts: Uploads its files.
-    """
-
-    def __init__(self, run: Any, start: RunStart, logged: int, artifacts: ArtifactUploader) -> None:
-        self.run, self.artifacts = run, artifacts
-        self._start, self._logged, self._seen = start, logged, 0
-        self._thinned, self._best = ThinnedRows(start.config.output.log_every_s), BestScore()
-        self._newest: Row | None = None
-        self._media: dict[str, Any] = {}
-
-    def row(self, row: Row) -> None:
-        """Logs a row, or holds it back, unless it was logged before."""
-        if row["iteration"] > self._seen + 1:
-            self.catch_up()
-        self._add(row)
-
-    def media(self, values: Mapping[str, Any]) -> None:
-        """Logs values with the next row that is logged."""
-        self._media |= values
-
-    def catch_up(self) -> None:
-        """Logs the rows of metrics.jsonl that W&B lacks."""
-        for row in self._start.folder.rows():
-            self._add(row)
-
-    def end(self, outcome: str) -> None:
-        """Logs what is left and closes the run."""
-        self.catch_up()
-        if self._newest is not None:
-            self._log(self._newest, self._thinned.rest(self._newest))
-        folder = self._start.folder
-        verdict = verdict_of(folder.last_row() or {}, preset=str(folder.about().get("preset") or ""))
-        self.run.summary["verdict"] = verdict.sentence()
-        self.artifacts.end()
-        self.run.finish(exit_code=0 if outcome == "done" else 1)
-
-    def _add(self, row: Row) -> None:
-        if row["iteration"] <= self._seen:
-            return
-        self._seen = row["iteration"]
-        self._best.add(row)
-        if row["iteration"] <= self._logged:
-            self._thinned.passed(row)
-            return
-        self._newest = row
-        self._log(row, self._thinned.add(row))
-        self.artifacts.row(row)
-
-    def _log(self, row: Row, values: Mapping[str, Any] | None) -> None:
-        if values is None:
-            return
-        self.run.log({**values, **reference_scores(row["game"]), **self._media}, step=row["iteration"])
-        self._media = {}
-        if summary := self._best.improved():
-            self.run.summary.update(summary)
 
 
 @final
@@ -106,10 +41,13 @@ class WandbLogger(Listener):
     def __init__(self, config: WandbConfig, say: Callable[[str], None]) -> None:
         self._config = config
         self._say = say
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, LoggedRun] = {}
 
     def start(self, runs: list[RunStart]) -> None:
         """Starts the W&B runs, logs the rows they lack, and prints in one line where they are."""
+        # The client would take its id from the environment instead of the run's, which a resumed run must keep
+        for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID"):
+            os.environ.pop(name, None)
         mode, why = choose_mode(self._config.mode)
         if mode == "disabled":
             return
@@ -123,7 +61,7 @@ class WandbLogger(Listener):
                 # Only the server knows how far an interrupted upload got.
                 logged = run.starting_step - 1
             artifacts = ArtifactUploader(self._config.artifacts, run, start, self._say)
-            self._runs[start.key] = _Run(run, start, logged, artifacts)
+            self._runs[start.key] = LoggedRun(run, start, logged, artifacts)
             self._runs[start.key].catch_up()
         if self._runs and mode == "online":
             self._say(f"W&B: {', '.join(each.run.url or each.run.id for each in self._runs.values())}")
@@ -135,6 +73,11 @@ class WandbLogger(Listener):
         """Logs a row, unless it was logged before."""
         if game in self._runs:
             self._runs[game].row(row)
+
+    def message(self, text: str) -> None:
+        """Writes a line into the logs of all runs."""
+        for run in self._runs.values():
+            run.message(text)
 
     def media(self, key: str, values: Mapping[str, Any]) -> None:
         """Logs values of one run with its next row. Ignores unknown runs."""
@@ -190,8 +133,8 @@ class WandbLogger(Listener):
             id=start.wandb_id,
             resume="allow",
             reinit="create_new",
-            name=f"{start.key}__{experiment}__{config.run.seed}",
-            group=experiment,
+            name=_name(start, experiment),
+            group=config.wandb.group or experiment,
             job_type="sweep" if start.name else "train",
             tags=[tag[:64] for tag in tags if tag],
             config={
@@ -203,16 +146,22 @@ class WandbLogger(Listener):
             },
             mode=mode,
             settings=wandb.Settings(
-                silent=True, console="off", init_timeout=INIT_TIMEOUT_S, finish_timeout=FINISH_TIMEOUT_S
+                sweep_id=about.get("wandb_sweep"),
+                silent=True,
+                console="wrap",
+                init_timeout=INIT_TIMEOUT_S,
+                finish_timeout=FINISH_TIMEOUT_S,
             ),
         )
+        run._console_stop()  # only `_Logs` writes there; with the setting "off" the client would drop that too
         run.define_metric("observations")
         run.define_metric("*", step_metric="observations")
         return run
 
 
-def reference_scores(game: str) -> dict[str, float]:
-    """Returns the reference scores of a game, which W&B draws as constant lines; unknown ones are left out."""
-    about = GAMES[game]
-    scores = {"random": about.random_score, "human": about.human_score, "cleanrl": about.cleanrl_score}
-    return {f"reference/{name}_score": score for name, score in scores.items() if score is not None}
+def _name(start: RunStart, experiment: str) -> str:
+    """Returns the name that a run has in W&B."""
+    given = start.config.wandb.name
+    if not given:
+        return f"{start.key}__{experiment}__{start.config.run.seed}"
+    return f"{start.key}__{given}" if start.name or len(start.config.run.games) > 1 else given

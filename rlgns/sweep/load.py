@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from rlgns.agents.config import AgentConfig
+from rlgns.config import environment
 from rlgns.config.convert import convert
 from rlgns.config.files import find_sweep, read_yaml
 from rlgns.config.load import build_section, from_dict, merged_with_base, overridden, resolve_game
@@ -52,9 +53,13 @@ def resolve_sweep(name: str | Path, overrides: Mapping[str, str]) -> Sweep:
     }
     settings = _settings({**section, **sweep_overrides}, where=str(path))
     _refuse_keys_set_by_sweep(run_overrides, settings)
-    tree = overridden(tree, run_overrides, name=path.stem)
+    tree = overridden(environment.below(tree, run_overrides), run_overrides, name=path.stem)
     if tree.get("output", {}).get("mirror"):
         raise UserError("output.mirror: a sweep has none; keep its folder (--out) on a disk that outlives the machine")
+    if tree.get("wandb", {}).get("video_every_observations"):
+        raise UserError(
+            "wandb.video_every_observations: a sweep's trials are not filmed; `rlgns evaluate` films their checkpoints"
+        )
     if tree.get("agent", {}).get("batch", "fixed") != "fixed":
         raise UserError(
             f"agent.batch {tree['agent']['batch']}: a sweep tries the fixed batches of sweep.batches; train another "
