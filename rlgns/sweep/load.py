@@ -54,18 +54,13 @@ def resolve_sweep(name: str | Path, overrides: Mapping[str, str]) -> Sweep:
     settings = _settings({**section, **sweep_overrides}, where=str(path))
     _refuse_keys_set_by_sweep(run_overrides, settings)
     tree = overridden(environment.below(tree, run_overrides), run_overrides, name=path.stem)
-    if tree.get("output", {}).get("mirror"):
-        raise UserError("output.mirror: a sweep has none; keep its folder (--out) on a disk that outlives the machine")
-    if tree.get("wandb", {}).get("video_every_observations"):
-        raise UserError(
-            "wandb.video_every_observations: a sweep's trials are not filmed; `rlgns evaluate` films their checkpoints"
-        )
     if tree.get("agent", {}).get("batch", "fixed") != "fixed":
         raise UserError(
             f"agent.batch {tree['agent']['batch']}: a sweep tries the fixed batches of sweep.batches; train another "
             "run with rlgns train --batch adaptive and compare the two with rlgns fit --adaptive"
         )
     configs = {batch: _config(tree, settings, batch) for batch in settings.batches}
+    _refuse_what_single_runs_have(configs[settings.batches[0]])
     games = configs[settings.batches[0]].run.games
     goals = _goals(section.get("goals") if "goals" not in sweep_overrides else sweep_overrides["goals"], games)
     return Sweep(settings=dataclasses.replace(settings, goals=goals), configs=configs)
@@ -104,6 +99,15 @@ def _settings(values: Mapping[str, Any], *, where: str) -> SweepConfig:
         "sweep", SweepConfig, {key: value for key, value in values.items() if key != "goals"}
     )
     return settings
+
+
+def _refuse_what_single_runs_have(config: Config) -> None:
+    if config.output.mirror:
+        raise UserError("output.mirror: a sweep has none; keep its folder (--out) on a disk that outlives the machine")
+    if config.wandb.video_every_observations:
+        raise UserError(
+            "wandb.video_every_observations: a sweep's trials are not filmed; `rlgns evaluate` films their checkpoints"
+        )
 
 
 def _refuse_keys_set_by_sweep(overrides: Mapping[str, str], settings: SweepConfig) -> None:
