@@ -83,3 +83,8 @@ def actor_critic_loss(logits: Tensor, values: Tensor, batch: Minibatch, config: 
         approx_kl = ((ratio - 1) - log_ratio).mean()
         clip_fraction = ((ratio - 1).abs() > config.clip).to(ratio.dtype).mean()
     return LossParts(total, policy, value, entropy, approx_kl, clip_fraction)
+
+
+def policy_part(loss: LossParts, config: AgentConfig) -> Tensor:
+    """Returns the whole loss without the value's: policy - entropy_coefficient * entropy, differentiable."""
+    return loss.policy - config.entropy_coefficient * loss.entropy

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlgns.agents.batch_gradients import BatchGradients, OnGroups, OnProducts
+from rlgns.agents.batch_gradients import BatchGradients, OnGroups, OnLosses, OnProducts
 from rlgns.agents.batches import Indices, environment_batches, shuffle_groups, shuffled_batches
 from rlgns.agents.buffers import Buffers
 from rlgns.agents.compute.compute_copy import ComputeCopy
@@ -49,6 +49,7 @@ class Updater:
         precision: str,
         on_groups: OnGroups | None = None,
         on_products: OnProducts | None = None,
+        on_losses: OnLosses | None = None,
         team: Team | None = None,
         data_parallel: DataParallel | None = None,
     ) -> None:
@@ -60,7 +61,8 @@ class Updater:
             groups: Groups of whole environments per batch of the first epoch; `update` may ask for fewer.
             precision: `float32` or `bfloat16`.
             on_groups: Listener of group gradients.
-            on_products: Listener of their inner products; without any listener nothing is measured.
+            on_products: Listener of their inner products; without it and `on_groups` nothing is measured.
+            on_losses: Listener of the inner products by loss of those batches for which `update` asks.
             team: Threads that share each batch's work; None: the caller's alone.
             data_parallel: Learner processes that share each batch's work; None: this one alone. All must hold the same
                 weights, and be given the same rollouts and arguments.
@@ -78,6 +80,7 @@ class Updater:
             config,
             on_groups=on_groups,
             on_products=on_products,
+            on_losses=on_losses,
             team=self._team,
             data_parallel=self._data_parallel,
         )
@@ -91,6 +94,7 @@ class Updater:
         seed: Sequence[int],
         groups: int | None = None,
         split_shuffled: bool = False,
+        step_by_loss: int | None = None,
         before_steps: BeforeSteps | None = None,
     ) -> UpdateStats:
         """Runs all epochs over one iteration's rollouts.
@@ -105,6 +109,8 @@ class Updater:
             seed: Integers that determine the batches.
             groups: Groups per batch of the first epoch, at most those given at the start; None: as many.
             split_shuffled: The first batch is split by shuffled observations instead of environments.
+            step_by_loss: The batch before which so many steps were taken in the first epoch is also split by loss, with
+                a second backward pass, of the policy's loss; None: no batch. Training does not depend on it.
             before_steps: Called once before the first step, with all observations of this iteration; changes nothing.
 
         Returns:
@@ -136,7 +142,9 @@ class Updater:
                 if epoch == 0 and self._gradients.listened_to:
                     shuffled = split_shuffled and steps == 0
                     parts = shuffle_groups(rng, parts) if shuffled else parts
-                    statistics, gradient = self._gradients.measured(parts, stacks, data, shuffled=shuffled, step=steps)
+                    statistics, gradient = self._gradients.measured(
+                        parts, stacks, data, shuffled=shuffled, step=steps, by_loss=steps == step_by_loss
+                    )
                 else:
                     statistics, gradient = self._gradients.unmeasured(np.concatenate(parts), stacks, data)
                 norm = clip_(gradient, config.max_grad_norm, self._team)

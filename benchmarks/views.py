@@ -40,7 +40,7 @@ def measure(policy: Policy, rollouts: int, epochs: int) -> tuple[Probe, RideAlon
     saved = policy.config
     run: Config = dataclasses.replace(
         saved,
-        noise=dataclasses.replace(saved.noise, horizon_observations=0, overhead_budget=0.5),
+        noise=dataclasses.replace(saved.noise, horizon_observations=0, horizon_follows_run=False, overhead_budget=0.5),
         agent=dataclasses.replace(saved.agent, epochs=epochs),
         engine=dataclasses.replace(saved.engine, runners=0),
     )

@@ -23,6 +23,9 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 130
     """Stopped by the user, after saving."""
 
+    TERMINATED = 143
+    """Stopped by the system (SIGTERM: Slurm, `docker stop`, Kubernetes), after saving."""
+
 
 class UserError(Exception):
     """The user's mistake, described in one line: the value, what is allowed, the nearest match."""
@@ -30,6 +33,10 @@ class UserError(Exception):
 
 class FaultError(Exception):
     """Something outside the program failed during a run: a full disk, a lost cluster. What was trained is saved."""
+
+
+class TerminatedError(KeyboardInterrupt):
+    """The system asks the program to stop now (SIGTERM). Passes through whatever lets Ctrl-C pass."""
 
 
 def nearest(value: str, allowed: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 NOTHING = "-"
 """Stands for what is not known."""
@@ -42,6 +42,13 @@ def short(value: float | None) -> str:
             text = f"{value / unit:.3g}" if abs(value) < 999.5 * unit else f"{value / unit:.0f}"
             return f"{text}{name}"
     return f"{value:.0f}"
+
+
+def compact(value: float | None) -> str:
+    """Returns `value` to two digits in few characters: 412.7 -> '410', 20300 -> '20k', 1234567 -> '1.2M'."""
+    if value is None or not math.isfinite(value) or abs(value) < 9950:
+        return rounded(value)
+    return short(float(f"{value:.1e}"))
 
 
 def score(value: float | None) -> str:
@@ -99,19 +106,30 @@ def duration(seconds: float | None) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-def interval(value: float | None, low: float | None, high: float | None) -> str:
-    """Returns an estimate with its interval: '410 (280 to 640)', 'at least 900', 'at most 50' or 'measuring'."""
+def interval(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    *,
+    number: Callable[[float | None], str] = rounded,
+) -> str:
+    """Returns an estimate with its interval: '410 (280 to 640)', 'at least 900', 'at most 50' or 'measuring'.
+
+    Args:
+        value: The estimate.
+        low: Lower end, None where not known.
+        high: Upper end, None where not known.
+        number: Returns one number as text.
+    """
     ends = known(low) and low is not None and low > 0, known(high)
     if ends == (True, True):
         return (
-            f"{rounded(value)} ({rounded(low)} to {rounded(high)})"
-            if known(value)
-            else f"{rounded(low)} to {rounded(high)}"
+            f"{number(value)} ({number(low)} to {number(high)})" if known(value) else f"{number(low)} to {number(high)}"
         )
     if ends == (True, False):
-        return f"at least {rounded(low)}"
+        return f"at least {number(low)}"
     if ends == (False, True):
-        return f"{rounded(value)} (at most {rounded(high)})" if known(value) else f"at most {rounded(high)}"
+        return f"{number(value)} (at most {number(high)})" if known(value) else f"at most {number(high)}"
     return MEASURING
 
 

@@ -101,6 +101,12 @@ def make_probed_row(iteration: int, **more: Any) -> dict[str, Any]:
     return row
 
 
+def noise_share(value: float, low: float, high: float) -> dict[str, float]:
+    """Returns the entries of the value's share of the noise, with its interval."""
+    ends = {"": value, "_low": low, "_high": high}
+    return {f"noise/by_loss/value/noise_share{end}": number for end, number in ends.items()}
+
+
 def make_null_row(iteration: int = 1) -> dict[str, Any]:
     """Returns a row in which every nullable value is null."""
     row = make_row(iteration)

@@ -48,6 +48,21 @@ def products_and_mean_(rows: Tensor, team: Team) -> Tensor:
     return torch.stack([products for done in team.map_parts(work) for products in done]).sum(0)
 
 
+def products_of_both(first: Tensor, second: Tensor, team: Team) -> Tensor:
+    """Computes the inner products of all rows of two matrices [count, columns]; the team's threads share the columns.
+
+    Returns:
+        Float64 [2 count, 2 count], the first matrix's rows before the second's.
+    """
+    total = first.shape[1]
+
+    def work(parts: range) -> list[Tensor]:
+        each = [elements(total, range(part, part + 1)) for part in parts]
+        return [inner_products(torch.cat([first[:, mine], second[:, mine]])) for mine in each]
+
+    return torch.stack([products for done in team.map_parts(work) for products in done]).sum(0)
+
+
 def _suits_kernel(rows: Tensor) -> bool:
     in_memory = rows.device.type == "cpu" and rows.dtype == torch.float32 and rows.shape[1] > 0 and rows.stride(1) == 1
     return in_memory and native.library() is not None

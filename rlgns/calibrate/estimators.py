@@ -89,7 +89,7 @@ class OnlineEstimators:
             policy.network, run.agent, groups=self._num_envs, precision=precision_of(policy), team=team
         )
         self._optimizer_steps = OptimizerSteps(policy, team)
-        config = dataclasses.replace(run.noise, horizon_observations=0)
+        config = dataclasses.replace(run.noise, horizon_observations=0, horizon_follows_run=False)
         self.trackers = [RideAlong(config, minibatches=run.agent.minibatches) for _ in range(sets + 1)]
         """The code that training uses: one per set, and the last for all."""
         self.series: dict[Estimator, Series] = {}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rlgns.calibrate.estimator_names import PAIRS, PER_EXAMPLE, PROBE, RIDE_ALONG, SHUFFLED, Estimator
 from rlgns.calibrate.estimators import OnlineEstimators
+from rlgns.errors import ExitCode
 from rlgns.noise import NoiseScaleEstimate, design_effect, shuffled_noise_scale
 from rlgns.noise.interval import Ratio
 from rlgns.noise.offline.brute_force import BruteForceResult, jackknife_error
@@ -37,6 +38,8 @@ class Calibration:
     precision: float
     """Relative standard error asked for."""
     interrupted: bool
+    stopped: ExitCode | None
+    """How: INTERRUPTED or TERMINATED; None where it was not."""
     truth: BruteForceResult
     estimators: OnlineEstimators
     seconds: float

@@ -14,8 +14,8 @@ from rlgns.calibrate.frozen_policy import play_rounds, prepare_policy
 from rlgns.calibrate.progress import CalibrationProgress
 from rlgns.calibrate.result import Calibration
 from rlgns.config.random_streams import CALIBRATION_SEEDS
-from rlgns.engine.trials import Interrupt
 from rlgns.errors import UserError
+from rlgns.monitor.interrupt import Interrupt
 from rlgns.noise.offline.brute_force import BruteForce
 from rlgns.storage.checkpoint import load_policy
 
@@ -83,6 +83,7 @@ def calibrate(checkpoint: Path, *, observations: int = 200_000, precision: float
         seed=seed,
         precision=precision,
         interrupted=interrupt.asked.is_set(),
+        stopped=interrupt.code,
         truth=truth.result(),
         estimators=estimators,
         seconds=time.monotonic() - began,

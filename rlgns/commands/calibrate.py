@@ -56,7 +56,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
 
     found = calibration.calibrate(Path(options.checkpoint), observations=observations, precision=precision, seed=seed)
     print(json.dumps(found.as_dict(), indent=2, allow_nan=False) if options.json else tables(found))
-    return ExitCode.INTERRUPTED if found.interrupted else ExitCode.DONE
+    return ExitCode.DONE if found.stopped is None else found.stopped
 
 
 def _line_search(options: argparse.Namespace, observations: int, seed: int) -> int:

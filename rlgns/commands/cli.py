@@ -6,8 +6,12 @@ Imports nothing heavy: torch and Ray are imported by the commands that need them
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from rlgns.commands import (
     calibrate,
@@ -23,7 +27,7 @@ from rlgns.commands import (
     workspace,
 )
 from rlgns.commands.parser import Command, parse
-from rlgns.errors import ExitCode, FaultError, UserError, one_line
+from rlgns.errors import ExitCode, FaultError, TerminatedError, UserError, one_line
 
 COMMANDS: dict[str, Command] = {
     "train": train,
@@ -47,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         options, overrides = parse(sys.argv[1:] if arguments is None else arguments, COMMANDS)
-        code = COMMANDS[options.command].run(options, overrides)
-        sys.stdout.flush()
+        with _terminable():
+            code = COMMANDS[options.command].run(options, overrides)
+            sys.stdout.flush()
         return code
     except UserError as mistake:
         print(f"rlgns: {one_line(mistake)}", file=sys.stderr)
@@ -56,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FaultError as fault:
         print(f"rlgns: {one_line(fault)}", file=sys.stderr)
         return ExitCode.FAULT
+    except TerminatedError:
+        print("rlgns: terminated", file=sys.stderr)
+        return ExitCode.TERMINATED
     except KeyboardInterrupt:
         print("rlgns: interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
@@ -63,3 +71,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `rlgns games | head` has read all it wants; without this, Python complains when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM end the block as Ctrl-C does, with TerminatedError: files are closed and Ray's processes ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise TerminatedError

@@ -22,7 +22,8 @@ examples:
   rlgns train --resume runs/pong-20260101-120000
   rlgns report runs/pong-20260101-120000 --json
 
-exit codes: 0 done, 2 your mistake, 3 stopped by a fault after saving, 130 interrupted after saving
+exit codes: 0 done, 2 your mistake, 3 stopped by a fault after saving,
+            130 interrupted (Ctrl-C) or 143 terminated (SIGTERM) after saving
 """
 
 OTHER_NAMES = {

@@ -8,17 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rlgns.commands.parser import Parser
+from rlgns.commands.settings import say
 from rlgns.errors import ExitCode, FaultError, UserError
 
 SUMMARY = "one HTML file about runs and sweeps"
 
 DESCRIPTION = """\
 Writes one self-contained HTML file about runs, sweeps and tables of points, or prints the numbers behind it. DIR is a
-run's folder, a folder of runs, a sweep's folder, or a CSV file with a sweep's points.
+run's folder, a sweep's folder, a folder with such folders at any depth below it, or a CSV file with a sweep's points.
+Runs below a folder that say nothing (nothing was trained, or a file is damaged) are left out, and named.
 
 examples:
   rlgns report runs/pong-20260101-120000
   rlgns report runs/pong-* --out pong.html
+  rlgns report runs                                  every run and sweep below runs/
   rlgns report runs/breakout --figures runs/breakout/figures
   rlgns report points.csv --out points.html
   rlgns report runs/pong-20260101-120000 --json > numbers.json
@@ -47,9 +50,11 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     try:
         # figures first: without a browser there is neither figure nor page
         figures = reporting.write_figures(options.folders, Path(options.figures)) if options.figures is not None else []
-        reporting.write_report(options.folders, out)
+        left_out = reporting.write_report(options.folders, out)
     except FaultError as fault:  # no run is in progress: the user named a file that cannot be written
         raise UserError(str(fault)) from fault
+    for line in left_out:
+        say(f"left out: {line}")
     print(out)
     if figures:
         print(f"{options.figures}: {len(figures)} pictures")

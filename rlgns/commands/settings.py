@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -45,8 +46,10 @@ def add_settings(
     """
     parser.takes_settings = True
     parser.add_argument("--config", metavar="FILE", help=config)
-    parser.add_argument("--game", metavar="G", nargs="+", help="games to train (default: pong)")
-    parser.add_argument("--observations", metavar="N", help="observations per game")
+    parser.add_argument(
+        "--game", metavar="G", nargs="+", help="games to train, also by ids such as ALE/Pong-v5 (default: pong)"
+    )
+    parser.add_argument("--observations", metavar="N", help="observations per game: 1500000, 1.5M or 200k")
     if one_run:
         parser.add_argument("--seed", metavar="S", help="seed of everything random")
         parser.add_argument(
@@ -69,7 +72,13 @@ def resolved_config(options: argparse.Namespace, overrides: Mapping[str, str]) -
     """Returns the configuration that `train` and `config` use. Raises UserError."""
     from rlgns.config.load import resolve
 
-    return resolve([options.config] if options.config is not None else [], settings_of(options, overrides))
+    files = [options.config] if options.config is not None else []
+    return resolve(files, settings_of(options, overrides), say=say)
+
+
+def say(text: str) -> None:
+    """Writes a line for the user, before anything starts."""
+    print(f"rlgns: {text}", file=sys.stderr)
 
 
 def settings_of(
@@ -95,7 +104,7 @@ def refuse_with_resume(options: argparse.Namespace, overrides: Mapping[str, str]
         overrides: Its `--section.key VALUE`.
         changeable: The keys that may change: none of them changes what is trained.
     """
-    fixed = ("config", *(() if is_url(options.resume) else ("out",)))  # what comes from a URL needs a folder
+    fixed = ("config", *(() if is_url(options.resume) else ("out",)), "seeds")  # what comes from a URL needs a folder
     given = [name for name in (*fixed, *SHORT_OPTIONS) if getattr(options, name, None) is not None]
     refused = [_dashed(name) for name in given if SHORT_OPTIONS.get(name) not in changeable]
     refused += [key for key in overrides if key not in changeable]

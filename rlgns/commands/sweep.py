@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rlgns.commands.parser import Parser
-from rlgns.commands.settings import SHORT_OPTIONS, add_settings, new_folder, refuse_with_resume, settings_of
+from rlgns.commands.settings import SHORT_OPTIONS, add_settings, new_folder, refuse_with_resume, say, settings_of
 from rlgns.errors import ExitCode, UserError
 
 SUMMARY = "batch sizes x learning rates to score goals"
@@ -28,8 +28,8 @@ explains what a sweep decides, and how. Every key can be set by --section.key VA
 
 SHORT_OPTIONS_OF_SWEEP = {**SHORT_OPTIONS, "parallel": "sweep.parallel", "price": "sweep.price"}
 
-CHANGEABLE_ON_RESUME = ("sweep.parallel", "sweep.price")
-"""Keys that may be given with --resume: they change nothing that is trained."""
+CHANGEABLE_ON_RESUME = ("run.observations", "sweep.parallel", "sweep.price")
+"""Keys that may be given with --resume: the first enlarges the budget, the others change nothing that is trained."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -40,7 +40,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="DIR",
         help="the sweep's folder (default: runs/CONFIG-DATE-TIME); a sweep that is already there is resumed",
     )
-    parser.add_argument("--resume", metavar="DIR", help="resume the sweep in DIR")
+    parser.add_argument("--resume", metavar="DIR", help="resume the sweep in DIR; --observations enlarges its budget")
     parser.add_argument("--parallel", metavar="N", help="trials at once (default: one per core, or per GPU)")
     parser.add_argument("--price", metavar="P", help="money per core and hour, for the cost")
     parser.add_argument("--dry-run", action="store_true", help="print the plan with estimated hours, train nothing")
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     else:
         file = config_file(options)
         out = Path(options.out) if options.out is not None else new_folder(file.stem)
-    sweep = resolve_sweep(file, settings_of(options, overrides, SHORT_OPTIONS_OF_SWEEP))
+    sweep = resolve_sweep(file, settings_of(options, overrides, SHORT_OPTIONS_OF_SWEEP), say=say)
     from rlgns.sweep.run import dry_run, run_sweep
 
     if options.dry_run:

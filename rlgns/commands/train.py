@@ -23,36 +23,42 @@ Trains each game for the given number of observations, or resumes a run.
 
 examples:
   rlgns train --game pong --seed 1
+  rlgns train --game pong --observations 2M --seeds 0 1 2     one after another, in a folder each
   rlgns train --game pong breakout --config ppo --out runs/two-games
   rlgns train --config mine.yaml --agent.learning_rate 1e-3 --network.channels 16,32
   rlgns train --game pong --runners 8 --learners 2
   rlgns train --batch adaptive --adaptive.largest_envs 256
   rlgns train --resume runs/two-games
-  rlgns train --mirror s3://bucket/pong-1              # rows and checkpoints outlive this machine
-  rlgns train --resume s3://bucket/pong-1              # on another one
+  rlgns train --resume runs/two-games --observations 20M      extends it
+  rlgns train --mirror s3://bucket/pong-1                     rows and checkpoints outlive this machine
+  rlgns train --resume s3://bucket/pong-1                     on another one
 
 Every key can be set by --section.key VALUE; `rlgns config` prints them all with the values that a run would use.
 """
 
 CHANGEABLE_ON_RESUME = (
+    "run.observations",
     "engine.runners",
     "engine.learners",
     "output.mirror",
     "output.tensorboard",
     "output.log_every_s",
 )
-"""Keys that may be given with --resume: they change nothing that is trained."""
+"""Keys that may be given with --resume: the first extends the run, the others change nothing that is trained."""
 
 
 def add_arguments(parser: Parser) -> None:
     """Adds the command's arguments to its parser."""
     add_settings(parser)
+    parser.add_argument(
+        "--seeds", metavar="S", nargs="+", help="train with each seed, one after another; one report with bands"
+    )
     parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/GAME-DATE-TIME)")
     parser.add_argument(
         "--resume",
         metavar="DIR",
-        help="resume the run in DIR, or the one at the URL of its mirror; of the settings, only --runners, --learners, "
-        "--mirror and --tensorboard may be given with it",
+        help="resume the run in DIR, or the one at the URL of its mirror; --observations extends it, --runners, "
+        "--learners, --mirror and --tensorboard may change, nothing else",
     )
 
 
@@ -71,7 +77,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
             claim_folder(out)
             return training.take_over(options.resume, out, settings_of(options, overrides))
         return training.resume(Path(options.resume), settings_of(options, overrides))
-    config = resolved_config(options, overrides)
+    config, seeds = resolved_config(options, overrides), _seeds(options, overrides)
     from rlgns.machine.nodes import check_device
 
     check_device(config)
@@ -80,11 +86,27 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     import rlgns.train as training
 
     try:
-        return training.train(config, out)
-    except UserError:
+        return training.train(config, out, seeds)
+    except BaseException:  # also Ctrl-C and SIGTERM: an empty folder is in the way of the next try
         if out.is_dir() and not any(out.iterdir()):
             out.rmdir()
         raise
+
+
+def _seeds(options: argparse.Namespace, overrides: Mapping[str, str]) -> tuple[int, ...]:
+    """Returns the seeds of --seeds; empty where it is not given. Raises UserError."""
+    if options.seeds is None:
+        return ()
+    if options.seed is not None or "run.seed" in overrides:
+        raise UserError("--seeds and --seed are the same setting; give one of them")
+    from rlgns.config.convert import convert
+
+    seeds: tuple[int, ...] = convert("--seeds", ",".join(options.seeds), tuple[int, ...])
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds must name each seed once, got {' '.join(options.seeds)}")
+    if not all(0 <= seed < 2**31 for seed in seeds):
+        raise UserError(f"--seeds must lie between 0 and {2**31 - 1}, got {' '.join(options.seeds)}")
+    return seeds
 
 
 def default_out(config: Config) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from fractions import Fraction
 from typing import Any, get_args, get_origin
 
 from rlgns.errors import UserError
@@ -59,6 +61,8 @@ def _whole(name: str, value: Any) -> int:
             return int(value)
         except ValueError:
             pass
+        if (scaled := _scaled(value)) is not None:
+            return scaled
     # people write 3e6 for a whole number
     if isinstance(value, str | float):
         try:
@@ -68,6 +72,15 @@ def _whole(name: str, value: Any) -> int:
         if number.is_integer():
             return int(number)
     raise UserError(f"{name}: {value!r} is not a whole number")
+
+
+def _scaled(text: str) -> int | None:
+    """Returns 1500000 for '1.5M' and 200000 for '200k'; None for anything else, also where it is no whole number."""
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([kKmMgG])", text.strip())
+    if found is None:
+        return None
+    number = Fraction(found[1]) * {"k": 10**3, "m": 10**6, "g": 10**9}[found[2].lower()]
+    return int(number) if number.denominator == 1 else None
 
 
 def _float(name: str, value: Any) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -21,7 +21,11 @@ PRESET_FOR_GPU = "ppo"
 
 
 def resolve(
-    files: Sequence[str | Path] = (), overrides: Mapping[str, Any] | None = None, *, has_gpu: bool | None = None
+    files: Sequence[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    has_gpu: bool | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Config:
     """Merges presets or files, then overrides, over the defaults and W&B's variables of the environment.
 
@@ -30,6 +34,7 @@ def resolve(
             `ppo`.
         overrides: `section.key` to value; text is converted by the key's type. They win over every file.
         has_gpu: Whether this machine has a GPU; None asks torch, and only where `files` is empty.
+        say: Receives a line on each game given by another library's id (`ALE/Pong-v5`), which sets the protocol too.
 
     Raises:
         UserError: Unknown preset, file, section, key or game (with the nearest match); wrong type; contradictory
@@ -41,7 +46,47 @@ def resolve(
     for name in files:
         _merge(tree, _read(name, seen=()))
     overrides = overrides or {}
-    return from_dict(overridden(environment.below(tree, overrides), overrides, name=Path(files[-1]).stem))
+    tree = overridden(environment.below(tree, overrides), overrides, name=Path(files[-1]).stem)
+    return from_dict(with_game_ids(tree, overrides, say))
+
+
+def with_game_ids(
+    tree: Mapping[str, Mapping[str, Any]], overrides: Mapping[str, Any], say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Replaces other libraries' ids among `run.games` by ROM names, and sets the protocol that they mean.
+
+    Args:
+        tree: Section to key to value.
+        overrides: `section.key` to value, already in `tree`: an `env.protocol` among them must agree with the ids.
+        say: Receives a line on each id.
+
+    Raises:
+        UserError: Unknown game, ids of different protocols, or a protocol that is not theirs.
+    """
+    from rlgns.envs.game_ids import understand
+
+    changed = {section: dict(values) for section, values in tree.items()}
+    if "games" not in changed.get("run", {}):
+        return changed
+    names = convert("run.games", changed["run"]["games"], tuple[str, ...])
+    try:
+        ids = [understand(name) for name in names]
+    except ValueError as refusal:
+        raise UserError(f"run.games: {refusal}") from refusal
+    changed["run"]["games"] = [found.game for found in ids]
+    meant = {found.protocol: name for found, name in zip(ids, names, strict=True) if found.protocol}
+    if len(meant) > 1:
+        raise UserError(f"run.games: {' and '.join(meant.values())} mean the protocols {' and '.join(map(str, meant))}")
+    for protocol, name in meant.items():
+        if overrides.get("env.protocol", protocol) != protocol:
+            given = overrides["env.protocol"]
+            game = ids[names.index(name)].game
+            raise UserError(f"run.games: {name} means env.protocol {protocol}, not {given}; give {game} for {given}")
+        changed.setdefault("env", {})["protocol"] = protocol
+    for found in ids:
+        if found.meaning:
+            say(found.meaning)
+    return changed
 
 
 def overridden(
@@ -134,15 +179,15 @@ def split_key(dotted: str) -> tuple[str, str]:
 
 
 def resolve_game(game: str) -> str:
-    """Returns the ROM name of a game given as `ms_pacman`, `MsPacman` or the like.
+    """Returns the ROM name of a game given as `ms_pacman`, `MsPacman`, `ALE/MsPacman-v5` or the like.
 
     Raises:
         UserError: Unknown game, with the nearest match.
     """
-    from rlgns.envs.games import find
+    from rlgns.envs.game_ids import understand
 
     try:
-        return find(game).name
+        return understand(game).game
     except ValueError as refusal:
         raise UserError(f"run.games: {refusal}") from refusal
 

@@ -52,8 +52,8 @@ class WandbConfig:
     """W&B group; empty: `run.name` where it is given, else WANDB_RUN_GROUP, else the preset's name."""
 
     name: str = ""
-    """Name of the run in W&B, behind the game where there are several; empty: WANDB_NAME, else game, experiment and
-    seed."""
+    """Name of the run in W&B, behind game and seed where there are several; empty: WANDB_NAME, else game, experiment
+    and seed."""
 
     tags: tuple[str, ...] = ()
     """Tags beside game, protocol and preset; WANDB_TAGS counts where none is given."""

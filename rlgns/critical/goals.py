@@ -74,6 +74,30 @@ def reach_goals(
     return [reached.get(goal) for goal in goals]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shortfall:
+    """How near a run came to scores that count."""
+
+    games: int
+    """Full games that ended, since environments were last added."""
+    needed: int
+    """As many must end before a score counts."""
+    best_score: float | None
+    """Best mean score among the rows that count; None where none does."""
+    observations: int
+    """Played."""
+
+
+def shortfall(rows: Sequence[Mapping[str, Any]], *, environments: int = 1) -> Shortfall:
+    """Returns how near a run came to scores that count; the arguments are those of `reach_goals`."""
+    settling, best = _Settling(environments), None
+    for row in rows:
+        if settling.update(row) and row.get("score_mean") is not None:
+            best = max(row["score_mean"], row["score_mean"] if best is None else best)
+    played = int(rows[-1]["observations"]) if rows else 0
+    return Shortfall(games=settling.games, needed=settling.needed, best_score=best, observations=played)
+
+
 def predicted_gamma(rows: Sequence[Mapping[str, Any]]) -> float:
     """Returns gamma of a whole run, from its rows; NaN where no row has a resolved noise scale."""
     gamma, steps = PredictedGamma(), 0.0
@@ -103,8 +127,18 @@ class _Settling:
         environments = row.get("num_envs") or self._environments
         if environments > self._environments:
             self._since = self._episodes
-        self._environments, self._episodes = environments, row["score_episodes"]
-        return bool(self._episodes - self._since >= max(WINDOW, environments))
+        self._environments, self._episodes = environments, row["score_episodes"] or 0
+        return self.games >= self.needed
+
+    @property
+    def games(self) -> int:
+        """Games since environments were last added."""
+        return self._episodes - self._since
+
+    @property
+    def needed(self) -> int:
+        """As many games must end before a score counts."""
+        return max(WINDOW, self._environments)
 
 
 def _reached(

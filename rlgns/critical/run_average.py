@@ -11,7 +11,8 @@ With N = T/G, trace over squared gradient, and |g_B|^2 = G + T/B, the mean squar
 
 a ratio of sums of *raw* moments. Every measured step enters, whether or not its own noise scale could be told: leaving
 out the steps whose smoothed noise scale is not resolved leaves out the large ones. |g_B|^2 is that of the rows before,
-since a batch's own size would bias the ratio (`rlgns.noise.GradientSize`). The interval is Fieller's.
+since a batch's own size would bias the ratio. A row whose gradients are far larger than any before, as after a first
+step of Adam at a high learning rate, only sets the size (`rlgns.noise.GradientSize`). The interval is Fieller's.
 
 **Learning rate.** A noise scale is that of its learning rate: an annealed one inflates it ("temperature", appendix C).
 Steps whose learning rate is below TUNED_SHARE of the run's highest are left out, so that the average speaks of the rate
@@ -30,7 +31,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from rlgns.noise.block_sums import BlockSums
-from rlgns.noise.gradient_size import LARGEST_JUMP
+from rlgns.noise.gradient_size import BEYOND_OUTLIERS, NEW_PHASE
 from rlgns.noise.interval import fieller
 from rlgns.noise.long_run_variance import mean_covariance
 
@@ -76,6 +77,7 @@ class RunAverage:
         self._rows = 0
         self._steps = self._counted = self._rates = 0.0  # all steps, those that count, and their rates
         self._highest = 0.0  # learning rate / sqrt(batch)
+        self._largest = 1.0  # squared size of a row's gradients, relative to those before
 
     def update(self, *, grad_sq: Any, trace: Any, batch: float, steps: float, learning_rate: float | None) -> None:
         """Adds `steps` optimizer steps at one batch and learning rate. The first only set the gradients' size.
@@ -105,9 +107,14 @@ class RunAverage:
         if means is None or np.any(size <= 0):
             self._means, self._rows = (grad_sq, trace), 1
             return
+        ratio = float(np.max((grad_sq + trace / batch) / size))
+        new_phase = ratio > max(NEW_PHASE, BEYOND_OUTLIERS * self._largest)
+        self._largest = max(self._largest, ratio)
+        if new_phase:
+            self._means, self._rows = (grad_sq, trace), 1
+            return
         self._rows = min(self._rows + 1, SIZE_ROWS)
         self._means = means[0] + (grad_sq - means[0]) / self._rows, means[1] + (trace - means[1]) / self._rows
-        size = np.maximum(size, (grad_sq + trace / batch) / LARGEST_JUMP)
         self._sums.update(np.array([grad_sq, trace]) / size, steps)
         self._counted += steps
         self._rates += steps * (math.nan if learning_rate is None else learning_rate)
@@ -161,6 +168,7 @@ class RunAverage:
             "counted": self._counted,
             "rates": self._rates,
             "highest": self._highest,
+            "largest": self._largest,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -169,6 +177,7 @@ class RunAverage:
         means = state["means"]
         self._means = None if means is None else (float(means[0]), float(means[1]))
         self._rows, self._highest = int(state["rows"]), float(state["highest"])
+        self._largest = float(state["largest"])
         self._steps, self._counted = float(state["steps"]), float(state["counted"])
         self._rates = float(state["rates"])
 

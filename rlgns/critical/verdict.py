@@ -66,12 +66,13 @@ class Verdict:
         if not math.isfinite(self.value):
             known_so_far = f": at least {rounded(self.low)} observations" if self.low > 0 else ""
             if self.decision is Decision.DOUBLE:
-                return f"Critical batch{known_so_far[1:]}; {self._use()}: double them."
+                return f"Critical batch{known_so_far[1:]}; {self._use()}: {self._advice()}."
             more = ""
             if math.isfinite(self.longer):
                 more = f"{'; ' if known_so_far else ': '}a run about {self.longer:.2g} times as long would tell"
             elif math.isfinite(self.missing_observations):
-                more = f"{', ' if known_so_far else ': '}about {short(self.missing_observations)} more observations"
+                missing = short(float(f"{self.missing_observations:.1e}"))  # two digits: it is a forecast
+                more = f"{', ' if known_so_far else ': '}about {missing} more observations"
             return f"Critical batch not known yet{known_so_far}{more}."
         text = interval(self.value, self.low, self.high)
         envs = ""

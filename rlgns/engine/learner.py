@@ -17,6 +17,7 @@ from rlgns.agents.compute.team import Team
 from rlgns.agents.schedule import learning_rate
 from rlgns.agents.update import Updater
 from rlgns.engine.collect import Played
+from rlgns.engine.loss_splits import LossSplits
 from rlgns.engine.module import AtariModule
 from rlgns.engine.probe import Probe
 from rlgns.engine.ride_along import RideAlong
@@ -53,6 +54,9 @@ class AtariLearner(TorchLearner):
         self.team = Team(self.config.learner_threads)
         team = self.team if device.type == "cpu" else None
         self._measure = RideAlong(run.noise, minibatches=run.agent.minibatches, add_up=self.learners.add_up)
+        self._losses = LossSplits(
+            run.noise, minibatches=run.agent.minibatches, epochs=run.agent.epochs, add_up=self.learners.add_up
+        )
         self._probe = Probe(run, self.network)
         self._updater = Updater(
             self.network,
@@ -60,6 +64,7 @@ class AtariLearner(TorchLearner):
             groups=run.at(run.env_tiers[-1]).groups_per_batch,
             precision=self.precision,
             on_products=self._measure.on_products if run.noise.enabled else None,
+            on_losses=self._losses.on_losses,
             team=team,
             data_parallel=self.learners,
         )
@@ -107,21 +112,26 @@ class AtariLearner(TorchLearner):
             base_batch_observations=run.batch_observations,
         )
         seed = (run.run.seed, iteration)
+        shuffled = self._measure.split_shuffled(iteration)
+        # Clocks differ between learners: the first learner's decides.
+        by_loss, probed = (self.learners.first(part.due()) for part in (self._losses, self._probe))
         stats = self._updater.update(
             [rollout for part in played for rollout in part.rollouts],
             learning_rate=rate,
             seed=seed,
             groups=now.groups_per_batch,
-            split_shuffled=self._measure.split_shuffled(iteration),
-            # Clocks differ between learners: the first learner's decides.
-            before_steps=(lambda fresh: self._probe.measure(fresh, seed))
-            if self.learners.first(self._probe.due())
-            else None,
+            split_shuffled=shuffled,
+            step_by_loss=self._losses.step(first_is_shuffled=shuffled) if by_loss else None,
+            before_steps=(lambda fresh: self._probe.measure(fresh, seed)) if probed else None,
         )
         self._measure.settle()
+        self._losses.settle(self._measure.divisors, observations + now.rollout_observations)
         measure_s, probe_s = self._measure.measure_s, self._probe.seconds
         learn_s = time.perf_counter() - began
-        self._probe.end_iteration(seconds=timesteps["sample_s"] + learn_s, measure_s=measure_s)
+        seconds = timesteps["sample_s"] + learn_s
+        self._losses.end_iteration(seconds=seconds, learn_s=learn_s - probe_s, measure_s=measure_s)
+        self._probe.end_iteration(seconds=seconds, measure_s=measure_s + self._losses.per_iteration_s)
+        measure_s += self._losses.seconds + probe_s
         row = {
             "policy_lag": lag,
             "learning_rate": rate,
@@ -132,13 +142,14 @@ class AtariLearner(TorchLearner):
                 batch_observations=now.batch_observations,
                 learning_rate=rate,
             ),
+            **self._losses.report(),
             **self._probe.report(now.batch_observations),
         }
         return {
             "row": row,
             "episodes": [episode for part in played for episode in part.episodes],
             "learn_s": time.perf_counter() - began,
-            "measure_s": measure_s + probe_s,
+            "measure_s": measure_s,
             "weights_checksum": checksum(self.network) if self.learners.count > 1 else "",
         }
 
@@ -152,6 +163,7 @@ class AtariLearner(TorchLearner):
             "network": self.network.state_dict(),
             "optimizer": self._updater.optimizer.state_dict(),
             "noise": self._measure.state_dict(),
+            "by_loss": self._losses.state_dict(),
             "probe": self._probe.state_dict(),
         }
         return {name: on_cpu(part) for name, part in state.items()}
@@ -161,6 +173,8 @@ class AtariLearner(TorchLearner):
         self.network.load_state_dict(state["network"])
         self._set_optimizer_state(state["optimizer"])
         self._measure.load_state_dict(state["noise"])
+        if state["by_loss"] is not None:
+            self._losses.load_state_dict(state["by_loss"])
         if state["probe"] is not None:
             self._probe.load_state_dict(state["probe"])
 

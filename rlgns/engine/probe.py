@@ -51,6 +51,8 @@ class Probe:
             dict(zip(LOSSES, loss_coefficients(run.agent), strict=True)),
             run.noise.horizon_observations or None,
             run.noise.level,
+            follows_run=run.noise.horizon_follows_run,
+            steady_horizon_observations=run.noise.steady_horizon_observations or None,
         )
         self._budget = ProbeBudget(run.noise.overhead_budget if run.noise.enabled else 0.0)
         self._buffers = Buffers()

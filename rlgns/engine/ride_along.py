@@ -42,6 +42,8 @@ class RideAlong:
         self._statistics = LiveStatistics(config, minibatches=minibatches)
         self._run_average, self._level = RunAverage(), config.level
         self._waiting: list[tuple[Tensor, GroupSplit]] = []
+        self.divisors: dict[int, float | None] = {}
+        """What each batch of the last `settle` was divided by (`GradientSize`), by optimizer steps before it."""
         self.measure_s = 0.0
 
     def on_groups(self, gradients: Tensor, split: GroupSplit) -> None:
@@ -66,8 +68,10 @@ class RideAlong:
         began = time.perf_counter()
         # Inner products are sums over columns.
         batches = self._add_up(torch.stack([products for products, _ in self._waiting])).cpu().numpy()
+        self.divisors = {}
         for products, (_, split) in zip(batches, self._waiting, strict=True):
             self._statistics.update(products, split.observations_per_group, shuffled=split.shuffled, step=split.step)
+            self.divisors[split.step] = self._statistics.divisor
         self._waiting = []
         self.measure_s += time.perf_counter() - began
 

@@ -5,29 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, final
 
 import ray
 from ray import tune
+from ray._private import services
 
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.node_watch import NodeWatch
 from rlgns.engine.run_settings import TrialSpec
 from rlgns.engine.trial_queue import QueueSearcher, TrialQueue
 from rlgns.envs.vector import num_actions
-from rlgns.errors import FaultError, UserError, last_line
+from rlgns.errors import ExitCode, FaultError, UserError, last_line
 from rlgns.machine.footprint import warnings
 from rlgns.machine.hardware import usable_cores
 from rlgns.machine.nodes import nodes_of_cluster
 from rlgns.machine.placement import Placement, TrialShare, wants_gpu
+from rlgns.monitor.interrupt import Interrupt
 from rlgns.monitor.listener import Listener, RunStart
 
 
@@ -35,40 +35,15 @@ from rlgns.monitor.listener import Listener, RunStart
 class Outcome:
     """How a session of training ended."""
 
-    interrupted: bool = False
+    stopped: ExitCode | None = None
+    """INTERRUPTED or TERMINATED where the user or the system stopped it; None where nobody did."""
     faults: dict[str, str] = field(default_factory=dict)
     """What stopped a run early, one line, by the run's key."""
 
-
-@final
-class Interrupt:
-    """Notes that the user (Ctrl-C) or the system (SIGTERM) asked to stop. A second Ctrl-C stops at once."""
-
-    def __init__(self, listener: Listener, what: str = "the iteration under way is finished and saved") -> None:
-        """Takes the listener of the message, and `what` is finished before stopping."""
-        self._listener, self._what = listener, what
-        self.asked = threading.Event()
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Catches both signals while the block runs."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in before:
-            signal.signal(number, self._ask)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _ask(self, number: int, _: FrameType | None) -> None:
-        if self.asked.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.asked.set()
-        self._listener.message(f"stopping: {self._what} (Ctrl-C again: stop at once)")
+    @property
+    def ending(self) -> str:
+        """`interrupted`, `fault` or `done`."""
+        return "interrupted" if self.stopped is not None else "fault" if self.faults else "done"
 
 
 def run_trials(queue: TrialQueue, listener: Listener, *, most: int = 0, max_failures: int = 3) -> Outcome:
@@ -90,6 +65,7 @@ def run_trials(queue: TrialQueue, listener: Listener, *, most: int = 0, max_fail
     interrupt = Interrupt(listener)
     scratch = tempfile.mkdtemp(prefix="rlgns-tune-")
     with interrupt.caught(), _ray():
+        interrupt.catch()  # Ray has put its own handler of SIGTERM in the place of ours: it exits at once
         share = TrialShare.of(nodes_of_cluster(), most)
         queue.shared(share.most, share.cpus)
         reported: set[str] = set()
@@ -111,7 +87,7 @@ def run_trials(queue: TrialQueue, listener: Listener, *, most: int = 0, max_fail
             _tuner(searcher, relay, stopper, max_failures=max_failures, scratch=scratch).fit()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    outcome.interrupted = interrupt.asked.is_set()
+    outcome.stopped = interrupt.code
     return outcome
 
 
@@ -172,7 +148,9 @@ class _Relay(tune.Callback):
         key = self._searcher.key(trial.trial_id)
         if result["fault"] is not None:
             self._outcome.faults[key] = result["fault"]
-        elif not result["replayed"]:
+        elif result["replayed"]:
+            self._listener.repeated(key, result["row"])
+        else:
             trial.run_metadata.num_failures = 0  # only failures without a new iteration in between count
             self._listener.row(key, result["row"])
 
@@ -248,12 +226,28 @@ def _start_ray(common: Mapping[str, Any], attempts: int = 3) -> None:
     for attempt in range(1, attempts + 1):
         try:
             # "local": ignore another Ray on this machine, unless RAY_ADDRESS names it
-            ray.init(address="local", num_cpus=usable_cores(), include_dashboard=False, **common)
+            with _daemons_in_groups_of_their_own():
+                ray.init(address="local", num_cpus=usable_cores(), include_dashboard=False, **common)
             return
         except Exception as error:  # Ray raises a bare Exception
             ray.shutdown()
             if attempt == attempts:
                 raise FaultError(f"Ray does not start on this machine ({last_line(error)})") from error
+
+
+@contextmanager
+def _daemons_in_groups_of_their_own() -> Iterator[None]:
+    """Keeps from Ray's daemons what is sent to our process group: `timeout` and Slurm send SIGTERM to all of it.
+
+    A daemon that ended then would take the trials with it before they save. The kernel ends the daemons when this
+    process dies (PR_SET_PDEATHSIG), so they need not be in its group.
+    """
+    popen = services.ConsolePopen
+    setattr(services, "ConsolePopen", partial(popen, process_group=0))  # noqa: B010  (mypy: a class is no variable)
+    try:
+        yield
+    finally:
+        setattr(services, "ConsolePopen", popen)  # noqa: B010
 
 
 def _error_text(trial: Any) -> str:

@@ -12,8 +12,9 @@ from rlgns.config.files import exists
 from rlgns.critical.points import Point, check_columns, parse_point
 from rlgns.envs.games import find
 from rlgns.errors import UserError
+from rlgns.fit.missing_goals import reasons
 from rlgns.storage.files import reason
-from rlgns.storage.sweep_folder import POINTS_FILE
+from rlgns.storage.sweep_folder import POINTS_FILE, SweepFolder
 
 Row = TypeVar("Row")
 
@@ -47,9 +48,14 @@ def read_table(
     """
     file, reader = _file(path), _open(path)
     try:
-        return _parse(reader, file, check, parse)
+        rows = _parse(reader, file, check, parse)
     except csv.Error as error:
         raise UserError(f"{file} is not a CSV file: {error}") from error
+    if not rows:
+        why = reasons(SweepFolder(file.parent).runs()) if file.name == POINTS_FILE else []
+        because = f": no goal was reached ({'; '.join(why)})" if why else ""
+        raise UserError(f"{file} has no rows below its header{because}")
+    return rows
 
 
 def rom_name(game: str) -> str:
@@ -106,6 +112,4 @@ def _parse(
             rows.append(parse(row))
         except ValueError as error:
             raise UserError(f"{file}, line {reader.line_num}: {error}") from error
-    if not rows:
-        raise UserError(f"{file} has no rows below its header")
     return rows

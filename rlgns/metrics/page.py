@@ -28,8 +28,9 @@ Conventions:
 - NaN and infinity are never written: they become null. A key without a note on null is never null, and a key without a
   note on absence is in every row.
 - "This iteration" is everything since the previous row.
-- "Smoothed" means: numerator and denominator are decayed sums, each on its own, and the ratio is formed when it is read
-  (`noise.horizon_observations`).
+- "Smoothed" means: numerator and denominator are decayed sums, each on its own, and the ratio is formed when it is
+  read. `noise/scale` and `noise/at_rollout/scale` look back as far as the run allows, and log how far; so does each
+  view of the probe. All else looks back 200,000 observations (`noise.horizon_observations` if that is shorter).
 
 Sources: [M] McCandlish, Kaplan, Amodei et al. 2018, "An Empirical Model of Large-Batch Training", arXiv:1812.06162;
 [S] Schulman et al. 2017, "Proximal Policy Optimization Algorithms", arXiv:1707.06347; [B] Mnih et al. 2015,
@@ -50,7 +51,7 @@ one of a session. Keys that it lacks, such as the probe's, come from the newest 
 
 **Names**: WANDB_PROJECT, WANDB_ENTITY, WANDB_RUN_GROUP, WANDB_NAME and WANDB_TAGS count where neither a flag nor a file
 sets `wandb.project`, `wandb.entity`, `wandb.group` (or `run.name`), `wandb.name` and `wandb.tags`. WANDB_RUN_ID names a
-new run of one game. A resumed run keeps its project, names and id.
+new run of one game and seed. A resumed run keeps its project, names and id.
 
 **W&B Sweeps**: every key can be a parameter, and a run keeps its id and sweep when it resumes:
 
@@ -87,10 +88,11 @@ install on a stand-in for W&B's API; nobody has looked at them in W&B itself.
 ### Alerts
 
 An alert is sent when the batch in use stays more than `wandb.alert_factor` (2) times below `critical_batch/low`, or
-above `critical_batch/high`, for `noise.horizon_observations`. `noise/run_average_resolved` must be true all that time:
-one row where it is not restarts the wait. The terminal then prints one line, and W&B sends an alert if its user has
-enabled alerts. The next alert comes only after the batch was near the interval for as long, or is far on the other
-side. Trials of a sweep, whose batches are far off on purpose, send no alerts.
+above `critical_batch/high`, for 200,000 observations (`noise.horizon_observations` if that is shorter).
+`noise/run_average_resolved` must be true all that time: one row where it is not restarts the wait. The terminal then
+prints one line, and W&B sends an alert if its user has enabled alerts. The next alert comes only after the batch was
+near the interval for as long, or is far on the other side. Trials of a sweep, whose batches are far off on purpose,
+send no alerts.
 
 ### Artifacts
 

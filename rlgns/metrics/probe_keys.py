@@ -213,6 +213,6 @@ ACROSS_VIEWS = (
 PROBE_VIEWS = KeyGroup(
     title="Views of the probe",
     text="A probe measures the noise scale of the whole loss and of its parts. `grad_sq` and `trace` are this probe's. "
-    "Everything else is smoothed over probes, with a horizon of `noise.horizon_observations` probed observations.",
+    "Everything else is smoothed over probes, in probed observations.",
     keys=(*(key for view in VIEWS for key in keys_of_view(view)), *ACROSS_VIEWS),
 )

@@ -7,6 +7,7 @@ To add one, declare it in its group and put its value into the row: in `rlgns.en
 from __future__ import annotations
 
 from rlgns.metric_key import Key, KeyGroup
+from rlgns.metrics.by_loss_keys import BY_LOSS
 from rlgns.metrics.critical_batch_keys import CRITICAL_BATCH, RUN_AVERAGE
 from rlgns.metrics.noise_keys import NOISE_SCALE
 from rlgns.metrics.probe_keys import PROBE, PROBE_VIEWS
@@ -19,6 +20,7 @@ GROUPS: tuple[KeyGroup, ...] = (
     LEARNING,
     THROUGHPUT,
     NOISE_SCALE,
+    BY_LOSS,
     PROBE,
     PROBE_VIEWS,
     RUN_AVERAGE,

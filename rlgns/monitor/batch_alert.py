@@ -11,7 +11,7 @@ from rlgns.config.schema import Config
 from rlgns.critical.verdict import verdict_of
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.row_text import critical_batch_text
-from rlgns.noise.config import NoiseConfig
+from rlgns.noise.config import STEADY_HORIZON_OBSERVATIONS
 
 Side = Literal["near", "small", "large"]
 """The batch in use against the critical batch: near it, far too small, or far too large."""
@@ -52,17 +52,18 @@ class AlertState:
 class BatchAlert(Listener):
     """Watches every run's batch.
 
-    A crossing counts once it has lasted for the noise scale's horizon (`noise.horizon_observations`), because then the
-    interval rests on measurements made since. A resumed run replays its rows and so announces nothing twice.
+    A crossing counts once it has lasted for STEADY_HORIZON_OBSERVATIONS, or for the noise scale's longest horizon
+    (`noise.horizon_observations`) if that is shorter, because then the interval rests on measurements made since. A
+    resumed run replays its rows and so announces nothing twice.
 
     Args:
-        config: Supplies `wandb.alert_factor` and the horizon.
+        config: Supplies `wandb.alert_factor` and the longest horizon.
         send: Each takes the run's key, a title and the text, one line.
     """
 
     def __init__(self, config: Config, send: Sequence[Callable[[str, str, str], None]]) -> None:
         self._factor, self._send = config.wandb.alert_factor, send
-        self._hold = config.noise.horizon_observations or NoiseConfig().horizon_observations
+        self._hold = config.noise.steady_horizon_observations or STEADY_HORIZON_OBSERVATIONS
         self._states: dict[str, AlertState] = {}
 
     def start(self, runs: list[RunStart]) -> None:

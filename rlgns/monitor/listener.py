@@ -24,8 +24,12 @@ class RunStart:
     resumed: bool = False
     first_row: Row | None = None
     """Newest row logged by earlier sessions; None in a new run."""
+    saved_observations: int = 0
+    """Observations of the checkpoint that training resumes from, or 0; after a kill fewer than in `first_row`."""
     name: str = ""
     """Distinguishes runs of the same game within a session; empty: the game is enough."""
+    job_type: str = "train"
+    """Or `sweep`: W&B's name for what the run is part of."""
 
     @property
     def key(self) -> str:
@@ -41,6 +45,9 @@ class Listener:
 
     def row(self, game: str, row: Row) -> None:
         """Called when an iteration of `game` has ended and its row is in metrics.jsonl."""
+
+    def repeated(self, game: str, row: Row) -> None:
+        """Called instead of `row` where the iteration was logged before: a kill came before its checkpoint."""
 
     def message(self, text: str) -> None:
         """Shows one line to the user."""
@@ -63,6 +70,10 @@ class CompositeListener(Listener):
     def row(self, game: str, row: Row) -> None:
         """Passes a row on."""
         self._call_each(lambda listener: listener.row(game, row))
+
+    def repeated(self, game: str, row: Row) -> None:
+        """Passes a repeated row on."""
+        self._call_each(lambda listener: listener.repeated(game, row))
 
     def message(self, text: str) -> None:
         """Passes a line on."""

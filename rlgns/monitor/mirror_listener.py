@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import final
 
-from rlgns.config.schema import Config
 from rlgns.errors import UserError
 from rlgns.monitor.listener import Listener, RunStart
-from rlgns.storage.mirror import RunMirror
+from rlgns.storage.mirror import RunMirror, is_one_of_several
 from rlgns.storage.remote_folder import RemoteFolder
-from rlgns.storage.run_folder import RunFolder
 
 EVERY_S = 10.0
 """Seconds between two looks at what is new. Each costs a request or two for the rows, where there are new ones."""
@@ -24,12 +22,10 @@ END_PATIENCE_S = 60.0
 """Seconds that the end of a session waits for the last copies."""
 
 
-def mirror_of(config: Config, game: str, folder: RunFolder) -> RunMirror:
-    """Returns a run's mirror: at `output.mirror`, or, of several games, in a folder below it."""
-    remote = RemoteFolder(config.output.mirror)
-    return RunMirror(
-        folder, remote / game if len(config.run.games) > 1 else remote, kept=config.engine.checkpoints_kept
-    )
+def mirror_of(run: RunStart) -> RunMirror:
+    """Returns a run's mirror: at `output.mirror`, or, of several games or seeds, in a folder below it."""
+    top, below = RemoteFolder(run.config.output.mirror), is_one_of_several(run.name, run.config.run.games)
+    return RunMirror(run.folder, top / run.key if below else top, kept=run.config.engine.checkpoints_kept)
 
 
 @final
@@ -55,7 +51,7 @@ class MirrorListener(Listener):
         """Takes the mirrors, before anything is trained. Raises UserError where one belongs to another session."""
         for run in runs:
             if run.config.output.mirror:
-                mirror = mirror_of(run.config, run.game, run.folder)
+                mirror = mirror_of(run)
                 self._mirrors.append(mirror)
                 self._attempt(mirror, mirror.claim)
 

@@ -27,7 +27,7 @@ class ProbeNotice(Listener):
         for run in runs:
             every = (run.first_row or {}).get("noise/probe_every_iterations")
             if every:
-                self._reported[run.game] = every
+                self._reported[run.key] = every
 
     def row(self, game: str, row: Row) -> None:
         """Reports the row's interval if it is new."""

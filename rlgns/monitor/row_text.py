@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rlgns import formatting
 from rlgns.monitor.listener import Row
 
 
-def noise_scale_text(row: Row) -> str:
-    """Returns a row's smoothed noise scale: '410 (280 to 640)', 'at least 900' or 'measuring'; off policy ', lag 1'."""
+def noise_scale_text(row: Row, number: Callable[[float | None], str] = formatting.rounded) -> str:
+    """Returns a row's smoothed noise scale: '410 (280 to 640)', 'at least 900' or 'measuring'; off policy ', lag 1'.
+
+    Args:
+        row: The row.
+        number: Returns one number as text.
+    """
     high = row.get("noise/scale_high") if row.get("noise/resolved") else None
     lag = f", lag {row['policy_lag']}" if row.get("policy_lag") else ""
-    return formatting.interval(row.get("noise/scale"), row.get("noise/scale_low"), high) + lag
+    return formatting.interval(row.get("noise/scale"), row.get("noise/scale_low"), high, number=number) + lag
 
 
 def critical_batch_text(row: Row) -> str:
@@ -18,12 +25,17 @@ def critical_batch_text(row: Row) -> str:
     return formatting.interval(*(row.get(f"critical_batch/{name}") for name in ("predicted", "low", "high")))
 
 
-def short_critical_batch_text(row: Row) -> str:
-    """Returns it without its interval: '230', '> 40' where only a bound is known, or a dash."""
+def short_critical_batch_text(row: Row, number: Callable[[float | None], str] = formatting.rounded) -> str:
+    """Returns it without its interval: '230', '> 40' where only a bound is known, or a dash.
+
+    Args:
+        row: The row.
+        number: Returns one number as text.
+    """
     low = row.get("critical_batch/low")
     if row.get("critical_batch/high") is None and low:
-        return f"> {formatting.rounded(low)}"
-    return formatting.rounded(row.get("critical_batch/predicted"))
+        return f"> {number(low)}"
+    return number(row.get("critical_batch/predicted"))
 
 
 def batch_text(row: Row) -> str:

@@ -6,42 +6,69 @@ from collections import deque
 from collections.abc import Callable
 from typing import final
 
+from rlgns import formatting
 from rlgns.config.schema import Config
 from rlgns.monitor.listener import Row
 
 
 @final
 class RunsProgress:
-    """Counts the observations of all games together and extrapolates the pace of the newest rows."""
+    """Counts the observations of all games together and extrapolates the pace of their newest rows."""
 
     def __init__(self, config: Config, clock: Callable[[], float]) -> None:
-        self.total = config.run.observations * len(config.run.games)
-        self._target = config.run.observations
+        self._target, self._at_once = config.run.observations, len(config.run.games)
         self._clock = clock
         self._done: dict[str, int] = {}
-        self._recent: deque[tuple[float, int]] = deque(maxlen=64)
+        self._recent: dict[str, deque[tuple[float, int]]] = {}
+
+    @property
+    def total(self) -> int:
+        """Observations of all runs, at their end."""
+        return self._target * max(1, len(self._done))
 
     @property
     def done(self) -> int:
-        """Observations so far over all games."""
+        """Observations so far over all runs."""
         return sum(self._done.values())
 
-    def start(self, game: str, row: Row | None) -> None:
-        """Counts what a resumed game did before; the pace starts from here."""
-        self._done[game] = min(int(row["observations"]), self._target) if row else 0
-        self._recent.clear()
-        self._recent.append((self._clock(), self.done))
+    def start(self, game: str, observations: int) -> None:
+        """Counts the observations that a resumed game starts from. The pace begins with its first row."""
+        self._done[game] = min(observations, self._target)
+        self._recent[game] = deque(maxlen=64)
 
     def row(self, game: str, row: Row) -> None:
         """Counts a row."""
         self._done[game] = min(int(row["observations"]), self._target)
-        self._recent.append((self._clock(), self.done))
+        self._recent.setdefault(game, deque(maxlen=64)).append((self._clock(), self._done[game]))
 
     def seconds_remaining(self) -> float | None:
-        """Returns the remaining time of all games; None before the second row."""
-        if len(self._recent) < 2:
+        """Returns the remaining time of all games; None before any game's second row.
+
+        A run without a second row counts at the mean pace of the others; seeds of a game run one after another.
+        """
+        running = [game for game, done in self._done.items() if done < self._target]
+        paces = [pace for game in running if (pace := self._pace(game)) is not None]
+        if not running:
+            return 0.0
+        return (
+            (self.total - self.done) / (sum(paces) / len(paces) * min(len(running), self._at_once)) if paces else None
+        )
+
+    def waiting(self) -> list[str]:
+        """Returns the runs that start once others have ended: seeds of a game run one after another."""
+        begun = [run for run, done in self._done.items() if done < self._target and self._recent.get(run)]
+        fresh = [run for run, done in self._done.items() if done < self._target and not self._recent.get(run)]
+        return fresh[max(0, self._at_once - len(begun)) :]
+
+    def left(self) -> str:
+        """Returns ', 12 min left', or nothing while that is not known."""
+        seconds = self.seconds_remaining()
+        return f", {formatting.duration(seconds)} left" if seconds is not None else ""
+
+    def _pace(self, game: str) -> float | None:
+        """Returns a game's observations per second over its newest rows; None before its second row."""
+        recent = self._recent.get(game)
+        if not recent:
             return None
-        (first_s, first), (last_s, last) = self._recent[0], self._recent[-1]
-        if last <= first or last_s <= first_s:
-            return None
-        return (self.total - last) * (last_s - first_s) / (last - first)
+        (first_s, first), (last_s, last) = recent[0], recent[-1]
+        return (last - first) / (last_s - first_s) if last > first and last_s > first_s else None

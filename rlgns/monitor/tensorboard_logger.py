@@ -64,7 +64,7 @@ class TensorBoardLogger(Listener):
             except OSError as error:  # training needs no TensorBoard
                 self._say(f"TensorBoard is off for {start.key}: {error}; metrics.jsonl is complete")
         logged = [start for start in runs if start.key in self._runs]
-        if logged and not logged[0].name:  # a sweep has too many
+        if logged and logged[0].job_type != "sweep":  # a sweep has too many
             places = ",".join(f"{start.key}:{start.folder.path}/tensorboard" for start in logged)
             where = f"--logdir {logged[0].folder.path}" if len(logged) == 1 else f"--logdir_spec {places}"
             self._say(f"TensorBoard: tensorboard {where}")

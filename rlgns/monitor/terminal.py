@@ -17,7 +17,8 @@ from rlgns import formatting
 from rlgns.config.schema import Config
 from rlgns.critical.advice import advice_of, steps_advice_of
 from rlgns.critical.verdict import verdict_of
-from rlgns.monitor.console import can_draw, console_of, write_line
+from rlgns.critical.whose_noise import whose_noise
+from rlgns.monitor.console import can_draw, console_of, fitted_table, print_message, write_line
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.row_text import (
     adaptive_line,
@@ -60,9 +61,10 @@ def make_terminal(
 
 
 def advice_lines(row: Row) -> list[str]:
-    """Returns what twice the environments would buy and, where the probe knows, what twice the rollout steps would."""
+    """Returns what twice the environments would buy; where known, what twice the steps would, and whose noise it is."""
     longer = steps_advice_of(row)
-    return [advice_of(row).sentence(), *([longer.sentence()] if longer.step_ratio_high is not None else [])]
+    more = [longer.sentence() if longer.step_ratio_high is not None else "", whose_noise(row)]
+    return [advice_of(row).sentence(), *filter(None, more)]
 
 
 def starting(config: Config) -> str:
@@ -79,7 +81,7 @@ class LiveTerminal(Listener):
     def __init__(self, config: Config, console: Console, *, clock: Callable[[], float]) -> None:
         self._console = console
         self._progress, self._starting = RunsProgress(config, clock), starting(config)
-        self._rows: dict[str, Row | None] = dict.fromkeys(config.run.games)
+        self._rows: dict[str, Row | None] = {}
         self._preset = config.run.name
         # Standard output is not redirected: it carries results. One redraw a second costs no measurable training time.
         self._live = Live(
@@ -89,8 +91,8 @@ class LiveTerminal(Listener):
     def start(self, runs: list[RunStart]) -> None:
         """Starts drawing."""
         for run in runs:
-            self._rows[run.game] = run.first_row
-            self._progress.start(run.game, run.first_row)
+            self._rows[run.key] = _saved_row(run)
+            self._progress.start(run.key, run.saved_observations)
         self._live.start(refresh=True)
 
     def row(self, game: str, row: Row) -> None:
@@ -98,9 +100,13 @@ class LiveTerminal(Listener):
         self._rows[game] = row
         self._progress.row(game, row)
 
+    def repeated(self, game: str, row: Row) -> None:
+        """Shows a repeated row like a new one: training is there and not further."""
+        self.row(game, row)
+
     def message(self, text: str) -> None:
         """Prints the line above the table."""
-        self._console.print(Text(text))
+        print_message(self._console, text)
 
     def end(self, outcome: str) -> None:
         """Draws a last time and leaves the table on the screen."""
@@ -109,9 +115,12 @@ class LiveTerminal(Listener):
     def render(self) -> RenderableType:
         """Returns what the screen shows now."""
         width = self._console.width
-        rows = list(self._rows.items())
-        lines: list[RenderableType] = [self._bar(width), self._table(rows, width)]
-        several = len(rows) > 1
+        waiting = self._progress.waiting()
+        rows = [(game, row) for game, row in self._rows.items() if game not in waiting]
+        lines: list[RenderableType] = [self._bar(width)]
+        if any(row for _, row in rows):
+            lines.append(self._table(rows, width))
+        several = len(self._rows) > 1
         for game, row in rows:
             for sentence in (
                 [verdict_of(row, preset=self._preset).sentence(), *adaptive_line(row), *advice_lines(row)]
@@ -119,41 +128,47 @@ class LiveTerminal(Listener):
                 else [self._starting]
             ):
                 lines.append(Text(f"{game}: {sentence}" if several else sentence, style="italic"))
+        if waiting:
+            lines.append(Text(f"then, one after another: {', '.join(waiting)}", style="italic"))
         return Group(*lines)
 
     def _bar(self, width: int) -> RenderableType:
         done, total = self._progress.done, self._progress.total
-        left = formatting.duration(self._progress.seconds_remaining())
         share = f"{formatting.short(done)} of {formatting.short(total)} observations"
-        text = f"{formatting.percent(done / total)}  {share}, {left} left"
+        text = f"{formatting.percent(done / total)}  {share}{self._progress.left()}"
         line = Table.grid(padding=(0, 2), expand=False)
         line.add_row(ProgressBar(total=total, completed=done, width=max(8, min(48, width - len(text) - 3))), Text(text))
         return line
 
     def _table(self, rows: list[tuple[str, Row | None]], width: int) -> Table:
         wide, full = width >= NARROW_COLUMNS, width >= FULL_COLUMNS
-        table = Table(box=None, padding=(0, 1 if width < 90 else 2, 0, 0), header_style="bold", pad_edge=False)
-        table.add_column("game", overflow="ellipsis", no_wrap=True, max_width=None if wide else 14)
-        titles = ["observations" if wide else "obs.", "score", "human", "observations/s" if wide else "obs./s"]
+        titles = ["game", "observations" if wide else "obs.", "score", "human", "observations/s" if wide else "obs./s"]
         titles += ["learning rate"] if full else []
         titles += ["noise scale", "critical batch" if wide else "critical", "batch"]
-        for title in titles:
-            table.add_column(title, justify="right", no_wrap=title != "noise scale")
-        for game, row in rows:
-            table.add_row(game, *(_cells(row, wide, full) if row else [""] * len(titles)))
-        return table
+        cells = [
+            [game if wide else game[:14], *(_cells(row, wide, full) if row else [""] * (len(titles) - 1))]
+            for game, row in rows
+        ]
+        return fitted_table(titles, cells, width, drop=("human", titles[4], "learning rate", "batch", titles[1]))
+
+
+def _saved_row(run: RunStart) -> Row | None:
+    """Returns the newest row of a resumed run, unless training repeats it."""
+    row = run.first_row
+    return row if row and row["observations"] <= run.saved_observations else None
 
 
 def _cells(row: Row, wide: bool, full: bool) -> list[str]:
+    number = formatting.rounded if wide else formatting.compact
     return [
         formatting.short(row["observations"]),
         formatting.score(row["score_mean"]),
         formatting.percent(row["human_normalised_score"]),
-        formatting.count(row["throughput/observations_per_s"]),
+        (formatting.count if wide else formatting.short)(row["throughput/observations_per_s"]),
         *([formatting.rate(row["learning_rate"])] if full else []),
-        noise_scale_text(row),
-        critical_batch_text(row) if full else short_critical_batch_text(row),
-        batch_text(row) if wide else formatting.count(row["batch_observations"]),
+        noise_scale_text(row, number),
+        critical_batch_text(row) if full else short_critical_batch_text(row, number),
+        batch_text(row) if wide else formatting.short(row["batch_observations"]),
     ]
 
 
@@ -173,8 +188,13 @@ class PlainTerminal(Listener):
     def start(self, runs: list[RunStart]) -> None:
         """Counts what resumed games did before and prints that all games are starting."""
         for run in runs:
-            self._progress.start(run.game, run.first_row)
-            self.message(f"{run.key}: {self._starting}")
+            self._progress.start(run.key, run.saved_observations)
+        waiting = self._progress.waiting()
+        for run in runs:
+            if run.key not in waiting:
+                self.message(f"{run.key}: {self._starting}")
+        if waiting:
+            self.message(f"then, one after another: {', '.join(waiting)}")
 
     def row(self, game: str, row: Row) -> None:
         """Prints the row unless the game's last line is too recent."""
@@ -182,6 +202,10 @@ class PlainTerminal(Listener):
         self._held_back[game] = row
         if self._clock() - self._printed_s.get(game, float("-inf")) >= PLAIN_LINE_EVERY_S:
             self._print_row(game)
+
+    def repeated(self, game: str, row: Row) -> None:
+        """Prints a repeated row like a new one: training is there and not further."""
+        self.row(game, row)
 
     def message(self, text: str) -> None:
         """Prints the line."""
@@ -204,9 +228,8 @@ class PlainTerminal(Listener):
             f"noise scale now {noise_scale_text(row)} at learning rate {formatting.rate(row['learning_rate'])}",
             f"critical batch {critical_batch_text(row)}",
             f"batch {batch_text(row)}",
-            f"{formatting.duration(self._progress.seconds_remaining())} left",
         ]
-        self.message(f"{game}: {', '.join(parts)}")
+        self.message(f"{game}: {', '.join(parts)}{self._progress.left()}")
         sentences = {sentence.split(":")[0]: sentence for sentence in advice_lines(row)}
         for head in sentences.keys() - self._advice.get(game, set()):
             # Once, when first known; the final summary has the last value.

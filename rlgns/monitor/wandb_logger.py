@@ -46,11 +46,12 @@ class WandbLogger(Listener):
     def start(self, runs: list[RunStart]) -> None:
         """Starts the W&B runs, logs the rows they lack, and prints in one line where they are."""
         # The client would take its id from the environment instead of the run's, which a resumed run must keep
-        for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID"):
-            os.environ.pop(name, None)
+        given, _ = (os.environ.pop(name, "") for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID"))
         mode, why = choose_mode(self._config.mode)
         if mode == "disabled":
             return
+        if given and len(runs) > 1:
+            self._say(f"W&B: WANDB_RUN_ID {given} names one run; these {len(runs)} have ids of their own")
         for start in runs:
             logged = newest_step(start.folder.wandb_path)
             run, mode, why = self._init(start, mode, why)
@@ -135,7 +136,7 @@ class WandbLogger(Listener):
             reinit="create_new",
             name=_name(start, experiment),
             group=config.wandb.group or experiment,
-            job_type="sweep" if start.name else "train",
+            job_type=start.job_type,
             tags=[tag[:64] for tag in tags if tag],
             config={
                 "exp_name": experiment,

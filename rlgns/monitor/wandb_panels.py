@@ -59,6 +59,15 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
         band("Noise scale with its interval, observations", "noise/scale"),
         band("Noise scale, average of the run so far, observations", "noise/run_average"),
         band("Noise scale at the parameters that played, observations", "noise/at_rollout/scale", "noise/scale"),
+        Panel(
+            title="Noise scale by loss, along the steps, observations",
+            keys=("noise/by_loss/policy/scale", "noise/by_loss/value/scale", "noise/scale"),
+            log=True,
+        ),
+        Panel(
+            title="Share of the noise that the value's gradient makes, with its interval",
+            keys=tuple(f"noise/by_loss/value/noise_share{end}" for end in ("", "_low", "_high")),
+        ),
         Panel(title="|G|^2 and tr(Sigma) of an iteration", keys=("noise/grad_sq", "noise/trace")),
         Panel(title="|G|^2 by optimizer step of the first epoch", pattern=r"noise/by_step/[0-9]+/grad_sq", log=True),
         Panel(title="Design effect", keys=("noise/design_effect",)),

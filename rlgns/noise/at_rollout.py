@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, final
 
 from rlgns.metric_key import OLDER_RUNS, Key
-from rlgns.noise.noise_scale import SmoothedScale
+from rlgns.noise.noise_scale import SmoothedScale, now_keys
 from rlgns.noise.statistic import MeasuredBatch
 
 
@@ -51,8 +51,8 @@ class AtRolloutStatistic(SmoothedScale):
             "force. Where an epoch has several optimizer steps it can be far larger than `noise/scale`, whose other "
             "batches come after noisy steps. Where it has one (A2C, `agent.minibatches` 1) both are the same number. "
             "With `engine.async_lag` 1 the parameters are one update newer than those that played",
-            formula="`noise/at_rollout/trace` / `noise/at_rollout/grad_sq`, smoothed as `noise/scale` over the same "
-            "stretch of training",
+            formula="`noise/at_rollout/trace` / `noise/at_rollout/grad_sq`, smoothed as `noise/scale`, with a "
+            "horizon of its own",
             source="[M] eq. 2.9",
             null_when="nothing was measured yet or |G|^2 is not positive",
             absent_from=OLDER_RUNS,
@@ -82,6 +82,7 @@ class AtRolloutStatistic(SmoothedScale):
             meaning="Whether its |G|^2 can be told from 0, so that the interval has two ends",
             absent_from=OLDER_RUNS,
         ),
+        *now_keys("noise/at_rollout", of=", in observations of first batches alone"),
     )
 
     def update(self, batch: MeasuredBatch) -> None:

@@ -41,8 +41,8 @@ class BlockSums:
         self._values: list[NDArray[np.float64]] = []
         self._block_observations = 0.0
 
-    def update(self, value: NDArray[np.float64], observations: float) -> None:
-        """Adds one measurement made of `observations` observations."""
+    def update(self, value: NDArray[np.float64], observations: float) -> bool:
+        """Adds one measurement made of `observations` observations; returns whether it began a block."""
         decay = self._decay(observations)
         contribution = value * observations
         self.weight = self.weight * decay + observations
@@ -51,12 +51,18 @@ class BlockSums:
             self._observations[-1] += observations
             self._weights[-1] = self._weights[-1] * decay + observations
             self._values[-1] = self._values[-1] * decay + contribution
-            return
+            return False
         if len(self._observations) == MAX_BLOCKS:
             self._make_room()
         self._observations.append(float(observations))
         self._weights.append(float(observations))
         self._values.append(contribution)
+        return True
+
+    def clear(self) -> None:
+        """Forgets everything but the horizon."""
+        self.weight, self.total, self._block_observations = 0.0, None, 0.0
+        self._observations, self._weights, self._values = [], [], []
 
     def mean(self) -> NDArray[np.float64] | None:
         """Returns the weighted mean of all measurements; None before the first."""

@@ -61,6 +61,11 @@ class ProbeBudget:
         return max(1, math.ceil(self._probe_s * (1 - f) / left))
 
     @property
+    def per_iteration_s(self) -> float:
+        """Seconds of a probe, spread over the iterations from one to the next; 0 where none can follow."""
+        return self._probe_s / self.every if self.every else 0.0
+
+    @property
     def _probe_s(self) -> float:
         return self._spent.probe_iterations * self._spent.iteration_s
 

@@ -30,7 +30,7 @@ class ByStepStatistic(Statistic):
             meaning="|G|^2 and tr(Sigma) by optimizer step of the first epoch, smoothed and scaled to the gradients' "
             "present size. Step 0 is at the parameters that played. Where |G|^2 rises from step to step, the steps "
             "are ruled by noise. May be negative. Without steps of which nothing was measured yet",
-            formula="weighted means with the horizon `noise.horizon_observations`",
+            formula="weighted means with a horizon of 200,000 observations, or `noise.horizon_observations` if shorter",
             source="[M] A.1",
             absent_from=OLDER_RUNS,
             entry_fields=("step", "grad_sq", "trace"),
@@ -56,6 +56,10 @@ class ByStepStatistic(Statistic):
         }
         weight, grad_sq, trace = self._sums.get(batch.step, (0.0, 0.0, 0.0))
         self._sums[batch.step] = (weight + n, grad_sq + n * relative.grad_sq, trace + n * relative.trace)
+
+    def restart(self) -> None:
+        """Forgets all sums."""
+        self._sums = {}
 
     def row(self) -> dict[str, Any]:
         """Ends an iteration: returns the smoothed moments by step, first step first."""

@@ -91,6 +91,11 @@ class DesignEffectTracker:
         if moments.is_finite:
             self._shuffled.update(np.array([moments.trace, moments.observations]), moments.observations)
 
+    def restart(self) -> None:
+        """Forgets all sums."""
+        self._by_env.clear()
+        self._shuffled.clear()
+
     def estimate(self) -> float:
         """Returns the design effect as of now; NaN before both kinds of split were seen."""
         by_env, shuffled = self._by_env.mean(), self._shuffled.mean()
@@ -136,6 +141,10 @@ class DesignEffectStatistic(Statistic):
             self.tracker.update_shuffled(batch.relative)
         else:
             self.tracker.update_by_env(batch.relative)
+
+    def restart(self) -> None:
+        """Forgets all sums."""
+        self.tracker.restart()
 
     def row(self) -> dict[str, Any]:
         """Ends an iteration: returns the smoothed design effect."""

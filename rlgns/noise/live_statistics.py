@@ -29,19 +29,20 @@ class LiveStatistics:
 
     def __init__(self, config: NoiseConfig, *, minibatches: int) -> None:
         """Starts with nothing measured; `minibatches`: optimizer steps per epoch."""
-        horizon = config.horizon_observations or None
+        longest, follows = config.horizon_observations or None, config.horizon_follows_run
+        horizon = config.steady_horizon_observations or None
         # Only one batch in (shuffled_every * minibatches) is shuffled. Its horizon counts shuffled observations alone,
         # so it is shorter by that factor: both then look back over the same stretch of training.
         shuffled_horizon = horizon and horizon / max(1, config.shuffled_every * minibatches)
         # One batch in `minibatches` is an epoch's first.
-        first_horizon = horizon and horizon / minibatches
+        longest_first = longest and longest / minibatches
         self._size = GradientSize()
-        self._noise_scale = NoiseScaleStatistic(self._size, horizon, config.level)
+        self._noise_scale = NoiseScaleStatistic(self._size, longest, config.level, follows_run=follows)
         self._design_effect = DesignEffectStatistic(horizon, shuffled_horizon)
         # Add a statistic here. Its name is the name of its state in a checkpoint, and no name of OTHER_STATES.
         self._statistics: dict[str, Statistic] = {
             "tracker": self._noise_scale,
-            "at_rollout": AtRolloutStatistic(first_horizon, config.level),
+            "at_rollout": AtRolloutStatistic(longest_first, config.level, follows_run=follows),
             "design_effect": self._design_effect,
             "by_step": ByStepStatistic(self._size, horizon),
         }
@@ -64,6 +65,9 @@ class LiveStatistics:
         """
         moments = moments_from_gram(products, observations_per_group)
         relative = self._size.divide(moments)
+        if relative is None:
+            for statistic in self._statistics.values():
+                statistic.restart()
         batch = MeasuredBatch(products=products, moments=moments, relative=relative, shuffled=shuffled, step=step)
         for statistic in self._statistics.values():
             statistic.update(batch)
@@ -76,6 +80,11 @@ class LiveStatistics:
     def estimate(self) -> NoiseScaleEstimate:
         """Returns the smoothed noise scale with its interval."""
         return self._noise_scale.tracker.estimate()
+
+    @property
+    def divisor(self) -> float | None:
+        """The squared gradient size that the newest batch was divided by; None before the second batch."""
+        return self._size.divisor
 
     @property
     def design_effect(self) -> float:

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from rlgns.noise.distributed import Ranks, RankShare
+from rlgns.noise.gradient_size import GradientSize
 from rlgns.noise.moments import Moments, moments_from_sums
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
 
@@ -54,6 +55,10 @@ class NoiseScaleMonitor:
 
     With gradient accumulation every micro-batch is a part: `step(parts=32)` joins 32 of them into `groups` groups.
 
+    Every step's moments are divided by the gradients' size in the steps before, and the estimate looks back as far as
+    the run allows: as short as its drift asks, as long as its scatter asks. So it describes the model as it is now,
+    within `now_low` and `now_high`, whatever gradients were before. The first step only sets the size.
+
     Under DistributedDataParallel pass the wrapped model and run the same code on every rank: each contributes its own
     batch's groups and observations, and after the block every rank holds the mean gradient over all ranks and the same
     estimate. Gradients are summed once per step, not during the backward pass (rlgns/noise/distributed.py).
@@ -72,9 +77,9 @@ class NoiseScaleMonitor:
         Args:
             model: its trainable parameters are measured; under DistributedDataParallel pass the wrapped model.
             groups: independent groups per step, of this process.
-            horizon_observations: observations, of all ranks together, after which a weight has fallen to 1/e; None:
-                plain sums over everything.
-            level: confidence of the interval.
+            horizon_observations: longest horizon: observations, of all ranks together, after which a weight has fallen
+                to 1/e; None: no limit.
+            level: confidence of the intervals.
             process_group: ranks whose gradients the monitor averages, for a model that is not wrapped; nothing else may
                 average them.
 
@@ -87,7 +92,8 @@ class NoiseScaleMonitor:
             raise ValueError(f"the noise scale needs at least 2 groups, got {groups}")
         self._model = model
         self._groups = groups
-        self._tracker = NoiseScaleTracker(horizon_observations, level)
+        self._size = GradientSize()
+        self._tracker = NoiseScaleTracker(horizon_observations, level, follows_run=True)
         self._step: _Step | None = None
         self.moments: Moments | None = None
         """Moments of the last step; None before the first, or where it had fewer than two whole groups."""
@@ -168,16 +174,19 @@ class NoiseScaleMonitor:
             _close_group(step)
 
     def estimate(self, level: float | None = None) -> NoiseScaleEstimate:
-        """Returns the noise scale as of now; see NoiseScaleTracker.estimate."""
-        return self._tracker.estimate(level)
+        """Returns the noise scale as of now, its moments scaled to the gradients' present size."""
+        return self._tracker.estimate(level).scaled(self._size.value or 1.0)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what was measured, as plain Python numbers and lists."""
-        return self._tracker.state_dict()
+        return {**self._tracker.state_dict(), "size": self._size.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` returned."""
+        """Restores what `state_dict` returned. An older version's holds until the next step, then sums start anew."""
         self._tracker.load_state_dict(state)
+        self._size = GradientSize()
+        if "size" in state:
+            self._size.load_state_dict(state["size"])
 
     def _finish(self, step: _Step) -> None:
         """Leaves the mean gradient in the model and adds the moments to the tracker."""
@@ -206,7 +215,11 @@ class NoiseScaleMonitor:
                 squared_norms=[square / (n * scale) ** 2 for square, n in zip(squares, observations, strict=True)],
                 off_diagonal=cross / scale**2,
             )
-            self._tracker.update(self.moments)
+            relative = self._size.divide(self.moments)
+            if relative is None:
+                self._tracker.restart()
+            else:
+                self._tracker.update(relative)
         for parameter in used:
             parameter.grad = (step.total[parameter] / sum(observations)).to(parameter.dtype)
 

@@ -5,11 +5,54 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
-from rlgns.metric_key import Key
+from rlgns.metric_key import OLDER_RUNS, Key
 from rlgns.noise.gradient_size import GradientSize
 from rlgns.noise.moments import Moments, mean_moments
 from rlgns.noise.statistic import MeasuredBatch, Statistic
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
+
+
+def now_keys(prefix: str, of: str = "") -> tuple[Key, ...]:
+    """Returns the keys of how far back a noise scale looks, and of its interval now; `of`: which observations count."""
+    scale = f"`{prefix}/scale`"
+    return (
+        Key(
+            name=f"{prefix}/horizon_observations",
+            kind=float,
+            unit="observations",
+            meaning=f"How far back {scale} looks now{of}: age at which a measurement's weight has fallen to 1/e. As "
+            "short as drift asks, as long as scatter asks. Where all weigh alike, those measured so far",
+            formula="smallest noise + 2 drift ([notes/horizon.md](notes/horizon.md))",
+            absent_from=OLDER_RUNS,
+        ),
+        Key(
+            name=f"{prefix}/now",
+            kind=float,
+            unit="observations",
+            meaning=f"Noise scale now; the number is {scale}, the interval is wider",
+            formula=f"as {scale}",
+            null_when="nothing was measured yet or |G|^2 is not positive",
+            absent_from=OLDER_RUNS,
+        ),
+        Key(
+            name=f"{prefix}/now_low",
+            kind=float,
+            unit="observations",
+            meaning="Lower end of the confidence interval of the noise scale now: it allows for drift over the horizon",
+            formula="Fieller's interval of the ratio, with the drift's variance added to that of |G|^2",
+            null_when="there are not enough measurements",
+            absent_from=OLDER_RUNS,
+        ),
+        Key(
+            name=f"{prefix}/now_high",
+            kind=float,
+            unit="observations",
+            meaning="Upper end of the confidence interval of the noise scale now",
+            formula="as the lower end",
+            null_when="only a lower bound is known or there are not enough measurements",
+            absent_from=OLDER_RUNS,
+        ),
+    )
 
 
 class SmoothedScale(Statistic):
@@ -18,9 +61,9 @@ class SmoothedScale(Statistic):
     prefix: ClassVar[str]
     """Of the entries of a row."""
 
-    def __init__(self, horizon_observations: float | None, level: float) -> None:
+    def __init__(self, horizon_observations: float | None, level: float, *, follows_run: bool) -> None:
         """Starts empty; arguments as in NoiseScaleTracker."""
-        self.tracker = NoiseScaleTracker(horizon_observations, level)
+        self.tracker = NoiseScaleTracker(horizon_observations, level, follows_run=follows_run)
         self._latest: list[Moments] = []  # of this iteration
 
     def add(self, batch: MeasuredBatch) -> None:
@@ -28,6 +71,10 @@ class SmoothedScale(Statistic):
         self._latest.append(batch.moments)
         if batch.relative is not None:
             self.tracker.update(batch.relative)
+
+    def restart(self) -> None:
+        """Forgets all sums; the iteration's raw moments stay."""
+        self.tracker.restart()
 
     def entries(self, estimate: NoiseScaleEstimate) -> dict[str, Any]:
         """Ends an iteration: returns the raw moments of its batches and the smoothed noise scale."""
@@ -40,6 +87,10 @@ class SmoothedScale(Statistic):
             f"{self.prefix}/scale_low": estimate.low,
             f"{self.prefix}/scale_high": estimate.high,
             f"{self.prefix}/resolved": estimate.resolved,
+            f"{self.prefix}/horizon_observations": estimate.horizon_observations,
+            f"{self.prefix}/now": estimate.noise_scale,
+            f"{self.prefix}/now_low": estimate.now_low,
+            f"{self.prefix}/now_high": estimate.now_high,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -81,8 +132,8 @@ class NoiseScaleStatistic(SmoothedScale):
             name="noise/scale",
             kind=float,
             unit="observations",
-            meaning="Smoothed noise scale B_simple, along the optimizer steps of the first epoch. At the parameters "
-            "that played it is `noise/at_rollout/scale`",
+            meaning="Noise scale B_simple, mean of the last `noise/horizon_observations`, along the optimizer steps of "
+            "the first epoch. At the parameters that played it is `noise/at_rollout/scale`",
             formula="`noise/trace` / `noise/grad_sq`, both divided by the gradients' recent size and smoothed alike "
             "([measurement.md](measurement.md))",
             source="[M] eq. 2.9",
@@ -92,7 +143,7 @@ class NoiseScaleStatistic(SmoothedScale):
             name="noise/scale_low",
             kind=float,
             unit="observations",
-            meaning="Lower end of its confidence interval, at the level `noise.level`",
+            meaning="Lower end of that mean's confidence interval, at the level `noise.level`",
             formula="Fieller's interval of the ratio",
             null_when="there are not enough measurements",
         ),
@@ -100,7 +151,7 @@ class NoiseScaleStatistic(SmoothedScale):
             name="noise/scale_high",
             kind=float,
             unit="observations",
-            meaning="Upper end of its confidence interval",
+            meaning="Upper end of that mean's confidence interval",
             formula="Fieller's interval of the ratio",
             null_when="only a lower bound is known or there are not enough measurements",
         ),
@@ -110,6 +161,7 @@ class NoiseScaleStatistic(SmoothedScale):
             unit="yes or no",
             meaning="Whether |G|^2 can be told from 0, so that the interval has two ends",
         ),
+        *now_keys("noise"),
         Key(
             name="noise/updates",
             kind=int,
@@ -135,9 +187,11 @@ class NoiseScaleStatistic(SmoothedScale):
         ),
     )
 
-    def __init__(self, size: GradientSize, horizon_observations: float | None, level: float) -> None:
+    def __init__(
+        self, size: GradientSize, horizon_observations: float | None, level: float, *, follows_run: bool
+    ) -> None:
         """Starts empty; `size` is what batches are divided by, the rest as in NoiseScaleTracker."""
-        super().__init__(horizon_observations, level)
+        super().__init__(horizon_observations, level, follows_run=follows_run)
         self._size = size
         self._rungs: set[int] = set()  # batch sizes of the newest batch's ladder
 
@@ -149,15 +203,12 @@ class NoiseScaleStatistic(SmoothedScale):
 
     def row(self) -> dict[str, Any]:
         """Ends an iteration: returns the raw moments of its batches, and the smoothed noise scale and ladder."""
-        estimate = self.tracker.estimate()
+        estimate = self.tracker.estimate().scaled(self._size.value or 0.0)
         return self.entries(estimate) | {
             "noise/updates": estimate.updates,
             "noise/skipped": estimate.skipped,
             "noise/ladder": [
-                {
-                    "batch_observations": rung.batch_observations,
-                    "grad_sq_norm": rung.grad_sq_norm * (self._size.value or 0),
-                }
+                {"batch_observations": rung.batch_observations, "grad_sq_norm": rung.grad_sq_norm}
                 for rung in estimate.ladder
                 if rung.batch_observations in self._rungs or not self._rungs  # an adaptive batch leaves sizes behind
             ],

@@ -78,6 +78,9 @@ class ProbeViews:
         coefficients: Mapping[str, float],
         horizon_observations: float | None = None,
         level: float = 0.95,
+        *,
+        follows_run: bool = False,
+        steady_horizon_observations: float | None = None,
     ) -> None:
         """Starts empty.
 
@@ -86,13 +89,21 @@ class ProbeViews:
             coefficients: weight of each loss in the whole, by name, in the order of the gradients' rows.
             horizon_observations: as in NoiseScaleTracker, in observations that were probed.
             level: confidence of the intervals.
+            follows_run: as in NoiseScaleTracker.
+            steady_horizon_observations: horizon of what does not follow the run: dimensions, design effects, the time
+                ladder. None: `horizon_observations`.
         """
         self._layers, self._level = tuple(layers), level
         self._losses, self._coefficients = tuple(coefficients), tuple(coefficients.values())
         names = ("joint", *self._losses, "preconditioned", "trunk", "heads")
-        self._views = {name: ViewTracker(horizon_observations, level) for name in names}
-        self._by_layer = {name: ViewTracker(horizon_observations, level) for name in layers}
-        self._time = TimeLadderTracker(horizon_observations)
+        steady = steady_horizon_observations or horizon_observations
+
+        def view() -> ViewTracker:
+            return ViewTracker(horizon_observations, level, follows_run=follows_run, steady_horizon_observations=steady)
+
+        self._views = {name: view() for name in names}
+        self._by_layer = {name: view() for name in layers}
+        self._time = TimeLadderTracker(steady)
         self.cross: list[list[Moments]] = []
         """Moments of every pair of losses in the newest probe, [losses][losses]."""
         self.probes = self.skipped = 0
@@ -117,7 +128,9 @@ class ProbeViews:
         joint = self._views["joint"].estimate().latest
         assert joint is not None
         divisor = self._views["joint"].divisor
-        if divisor:
+        if divisor is None:
+            self._time.restart()
+        else:
             ladder = time_ladder_of_groups(
                 probe.segments, grad_sq=joint.grad_sq, steps=probe.steps, envs_per_group=probe.envs_per_group
             )

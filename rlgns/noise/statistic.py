@@ -26,7 +26,7 @@ class MeasuredBatch:
 
     relative: Moments | None
     """The moments divided by the gradients' size before this batch (`GradientSize`), so that sums over batches do not
-    depend on how gradients grow or shrink. None for the first batch, before which no size is known."""
+    depend on how gradients grow or shrink. None where `restart` was called just before: no size is known."""
 
     shuffled: bool
     """Whether the groups are of observations drawn at random, not of whole environments."""
@@ -44,6 +44,10 @@ class Statistic(ABC):
     @abstractmethod
     def update(self, batch: MeasuredBatch) -> None:
         """Adds one batch; skips it where it is of no use (the other kind of split, moments that are not finite)."""
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Forgets all sums: the gradients' size has jumped, and those of before are in units of another size."""
 
     @abstractmethod
     def row(self) -> dict[str, Any]:

@@ -152,6 +152,10 @@ class TimeLadderTracker:
         self._steps = steps
         self._sums.update(np.array([ladder.grad_sq, *(rung.variance for rung in ladder.rungs)]), observations)
 
+    def restart(self) -> None:
+        """Forgets all ladders."""
+        self._sums.clear()
+
     def estimate(self) -> TimeLadder | None:
         """Returns the mean ladder as of now; None before the first."""
         mean = self._sums.mean()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rlgns.noise.block_sums import BlockSums
-from rlgns.noise.interval import ratio_interval
+from rlgns.noise.horizon import Horizon, choose_horizon
+from rlgns.noise.interval import UNKNOWN, RatioInterval, fieller
 from rlgns.noise.ladder import Rung
+from rlgns.noise.long_run_variance import mean_covariance
 from rlgns.noise.moments import Moments
 
 
@@ -20,10 +23,10 @@ class NoiseScaleEstimate:
     """The noise scale as known so far."""
 
     noise_scale: float
-    """trace / grad_sq in observations; NaN until grad_sq is positive."""
+    """trace / grad_sq of the last `horizon_observations`, in observations; NaN until grad_sq is positive."""
 
     low: float
-    """Lower end of the interval, never negative; NaN until there are 4 blocks of measurements."""
+    """Lower end of its interval, never negative; NaN until there are 4 blocks of measurements."""
 
     high: float
     """Upper end; infinite where only the lower bound is known."""
@@ -31,8 +34,17 @@ class NoiseScaleEstimate:
     resolved: bool
     """Whether |G|^2 differs from zero at this level; where not, only "at least `low`" is known."""
 
+    now_low: float
+    """Lower end of the interval of the noise scale now: `low` less what drift over the horizon may have changed."""
+
+    now_high: float
+    """Its upper end; infinite where only the lower bound is known."""
+
     level: float
-    """Confidence of the interval."""
+    """Confidence of the intervals."""
+
+    horizon_observations: float
+    """Observations after which a weight has fallen to 1/e; where all weigh alike, those measured."""
 
     grad_sq: float
     """Weighted mean of the measured |G|^2, never clamped; NaN before the first measurement."""
@@ -52,6 +64,15 @@ class NoiseScaleEstimate:
     ladder: tuple[Rung, ...]
     """Weighted mean squared gradient norm by batch size, smallest first."""
 
+    def scaled(self, factor: float) -> NoiseScaleEstimate:
+        """Returns the estimate of gradients that are sqrt(factor) times as large; the noise scale is the same."""
+        return replace(
+            self,
+            grad_sq=self.grad_sq * factor,
+            trace=self.trace * factor,
+            ladder=tuple(replace(rung, grad_sq_norm=rung.grad_sq_norm * factor) for rung in self.ladder),
+        )
+
 
 @final
 class NoiseScaleTracker:
@@ -59,24 +80,38 @@ class NoiseScaleTracker:
 
     Both moments are summed with weights n exp(-age / H): n the observations of a measurement, age the observations
     since, H the horizon. If the true moments change over time, the estimate is the ratio of their averages with these
-    weights.
+    weights. A horizon that follows the run is chosen from the measurements so far, whenever a block of them is
+    complete, and the interval of the noise scale now allows for drift (`rlgns.noise.horizon`). A fixed horizon takes
+    the noise scale for constant.
     """
 
-    def __init__(self, horizon_observations: float | None = None, level: float = 0.95) -> None:
+    def __init__(
+        self, horizon_observations: float | None = None, level: float = 0.95, *, follows_run: bool = False
+    ) -> None:
         """Starts empty.
 
         Args:
             horizon_observations: observations after which a weight has fallen to 1/e; None: plain sums over everything.
             level: default confidence of the interval.
+            follows_run: whether the horizon is as short as the run asks; `horizon_observations` is the longest then.
 
         Raises:
             ValueError: a horizon that is not positive, a level outside (0, 1).
         """
         self._level = _checked(level)
         self._sums = BlockSums(horizon_observations)
-        self._ladder: dict[int, tuple[float, float]] = {}
+        self._longest = math.inf if horizon_observations is None else float(horizon_observations)
+        self._follows_run = follows_run
         self._updates = 0
         self._skipped = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets all measurements, but not how many there were."""
+        self._sums.clear()
+        self._measured = 0.0
+        self._ladder: dict[int, tuple[float, float]] = {}
+        self._horizon = Horizon(observations=self._longest, drift_variance=0.0)
 
     def update(self, moments: Moments) -> None:
         """Adds the moments of one batch; counts and skips those of a gradient that was not finite."""
@@ -84,9 +119,12 @@ class NoiseScaleTracker:
             self._skipped += 1
             return
         self._updates += 1
-        self._sums.update(np.array([moments.grad_sq, moments.trace]), moments.observations)
-        horizon = self._sums.horizon
-        decay = 1.0 if horizon is None else math.exp(-moments.observations / horizon)
+        self._measured += moments.observations
+        began_block = self._sums.update(np.array([moments.grad_sq, moments.trace]), moments.observations)
+        if began_block and self._follows_run:
+            observations, _, means = self._sums.blocks()
+            self._horizon = choose_horizon(observations, means, self._longest)
+        decay = math.exp(-moments.observations / self._horizon.observations)
         self._ladder = {size: (weight * decay, total * decay) for size, (weight, total) in self._ladder.items()}
         for rung in moments.ladder:
             weight, total = self._ladder.get(rung.batch_observations, (0.0, 0.0))
@@ -100,32 +138,36 @@ class NoiseScaleTracker:
             ValueError: a level outside (0, 1).
         """
         level = self._level if level is None else _checked(level)
-        mean = self._sums.mean()
+        mean, weight = self._sums.mean(), self._sums.weight
         grad_sq, trace = (math.nan, math.nan) if mean is None else (float(mean[0]), float(mean[1]))
-        low, high, resolved = math.nan, math.inf, False
+        interval = now = UNKNOWN
         if mean is not None:
             observations, weights, means = self._sums.blocks()
-            interval = ratio_interval(
-                observations,
-                weights,
-                numerators=means[:, 1],
-                denominators=means[:, 0],
-                numerator=trace,
-                denominator=grad_sq,
-                level=level,
-            )
-            low, high, resolved = interval.low, interval.high, interval.resolved
+            if self._horizon.observations < self._longest:
+                weights = self._horizon.weights(observations, weights, self._longest)
+                weight = float(weights.sum())
+                grad_sq, trace = (float(moment) for moment in weights @ means / weight)
+            covariance = mean_covariance(observations, weights, means[:, ::-1])
+            drift = np.diag([0.0, self._horizon.drift_variance])
+
+            def fieller_set(matrix: NDArray[np.float64]) -> RatioInterval:
+                return fieller(trace, grad_sq, matrix, covariance.degrees_of_freedom, level)
+
+            interval, now = fieller_set(covariance.matrix), fieller_set(covariance.matrix + drift)
         return NoiseScaleEstimate(
             noise_scale=trace / grad_sq if grad_sq > 0 else math.nan,
-            low=low,
-            high=high,
-            resolved=resolved,
+            low=interval.low,
+            high=interval.high,
+            resolved=interval.resolved,
+            now_low=now.low,
+            now_high=now.high,
             level=level,
+            horizon_observations=min(self._horizon.observations, self._measured),
             grad_sq=grad_sq,
             trace=trace,
             updates=self._updates,
             skipped=self._skipped,
-            observations=self._sums.weight,
+            observations=weight,
             ladder=tuple(
                 Rung(batch_observations=size, grad_sq_norm=total / weight)
                 for size, (weight, total) in sorted(self._ladder.items())
@@ -140,14 +182,30 @@ class NoiseScaleTracker:
             "ladder": [[size, weight, total] for size, (weight, total) in self._ladder.items()],
             "updates": self._updates,
             "skipped": self._skipped,
+            "measured": self._measured,
+            "horizon": [
+                None if math.isinf(self._horizon.observations) else self._horizon.observations,
+                self._horizon.drift_variance,
+            ],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned; horizon and level stay those given at construction."""
+        """Restores what `state_dict` returned; what was given at construction stays.
+
+        Where the state is of a version whose horizons were fixed, the horizon is chosen from its blocks.
+        """
         self._sums.load_state_dict(state["sums"])
         self._ladder = {int(size): (float(weight), float(total)) for size, weight, total in state["ladder"]}
         self._updates = int(state["updates"])
         self._skipped = int(state["skipped"])
+        observations, _, means = self._sums.blocks() if len(self._sums) else (np.zeros(0), None, None)
+        self._measured = float(state.get("measured", observations.sum()))
+        if "horizon" in state:
+            chosen, drift_variance = state["horizon"]
+            chosen = self._longest if chosen is None else min(float(chosen), self._longest)
+            self._horizon = Horizon(observations=chosen, drift_variance=float(drift_variance))
+        elif self._follows_run and means is not None:
+            self._horizon = choose_horizon(observations, means, self._longest)
 
 
 def _checked(level: float) -> float:

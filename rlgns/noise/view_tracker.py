@@ -47,19 +47,26 @@ class ViewTracker:
     """Smooths one view's moments, noise dimension and design effect; ratios are formed on read.
 
     Weights are those of NoiseScaleTracker, ages in the view's own observations. Every batch is divided by the size of
-    gradients known before it (see GradientSize).
+    gradients known before it (see GradientSize). Dimension and design effect have a fixed horizon.
     """
 
-    def __init__(self, horizon_observations: float | None = None, level: float = 0.95) -> None:
-        """Starts empty; arguments as in NoiseScaleTracker."""
+    def __init__(
+        self,
+        horizon_observations: float | None = None,
+        level: float = 0.95,
+        *,
+        follows_run: bool = False,
+        steady_horizon_observations: float | None = None,
+    ) -> None:
+        """Starts empty; arguments as in NoiseScaleTracker, the last for dimension and design effect (None: first)."""
         self._size = GradientSize(SIZE_BATCHES)
-        self._tracker = NoiseScaleTracker(horizon_observations, level)
-        self._spread = BlockSums(horizon_observations)  # as in `update`
+        self._tracker = NoiseScaleTracker(horizon_observations, level, follows_run=follows_run)
+        self._spread = BlockSums(steady_horizon_observations or horizon_observations)  # as in `update`
         self._latest: Moments | None = None
 
     @property
     def divisor(self) -> float | None:
-        """The squared size that the newest batch was divided by; None before the second."""
+        """The squared size that the newest batch was divided by; None where sums start anew, as with the first one."""
         return self._size.divisor
 
     def update(
@@ -83,6 +90,8 @@ class ViewTracker:
         self._latest = moments
         relative = self._size.divide(moments)
         if relative is None:
+            self._tracker.restart()
+            self._spread.clear()
             return
         size = self._size.divisor
         self._tracker.update(relative)

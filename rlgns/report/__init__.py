@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rlgns.critical.whose_noise import whose_noise
 from rlgns.errors import FaultError
 from rlgns.fit.gain_table import predicted_gain
 from rlgns.formatting import aligned
@@ -19,23 +20,28 @@ from rlgns.storage.run_folder import RunFolder
 __all__ = ["report_data", "summary", "write_figures", "write_report"]
 
 
-def write_report(sources: Sequence[ReportInput], out: Path) -> None:
+def write_report(sources: Sequence[ReportInput], out: Path) -> tuple[str, ...]:
     """Writes one self-contained HTML page about these runs, sweeps and tables of points, atomically.
 
     Args:
-        sources: Runs, or paths: a run's folder, a folder of runs, a sweep's folder, a CSV file of points.
+        sources: Runs, or paths: of a run, a sweep, a folder with such folders below it, or a CSV file of points.
         out: Path of the page.
+
+    Returns:
+        A line on each run in those folders that is left out, and why.
 
     Raises:
         FaultError: The page cannot be written.
         UserError: An input file cannot be read.
     """
-    content = document(read_content(sources)).encode(errors="replace")  # JSON and YAML may hold half a character
+    found = read_content(sources)
+    content = document(found).encode(errors="replace")  # JSON and YAML may hold half a character
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, content)
     except OSError as error:
         raise FaultError(f"cannot write {out}: {reason(error)}") from error
+    return found.left_out
 
 
 def write_figures(sources: Sequence[ReportInput], out: Path) -> list[Path]:
@@ -70,7 +76,7 @@ def summary(folders: Sequence[RunFolder]) -> str:
         hours = run.advice.hours(run.last.get("seconds") or 0.0)
         lines += [f"  {hours}"] if hours else []
         gain = predicted_gain(run.adaptive_gamma) if run.adaptive else ""
-        lines += [f"  {gain}"] if gain else []
+        lines += [f"  {line}" for line in (gain, whose_noise(run.last)) if line]
     parents = {folder.path.parent for folder in folders}
     places = [folders[0].report_path] if len(folders) == 1 else [parent / "report.html" for parent in parents]
     lines += [f"report: {place}" for place in (*places, folders[0].path.parent / "report.html")[:1] if place.exists()]

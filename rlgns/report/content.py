@@ -17,12 +17,13 @@ from rlgns.errors import UserError
 from rlgns.fit.paper import paper_goals
 from rlgns.fit.points_file import read_points
 from rlgns.report.run_data import RunData
+from rlgns.report.search import search
 from rlgns.report.sweep_data import SweepData, make_games
 from rlgns.storage.run_folder import RunFolder
 from rlgns.storage.sweep_folder import SweepFolder
 
 ReportInput = RunFolder | str | os.PathLike[str]
-"""A run, or a path: of a run's folder, a folder of runs, a sweep's folder, a CSV file of points."""
+"""A run, or a path: of a run, a sweep, a folder with such folders below it, or a CSV file of points."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,22 +32,36 @@ class ReportContent:
 
     runs: tuple[RunData, ...] = ()
     sweeps: tuple[SweepData, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """A line on each run in a folder of runs that is left out, and why."""
 
 
 def read_content(sources: Sequence[ReportInput]) -> ReportContent:
-    """Reads the inputs. Raises UserError if one cannot be read or holds neither runs nor points."""
+    """Reads the inputs; a folder stands for all runs and sweeps in folders below it.
+
+    Raises:
+        UserError: An input cannot be read or holds neither runs nor points.
+    """
     folders: list[RunFolder] = []
     sweeps: list[SweepData] = []
+    left_out: list[str] = []
     for source in sources:
         if isinstance(source, RunFolder):
             folders.append(source)
         elif exists(Path(source)) and Path(source).is_file():
             sweeps.append(_table(Path(source)))
-        elif (folder := SweepFolder(source)).sweep_path.is_file() or folder.points_path.is_file():
-            sweeps.append(_sweep(folder))
+        elif (run := RunFolder(source)).config_path.is_file():
+            folders.append(run)
         else:
-            folders += RunFolder.find(source)
-    return ReportContent(runs=tuple(read_runs(folders)), sweeps=tuple(sweeps))
+            found = search(source)
+            folders += found.runs
+            left_out += found.left_out
+            for folder in found.sweeps:
+                try:
+                    sweeps.append(_sweep(folder))
+                except UserError as error:
+                    left_out.append(f"{folder.path}: {error}")
+    return ReportContent(runs=tuple(read_runs(folders)), sweeps=tuple(sweeps), left_out=tuple(left_out))
 
 
 def read_runs(folders: Sequence[RunFolder]) -> list[RunData]:

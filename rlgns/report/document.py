@@ -15,6 +15,7 @@ from rlgns.report.run_data import RunData
 from rlgns.report.run_figures import run_figures, time_use_figure
 from rlgns.report.run_section import PROXY, first_upper, overview, run_blocks
 from rlgns.report.score_profile import score_profile_figure, scores_by_game
+from rlgns.report.seeds_figures import seeds_figures
 from rlgns.report.sweep_section import SWEEP_RUNS_IN_FULL, sweep_figures, sweep_lede, sweep_sections
 
 POINTS_PER_PAGE = 2_000
@@ -39,6 +40,7 @@ def figures(content: ReportContent) -> dict[str, Figure]:
     for number, run in enumerate(content.runs, start=1):
         prefix = f"run-{number}-" if len(content.runs) > 1 else ""
         found |= {f"{prefix}{figure.name}": figure for figure in run_figures(run, points(content))}
+    found |= {figure.name: figure for figure in seeds_figures(content.runs)}
     profile = score_profile_figure(scores_by_game(content.runs))
     if profile:
         found[profile.name] = profile
@@ -86,6 +88,7 @@ def _run_sections(runs: Sequence[RunData], max_points: int, *, page_begins_with_
         blocks = [overview(runs, anchors)]
         if len(runs) > len(shown):
             blocks.append(f"<p>The first {len(shown)} of these runs follow in full.</p>")
+        blocks += [figure_html(figure, f"runs-{figure.name}", "seeds") for figure in seeds_figures(runs)]
         sections.append(Section(anchor="runs", title="All runs", blocks=blocks))
     for run, anchor in zip(shown, anchors, strict=True):
         title = run.label if len(runs) > 1 else "Result"

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from rlgns import formatting
+from rlgns.critical.whose_noise import whose_noise
 from rlgns.fit.gain_table import predicted_gain
 from rlgns.report.html_elements import facts_html, figure_html, link_html, prose, table_html, tiles_html
 from rlgns.report.run_data import RunData
@@ -53,6 +54,8 @@ def run_blocks(run: RunData, anchor: str, max_points: int, level: int = 3, *, ve
     advice = first_upper(run.advice.sentence(interval=True))
     blocks = [f'<p class="advice">{prose(run.verdict.sentence())}</p>'] if verdict else []
     blocks += [_tiles(run), f"<p>{prose(advice)}.</p>"]
+    if noise := whose_noise(run.last):
+        blocks.append(f"<p>{prose(first_upper(noise))}.</p>")
     lagged = sum(1 for row in run.rows if row.get("policy_lag"))
     if lagged:
         blocks.append(f'<p class="warning">{prose(OFF_POLICY.format(lagged=lagged, of=len(run.rows)))}</p>')

@@ -141,7 +141,7 @@ def migrate(state: Mapping[str, Any]) -> dict[str, Any]:
     What an older version did not measure starts anew, or is NaN where it can no longer be known. Raises KeyError where
     the state is not a run's.
     """
-    learner = {"probe": None, **state["learner"]}
+    learner = {"probe": None, "by_loss": None, **state["learner"]}
     if "noise" in learner:  # absent where only the policy was saved
         learner["noise"] = _migrate_noise(learner["noise"], state["config"])
     return {
@@ -160,7 +160,7 @@ def _migrate_noise(noise: Mapping[str, Any], config: Mapping[str, Any]) -> dict[
     return {
         **{name: state for name, state in noise.items() if name != "at_least"},
         "size": {"group": None, **noise["size"]},
-        "run_average": average,
+        "run_average": {"largest": 1.0, **average},
     }
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -150,6 +151,16 @@ class RunMirror:
             f"--mirror {self.remote.url}: holds another run, or this one as another machine resumed it; resume that "
             f"with `rlgns train --resume {self.remote.url}`, or name another URL"
         )
+
+
+def is_one_of_several(name: object, games: Sequence[object]) -> bool:
+    """Returns whether a run's mirror is a folder below the URL that was given, beside those of other games or seeds.
+
+    Args:
+        name: The run's `name`: not empty if it was trained with --seeds.
+        games: Its `run.games`.
+    """
+    return bool(name) or len(games) > 1
 
 
 def segment_name(offset: int) -> str:

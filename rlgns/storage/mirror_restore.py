@@ -13,7 +13,7 @@ from rlgns.config.strict_yaml import StrictLoader
 from rlgns.errors import UserError
 from rlgns.storage.checkpoint import STATE, to_standard_error
 from rlgns.storage.files import write_atomically
-from rlgns.storage.mirror import COMPLETE, CONFIG, SESSION, note_sessions, segment_name, segments
+from rlgns.storage.mirror import COMPLETE, CONFIG, SESSION, is_one_of_several, note_sessions, segment_name, segments
 from rlgns.storage.remote_folder import RemoteFolder
 from rlgns.storage.run_folder import RunFolder
 
@@ -22,8 +22,8 @@ def restore(url: str, out: Path, say: Callable[[str], None] = to_standard_error)
     """Copies the run or runs of a mirror into `out`, an empty folder. Their next session writes to that mirror.
 
     Args:
-        url: Of a run, or of the folder of the runs of several games.
-        out: Gets the run's files; of several games, a folder for each.
+        url: Of a run, or of the folder of the runs of several games or seeds.
+        out: Gets the run's files; of several runs, a folder for each.
         say: Receives a line for each checkpoint that is passed over.
 
     Raises:
@@ -55,10 +55,10 @@ def _restore_run(remote: RemoteFolder, content: bytes, folder: RunFolder, top: s
     _restore_checkpoint(remote, folder, say)
     session = (remote.read_json(SESSION) or {}).get("session")
     note_sessions(folder, {remote.url: [session]})
-    several = len(data["config"].get("run", {}).get("games", ())) > 1
-    # a run of several games mirrors below the URL of them all
-    mirror = remote.url.rpartition("/")[0] if several else remote.url
-    data["config"]["output"] = {**data["config"].get("output", {}), "mirror": mirror}
+    config, about = data["config"], data.get("run") or {}
+    several = is_one_of_several(about.get("name"), (config.get("run") or {}).get("games") or ())
+    mirror = remote.url.rpartition("/")[0] if several else remote.url  # that of them all
+    config["output"] = {**(config.get("output") or {}), "mirror": mirror}
     write_atomically(folder.config_path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode())
 
 

@@ -14,7 +14,7 @@ import yaml
 from rlgns.config.files import read_yaml
 from rlgns.errors import FaultError, UserError
 from rlgns.metrics.row_check import checked_row
-from rlgns.storage.files import create_atomically, lock, plain, reason, write_all
+from rlgns.storage.files import create_atomically, lock, plain, reason, write_all, write_atomically
 from rlgns.storage.row_lines import all_rows, newest_row
 
 Read = TypeVar("Read")
@@ -129,6 +129,23 @@ class RunFolder:
             ) from error
         except OSError as error:
             raise UserError(f"cannot write {error.filename or self.path}: {reason(error)}") from error
+
+    def extend(self, observations: int) -> None:
+        """Changes `run.observations` in config.yaml, whole or not at all; the section `run` keeps the earlier values.
+
+        Raises:
+            UserError: The file cannot be read or written.
+        """
+        config, about = self.config(), self.about()
+        earlier = [*about.get("earlier_observations", ()), config["run"]["observations"]]
+        content = {
+            "config": {**config, "run": {**config["run"], "observations": observations}},
+            "run": {**about, "earlier_observations": earlier},
+        }
+        try:
+            write_atomically(self.config_path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+        except OSError as error:
+            raise UserError(f"cannot write {self.config_path}: {reason(error)}") from error
 
     def config(self) -> dict[str, Any]:
         """Returns the resolved configuration as plain types. Raises UserError where it is missing or unreadable."""

@@ -11,11 +11,10 @@ from typing import TextIO, final
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from rlgns import formatting
-from rlgns.monitor.console import can_draw, console_of, write_line
+from rlgns.monitor.console import can_draw, console_of, fitted_table, print_message, write_line
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.row_text import noise_scale_text
 from rlgns.sweep.plan import Trial, Verdict
@@ -147,7 +146,7 @@ class LiveDisplay(Display):
 
     def message(self, text: str) -> None:
         """Prints the line above the table."""
-        self._console.print(Text(text))
+        print_message(self._console, text)
 
     def end(self, outcome: str) -> None:
         """Draws for the last time."""
@@ -158,12 +157,9 @@ class LiveDisplay(Display):
         bar = ProgressBar(
             total=1.0, completed=self._status.fraction_done, width=max(8, min(48, self._console.width - 2))
         )
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-        table.add_column("trial", no_wrap=True, overflow="ellipsis")
-        for title in ("obs.", "score", "obs./s", "noise scale"):
-            table.add_column(title, justify="right", no_wrap=True)
-        for name, row in self._rows.items():
-            table.add_row(name, *(_cells(row) if row else ["starting", "", "", ""]))
+        titles = ("trial", "obs.", "score", "obs./s", "noise scale")
+        cells = [[name, *(_cells(row) if row else ["starting", "", "", ""])] for name, row in self._rows.items()]
+        table = fitted_table(titles, cells, self._console.width, drop=("obs./s", "score"))
         return Group(bar, Text(self._status.line()), table)
 
 
@@ -223,6 +219,6 @@ def _cells(row: Row) -> list[str]:
     return [
         formatting.short(row["observations"]),
         formatting.score(row["score_mean"]),
-        formatting.count(row["throughput/observations_per_s"]),
-        noise_scale_text(row),
+        formatting.short(row["throughput/observations_per_s"]),
+        noise_scale_text(row, formatting.compact),
     ]

@@ -19,6 +19,7 @@ from rlgns.formatting import plural
 from rlgns.machine import hardware
 from rlgns.storage.run_folder import RunFolder
 from rlgns.sweep.config import Sweep
+from rlgns.sweep.game_length import GameLength, games_lines
 from rlgns.sweep.plan import SweepPlan, Trial, TrialProgress, Verdict
 
 MEASURE_S = 10.0
@@ -98,9 +99,21 @@ def measure_throughput(sweep: Sweep, *, seconds: float = MEASURE_S) -> TrialThro
 
 
 def format_plan(
-    sweep: Sweep, plan: SweepPlan, progress: Mapping[Trial, TrialProgress], throughput: TrialThroughput
+    sweep: Sweep,
+    plan: SweepPlan,
+    progress: Mapping[Trial, TrialProgress],
+    throughput: TrialThroughput,
+    lengths: Mapping[str, GameLength],
 ) -> str:
-    """Returns the plan as text: trials, what changes with the batch, the most observations and hours."""
+    """Returns the plan as text: trials, what changes with the batch, the most observations and hours.
+
+    Args:
+        sweep: The resolved sweep.
+        plan: Its plan.
+        progress: Of the trials that exist.
+        throughput: Of one trial.
+        lengths: Of each game's games.
+    """
     trials = plan.trials(progress)
     most, cores = concurrent_trials(sweep)
     left = {
@@ -116,6 +129,7 @@ def format_plan(
         *(f"goals          {game}: {', '.join(f'{goal:g}' for goal in plan.goals[game])}" for game in plan.games),
         f"seeds          {', '.join(str(seed) for seed in plan.seeds)}",
         f"budget         {plan.budget:,} observations per trial",
+        *games_lines(sweep, lengths),
         "",
         *_batches(sweep, plan),
         "",

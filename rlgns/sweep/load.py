@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rlgns.agents.config import AgentConfig
 from rlgns.config import environment
 from rlgns.config.convert import convert
 from rlgns.config.files import find_sweep, read_yaml
-from rlgns.config.load import build_section, from_dict, merged_with_base, overridden, resolve_game
+from rlgns.config.load import build_section, from_dict, merged_with_base, overridden, resolve_game, with_game_ids
 from rlgns.config.schema import Config
 from rlgns.envs.config import EnvConfig
 from rlgns.envs.games import GAMES
@@ -30,13 +30,16 @@ _SET_BY_SWEEP = {
 }
 
 
-def resolve_sweep(name: str | Path, overrides: Mapping[str, str]) -> Sweep:
+def resolve_sweep(
+    name: str | Path, overrides: Mapping[str, str], *, say: Callable[[str], None] = lambda text: None
+) -> Sweep:
     """Reads a sweep.
 
     Args:
         name: A shipped sweep's name, or the path of a YAML file: a configuration with a section `sweep`, such as the
             sweep.yaml in a sweep's folder.
         overrides: `section.key` to text; they win over the file.
+        say: Receives a line on each game given by another library's id.
 
     Raises:
         UserError: Unknown file, section, key or game (with the nearest match); a value of the wrong type; a batch size
@@ -54,6 +57,7 @@ def resolve_sweep(name: str | Path, overrides: Mapping[str, str]) -> Sweep:
     settings = _settings({**section, **sweep_overrides}, where=str(path))
     _refuse_keys_set_by_sweep(run_overrides, settings)
     tree = overridden(environment.below(tree, run_overrides), run_overrides, name=path.stem)
+    tree = with_game_ids(tree, run_overrides, say)
     if tree.get("agent", {}).get("batch", "fixed") != "fixed":
         raise UserError(
             f"agent.batch {tree['agent']['batch']}: a sweep tries the fixed batches of sweep.batches; train another "

@@ -118,8 +118,11 @@ class SweepQueue(TrialQueue):
                 game=cell.game, batch=cell.batch, learning_rate=trial.learning_rate, seed=cell.seed
             )
             folder.create(to_dict(config), self._about_of(config, cell.game))
+        elif from_dict(folder.config()).run.observations < self.plan.budget:
+            folder.extend(self.plan.budget)  # the sweep was resumed with a larger budget
         return RunStart(
             name=trial.name,
+            job_type="sweep",
             game=cell.game,
             folder=folder,
             config=from_dict(folder.config()),

@@ -32,6 +32,8 @@ def check_settings(folder: SweepFolder, sweep: Sweep) -> None:
     for key, value in here.items():
         if key in MAY_GROW or key in MAY_CHANGE or key.startswith(("output.", "wandb.")) or there.get(key) == value:
             continue
+        if key == "run.observations" and value > there[key] and not sweep.base.agent.anneal:
+            continue  # a larger budget: trials that used theirs up continue as if they had had it from the start
         raise UserError(
             f"{folder.path} holds a sweep with other settings: {key} is {there.get(key)} there and {value} here; "
             "name another folder with --out"

@@ -9,6 +9,7 @@ from typing import Any
 from rlgns.engine.prometheus import PrometheusGauges
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.errors import ExitCode, FaultError, UserError, one_line
+from rlgns.machine.run_facts import run_facts
 from rlgns.monitor.listener import CompositeListener, RunStart
 from rlgns.monitor.tensorboard_logger import TensorBoardLogger
 from rlgns.monitor.wandb_logger import WandbLogger
@@ -16,12 +17,18 @@ from rlgns.report import write_report
 from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.display import SweepStatus, make_display
-from rlgns.sweep.forecast import format_plan, measure_throughput, throughput_of_runs
+from rlgns.sweep.forecast import (
+    concurrent_trials,
+    format_plan,
+    measure_throughput,
+    throughput_of_runs,
+)
+from rlgns.sweep.game_length import measure_game_length
 from rlgns.sweep.plan import Trial, Verdict, make_plan
 from rlgns.sweep.queue import SweepQueue
 from rlgns.sweep.records import check_settings, point_rows, sweep_file
 from rlgns.sweep.table import results_table
-from rlgns.train import check_runnable, run_facts
+from rlgns.train import check_runnable
 
 
 def run_sweep(sweep: Sweep, out: Path) -> int:
@@ -32,12 +39,12 @@ def run_sweep(sweep: Sweep, out: Path) -> int:
         out: The sweep's folder; a sweep with the same settings in it is resumed.
 
     Returns:
-        The exit code: 0 done, 3 where trials failed, 130 interrupted after saving.
+        The exit code: 0 done, 3 where trials failed, 130 or 143 stopped after saving.
 
     Raises:
         UserError: The settings cannot work on this machine, or the folder cannot be used; nothing was trained.
     """
-    check_runnable(sweep.base)  # batch sizes differ in nothing that can fail on a machine
+    _check_runnable(sweep)
     folder = SweepFolder(out)
     check_settings(folder, sweep)
     with folder.claimed():
@@ -57,14 +64,21 @@ def dry_run(sweep: Sweep, out: Path | None) -> str:
     The estimate uses the throughput of the trials in `out` where there are any, else that of a few seconds of training.
     Raises UserError as `run_sweep` does.
     """
-    check_runnable(sweep.base)  # batch sizes differ in nothing that can fail on a machine
+    _check_runnable(sweep)
+    lengths = {game: measure_game_length(sweep, game) for game in sweep.base.run.games}
     if out is None or not out.exists():
-        return format_plan(sweep, make_plan(sweep), {}, measure_throughput(sweep))
+        return format_plan(sweep, make_plan(sweep), {}, measure_throughput(sweep), lengths)
     folder = SweepFolder(out)
     check_settings(folder, sweep)
     queue = SweepQueue(sweep, folder, about_of=run_facts)
     throughput = throughput_of_runs(folder.runs()) or measure_throughput(sweep)
-    return format_plan(sweep, queue.plan, queue.progress, throughput)
+    return format_plan(sweep, queue.plan, queue.progress, throughput, lengths)
+
+
+def _check_runnable(sweep: Sweep) -> None:
+    """Raises UserError where the largest batch does not fit on this machine, or any trial would fail on it."""
+    most, _ = concurrent_trials(sweep)
+    check_runnable(sweep.configs[max(sweep.configs)], most=most)
 
 
 def _train(sweep: Sweep, queue: SweepQueue) -> Outcome:
@@ -93,7 +107,7 @@ def _train(sweep: Sweep, queue: SweepQueue) -> Outcome:
         else:
             outcome = Outcome()
     finally:
-        ending = "interrupted" if outcome.interrupted else "fault" if outcome.faults else "done"
+        ending = outcome.ending
         tensorboard.end(ending)
         wandb.end(ending)
         display.end(ending)
@@ -117,14 +131,14 @@ def _write_results(queue: SweepQueue, folder: SweepFolder) -> list[str]:
 def _conclude(outcome: Outcome, out: Path, notes: list[str]) -> int:
     for name, fault in outcome.faults.items():
         notes.append(f"{name}: {fault}")
-    if outcome.interrupted:
+    if outcome.stopped is not None:
         notes.append(f"saved; resume with: rlgns sweep --resume {out}")
     elif outcome.faults:
         notes.append(f"retry the failed trials with: rlgns sweep --resume {out}")
     for note in notes:
         print(f"rlgns: {one_line(note)}", file=sys.stderr)  # noqa: T201  (the display has ended)
-    if outcome.interrupted:
-        return ExitCode.INTERRUPTED
+    if outcome.stopped is not None:
+        return outcome.stopped
     return ExitCode.FAULT if outcome.faults else ExitCode.DONE
 
 

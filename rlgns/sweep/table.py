@@ -7,6 +7,7 @@ from statistics import fmean
 
 from rlgns import formatting
 from rlgns.critical.goals import GoalReached
+from rlgns.fit.missing_goals import run_shortfall, why_not_reached
 from rlgns.formatting import aligned
 from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.plan import Cell, SweepPlan, Trial, TrialProgress
@@ -25,9 +26,25 @@ def results_table(
     for game in plan.games:
         for goal in plan.goals[game]:
             lines += [_line(plan, progress, reached, game, goal, batch) for batch in sorted(plan.batches)]
-    text = [*aligned(lines), f"points: {folder.points_path}"]
+    text = [*aligned(lines), *_missing(plan, reached, folder), f"points: {folder.points_path}"]
     text += [f"report: {folder.report_path}"] if folder.report_path.exists() else []
     return "\n".join(text)
+
+
+def _missing(plan: SweepPlan, reached: Mapping[Trial, Sequence[GoalReached]], folder: SweepFolder) -> list[str]:
+    """Returns a line on each game and batch that missed goals: which, and why."""
+    lines = []
+    for game in plan.games:
+        for batch in sorted(plan.batches):
+            trials = [trial for trial in reached if (trial.cell.game, trial.cell.batch) == (game, batch)]
+            got = {entry.goal for trial in trials for entry in reached[trial]}
+            missed = [f"{goal:g}" for goal in plan.goals[game] if goal not in got]
+            if missed:
+                found = (run_shortfall(run.config(), run.rows()) for run in (folder.run(t.name) for t in trials))
+                lines.append(f"{game}, batch {batch:,}: {' and '.join(missed)} not reached: {why_not_reached(found)}")
+    if lines:
+        lines.append(f"a larger budget continues these runs: rlgns sweep --resume {folder.path} --observations N")
+    return lines
 
 
 def _line(

@@ -15,12 +15,12 @@ import pytest
 from rlgns.config.load import to_dict
 from rlgns.config.schema import WandbConfig
 from rlgns.engine.trials import Outcome
-from rlgns.errors import ExitCode
+from rlgns.errors import ExitCode, UserError
 from rlgns.monitor.listener import CompositeListener, Listener, RunStart
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.storage import checkpoint
 from rlgns.storage.run_folder import RunFolder
-from rlgns.train import _conclude, _lost, resume
+from rlgns.train import _conclude, _extend, _from_where, _lost, _resumed, resume
 from tests.rlgns.engine.tiny import tiny
 from tests.rows import make_row
 
@@ -122,3 +122,34 @@ def test_a_disk_that_fills_under_wandb_is_a_line_without_tracebacks(
     listener.end("fault")
     assert "Traceback" not in capsys.readouterr().err
     assert all("\n" not in line for line in said.lines)
+
+
+def test_a_run_says_where_it_resumes(tmp_path: Path) -> None:
+    folder = finished_run(tmp_path / "run")
+    checkpoint.save(folder.checkpoints_path, 3, {"iteration": 3, "observations": 3072}, kept=1)
+    assert _from_where(_resumed(folder, {})) == "pong: resumes from 3,072 observations"
+    folder.append(make_row(4))
+    text = "pong: no whole checkpoint holds iteration 4; training repeats what is missing from 3,072 observations"
+    assert _from_where(_resumed(folder, {})) == text
+    shutil.rmtree(folder.checkpoints_path / "00000003")
+    start = _resumed(folder, {})
+    assert start.saved_observations == 0
+    assert _from_where(start) == (
+        "pong: no checkpoint was saved before the run was stopped; training starts anew from 0"
+    )
+
+
+def test_a_run_is_extended_for_good_and_says_what_the_learning_rate_does(tmp_path: Path) -> None:
+    folder = finished_run(tmp_path / "run")
+    checkpoint.save(folder.checkpoints_path, 3, {"iteration": 3, "observations": 3072}, kept=1)
+    with pytest.raises(UserError, match=r"--observations 3,000: .* has played 3,072 already; give at least as many"):
+        _resumed(folder, {"run.observations": "3000"})
+    assert _extend(_resumed(folder, {})) == ""
+    rate = tiny().agent.learning_rate / 2
+    assert _extend(_resumed(folder, {"run.observations": "6144"})) == (
+        "pong: extended from 3,072 to 6,144 observations; the learning rate now falls to 0 at 6,144, so it continues "
+        f"at {rate:.2g} instead of 0"
+    )
+    assert folder.config()["run"]["observations"] == 6144
+    assert folder.about()["earlier_observations"] == [3072]
+    assert folder.about()["wandb_id"] == "abc"

@@ -29,7 +29,9 @@ TINY = {
 }
 
 
-def start(tmp_path: Path, *arguments: str, **sections: dict[str, object]) -> subprocess.Popen[str]:
+def start(
+    tmp_path: Path, *arguments: str, own_group: bool = False, **sections: dict[str, object]
+) -> subprocess.Popen[str]:
     """Starts `rlgns ARGUMENTS` with the tiny configuration (unless it resumes); standard error is read line by line."""
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump({name: {**keys, **sections.get(name, {})} for name, keys in TINY.items()}))
@@ -37,7 +39,14 @@ def start(tmp_path: Path, *arguments: str, **sections: dict[str, object]) -> sub
     if "--resume" not in arguments:
         command += ["--config", str(config)]
     environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        process_group=0 if own_group else None,
+    )
 
 
 def until_a_row(process: subprocess.Popen[str]) -> None:
@@ -55,13 +64,14 @@ def iterations(folder: Path) -> list[int]:
     return [row["iteration"] for row in RunFolder(folder).rows()]
 
 
-def test_ctrl_c_saves_and_resume_continues_without_gap_or_overlap(tmp_path: Path) -> None:
+def test_sigterm_saves_and_resume_extends_without_gap_or_overlap(tmp_path: Path) -> None:
+    """The signal goes to the whole group, Ray's processes and W&B's: `timeout` and Slurm do that."""
     out = tmp_path / "run"
-    process = start(tmp_path, "train", "--out", str(out))
+    process = start(tmp_path, "train", "--out", str(out), own_group=True)
     until_a_row(process)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGTERM)
     stdout, stderr = process.communicate()
-    assert process.returncode == 130, stderr
+    assert process.returncode == 143, stderr
     assert "Traceback" not in stderr
     assert f"saved; resume with: rlgns train --resume {out}" in stderr
     assert "report:" in stdout
@@ -70,13 +80,14 @@ def test_ctrl_c_saves_and_resume_continues_without_gap_or_overlap(tmp_path: Path
     assert (out / "report.html").is_file()
 
     about = yaml.safe_load((out / "config.yaml").read_text())
-    about["config"]["run"]["observations"] = (len(done) + 3) * 256
-    (out / "config.yaml").write_text(yaml.safe_dump(about))
     with (out / "metrics.jsonl").open("a") as metrics:
         metrics.write('{"game":"pong","iter')  # as a kill leaves it
-    process = start(tmp_path, "train", "--resume", str(out))
+    target = (len(done) + 3) * 256
+    process = start(tmp_path, "train", "--resume", str(out), "--observations", str(target))
     stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
+    assert f"pong: shortened from 100,000 to {target:,} observations; the learning rate " in stderr
+    assert f"pong: resumes from {len(done) * 256:,} observations\n" in stderr
     assert iterations(out) == list(range(1, len(done) + 4))
     rows = RunFolder(out).rows()
     assert [row["observations"] for row in rows] == [256 * number for number in range(1, len(rows) + 1)]
@@ -251,7 +262,9 @@ def test_a_finished_run_whose_newest_checkpoint_is_torn_is_trained_again_from_th
     assert process.returncode == 0, stderr
     (line,) = (line for line in stderr.splitlines() if "is torn or not a checkpoint" in line)
     assert line.startswith(f"rlgns: checkpoint {newest} ") and line.endswith(f"; the older {older} is used instead")
-    assert "pong: no whole checkpoint holds iteration 3; training repeats what is missing" in stderr
+    assert (
+        "pong: no whole checkpoint holds iteration 3; training repeats what is missing from 512 observations" in stderr
+    )
     assert load(newest)["observations"] == whole["observations"]
     assert (out / "metrics.jsonl").read_bytes() == metrics
 

@@ -66,7 +66,7 @@ MISTAKES = [
     ("submit -- sweep", "which sweep? give --config FILE"),
     ("submit -- sweep --config breakot-quick", "did you mean breakout-quick?"),
     ("submit -- sweep --config breakout-quick --sweep.batches 100", "must be multiples of agent.rollout_steps 16"),
-    ("submit -- sweep --resume here --parallel 2 --observations 5", "leave out --observations"),
+    ("submit -- sweep --resume here --parallel 2 --game pong", "leave out --game"),
     ("config --env.num_envs 1000000007", "env.num_envs must be at most 1,000,000, got 1000000007"),
     ("config --env.num_envs 1e30", "env.num_envs: '1e30' is too large"),
     ("config --learners 999999999", "engine.learners must be at most 10,000, got 999999999"),

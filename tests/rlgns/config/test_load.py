@@ -190,3 +190,24 @@ def test_plain_data_and_back(config: Config) -> None:
     assert load.from_dict(tree) == config
     assert load.from_dict(yaml.safe_load(yaml.safe_dump(tree))) == config
     assert load.from_dict(yaml.safe_load(load.to_yaml(config))) == config
+
+
+def test_an_id_of_another_library_sets_game_and_protocol_and_says_so() -> None:
+    said: list[str] = []
+    config = load.resolve(["ppo"], {"run.games": ["ALE/Pong-v5", "breakout"]}, say=said.append)
+    assert (config.run.games, config.env.protocol) == (("pong", "breakout"), "machado")
+    (line,) = said
+    assert line.startswith("ALE/Pong-v5: pong, protocol machado: sticky actions 0.25")
+    assert load.resolve(["quick"], {"run.games": "PongNoFrameskip-v4"}).env.protocol == "baselines"
+    refused = {
+        "ALE/Pong-v5 means env.protocol machado, not baselines; give pong for baselines": {
+            "run.games": "ALE/Pong-v5",
+            "env.protocol": "baselines",
+        },
+        "ALE/Pong-v5 and PongNoFrameskip-v4 mean the protocols machado and baselines": {
+            "run.games": "ALE/Pong-v5,PongNoFrameskip-v4"
+        },
+    }
+    for words, overrides in refused.items():
+        with pytest.raises(UserError, match=words):
+            load.resolve(["quick"], overrides)

@@ -153,3 +153,20 @@ def test_state_goes_on() -> None:
 def test_bad_sizes() -> None:
     with pytest.raises(ValueError, match="batch > 0"):
         RunAverage().update(grad_sq=1.0, trace=1.0, batch=0, steps=1, learning_rate=None)
+
+
+def test_rare_large_gradients_are_noise_and_count() -> None:
+    """One row in a hundred is 28 times as large: 200 runs. Dividing it by its own size is the biased twin."""
+    rng = np.random.default_rng(5)
+    average, twin = RunAverage(), np.zeros(2)
+    for _ in range(1500):
+        large = rng.random(200) < 0.01
+        trace = 4000.0 * np.where(large, 28.0, 1.0)
+        grad_sq = 1 + trace / BATCH * rng.standard_normal(200) / 4
+        average.update(grad_sq=grad_sq, trace=trace, batch=BATCH, steps=4, learning_rate=1e-3)
+        twin += [np.sum(part / np.maximum(1, np.where(large, 28 / 16, 1))) for part in (grad_sq, trace)]
+    means = average._sums.mean()
+    assert means is not None
+    truth = 4000 * (0.99 + 0.01 * 28)
+    assert means[1].mean() / means[0].mean() == pytest.approx(truth, rel=0.05)
+    assert twin[1] / twin[0] < 0.93 * truth

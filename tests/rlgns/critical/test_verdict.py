@@ -83,7 +83,7 @@ def test_every_outcome_in_words() -> None:
     unsure = verdict_of(row(700, 120, 4100))
     assert unsure.headline().endswith("you use 32: keep them, since the interval allows it.")
     bound = verdict_of(row(None, 90, None))
-    assert bound.headline() == ("Critical batch not known yet: at least 90 observations, about 148k more observations.")
+    assert bound.headline() == ("Critical batch not known yet: at least 90 observations, about 150k more observations.")
     assert bound.noise_scale == "at least 900"
     large = verdict_of(row(None, 900, None))
     assert large.headline() == "Critical batch at least 900 observations; you use 32: double them."

@@ -38,6 +38,7 @@ from rlgns.agents.rollout import FrameStacks, Rollout
 from rlgns.agents.rollout_gradients import BeforeSteps
 from rlgns.agents.update import Updater
 from rlgns.config.schema import Config
+from rlgns.engine.loss_splits import LossSplits
 from rlgns.engine.probe import Probe
 from rlgns.engine.ride_along import RideAlong
 from rlgns.envs.config import EnvConfig
@@ -176,7 +177,7 @@ def rollouts() -> list[Rollout]:
 
 
 def of_updates(precision: str) -> dict[str, dict[str, Counts]]:
-    """Counts of an update with the live measurement, and of one that is also probed.
+    """Counts of an update with the live measurement, of one that is also split by loss, and of one that is probed.
 
     An update before them makes the optimizer's state, and is not counted.
     """
@@ -184,17 +185,29 @@ def of_updates(precision: str) -> dict[str, dict[str, Counts]]:
     with fake_gpu() as traffic:
         network, ticks = network_on_gpu(), itertools.count()
         measure = RideAlong(RUN.noise, minibatches=RUN.agent.minibatches)
+        losses = LossSplits(RUN.noise, minibatches=RUN.agent.minibatches, epochs=RUN.agent.epochs)
         probe = Probe(RUN, network, clock=lambda: float(next(ticks)))
-        updater = Updater(network, RUN.agent, groups=2, precision=precision, on_products=measure.on_products)
-        extra: dict[str, BeforeSteps | None] = {
-            "first": None,
-            "update": None,
-            "update and probe": lambda fresh: probe.measure(fresh, (0, 2)),
+        updater = Updater(
+            network,
+            RUN.agent,
+            groups=2,
+            precision=precision,
+            on_products=measure.on_products,
+            on_losses=losses.on_losses,
+        )
+        extra: dict[str, tuple[BeforeSteps | None, int | None]] = {
+            "first": (None, None),
+            "update": (None, None),
+            "update by loss": (None, 1),
+            "update and probe": (lambda fresh: probe.measure(fresh, (0, 2)), None),
         }
-        for number, (name, before_steps) in enumerate(extra.items()):
+        for number, (name, (before_steps, by_loss)) in enumerate(extra.items()):
             traffic.clear()
-            updater.update(rollouts(), learning_rate=1e-3, seed=(0, number), before_steps=before_steps)
+            updater.update(
+                rollouts(), learning_rate=1e-3, seed=(0, number), step_by_loss=by_loss, before_steps=before_steps
+            )
             measure.settle()
+            losses.settle(measure.divisors, 64)
             counts = {"waits": traffic.waits, "uploads": traffic.uploads, "launches": traffic.launches}
             found[name] = {kind: counter.copy() for kind, counter in counts.items()}
     del found["first"]

@@ -21,6 +21,7 @@ from rlgns.agents.compute.team import Team
 from rlgns.agents.config import AgentConfig
 from rlgns.agents.update import Updater
 from rlgns.config.schema import Config
+from rlgns.engine.loss_splits import LossSplits
 from rlgns.engine.probe import Probe
 from rlgns.engine.ride_along import RideAlong
 from rlgns.envs.config import EnvConfig
@@ -39,9 +40,13 @@ RUN = Config(
 
 
 def learn(learners: DataParallel, *, threads: int = 1) -> dict[str, Any]:
-    """Two iterations from made-up rollouts, each with a probe; the second has a batch that is split by shuffling."""
+    """Two iterations from made-up rollouts, each with a probe and a batch that is also split by loss.
+
+    The second has a batch that is split by shuffling.
+    """
     network, ticks, workers = small_network(), itertools.count(), Team(threads)
     measure = RideAlong(RUN.noise, minibatches=2, add_up=learners.add_up)
+    losses = LossSplits(RUN.noise, minibatches=2, epochs=2, add_up=learners.add_up)
     probe = Probe(RUN, network, clock=lambda: float(next(ticks)))
     updater = Updater(
         network,
@@ -49,6 +54,7 @@ def learn(learners: DataParallel, *, threads: int = 1) -> dict[str, Any]:
         groups=RUN.groups_per_batch,
         precision="float32",
         on_products=measure.on_products,
+        on_losses=losses.on_losses,
         team=workers,
         data_parallel=learners,
     )
@@ -64,12 +70,15 @@ def learn(learners: DataParallel, *, threads: int = 1) -> dict[str, Any]:
             learning_rate=1e-3,
             seed=(3, iteration),
             split_shuffled=iteration == 1,
+            step_by_loss=1,
             before_steps=lambda fresh, seed=(3, iteration): probe.measure(fresh, seed),  # type: ignore[misc]
         )
         seen["weights"].append(torch.cat([p.detach().double().flatten() for p in network.parameters()]))
         seen["checksums"].append(checksum(network))
         seen["stats"].append(stats)
-        seen["rows"].append(report(measure) | probe.report(RUN.batch_observations))
+        measure.settle()
+        losses.settle(measure.divisors, 128 * (iteration + 1))
+        seen["rows"].append(report(measure) | losses.report() | probe.report(RUN.batch_observations))
     workers.close()
     return seen | {"noise": measure.state_dict(), "probe": probe.state_dict()["views"]}
 

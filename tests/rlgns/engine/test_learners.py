@@ -86,6 +86,7 @@ def test_the_noise_scale_is_that_of_one_learner(seen: Seen, alone: dict[str, Any
         assert learner["probe"] == seen[count][0]["probe"]
         for mine, its in zip(alone["rows"], learner["rows"], strict=True):
             assert len(its["noise/ladder"]) == 3
+            assert its["noise/by_loss/value/trace"] > 0
             assert_close(mine, its, rel=2e-4)
         assert_close(alone["noise"], learner["noise"], rel=2e-4)
 

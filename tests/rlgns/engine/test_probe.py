@@ -163,6 +163,7 @@ def test_training_on_atari_is_the_same_with_and_without_a_probe(tmp_path: Path) 
             assert torch.equal(states["with"]["optimizer"]["state"][key][name], value), name
     assert states["with"]["noise"] == states["without"]["noise"]  # nor does it change the ride-along measurement
     assert rows["with"][-1]["noise/probes"] >= 1
+    assert rows["with"][-1]["noise/by_loss/batches"] >= 1
     assert "noise/joint/trace" in rows["with"][1]  # the second iteration has the first probe
     assert not any(key.startswith("noise/joint") for row in rows["without"] for key in row)
     for row in rows["with"]:
@@ -176,10 +177,12 @@ def test_a_resumed_run_restores_the_probe(tmp_path: Path) -> None:
     first = build(with_budget(0.9), tmp_path)
     for _ in range(3):
         first.train()
-    before = first._state()["learner"]["probe"]
+    before, by_loss = (first._state()["learner"][name] for name in ("probe", "by_loss"))
     first.stop()
     second = build(with_budget(0.9), tmp_path)
     assert second._state()["learner"]["probe"] == before
+    assert second._state()["learner"]["by_loss"] == by_loss
+    assert by_loss["by_loss"]["batches"] >= 1
     assert before["views"]["probes"] >= 1
     assert second.train()["row"]["noise/probes"] >= before["views"]["probes"]
     second.stop()

@@ -63,6 +63,6 @@ def test_a_trial_ends_well_where_it_cannot_see_tunes_own_folder(
 
     listener = Hiding()
     outcome = run_trials(FixedQueue([start]), listener, max_failures=0)
-    assert (outcome.faults, outcome.interrupted, listener.said) == ({}, False, [])
+    assert (outcome.faults, outcome.stopped, listener.said) == ({}, None, [])
     assert listener.marks == 1
     assert len(folder.metrics_path.read_text().splitlines()) == 4

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+import rlgns.train as training
 from rlgns.config.schema import Config, OutputConfig, RunConfig, WandbConfig
 from rlgns.monitor.console import write_line
+from rlgns.monitor.listener import RunStart
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.monitor.wandb_transaction_log import history, records
 from rlgns.storage.run_folder import RunFolder
@@ -59,6 +61,42 @@ def test_group_and_name_that_the_user_chose(tmp_path: Path) -> None:
         logger.end("done")
         run = run_record(files_of(folder)[0])
         assert (run.display_name, run.run_group, run.project) == (name, "night", "atari")
+
+
+def test_each_of_several_seeds_has_its_own_id_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WANDB_RUN_ID names one run: two that shared it would write into each other. One seed takes it."""
+    wandb = WandbConfig(mode="offline", name="first")
+    config = Config(run=RunConfig(games=("pong",), name="quick"), wandb=wandb)
+    said: list[str] = []
+
+    def session(runs: list[RunStart], place: Path) -> int:
+        for _ in range(2):  # the second time as if resumed
+            logger = WandbLogger(wandb, said.append)
+            logger.start(runs)
+            logger.end("done")
+        return 0
+
+    monkeypatch.setattr(training, "_train_all", session)
+    for seeds in ((3,), (3, 5)):
+        monkeypatch.setenv("WANDB_RUN_ID", "mine")
+        monkeypatch.setenv("WANDB_SWEEP_ID", "sw1")
+        training.train(config, tmp_path / str(len(seeds)), seeds)
+    found = {
+        path.parent.parent.parent.relative_to(tmp_path).as_posix(): run_record(path)
+        for path in tmp_path.rglob("run-*.wandb")
+    }
+    assert {place: run.display_name for place, run in found.items()} == {
+        "1/pong-s3": "pong-s3__first",
+        "2/pong-s3": "pong-s3__first",
+        "2/pong-s5": "pong-s5__first",
+    }
+    assert (found["1/pong-s3"].run_id, found["1/pong-s3"].sweep_id) == ("mine", "sw1")
+    several = [found[f"2/pong-s{seed}"] for seed in (3, 5)]
+    assert len({"mine", *(run.run_id for run in several)}) == 3
+    assert all((run.sweep_id, run.job_type) == ("", "train") for run in several)
+    assert [text for text in said if "WANDB_RUN_ID" in text] == [
+        "W&B: WANDB_RUN_ID mine names one run; these 2 have ids of their own"
+    ]
 
 
 def test_the_logs_have_the_lines_of_progress_and_no_frames(tmp_path: Path) -> None:

@@ -76,6 +76,11 @@ def test_offline_run_holds_everything(tmp_path: Path) -> None:
     assert "score_mean" in rows[4]
 
     kinds = {record.WhichOneof("record_type"): record for record in records(path)}
+    summary = {
+        item.key or "/".join(item.nested_key): item.value_json for r in records(path) for item in r.summary.update
+    }
+    assert json.loads(summary["verdict"]).startswith("Critical batch not known yet: at least ")
+    assert "preset quick, calibrated on A2C.)" in summary["verdict"]
     run = kinds["run"].run
     assert (run.run_id, run.display_name, run.run_group, run.job_type) == ("idpong", "pong__quick__7", "quick", "train")
     assert (run.project, list(run.tags)) == ("rlgns", ["pong", "baselines", "quick", "mine"])
@@ -90,7 +95,7 @@ def test_a_sweeps_runs_begin_and_end_one_by_one_under_their_names(tmp_path: Path
     logger = WandbLogger(WandbConfig(mode="offline"), lambda text: None)
     folders = {name: make_run(tmp_path / name, []) for name in ("pong-b64", "pong-b128")}
     for name, folder in folders.items():
-        logger.start([dataclasses.replace(start_of(folder), name=name, wandb_id=f"id{name}")])
+        logger.start([dataclasses.replace(start_of(folder), name=name, job_type="sweep", wandb_id=f"id{name}")])
         logger.row(name, make_row(1))
     logger.finish("pong-b64", "done")
     logger.finish("never-begun", "done")

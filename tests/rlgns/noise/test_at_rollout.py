@@ -86,7 +86,7 @@ def test_by_step_equals_the_slow_twin() -> None:
 def test_at_rollout_is_a_tracker_of_first_batches_split_by_environment() -> None:
     iterations = batches(12)
     rows = take(LiveStatistics(CONFIG, minibatches=STEPS), iterations)
-    twin = NoiseScaleTracker(3000 / STEPS)
+    twin = NoiseScaleTracker(3000 / STEPS, follows_run=True)
     for moments, step in relative(iterations)[0]:
         if step == 0:
             twin.update(moments)
@@ -95,6 +95,8 @@ def test_at_rollout_is_a_tracker_of_first_batches_split_by_environment() -> None
     assert row["noise/at_rollout/scale"] == expected.noise_scale
     ends = (row["noise/at_rollout/scale_low"], row["noise/at_rollout/scale_high"], row["noise/at_rollout/resolved"])
     assert ends == (expected.low, expected.high, expected.resolved)
+    now = [row[f"noise/at_rollout/{name}"] for name in ("now", "now_low", "now_high", "horizon_observations")]
+    assert now == [expected.noise_scale, expected.now_low, expected.now_high, expected.horizon_observations]
     for number, row in enumerate(rows):
         moments = moments_from_gram(iterations[number][0][0], 16)
         raw = (row["noise/at_rollout/grad_sq"], row["noise/at_rollout/trace"])

@@ -1,11 +1,13 @@
 """The scale-free ratio: consistent, untouched by the size of the gradients, and its biased twin is caught."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from rlgns.noise import GradientSize, Moments, NoiseScaleTracker, group_moments, scaled
+from rlgns.noise.block_sums import BlockSums
 
 DIMENSION, GROUPS, PER_GROUP, TRACE, GRAD_SQ = 4, 2, 8, 400.0, 4.0
 TRUTH = TRACE / GRAD_SQ
@@ -25,7 +27,9 @@ def tracked(batches: list[Moments], *, own_size: bool = False) -> float:
         relative = size.divide(moments)
         if own_size:
             relative = scaled(moments, 1 / (moments.grad_sq + moments.trace / PER_GROUP))
-        if relative is not None:
+        if relative is None:
+            tracker.restart()
+        else:
             tracker.update(relative)
     return tracker.estimate().noise_scale
 
@@ -54,11 +58,13 @@ def test_a_burst_of_large_gradients_does_not_rule_the_sums() -> None:
 
 
 def test_one_jump_does_not_rule_the_sums() -> None:
-    """A batch 7,000 times as large as the ones before, all signal: without a limit it is all that is seen."""
+    """A batch 7,000 times as large as the ones before, all signal: without a new phase it is all that is seen."""
     rng = np.random.default_rng(4)
     jump = dataclasses.replace(scaled(draw(rng), 7000), grad_sq=7000 * (GRAD_SQ + TRACE / PER_GROUP))
     batches = [draw(rng) for _ in range(20)] + [jump] + [draw(rng) for _ in range(2000)]
-    assert 0.7 * TRUTH < tracked(batches) < 1.1 * TRUTH
+    assert 0.8 * TRUTH < tracked(batches) < 1.2 * TRUTH
+    lasting = [draw(rng) for _ in range(20)] + [jump] + [draw(rng, size=7000) for _ in range(2000)]
+    assert 0.8 * TRUTH < tracked(lasting) < 1.2 * TRUTH
     size, without = GradientSize(), NoiseScaleTracker()
     for moments in batches:
         before = size.value
@@ -66,6 +72,59 @@ def test_one_jump_does_not_rule_the_sums() -> None:
         if before is not None:
             without.update(scaled(moments, 1 / before))
     assert without.estimate().noise_scale < 0.2 * TRUTH
+
+
+def sparse_batches(rng: np.random.Generator, batches: int, rate: float, amplitude: float) -> list[Moments]:
+    """Moments of batches of 8 groups, each one environment; one in 1 / rate has a gradient of this amplitude."""
+    factor = np.where(rng.random((batches, 8, 1)) < rate, amplitude, 1.0)
+    gradients = factor * (1.0 + 2.0 * rng.standard_normal((batches, 8, 15)))
+    own = np.einsum("bgd,bgd->b", gradients, gradients) / 8
+    others = (np.sum(gradients.sum(axis=1) ** 2, axis=1) / 8 - own) / 7
+    return [
+        Moments(grad_sq=g, trace=t, groups=8, observations_per_group=1)
+        for g, t in zip(others.tolist(), (own - others).tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("rate", "amplitude", "batches"), [(0.01, 30.0, 400), (0.002, 100.0, 1000)])
+def test_few_environments_with_large_gradients_are_not_cut_off(rate: float, amplitude: float, batches: int) -> None:
+    """40 runs: the ratio of means is within 10 %, and limiting a batch to 16 times the size before is not."""
+    rng = np.random.default_rng(5)
+    second = 1 - rate + rate * amplitude**2
+    first = 1 - rate + rate * amplitude
+    truth = (second * 15 * (1 + 4) - 15 * first**2) / (15 * first**2)
+    sums = {"ours": np.zeros(2), "limited": np.zeros(2)}
+    for _ in range(40):
+        size, mine, mean = GradientSize(), BlockSums(None), None
+        limited = np.zeros(2)
+        for moments in sparse_batches(rng, batches, rate, amplitude):
+            relative = size.divide(moments)
+            if relative is None:
+                mine.clear()
+            else:
+                mine.update(np.array([relative.grad_sq, relative.trace]), 8)
+            new = moments.grad_sq + moments.trace
+            if mean is not None:
+                limited += np.array([moments.grad_sq, moments.trace]) / max(mean, new / 16)
+            mean = new if mean is None else mean + (new - mean) / 16
+        total = mine.mean()
+        assert total is not None
+        sums["ours"] += total
+        sums["limited"] += limited / batches
+    assert sums["ours"][1] / sums["ours"][0] == pytest.approx(truth, rel=0.1)
+    assert sums["limited"][1] / sums["limited"][0] < 0.8 * truth
+
+
+def test_after_an_outlier_only_a_larger_one_begins_a_phase_and_a_jump_that_lasts_is_no_outlier() -> None:
+    one = Moments(grad_sq=0.0, trace=8.0, groups=8, observations_per_group=1)
+
+    def begins(sizes: list[float]) -> list[int]:
+        size = GradientSize()
+        return [place for place, factor in enumerate(sizes) if size.divide(scaled(one, factor)) is None]
+
+    calm = [1.0] * 200
+    assert begins([*calm, 100.0, *calm, 100.0, *calm, 390.0, *calm, 3000.0]) == [0, 200, 803]
+    assert begins([*calm, *[100.0] * 200, 10_000.0]) == [0, 200, 400], "the first jump lasted"
 
 
 def test_a_larger_batch_weighs_by_its_observations_and_not_more() -> None:
@@ -108,9 +167,13 @@ def test_the_first_batch_has_nothing_before_it_and_bad_ones_change_nothing() -> 
     assert divided is not None
     assert divided.trace == pytest.approx(second.trace / before)
     assert divided.ladder[-1].grad_sq_norm == pytest.approx(second.ladder[-1].grad_sq_norm / before)
-    copy = GradientSize()
-    copy.load_state_dict(size.state_dict())
-    assert copy.value == size.value
+    copy, older = GradientSize(), GradientSize()
+    copy.load_state_dict(json.loads(json.dumps(size.state_dict())))
+    older.load_state_dict({"value": size.value, "group": PER_GROUP})
+    assert older.value == size.value
+    third = draw(rng)
+    assert copy.divide(third) == size.divide(third)
+    assert (copy.value, copy.state_dict()) == (size.value, size.state_dict())
 
 
 def test_zero_gradients_are_waited_out() -> None:

@@ -30,7 +30,7 @@ def take(statistics: LiveStatistics, products: list[np.ndarray], b: int = B, sta
 
 def test_batches_are_tracked_in_units_of_the_gradients_size_and_by_their_split() -> None:
     statistics = LiveStatistics(CONFIG, minibatches=2)
-    size, tracker, effect = GradientSize(), NoiseScaleTracker(4000), DesignEffectTracker(4000, 400)
+    size, tracker, effect = GradientSize(), NoiseScaleTracker(4000, follows_run=True), DesignEffectTracker(4000, 400)
     raw = []
     products = batches(25)
     take(statistics, products)

@@ -11,13 +11,6 @@ from rlgns.report.run_data import RunData
 from rlgns.report.run_figures import run_figures
 from tests.rows import make_row
 
-AT_ROLLOUT = {
-    "noise/at_rollout/scale": 9000.0,
-    "noise/at_rollout/scale_low": 5000.0,
-    "noise/at_rollout/scale_high": 40000.0,
-    "noise/at_rollout/resolved": True,
-}
-
 
 def profile(*grad_sq: float) -> dict[str, Any]:
     return {"noise/by_step": [{"step": step, "grad_sq": value, "trace": 110.0} for step, value in enumerate(grad_sq)]}
@@ -27,8 +20,8 @@ def run_with(row: dict[str, Any]) -> RunData:
     return RunData(label="pong", rows=[make_row(149), make_row(150) | row])
 
 
-def test_both_moments_by_step_and_both_noise_scales() -> None:
-    run = run_with(profile(0.012, 0.09, 0.28, 0.26) | AT_ROLLOUT)
+def test_both_moments_by_step() -> None:
+    run = run_with(profile(0.012, 0.09, 0.28, 0.26))
     figure = by_step_figure(run, 500)
     assert figure is not None
     batch = run.last["batch_observations"]
@@ -39,19 +32,16 @@ def test_both_moments_by_step_and_both_noise_scales() -> None:
     assert figure.table[1] == (1, 0.09, 110.0, 110.0 / batch)
     assert "|G|^2 goes from 0.012 to 0.26 and tr(Sigma) from 110 to 110" in figure.sentence
     assert "noise rules the steps" in figure.sentence
-    assert "that played, before the first step, is 9,000 (5,000 to 40,000) observations" in figure.sentence
-    assert "over all steps it is " in figure.sentence and "not drawn" not in figure.sentence
+    assert "noise scale" not in figure.sentence and "not drawn" not in figure.sentence
     assert [made.name for made in run_figures(run, 500)][:5] == [
         "score", "noise-scale", "critical-batch", "ladder", "by-step"
     ]  # fmt: skip
 
 
-def test_a_bound_and_a_step_that_a_log_axis_cannot_show() -> None:
-    bound = {"noise/at_rollout/scale_low": 800.0, "noise/at_rollout/resolved": False}
-    figure = by_step_figure(run_with(profile(-0.002, 0.1) | bound), 500)
+def test_a_step_that_a_log_axis_cannot_show() -> None:
+    figure = by_step_figure(run_with(profile(-0.002, 0.1)), 500)
     assert figure is not None
     assert figure.traces[0]["y"] == [None, 0.1] and figure.table[0][1] == -0.002
-    assert "is at least 800 observations" in figure.sentence
     assert "are not drawn" in figure.sentence
 
 
@@ -64,8 +54,3 @@ def test_left_out(row: dict[str, Any]) -> None:
     run = run_with(row)
     assert by_step_figure(run, 500) is None
     assert "by-step" not in [made.name for made in run_figures(run, 500)]
-
-
-def test_without_a_noise_scale_at_the_parameters_that_played() -> None:
-    figure = by_step_figure(run_with(profile(0.1, 0.2)), 500)
-    assert figure is not None and "before the first step, is not known yet" in figure.sentence

@@ -16,7 +16,7 @@ from rlgns.report.document import document
 from rlgns.report.run_data import RunData
 from rlgns.storage.run_folder import RunFolder
 from tests.pages import FIVE_MEGABYTES, Page, read_page
-from tests.rows import make_null_row, make_probed_row, make_row, make_run
+from tests.rows import make_null_row, make_probed_row, make_row, make_run, noise_share
 
 
 def page_of(folders: list[RunFolder], out: Path) -> Page:
@@ -48,6 +48,13 @@ def test_a_run(long_run: RunFolder) -> None:
         assert part in page.text, part
     names = {trace["name"] for chart in page.charts for trace in chart["data"]}
     assert {"interval", "at least", "batch in use", "average of the run so far", "measured"} <= names
+
+
+def test_whose_noise_it_is_has_a_line(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", [make_row(1), make_row(2) | noise_share(0.2, 0.1, 0.4)])
+    line = "oise by loss: the policy's gradients make 80 % of the noise (60 % to 90 %)"
+    assert f"N{line}." in page_of([folder], folder.report_path).text
+    assert f"  n{line}" in summary([folder])
 
 
 def test_downloads_hold_the_numbers(long_run: RunFolder) -> None:
@@ -98,7 +105,7 @@ def test_several_games_and_seeds_on_one_page(tmp_path: Path) -> None:
         make_run(tmp_path / "a" / "qbert", [], game="qbert"),
     ]
     page = page_of(folders, tmp_path / "all.html")
-    assert len(page.charts) == 3 * 5 + 2  # with the time and the performance profile
+    assert len(page.charts) == 3 * 5 + 4  # with the time, the performance profile and two figures of pong's seeds
     (bars,) = [chart for chart in page.charts if chart["data"][0].get("type") == "bar"]
     assert bars["data"][0]["y"] == [f"pong ({folders[0].path})", f"pong ({folders[1].path})", "breakout"]
     lines = summary(folders).splitlines()

@@ -30,7 +30,7 @@ def today() -> State:
     return {
         "config": to_dict(tiny()),
         **progress.as_dict(),
-        "learner": {"noise": noise, "probe": {"views": {}, "budget": {}}},
+        "learner": {"noise": noise, "by_loss": {}, "probe": {"views": {}, "budget": {}}},
     }
 
 
@@ -48,6 +48,10 @@ def without_episodes(state: State) -> None:
 
 def without_probe(state: State) -> None:
     del state["learner"]["probe"]
+
+
+def without_losses(state: State) -> None:
+    del state["learner"]["by_loss"]
 
 
 def without_group(state: State) -> None:
@@ -68,6 +72,7 @@ OLDER: list[Callable[[State], None]] = [
     without_adaptive_batch,
     without_episodes,
     without_probe,
+    without_losses,
     without_group,
     of_smoothed_scales,
     of_smoothed_scales_alone,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from rich.console import Console
 
-from rlgns.critical.goals import GoalReached
+from rlgns.critical.goals import GoalReached, shortfall
 from rlgns.critical.points import COLUMNS
 from rlgns.errors import UserError
+from rlgns.fit.missing_goals import why_not_reached
 from rlgns.fit.points_file import read_points
 from rlgns.storage.run_folder import RunFolder
 from rlgns.storage.sweep_folder import SweepFolder
@@ -224,3 +226,61 @@ def test_the_live_display_shows_running_trials_within_its_width(sweep: Sweep, tm
     queue.ended(two.key, "")
     display.end("interrupted")
     assert f"{two.key}: stopped" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_larger_budget_continues_the_trials_that_used_theirs_up(sweep: Sweep, tmp_path: Path) -> None:
+    constant = with_run(sweep, anneal=False)
+    queue = make_queue(constant, tmp_path)
+    start = queue.next()
+    assert start is not None
+    play(queue, tmp_path, start.key, [-20.5] * 100)
+    assert queue.verdict(Trial(Cell(0, "pong", 64), 1.0)) is Verdict.BUDGET
+    larger = with_run(constant, anneal=False, observations=200 * 128)
+    check_settings(SweepFolder(tmp_path), larger)
+    again = make_queue(larger, tmp_path).next()
+    assert again is not None
+    assert (again.key, again.config.run.observations) == (start.key, 200 * 128)
+    for smaller_or_annealed in (with_run(constant, anneal=False, observations=128), with_run(larger, anneal=True)):
+        with pytest.raises(UserError, match="with other settings"):
+            check_settings(SweepFolder(tmp_path), smaller_or_annealed)
+
+
+def with_run(sweep: Sweep, *, anneal: bool, observations: int = 100 * 128) -> Sweep:
+    return replace(
+        sweep,
+        configs={
+            batch: replace(
+                config,
+                agent=replace(config.agent, anneal=anneal),
+                run=replace(config.run, observations=observations),
+            )
+            for batch, config in sweep.configs.items()
+        },
+    )
+
+
+def test_a_table_and_fit_say_why_no_goal_was_reached(sweep: Sweep, tmp_path: Path) -> None:
+    queue = make_queue(sweep, tmp_path)
+    start = queue.next()
+    assert start is not None
+    play(queue, tmp_path, start.key, [-20.5] * 100)
+    queue.ended(start.key, "")
+    folder = SweepFolder(tmp_path)
+    table = results_table(queue.plan, queue.progress, queue.reached, folder)
+    why = "the best mean score over 100 games was -20.5 in 12,800 observations"
+    assert f"pong, batch 64: -19 and 0 not reached: {why}" in table
+    assert f"rlgns sweep --resume {tmp_path} --observations N" in table
+    with pytest.raises(UserError, match=f"no goal was reached .pong at batch 64: {why}."):
+        read_points(tmp_path)
+
+
+def test_too_few_games_are_counted() -> None:
+    rows = [make_row(number) | {"score_episodes": 3 * number, "score_mean": -20.0} for number in range(1, 31)]
+    assert why_not_reached([shortfall(rows)]) == (
+        "90 of the 100 games that a score must be the mean of were played in 30,720 observations"
+    )
+    many = [row | {"num_envs": 256} for row in rows]
+    assert "90 of the 256 games" in why_not_reached([shortfall(many)])
+    more = [*rows, make_row(31) | {"score_episodes": 100, "score_mean": -19.5}]
+    assert "was -19.5 in" in why_not_reached([shortfall(rows), shortfall(more)])
+    assert why_not_reached([shortfall([])]) == "nothing was trained"
