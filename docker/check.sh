@@ -36,9 +36,11 @@ docker image inspect -f '{{.Size}} bytes, user {{.Config.User}}, licences {{inde
 say "rlgns doctor"
 docker run --rm --shm-size=1g $image doctor
 
-say "another user id: rlgns doctor and a short training"
-docker run --rm --shm-size=1g --user 4321:4321 $image doctor
-docker run --rm --shm-size=1g --user 4321:4321 $image train --game pong --observations 4096 2>&1 | tail -n 1
+say "another user id, read-only root, no capabilities: rlgns doctor and a short training"
+confined=(docker run --rm --shm-size=1g --user 4321:4321 --read-only --tmpfs /tmp:exec --tmpfs /home/rlgns:mode=1777
+  --cap-drop ALL --security-opt no-new-privileges)
+"${confined[@]}" $image doctor
+"${confined[@]}" $image train --game pong --observations 4096 2>&1 | tail -n 4
 
 say "rlgns train --game pong, 20,000 observations, into a named volume"
 docker run -d --name $project-train --shm-size=1g -v $project-runs:/home/rlgns/runs $image train --game pong --observations 20000 >/dev/null

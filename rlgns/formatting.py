@@ -133,6 +133,12 @@ def interval(
     return MEASURING
 
 
+def measured(name: str, value: float, low: float, high: float, level: float) -> str:
+    """Returns a measurement as one phrase: 'noise scale 230 (80 to 700) observations (95 %)'."""
+    text = interval(value, low, high)
+    return f"{name} not known yet" if text == MEASURING else f"{name} {text} observations ({100 * level:g} %)"
+
+
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 0) -> list[str]:
     """Returns a line per row, columns as wide as their widest cell, the first `left` of them flush left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -84,5 +84,5 @@ def test_broken_links_and_missing_files_are_found() -> None:
     page = ROOT / "README.md"
     text = "[a](docs/README.md) [b](docs/none.md) [c](docs/README.md#words) [d](docs/README.md#none)\n[e]: none.md\n"
     assert broken_links(page, text) == ["docs/none.md", "docs/README.md#none", "none.md"]
-    named = "`rlgns/train.py`, `python rlgns/none.py --x`, `envs/*.py`, `docs/none-*.md`, `runs/none`"
+    named = "`rlgns/training.py`, `python rlgns/none.py --x`, `envs/*.py`, `docs/none-*.md`, `runs/none`"
     assert missing_files(named) == ["docs/none-*.md", "rlgns/none.py"]

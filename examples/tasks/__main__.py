@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,8 +63,12 @@ def chosen_settings(options: argparse.Namespace) -> TaskSettings:
         raise UserError(f"--goals must be positive losses, got {' '.join(map(str, settings.goals))}")
     if settings.momentum and settings.optimizer != "sgd":
         raise UserError(f"--momentum is SGD's, and this task's optimizer is {settings.optimizer}; add --optimizer sgd")
-    if "/" in settings.name:
-        raise UserError(f"--name must not hold a slash, got {settings.name!r}")
+    # it names files, and is a cell of a table, where a spreadsheet computes =1+2
+    if not re.fullmatch(r"\w[\w .-]*", settings.name):
+        raise UserError(
+            "--name must begin with a letter or digit, and have letters, digits, spaces, - _ and . alone, "
+            f"got {settings.name!r}"
+        )
     return settings
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator
 
+import numpy as np
+
+from rlgns.agents.batches import Indices
 from rlgns.agents.compute.precision import choose_device, choose_precision, prepare_process
 from rlgns.agents.compute.team import Team
 from rlgns.agents.rollout import Rollout
 from rlgns.config.random_streams import calibration_set
+from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors
 from rlgns.machine.hardware import usable_cores
 from rlgns.storage.checkpoint import Policy
@@ -35,6 +39,12 @@ def prepare_policy(policy: Policy) -> Team:
 def precision_of(policy: Policy) -> str:
     """Returns the precision that training on this machine would use."""
     return choose_precision(policy.config.engine.precision, next(policy.network.parameters()).device)
+
+
+def environments(run: Config) -> list[Indices]:
+    """Returns the observations of each environment of a rollout, `step * N + env`."""
+    steps = np.arange(run.agent.rollout_steps, dtype=np.int64) * run.env.num_envs
+    return [steps + env for env in range(run.env.num_envs)]
 
 
 def play_rounds(policy: Policy, team: Team, *, sets: int, seed: int = 0) -> Generator[PlayedSet, None, None]:

@@ -46,6 +46,12 @@ class CalibrationProgress(Listener):
         else:
             self._display.line(f"calibrate: {text}{self._remaining()}")
 
+    def expect(self, seconds: float) -> None:
+        """Says before most of the work how long it takes at most."""
+        self.message(
+            f"{short(self._most)} observations at most: about {duration(seconds)}; Ctrl-C prints what is known"
+        )
+
     def known(self, result: BruteForceResult) -> None:
         """Takes the truth so far: its precision sets how many observations are still needed."""
         self._total = int(max(self._done, min(self._most, result.observations_for(self._precision))))

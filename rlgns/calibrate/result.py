@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns.calibrate.estimator_names import PAIRS, PER_EXAMPLE, PROBE, RIDE_ALONG, SHUFFLED, Estimator
+from rlgns.calibrate.estimator_names import (
+    PAIRS,
+    PER_EXAMPLE,
+    PROBE,
+    RIDE_ALONG,
+    RIDE_ALONG_STILL,
+    SHUFFLED,
+    Estimator,
+)
 from rlgns.calibrate.estimators import OnlineEstimators
+from rlgns.calibrate.live_batches import LiveBatches
+from rlgns.calibrate.replay import Replays
+from rlgns.calibrate.run_numbers import FOLDERS, logged
 from rlgns.errors import ExitCode
 from rlgns.noise import NoiseScaleEstimate, design_effect, shuffled_noise_scale
 from rlgns.noise.interval import Ratio
 from rlgns.noise.offline.brute_force import BruteForceResult, jackknife_error
-from rlgns.noise.offline.comparison import Quality, spread_ratio
+from rlgns.noise.offline.burn_in import BurnIn
+from rlgns.noise.offline.comparison import Quality, Series, Truth, spread_ratio
+from rlgns.noise.offline.path_truth import PathResult
 from rlgns.storage.checkpoint import Policy
-from rlgns.storage.files import plain
 
 Array = NDArray[np.float64]
 
@@ -29,40 +40,74 @@ SPREAD_OBSERVATIONS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LiveSets:
+    """What training's code says of single sets of environments, and whether each interval holds the truth."""
+
+    estimates: tuple[NoiseScaleEstimate, ...]
+    """One per set."""
+    together: NoiseScaleEstimate
+    """Of all of them."""
+    truth: float
+    """Noise scale by brute force; infinite where |G|^2 is not positive."""
+
+    @property
+    def inside(self) -> int:
+        """Sets whose interval holds the truth's point value."""
+        return sum(estimate.low <= self.truth <= estimate.high for estimate in self.estimates)
+
+    @property
+    def together_inside(self) -> bool:
+        """Whether the interval of all of them does."""
+        return bool(self.together.low <= self.truth <= self.together.high)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """The truth, and every estimator beside it."""
+    """Both truths, and every estimator beside them."""
 
     checkpoint: Path
     policy: Policy
     seed: int
     precision: float
     """Relative standard error asked for."""
-    interrupted: bool
     stopped: ExitCode | None
     """How: INTERRUPTED or TERMINATED; None where it was not."""
+    observations: int
+    """Played, those left out included."""
     truth: BruteForceResult
+    """At the parameters that played."""
+    path: PathResult | None
+    """Along the steps of a first epoch; None where an epoch has one step, or too little was played."""
+    rounds: Array
+    """[rounds, 2], grad_sq and trace of each round at the parameters that played."""
+    burn_in: BurnIn
     estimators: OnlineEstimators
+    replays: Replays | None
+    row: Mapping[str, Any]
+    """What the run logged at this checkpoint; empty where its rows are not there."""
     seconds: float
 
     @property
-    def estimate(self) -> NoiseScaleEstimate:
-        """The ride-along measurement over all games played, at the frozen parameters."""
-        return self.estimators.trackers[-1].estimate()
+    def live_sets(self) -> dict[str, LiveSets]:
+        """Single sets of environments as training measures them, by what they measure: `at_rollout`, `along_steps`."""
+        found = {"at_rollout": self._live_sets(self.estimators.live, self.truth.noise_scale)}
+        if self.replays and self.path:
+            found["along_steps"] = self._live_sets(self.replays.live, self.path.noise_scale)
+        return found
+
+    def _live_sets(self, live: LiveBatches, truth: float) -> LiveSets:
+        first = self.burn_in.first
+        return LiveSets(
+            estimates=tuple(live.estimate(first, index) for index in live.sets),
+            together=live.estimate(first),
+            truth=truth if truth > 0 else math.inf,
+        )
 
     @property
-    def agrees(self) -> bool:
-        """Whether the ride-along's interval contains the truth's point value (or, if unresolved, could)."""
-        return contains(self.estimate, self.truth)
-
-    @property
-    def sets_that_agree(self) -> int:
-        """Sets of environments whose ride-along interval, from their games alone, contains the truth."""
-        return sum(contains(estimate, self.truth) for estimate in self.own_estimates)
-
-    @property
-    def own_estimates(self) -> list[NoiseScaleEstimate]:
-        """The ride-along measurement of each set of environments, from its games alone."""
-        return [tracker.estimate() for tracker in self.estimators.trackers[:-1]]
+    def logged(self) -> dict[str, Ratio]:
+        """The run's own noise scales at this checkpoint, those that it logged."""
+        found = {name: logged(self.row, name) for name in FOLDERS}
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def design_effect(self) -> tuple[float, float]:
@@ -84,7 +129,7 @@ class Calibration:
 
     def _with_error(self, statistic: Callable[[Array, Array], float], estimator: Estimator) -> tuple[float, float]:
         """Returns a statistic of the truth's and an estimator's moments, and its jackknife error over sets."""
-        series, truth = self.estimators.series[estimator], self.truth
+        series, truth = self.series[estimator], self.truth
         left = [statistic(kept, series.means(without=index)) for index, kept in enumerate(truth.without_set)]
         value = statistic(np.array([truth.grad_sq, truth.trace]), series.means())
         return value, float(jackknife_error(np.array(left)))
@@ -97,76 +142,55 @@ class Calibration:
             truth.grad_sq, truth.trace, self.design_effect_by_shuffling[0], self.policy.config.batch_observations
         )
 
-    def qualities(self) -> dict[Estimator, Quality]:
-        """Returns every estimator's quality beside the truth."""
+    @property
+    def series(self) -> dict[Estimator, Series]:
+        """Every estimator's measurements in the rounds that count; those along the steps first."""
+        along = self.replays.series if self.replays and self.path else {}
         return {
-            estimator: series.quality(self.truth, SPREAD_OBSERVATIONS, unbiased=estimator.unbiased)
-            for estimator, series in self.estimators.series.items()
+            estimator: series.since(self.burn_in.first)
+            for estimator, series in (along | self.estimators.series).items()
+        }
+
+    @property
+    def truths(self) -> dict[str, Truth]:
+        """Both truths by name."""
+        return {"at_rollout": self.truth} | ({"along_steps": self.path} if self.path else {})
+
+    def qualities(self) -> dict[Estimator, dict[str, Quality]]:
+        """Returns every estimator's quality beside each truth."""
+        return {
+            estimator: {
+                name: series.quality(truth, SPREAD_OBSERVATIONS, unbiased=estimator.unbiased)
+                for name, truth in self.truths.items()
+            }
+            for estimator, series in self.series.items()
         }
 
     def spread_ratios(self) -> dict[tuple[Estimator, Estimator], Ratio]:
         """Returns our standard deviation of the log noise scale over theirs, at equal extra gradient compute."""
-        series = self.estimators.series
-        return {
-            (ours, theirs): spread_ratio(series[ours], series[theirs], self.truth, theirs_unbiased=theirs.unbiased)
-            for ours, theirs in PAIRS
-            if ours in series and theirs in series
-        }
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns every number; what is not defined or not finite is None."""
-        truth = dataclasses.asdict(self.truth)
-        del truth["without_set"]
-        estimate = {
-            name: getattr(self.estimate, name)
-            for name in ("noise_scale", "low", "high", "resolved", "level", "updates")
-        }
-        found: dict[str, Any] = {
-            "checkpoint": str(self.checkpoint),
-            "game": self.policy.game,
-            "trained_observations": self.policy.observations,
-            "seed": self.seed,
-            "precision_asked": self.precision,
-            "precision_reached": dict(zip(("grad_sq", "trace"), self.truth.precision, strict=True)),
-            "observations_needed": self.truth.observations_for(self.precision),
-            "interrupted": self.interrupted,
-            "truth": truth,
-            "design_effect": self.design_effect[0],
-            "design_effect_error": self.design_effect[1],
-            "design_effect_by_shuffling": self.design_effect_by_shuffling[0],
-            "design_effect_by_shuffling_error": self.design_effect_by_shuffling[1],
-            "ride_along": estimate | {"contains_truth": self.agrees, "sets_that_contain_truth": self.sets_that_agree},
-            "shuffled_by_theory": self.shuffled,
-            "spread_observations": SPREAD_OBSERVATIONS,
-            "estimators": {
-                estimator.name: dataclasses.asdict(quality)
-                | {
-                    "extra_passes": estimator.extra_passes,
-                    "microseconds_per_observation": self.microseconds(estimator),
-                }
-                for estimator, quality in self.qualities().items()
-            },
-            "spread_ratios": [
-                {"ours": ours.name, "theirs": theirs.name, "extra_passes": ours.extra_passes}
-                | dataclasses.asdict(ratio)
-                for (ours, theirs), ratio in self.spread_ratios().items()
-            ],
-            "seconds": self.seconds,
-        }
-        cleaned: dict[str, Any] = plain(found)
-        return cleaned
+        series, found = self.series, {}
+        for ours, theirs in PAIRS:
+            truth: Truth | None = self.path if ours.along_steps else self.truth
+            if ours in series and theirs in series and truth is not None:
+                found[ours, theirs] = spread_ratio(series[ours], series[theirs], truth, theirs_unbiased=theirs.unbiased)
+        return found
 
     def microseconds(self, estimator: Estimator) -> float:
         """Returns the time per observation beyond training, as measured here; NaN where not measured."""
         costs = self.estimators.costs
-        if estimator == RIDE_ALONG:
-            return self.estimators.ride_along_cost().microseconds
+        if estimator in (RIDE_ALONG, RIDE_ALONG_STILL):
+            return self.estimators.live.cost.microseconds
         if estimator.extra_passes:
             return costs[estimator if estimator in costs else PROBE].microseconds
         return math.nan
 
+    @property
+    def precision_reached(self) -> dict[str, float]:
+        """Relative standard errors: of both moments at the parameters that played, of |G|^2 along the steps."""
+        grad_sq, trace = self.truth.precision
+        return {"grad_sq": grad_sq, "trace": trace} | ({"along_steps": self.path.precision} if self.path else {})
 
-def contains(estimate: NoiseScaleEstimate, truth: BruteForceResult) -> bool:
-    """Returns whether an interval holds the truth; where |G|^2 is not positive the noise scale is infinite."""
-    value = truth.noise_scale if truth.noise_scale > 0 else math.inf
-    return bool(estimate.low <= value <= estimate.high)
+    @property
+    def enough(self) -> bool:
+        """Whether everything is as precise as was asked for, from rounds that agree."""
+        return self.burn_in.agrees and max(self.precision_reached.values()) <= self.precision

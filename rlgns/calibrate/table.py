@@ -1,98 +1,101 @@
-"""The tables that `rlgns calibrate` prints."""
+"""The tables that `rlgns calibrate` prints, 80 columns wide."""
 
 from __future__ import annotations
 
 import math
 
-from rlgns.calibrate.result import SPREAD_OBSERVATIONS, Calibration
-from rlgns.formatting import NOTHING, aligned, duration, interval, percent, rounded
+from rlgns.calibrate.result import Calibration
+from rlgns.calibrate.verdict import NAMES, verdict
+from rlgns.formatting import NOTHING, aligned, duration, interval, percent, plural, rounded
 from rlgns.noise.interval import Ratio
-
-GOAL = 0.25
-"""Our spread over a two-batch estimator's at equal extra gradient compute: the goal."""
 
 
 def tables(found: Calibration) -> str:
-    """Returns all tables, several lines."""
-    sections = [_truth(found), _ride_along(found), _estimators(found), _spread_ratios(found)]
-    return "\n\n".join("\n".join(lines) for lines in sections)
+    """Returns all tables, several lines; what a user can use comes last."""
+    sections = [_head(found), _rounds(found), _profile(found), _truths(found), _live(found), _ratios(found)]
+    return "\n\n".join("\n".join(lines) for lines in [*sections, verdict(found)] if lines)
 
 
-def _truth(found: Calibration) -> list[str]:
-    truth, policy = found.truth, found.policy
-    of_grad_sq, of_trace = (percent(error) for error in truth.precision)
-    scale = interval(truth.noise_scale, truth.noise_scale_low, truth.noise_scale_high)
-    effects = [
-        f"{value:.3g} +- {error:.2g}" for value, error in (found.design_effect, found.design_effect_by_shuffling)
-    ]
-    return _rows(
-        ("checkpoint", f"{found.checkpoint} ({policy.game}, {policy.observations:,} observations)"),
-        ("brute force", f"{truth.observations:,} observations of {truth.environments} environments, {_ended(found)}"),
-        ("", "at the parameters that played: training's noise/at_rollout/scale, not its noise/scale"),
-        ("  |G|^2", f"{truth.grad_sq:.4g} +- {truth.grad_sq_error:.2g} ({of_grad_sq})"),
-        ("  tr(Sigma)", f"{truth.trace:.4g} +- {truth.trace_error:.2g} ({of_trace}) per observation"),
-        ("  noise scale", f"{scale} (95 %)"),
-        (
-            "  same round",
-            f"{truth.same_round:.3g} +- {truth.same_round_error:.2g} (1: G is the same at all times played)",
-        ),
-        (
-            "  same rollout",
-            f"{truth.same_rollout:.3g} +- {truth.same_rollout_error:.2g} (1: a rollout's environments are independent)",
-        ),
-        ("design effect", f"{effects[0]} by single observations, {effects[1]} by shuffled groups"),
-    )
-
-
-def _ride_along(found: Calibration) -> list[str]:
-    estimate = found.estimate
-    agreed = f"{found.sets_that_agree} of {len(found.own_estimates)}"
-    return _rows(
-        ("ride-along", f"{interval(estimate.noise_scale, estimate.low, estimate.high)} ({100 * estimate.level:g} %)"),
-        (
-            "  brute force is",
-            ("inside" if found.agrees else "OUTSIDE") + f" this interval of {estimate.updates} batches",
-        ),
-        ("", f"inside the intervals of {agreed} sets of environments by themselves"),
-        ("shuffled split", f"must say {rounded(found.shuffled)} observations, by theory"),
-    )
-
-
-def _estimators(found: Calibration) -> list[str]:
-    table: list[tuple[str, ...]] = [
-        ("estimator", "|G|^2 / truth", "trace / truth", "noise scale / truth", "spread", "passes", "us/obs")
-    ]
-    for estimator, quality in found.qualities().items():
-        ratios = (ratio(x) for x in (quality.grad_sq, quality.trace, quality.noise_scale))
-        cost = (str(estimator.extra_passes), rounded(found.microseconds(estimator)))
-        table.append((estimator.name, *ratios, rounded(quality.log_sd), *cost))
+def _head(found: Calibration) -> list[str]:
+    policy, truth, burn_in = found.policy, found.truth, found.burn_in
+    left_out = "round 0 is" if burn_in.first == 1 else f"rounds 0 to {burn_in.first - 1} are"
     return [
-        *aligned(table, left=1),
-        f"spread: standard deviation of the log noise scale from {SPREAD_OBSERVATIONS:,} observations",
-        "passes: gradients beyond those of training, per observation measured; us/obs: microseconds each, measured",
+        f"{found.checkpoint}",
+        f"{policy.game}, {policy.observations:,} observations of training. Brute force:",
+        f"played   {found.observations:,} observations of {truth.environments} environments, {_ended(found)}",
+        f"used     {truth.observations:,} at the parameters that played"
+        + (f"; {left_out} left out" if burn_in.first else ""),
+        f"replayed {plural(found.path.replays if found.path else 0, 'iteration')} from the checkpoint",
     ]
 
 
-def _spread_ratios(found: Calibration) -> list[str]:
-    lines = [f"spread of ours / theirs at equal extra passes (goal: {GOAL:g})"]
-    for (ours, theirs), found_ratio in found.spread_ratios().items():
-        met = "met" if found_ratio.value <= GOAL else "not met"
-        lines.append(f"  {ours.name + ' / ' + theirs.name:<62}{ratio(found_ratio):>23}  {met}")
+def _rounds(found: Calibration) -> list[str]:
+    table: list[tuple[str, ...]] = [("round", "|G|^2", "tr(Sigma)", "")]
+    for index, (moments, errors) in enumerate(zip(found.rounds, found.burn_in.errors, strict=True)):
+        cells = (plus_minus(value, error) for value, error in zip(moments, errors, strict=True))
+        table.append((str(index), *cells, "used" if index >= found.burn_in.first else "left out"))
+    return ["At the parameters that played, by round:", *_stripped(aligned(table))]
+
+
+def _profile(found: Calibration) -> list[str]:
+    if found.path is None:
+        return []
+    table = [("steps before", "|G|^2", "tr(Sigma)")]
+    for step in found.path.profile:
+        cells = plus_minus(step.grad_sq, step.grad_sq_error), plus_minus(step.trace, step.trace_error)
+        table.append((str(step.step), *cells))
+    return ["Along the steps of a first epoch:", *aligned(table)]
+
+
+def _truths(found: Calibration) -> list[str]:
+    table = [("brute force", "|G|^2", "tr(Sigma)", "noise scale (95 %)")]
+    for name, truth in ((name, found.path if name == "along_steps" else found.truth) for name in NAMES):
+        if truth is not None:
+            scale = interval(truth.noise_scale, truth.noise_scale_low, truth.noise_scale_high)
+            moments = plus_minus(truth.grad_sq, truth.grad_sq_error), plus_minus(truth.trace, truth.trace_error)
+            table.append((NAMES[name], *moments, scale))
+    return aligned(table, left=1)
+
+
+def _live(found: Calibration) -> list[str]:
+    lines = ["Intervals of live sets, each from the games of one set of environments alone:"]
+    for name in NAMES:
+        live = found.live_sets.get(name)
+        if live is not None:
+            lines.append(f"  {NAMES[name]}: {live.inside} of {len(live.estimates)} hold the truth")
     return lines
+
+
+def _ratios(found: Calibration) -> list[str]:
+    """Returns each estimator's noise scale over both truths; that which it estimates is marked."""
+    table: list[tuple[str, ...]] = [("noise scale / brute force", "along the steps", "as played")]
+    for estimator, qualities in found.qualities().items():
+        cells = []
+        for name in NAMES:
+            own = (name == "along_steps") == estimator.along_steps
+            quality = qualities.get(name)
+            cells.append((ratio(quality.noise_scale) if quality else NOTHING) + ("*" if own else " "))
+        table.append((estimator.name, *cells))
+    return [*_stripped(aligned(table, left=1)), "* what it estimates; - not resolved; in brackets 95 % of both errors"]
 
 
 def _ended(found: Calibration) -> str:
     took, asked = duration(found.seconds), percent(found.precision)
-    if max(found.truth.precision) <= found.precision:
-        return f"{took}; both known to {asked}"
+    if found.enough:
+        return f"{took}\n         all known to {asked}"
     needed = found.truth.observations_for(found.precision)
     wanted = f"about {rounded(needed)} observations" if math.isfinite(needed) else "more than these can tell"
-    ended = "interrupted" if found.interrupted else "the cap came first"
-    return f"{took}; {ended}: {asked} would take {wanted}"
+    ended = "interrupted" if found.stopped is not None else "the cap came first"
+    return f"{took}\n         {ended}: {asked} would take {wanted}"
 
 
-def _rows(*rows: tuple[str, str]) -> list[str]:
-    return [f"{name:<18}{value}" for name, value in rows]
+def _stripped(lines: list[str]) -> list[str]:
+    return [line.rstrip() for line in lines]
+
+
+def plus_minus(value: float, error: float) -> str:
+    """Returns '0.053 +- 0.008'."""
+    return f"{value:.3g} +- {error:.2g}"
 
 
 def ratio(found: Ratio) -> str:

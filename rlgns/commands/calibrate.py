@@ -1,4 +1,4 @@
-"""`rlgns calibrate`: measures the noise scale of a frozen policy, and how far off every on-line estimator is."""
+"""`rlgns calibrate`: measures a checkpoint's noise scales by brute force, and how far off every estimator is."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 from rlgns.commands.parser import Parser
 from rlgns.errors import ExitCode
 
-SUMMARY = "true noise scale beside every estimator"
+SUMMARY = "true noise scales beside every estimator"
 
 DESCRIPTION = """\
-Freezes a trained policy and plays until its |G|^2 and tr(Sigma) are known to the given precision, or until the
-observations are used up: these are the true values at the parameters that played, and belong to noise/at_rollout, not
-to noise/scale, which training measures along its optimizer steps. Every on-line estimator, ours and those of other
-tools, is compared with them on the same games: bias, spread and cost. Ctrl-C prints the results so far.
+Plays with a trained policy and replays iterations from its checkpoint, until two noise scales are known to the given
+precision or the observations are used up: at the parameters that played (noise/at_rollout/scale), and along the
+optimizer steps of a first epoch (noise/scale), at every step by environments that no step has seen. The first rounds,
+which are not the policy's own play, are left out. Ends with both, and with whether the run's own numbers agree. Every
+on-line estimator, ours and those of other tools, is compared on the same games. Ctrl-C prints the results so far.
 
 examples:
   rlgns calibrate runs/pong-20260101-120000
@@ -29,7 +30,10 @@ def add_arguments(parser: Parser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, or one of its checkpoints")
     parser.add_argument(
-        "--observations", metavar="N", default="200000", help="most to play, in whole rounds (default: 200000)"
+        "--observations",
+        metavar="N",
+        default="200000",
+        help="most to play, rounded up to whole rounds (default: 200000)",
     )
     parser.add_argument(
         "--precision", metavar="P", default="0.05", help="relative standard error to reach (default: 0.05)"
@@ -52,10 +56,11 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     if options.line_search:
         return _line_search(options, observations, seed)
     from rlgns.calibrate import run as calibration
+    from rlgns.calibrate.numbers import numbers
     from rlgns.calibrate.table import tables
 
     found = calibration.calibrate(Path(options.checkpoint), observations=observations, precision=precision, seed=seed)
-    print(json.dumps(found.as_dict(), indent=2, allow_nan=False) if options.json else tables(found))
+    print(json.dumps(numbers(found), indent=2, allow_nan=False) if options.json else tables(found))
     return ExitCode.DONE if found.stopped is None else found.stopped
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,31 +67,25 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     """Trains, or resumes a run."""
     if options.resume is not None:
         refuse_with_resume(options, overrides, CHANGEABLE_ON_RESUME)
-        import rlgns.train as training
+        import rlgns.training as training
 
-        if is_url(options.resume):
-            out = (
-                Path(options.out)
-                if options.out is not None
-                else new_folder(options.resume.rstrip("/").rpartition("/")[2])
-            )
-            claim_folder(out)
-            return training.take_over(options.resume, out, settings_of(options, overrides))
-        return training.resume(Path(options.resume), settings_of(options, overrides))
+        settings = settings_of(options, overrides)
+        if not is_url(options.resume):
+            return training.resume(Path(options.resume), settings)
+        if options.out is None:
+            options.out = str(new_folder(options.resume.rstrip("/").rpartition("/")[2]))  # `rlgns.train` reads it
+        with claimed_folder(Path(options.out)) as out:
+            return training.take_over(options.resume, out, settings)
     config, seeds = resolved_config(options, overrides), _seeds(options, overrides)
     from rlgns.machine.nodes import check_device
 
     check_device(config)
-    out = Path(options.out) if options.out is not None else default_out(config)
-    claim_folder(out)
-    import rlgns.train as training
+    if options.out is None:
+        options.out = str(default_out(config))  # `rlgns.train` reads it
+    with claimed_folder(Path(options.out)) as out:
+        import rlgns.training as training
 
-    try:
         return training.train(config, out, seeds)
-    except BaseException:  # also Ctrl-C and SIGTERM: an empty folder is in the way of the next try
-        if out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
-        raise
 
 
 def _seeds(options: argparse.Namespace, overrides: Mapping[str, str]) -> tuple[int, ...]:
@@ -113,6 +108,18 @@ def default_out(config: Config) -> Path:
     """Returns a new folder, named after the game and the time; of several games, after the experiment."""
     games = config.run.games
     return new_folder(games[0] if len(games) == 1 else config.run.name)
+
+
+@contextmanager
+def claimed_folder(out: Path) -> Iterator[Path]:
+    """Yields a folder claimed as by `claim_folder`, and removes it where an error leaves it empty."""
+    claim_folder(out)
+    try:
+        yield out
+    except BaseException:  # also Ctrl-C and SIGTERM: an empty folder is in the way of the next try
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+        raise
 
 
 def claim_folder(out: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from scipy.special import stdtrit
 
-from rlgns.formatting import plural
+from rlgns.formatting import measured, plural
 
 AT_GOAL = "smoothed, at the goal"
 """What the paper plots: the noise scale when the goal was reached."""
@@ -49,6 +49,11 @@ class CriticalBatchPrediction:
     """NaN where nothing is known; 0 where only the upper bound is."""
     high: float = math.inf
     """Infinite where only the lower bound is known."""
+    level: float = 0.95
+    """Probability that the interval holds the critical batch."""
+
+    def __str__(self) -> str:
+        return measured("critical batch", self.value, self.low, self.high, self.level)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +122,7 @@ class Calibration:
         proxy = float(stdtrit(self.degrees_of_freedom, 0.5 + level / 2)) * self.proxy_sd
         if not _usable(scale) or not _usable(high):
             bound = math.log(low) + self.log_ratio - proxy if _usable(low) else math.nan
-            return CriticalBatchPrediction(low=_exp(bound))
+            return CriticalBatchPrediction(low=_exp(bound), level=level)
         centre = math.log(scale) + self.log_ratio
         below = max(0.0, math.log(scale / low)) if _usable(low) else math.inf
         above = max(0.0, math.log(high / scale))
@@ -125,6 +130,7 @@ class Calibration:
             value=_exp(centre),
             low=_exp(centre - math.hypot(proxy, below)),
             high=_exp(centre + math.hypot(proxy, above)),
+            level=level,
         )
 
 

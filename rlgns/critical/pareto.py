@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
 from rlgns.critical.pareto_curve import Curve, Region, bootstrap_quantile, f_quantile
+from rlgns.formatting import interval, measured
 
 Array = NDArray[np.float64]
 
@@ -79,6 +80,13 @@ class ParetoFit:
     """Indices of the runs that never reached the goal."""
     outliers: tuple[int, ...]
     """Indices of the runs left out because they took several times as long as the others predict."""
+
+    def __str__(self) -> str:
+        low, high = self.critical_batch_low, self.critical_batch_high
+        if self.identified:
+            return measured("critical batch", self.critical_batch, low, high, self.level)
+        bounded = low > 0 or math.isfinite(high)
+        return f"critical batch {interval(None, low, high) + '; ' if bounded else ''}{self.reason}"
 
     def steps(self, batch: float) -> float:
         """Returns S = S_min (1 + B_crit / B), optimizer steps at `batch`; NaN without a fit."""

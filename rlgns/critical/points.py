@@ -66,6 +66,9 @@ class GoalFit:
     noise_scale_high: float
     """Infinite where only the lower bound is known."""
 
+    def __str__(self) -> str:
+        return f"{self.game}, score {self.goal_score:g}: {self.fit}"
+
     @property
     def min_observations(self) -> float:
         """E_min in observations played: that of the fit, which counts every use, divided by `reuse`."""

@@ -83,6 +83,10 @@ class QueueSearcher(Searcher):
         self._running.discard(trial_id)
         return self._keys[trial_id]
 
+    def end_all(self) -> list[str]:
+        """Notes that every trial has stopped for good. Returns the keys of the runs that were training."""
+        return [self.end(trial_id) for trial_id in sorted(self._running)]
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Does nothing: this notice lacks the reason, and `_Relay` calls `end` with it."""
 

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 import ray
 from ray import tune
-from ray._private import services
 
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.node_watch import NodeWatch
+from rlgns.engine.ray_session import Lost, connected
 from rlgns.engine.run_settings import TrialSpec
 from rlgns.engine.trial_queue import QueueSearcher, TrialQueue
 from rlgns.envs.vector import num_actions
-from rlgns.errors import ExitCode, FaultError, UserError, last_line
+from rlgns.errors import ExitCode, FaultError, last_line
 from rlgns.machine.footprint import warnings
-from rlgns.machine.hardware import usable_cores
 from rlgns.machine.nodes import nodes_of_cluster
 from rlgns.machine.placement import Placement, TrialShare, wants_gpu
 from rlgns.monitor.interrupt import Interrupt
 from rlgns.monitor.listener import Listener, RunStart
+from rlgns.storage.scratch import scratch_folder
 
 
 @dataclass(slots=True)
@@ -63,8 +57,7 @@ def run_trials(queue: TrialQueue, listener: Listener, *, most: int = 0, max_fail
     """
     outcome = Outcome()
     interrupt = Interrupt(listener)
-    scratch = tempfile.mkdtemp(prefix="rlgns-tune-")
-    with interrupt.caught(), _ray():
+    with interrupt.caught(), scratch_folder() as scratch, connected(scratch) as lost:
         interrupt.catch()  # Ray has put its own handler of SIGTERM in the place of ours: it exits at once
         share = TrialShare.of(nodes_of_cluster(), most)
         queue.shared(share.most, share.cpus)
@@ -79,14 +72,16 @@ def run_trials(queue: TrialQueue, listener: Listener, *, most: int = 0, max_fail
             return found
 
         searcher = QueueSearcher(queue, settings, most=share.most)
+        # Tune would let a single trial wait for its actor; the searcher limits the number itself.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.most)
+        relay = _Relay(listener, outcome, queue, searcher, lost)
+        stopper = _Stopper(interrupt, queue, searcher)
         try:
-            # Tune would let a single trial wait for its actor; the searcher limits the number itself.
-            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.most)
-            relay = _Relay(listener, outcome, queue, searcher)
-            stopper = _Stopper(interrupt, queue, searcher)
-            _tuner(searcher, relay, stopper, max_failures=max_failures, scratch=scratch).fit()
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            _tuner(searcher, relay, stopper, max_failures=max_failures, scratch=scratch / "tune").fit()
+        except Exception:
+            if not lost():
+                raise
+            relay.end_all(f"Ray has lost {lost()}, and this machine has no other node to continue on")
     outcome.stopped = interrupt.code
     return outcome
 
@@ -105,7 +100,7 @@ def settings_of(share: TrialShare, start: RunStart) -> dict[str, Any]:
 
 
 def _tuner(
-    searcher: QueueSearcher, relay: tune.Callback, stopper: tune.Stopper, *, max_failures: int, scratch: str
+    searcher: QueueSearcher, relay: tune.Callback, stopper: tune.Stopper, *, max_failures: int, scratch: Path
 ) -> tune.Tuner:
     return tune.Tuner(
         AtariPPO,
@@ -117,7 +112,7 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name="trials",
-            storage_path=scratch,  # for Tune's own files; everything that counts is in the runs' folders
+            storage_path=str(scratch),  # for Tune's own files; everything that counts is in the runs' folders
             stop=stopper,
             callbacks=[relay],
             failure_config=tune.FailureConfig(max_failures=max_failures),
@@ -132,15 +127,27 @@ def _tuner(
 class _Relay(tune.Callback):
     """Passes rows and changes of nodes to the listener, and ends of trials to the queue; notes faults."""
 
-    def __init__(self, listener: Listener, outcome: Outcome, queue: TrialQueue, searcher: QueueSearcher) -> None:
+    def __init__(
+        self, listener: Listener, outcome: Outcome, queue: TrialQueue, searcher: QueueSearcher, lost: Lost
+    ) -> None:
         self._listener, self._outcome, self._queue, self._searcher = listener, outcome, queue, searcher
+        self._lost = lost
         self._watch = NodeWatch(ray.nodes, listener.message)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its state for its own resume, which is never used
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self._watch()  # several times a second, also while a trial waits
+        # several times a second, also while a trial waits
+        if lost := self._lost():
+            raise FaultError(f"Ray has lost {lost}")  # Tune would wait for another node
+        self._watch()
+
+    def end_all(self, fault: str) -> None:
+        """Notes a fault that has ended every run that was training."""
+        for key in self._searcher.end_all():
+            self._outcome.faults[key] = fault
+            self._queue.ended(key, fault)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -186,68 +193,6 @@ class _Stopper(tune.Stopper):
 
     def stop_all(self) -> bool:
         return self._interrupt.asked.is_set()
-
-
-@contextmanager
-def _ray() -> Iterator[None]:
-    """Connects to Ray: the one this process uses already, the cluster at RAY_ADDRESS, or a new one on this machine."""
-    os.environ |= {
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a fault is reported in one line; the queue gets its traceback
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a box even with verbose 0
-    }
-    if ray.is_initialized():
-        yield
-        return
-    # Threads that spin at a barrier block other processes: one busy neighbour made iterations ten times slower.
-    runtime_env = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
-    common: dict[str, Any] = {"runtime_env": runtime_env, "logging_level": logging.ERROR, "log_to_driver": False}
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        try:
-            ray.init(address=address, **common)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({last_line(error)})") from error
-    else:
-        _start_ray(common)
-    for name, level in (("ray.rllib", logging.ERROR), ("ray.tune", logging.CRITICAL), ("ray.train", logging.ERROR)):
-        logging.getLogger(name).setLevel(level)  # _Relay reports the errors of trials
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _start_ray(common: Mapping[str, Any], attempts: int = 3) -> None:
-    """Starts Ray on this machine; a very busy machine may need more than the 30 seconds that Ray allows."""
-    # Without a dashboard nobody reads Ray's metrics, and collecting them makes its daemons grow.
-    os.environ.setdefault("RAY_enable_metrics_collection", "0")
-    for attempt in range(1, attempts + 1):
-        try:
-            # "local": ignore another Ray on this machine, unless RAY_ADDRESS names it
-            with _daemons_in_groups_of_their_own():
-                ray.init(address="local", num_cpus=usable_cores(), include_dashboard=False, **common)
-            return
-        except Exception as error:  # Ray raises a bare Exception
-            ray.shutdown()
-            if attempt == attempts:
-                raise FaultError(f"Ray does not start on this machine ({last_line(error)})") from error
-
-
-@contextmanager
-def _daemons_in_groups_of_their_own() -> Iterator[None]:
-    """Keeps from Ray's daemons what is sent to our process group: `timeout` and Slurm send SIGTERM to all of it.
-
-    A daemon that ended then would take the trials with it before they save. The kernel ends the daemons when this
-    process dies (PR_SET_PDEATHSIG), so they need not be in its group.
-    """
-    popen = services.ConsolePopen
-    setattr(services, "ConsolePopen", partial(popen, process_group=0))  # noqa: B010  (mypy: a class is no variable)
-    try:
-        yield
-    finally:
-        setattr(services, "ConsolePopen", popen)  # noqa: B010
 
 
 def _error_text(trial: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from rlgns.formatting import measured, plural
 from rlgns.noise.block_sums import BlockSums
 from rlgns.noise.horizon import Horizon, choose_horizon
 from rlgns.noise.interval import UNKNOWN, RatioInterval, fieller
@@ -72,6 +73,12 @@ class NoiseScaleEstimate:
             trace=self.trace * factor,
             ladder=tuple(replace(rung, grad_sq_norm=rung.grad_sq_norm * factor) for rung in self.ladder),
         )
+
+    def __str__(self) -> str:
+        text = measured("noise scale", self.noise_scale, self.now_low, self.now_high, self.level)
+        if self.skipped:
+            text += f", {plural(self.skipped, 'measurement')} left out: a gradient was not finite"
+        return text
 
 
 @final

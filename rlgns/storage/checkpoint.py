@@ -43,8 +43,7 @@ def save(folder: Path, iteration: int, state: Mapping[str, Any], *, kept: int) -
     target = folder / f"{iteration:08d}"
     partial = folder / f".partial-{iteration:08d}"
     try:
-        for left_by_a_kill in folder.glob(".partial-*"):
-            shutil.rmtree(left_by_a_kill, ignore_errors=True)
+        remove_leftovers(folder)
         partial.mkdir(parents=True)
         with open(partial / STATE, "wb") as file:
             torch.save(dict(state), file)
@@ -64,6 +63,15 @@ def save(folder: Path, iteration: int, state: Mapping[str, Any], *, kept: int) -
     for old in [path for path in numbered(folder) if int(path.name) <= iteration][:-kept]:
         shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a kill left of a checkpoint that was being written or removed. No other process may write there."""
+    if not folder.is_dir():
+        return
+    without_state = [path for path in folder.iterdir() if path.name.isdigit() and not (path / STATE).exists()]
+    for path in [*folder.glob(".partial-*"), *without_state]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def numbered(folder: Path) -> list[Path]:

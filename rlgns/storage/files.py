@@ -57,21 +57,21 @@ def write_atomically(path: Path, content: bytes) -> None:
     _write_then(path, content, os.replace)
 
 
-def create_atomically(path: Path, content: bytes) -> None:
+def create_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Writes a file that must be new: of several processes one succeeds; a kill leaves the whole file or none.
 
     Raises:
         FileExistsError: There is one.
         OSError: It cannot be written.
     """
-    _write_then(path, content, _put_new)
+    _write_then(path, content, _put_new, mode=mode)
 
 
-def _write_then(path: Path, content: bytes, put: Callable[[Path, Path], None]) -> None:
+def _write_then(path: Path, content: bytes, put: Callable[[Path, Path], None], *, mode: int = 0o644) -> None:
     """Writes the content beside `path`, synced, and has `put` bring it there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         try:
             write_all(handle, content)
             os.fsync(handle)

@@ -117,8 +117,9 @@ class RunFolder:
         """
         text = yaml.safe_dump({"config": plain(config), "run": plain(about)}, sort_keys=False, allow_unicode=True)
         try:
-            self.checkpoints_path.mkdir(parents=True, exist_ok=True)
-            create_atomically(self.config_path, text.encode())
+            self.path.mkdir(parents=True, exist_ok=True)
+            create_atomically(self.config_path, text.encode())  # first: without it nothing else makes a run
+            self.checkpoints_path.mkdir(exist_ok=True)
             # Fails now, not after an hour of training, where lines cannot be appended.
             os.close(os.open(self.metrics_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
         except FileExistsError as error:

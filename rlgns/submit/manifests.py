@@ -14,13 +14,18 @@ from rlgns.config.files import presets, sweeps
 from rlgns.errors import UserError, nearest
 from rlgns.storage.files import reason, write_atomically
 from rlgns.submit.cluster_size import ClusterSize
-from rlgns.submit.package import entrypoint, environment_of_job, option_value
+from rlgns.submit.package import environment_of_job, option_value
+from rlgns.submit.resumable import resumable_entrypoint
 
 SHARED = "/home/rlgns/runs"
 """Folder for runs that all nodes share."""
 
 SECRET = "wandb-api-key"
 """Name of a Kubernetes secret with the key `api-key`; optional."""
+
+
+RETRIES = 3
+"""How often KubeRay starts a failed job again, each time on a new cluster."""
 
 
 def write(files: Sequence[str], command: Sequence[str], size: ClusterSize, *, image: str) -> None:
@@ -94,7 +99,7 @@ def ray_cluster(command: Sequence[str], size: ClusterSize, image: str) -> str:
 #
 # Fill in the hosts and the user, share /shared/runs between the hosts (NFS), then
 #
-#   ray get-auth-token --generate                                        makes the token that all nodes share
+#   (umask 077; ray get-auth-token --generate)                           makes the token that all nodes share
 #   ray up ray-cluster.yaml
 #   ray dashboard ray-cluster.yaml                                       opens the Jobs API on this machine's port 8265
 #   RAY_AUTH_MODE=token rlgns submit -- {shlex.join(command)}
@@ -129,13 +134,14 @@ def ray_job(command: Sequence[str], size: ClusterSize, image: str) -> str:
         "kind": "RayJob",
         "metadata": {"name": "rlgns"},
         "spec": {
-            "entrypoint": entrypoint(command, "-".join(size.games[:3])),
+            "entrypoint": resumable_entrypoint(command, f"{SHARED}/{'-'.join(size.games[:3])}"),
             "runtimeEnvYAML": yaml.safe_dump({"env_vars": environment_of_job("")}),
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 300,
-            "backoffLimit": 0,
+            "backoffLimit": RETRIES,
             "rayClusterSpec": {
                 "rayVersion": metadata.version("ray"),
+                "authOptions": {"mode": "token"},
                 "headGroupSpec": {
                     "serviceType": "ClusterIP",
                     "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": str(size.head_ray_cpus)},
@@ -153,9 +159,12 @@ def ray_job(command: Sequence[str], size: ClusterSize, image: str) -> str:
 #   kubectl create secret generic {SECRET} --from-file=api-key=FILE       only for live logging to W&B
 #   kubectl apply -f rayjob.yaml
 #
-# It needs a PersistentVolumeClaim rlgns-runs (ReadWriteMany), and nodes that can pull the image.
+# It needs KubeRay 1.5.1 or newer, a PersistentVolumeClaim rlgns-runs (ReadWriteMany), and nodes that can pull the
+# image. A job that fails, or loses its head, is retried {RETRIES} times on a new cluster and resumes what the claim
+# holds; applied again, this file does the same. For a new run give another --out.
 #
-# Whoever reaches the head's port 8265 can run commands on the cluster: restrict it with a NetworkPolicy.
+# The cluster asks for a token, which KubeRay makes and keeps in a secret. Whoever reaches the head's port 8265 and has
+# the token can run commands on the cluster, and it travels in the clear: restrict the port with a NetworkPolicy.
 """,
         job,
     )

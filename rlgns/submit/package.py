@@ -27,8 +27,7 @@ def environment_of_job(commit: str) -> dict[str, str]:
     They must hold no key: Ray shows them on the dashboard and keeps them with the job. They must name no variable that
     training passes to `ray.init`: Ray refuses that even where the values are equal.
     """
-    return {
-        "RLGNS_COMMIT": commit,
+    return ({"RLGNS_COMMIT": commit} if commit else {}) | {  # an image has its own commit
         # The first Ctrl-C finishes the iteration and saves. W&B's process ignores SIGINT, but not SIGTERM.
         "RAY_JOB_STOP_SIGNAL": "SIGINT",
         "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
@@ -88,6 +87,16 @@ def entrypoint(command: Sequence[str], name: str) -> str:
         UserError: `--out` or `--resume` is relative, and a job's working directory is deleted with the job.
     """
     words = [shlex.quote(word) for word in command]
+    if not names_a_folder(command):
+        words += ["--out", f'"${{RLGNS_RUNS:-$HOME/runs}}/{name}"']
+    return " ".join(["exec", "python", "-m", "rlgns", *words])  # exec: signals go to Python, not to a shell
+
+
+def names_a_folder(command: Sequence[str]) -> bool:
+    """Returns whether a command has `--out DIR` or `--resume DIR`; the URL of a mirror is none.
+
+    Raises UserError where the folder is relative.
+    """
     folders = [
         (option, path) for option in ("--out", "--resume") if (path := option_value(command, option)) is not None
     ]
@@ -99,9 +108,7 @@ def entrypoint(command: Sequence[str], name: str) -> str:
                 f"{option} {path} is relative; name an absolute folder that all nodes of the cluster share, "
                 "for example /shared/runs/pong"
             )
-    if all(is_url(path) for _, path in folders):
-        words += ["--out", f'"${{RLGNS_RUNS:-$HOME/runs}}/{name}"']
-    return " ".join(["exec", "python", "-m", "rlgns", *words])  # exec: signals go to Python, not to a shell
+    return not all(is_url(path) for _, path in folders)
 
 
 def option_value(command: Sequence[str], option: str) -> str | None:

@@ -28,7 +28,7 @@ from rlgns.sweep.plan import Trial, Verdict, make_plan
 from rlgns.sweep.queue import SweepQueue
 from rlgns.sweep.records import check_settings, point_rows, sweep_file
 from rlgns.sweep.table import results_table
-from rlgns.train import check_runnable
+from rlgns.training import check_runnable
 
 
 def run_sweep(sweep: Sweep, out: Path) -> int:

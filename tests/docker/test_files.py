@@ -58,6 +58,17 @@ def test_the_dashboard_is_published_on_loopback_and_asks_for_a_token() -> None:
     assert not any("ports" in service for name, service in compose["services"].items() if name != "head")
 
 
+def test_containers_of_the_cluster_can_gain_no_rights_and_write_only_where_they_must() -> None:
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    for service in services.values():
+        assert (service["cap_drop"], service["read_only"]) == (["ALL"], True)
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert {mount.partition(":")[0] for mount in service["tmpfs"]} == {"/tmp", "/home/rlgns"}
+        assert all("exec" in re.split("[:,]", mount) for mount in service["tmpfs"])  # packages of jobs are loaded there
+    check = (DOCKER / "check.sh").read_text()
+    assert all(option in check for option in ("--read-only", "--cap-drop ALL", "no-new-privileges"))
+
+
 def test_all_services_of_a_gpu_cluster_run_the_cuda_image() -> None:
     """Where two services build different variants under one image name, the last build wins."""
     services, gpu = (
@@ -88,7 +99,9 @@ def test_any_user_id_may_write_where_ray_keeps_its_token() -> None:
     text = (DOCKER / "Dockerfile").read_text()
     (open_to_all,) = re.findall(r"chmod 1777 (.+)", text)
     assert {"/home/rlgns", "/home/rlgns/.ray", "/home/rlgns/runs"} == set(open_to_all.split())
-    assert "--user 4321:4321 $image train" in (DOCKER / "check.sh").read_text()
+    check = (DOCKER / "check.sh").read_text()
+    assert "--user 4321:4321" in check
+    assert '"${confined[@]}" $image train' in check
 
 
 def test_the_health_check_exits_with_1_where_no_node_is_healthy() -> None:

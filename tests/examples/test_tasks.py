@@ -162,6 +162,8 @@ def test_the_tasks_have_whole_groups_and_goals_from_easy_to_hard() -> None:
         (["digits-sgd", "--width", "0"], "--width must be positive, got 0"),
         (["digits-sgd", "--goals", "-1"], "--goals must be positive losses, got -1.0"),
         (["digits-sgd", "--workers", "0"], "--workers must be at least 1, got 0"),
+        *((["digits-sgd", f"--name={name}"], "--name must begin with a letter or digit")
+          for name in ("=1+2", "+1", "-1", "@x", "../x", "a/b", "a\n=1", "", "\t=1")),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

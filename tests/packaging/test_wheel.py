@@ -105,6 +105,7 @@ def test_the_wheel_holds_every_module_and_data_file_and_no_package_but_rlgns(whe
         modules |= {f"rlgns/{path.relative_to(ROOT)}" for path in (ROOT / link).rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
     assert {"rlgns/agents/update.py", "rlgns/agents/compute/native.py", "rlgns/envs/games.py"} <= modules
+    assert "rlgns/py.typed" in names
     for pattern in ("rlgns/report/*.css", "rlgns/report/*.js"):
         found = {str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)}
         assert found and found <= names

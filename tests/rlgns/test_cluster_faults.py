@@ -46,7 +46,7 @@ def some_rows(run: Run, count: int = 3) -> int:
     folder = RunFolder(run.folder)
     wanted = len(folder.rows()) + count
     while len(folder.rows()) < wanted:
-        assert run.wait_for_a_row(than=run.size()), run.driver.returncode
+        assert run.wait_for_a_row(beyond=run.size()), run.driver.returncode
     return wanted
 
 

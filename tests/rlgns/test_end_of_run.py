@@ -20,7 +20,7 @@ from rlgns.monitor.listener import CompositeListener, Listener, RunStart
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.storage import checkpoint
 from rlgns.storage.run_folder import RunFolder
-from rlgns.train import _conclude, _extend, _from_where, _lost, _resumed, resume
+from rlgns.training import _conclude, _extend, _from_where, _lost, _resumed, resume
 from tests.rlgns.engine.tiny import tiny
 from tests.rows import make_row
 

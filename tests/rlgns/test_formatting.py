@@ -72,6 +72,20 @@ def test_interval(ends: tuple[float | None, ...], text: str) -> None:
     assert formatting.interval(*ends) == text
 
 
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        ((230, 80, 700), "noise scale 230 (80 to 700) observations (95 %)"),
+        ((math.nan, 0.17, math.inf), "noise scale at least 0.17 observations (95 %)"),
+        ((900, 0.17, math.inf), "noise scale at least 0.17 observations (95 %)"),
+        ((math.nan, 0, math.inf), "noise scale not known yet"),
+        ((math.nan, math.nan, math.inf), "noise scale not known yet"),
+    ],
+)
+def test_measured(ends: tuple[float, float, float], text: str) -> None:
+    assert formatting.measured("noise scale", *ends, level=0.95) == text
+
+
 def test_others() -> None:
     assert formatting.score(-20.66) == "-20.7"
     assert formatting.score(12_345.6) == "12,346"

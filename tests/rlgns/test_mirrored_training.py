@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import rlgns.train as training
+import rlgns.training as training
 from rlgns.commands import cli
 from rlgns.monitor.mirror_listener import EVERY_S, MirrorListener
 from rlgns.storage.checkpoint import load_newest
@@ -19,6 +19,7 @@ from tests.rows import make_row
 from tests.s3_server import SECRET, environment, serving
 
 
+@pytest.mark.cluster
 def test_a_run_outlives_its_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -45,7 +46,7 @@ def test_a_run_outlives_its_machine(
 
         shutil.rmtree(out)  # the machine is gone
         starts: list[training.RunStart] = []
-        monkeypatch.setattr(training, "_train_all", lambda runs, place: starts.extend(runs) or 0)
+        monkeypatch.setattr(training, "_train_all", lambda runs, place, notes=(): starts.extend(runs) or 0)
         there = tmp_path / "there"
         assert cli.main(["train", "--resume", url, "--out", str(there), "--runners", "2"]) == 0
         assert cli.main(["train", "--resume", url, "--out", str(there)]) == 2  # it is not empty
@@ -87,6 +88,10 @@ def test_two_seeds_resume_from_their_mirror_each_by_its_own_name(
     assert cli.main([*new, str(tmp_path / "refused")]) == 2
     assert f"--mirror {url}/pong-s2: holds another run" in capsys.readouterr().err
     assert not (tmp_path / "refused").exists()
+
+    assert cli.main(["train", "--resume", f"{url}/pong-s7", "--out", str(tmp_path / "none")]) == 2
+    assert f"--resume {url}/pong-s7: holds no run" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
     assert cli.main(["train", "--resume", url, "--out", str(tmp_path / "all")]) == 0
     assert cli.main(["train", "--resume", f"{url}/pong-s3", "--out", str(tmp_path / "one")]) == 0

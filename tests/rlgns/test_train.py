@@ -18,7 +18,7 @@ from rlgns.errors import UserError
 from rlgns.monitor.wandb_transaction_log import history
 from rlgns.storage.checkpoint import load
 from rlgns.storage.run_folder import RunFolder
-from rlgns.train import resume
+from rlgns.training import resume
 
 TINY = {
     "run": {"observations": 100_000},

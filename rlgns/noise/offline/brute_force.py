@@ -1,7 +1,7 @@
 r"""The noise scale of a frozen policy from so many observations that it serves as the truth.
 
 The truth is at the parameters that played. Training's `noise/at_rollout/scale` estimates it; `noise/scale` does not: it
-is along the optimizer steps (docs/notes/two-noise-scales.md).
+is along the optimizer steps (docs/notes/two-noise-scales.md), whose truth is in `rlgns.noise.offline.path_truth`.
 
 Several sets of environments play the same policy, each set a rollout per round. Sets share nothing: no emulator, no
 random number, no mean and deviation by which PPO normalises a rollout's advantages. So
@@ -10,6 +10,9 @@ random number, no mean and deviation by which PPO normalises a rollout's advanta
 
 is unbiased, however correlated an environment is over time or with others of its rollout, and E|g|^2 = |G|^2 +
 tr(Sigma) / T for one environment's rollout of T observations gives the trace.
+
+Games start after random actions, so the first rounds are not the policy's own play: `rlgns.noise.offline.burn_in` says
+from which round on the truth counts.
 
 Two more means of inner products show where an on-line estimator, which sees one rollout at a time, must differ:
 
@@ -20,7 +23,7 @@ Two more means of inner products show where an on-line estimator, which sees one
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -29,6 +32,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from rlgns.noise.interval import Ratio
 from rlgns.noise.moments import gram
 
 Array = NDArray[np.float64]
@@ -89,22 +93,31 @@ class BruteForceResult:
 class BruteForce:
     """Sums the gradients of all that several sets of environments play at one parameter vector.
 
-    Holds two float32 [units, parameters] (the sums and the current round) with `UNITS_PER_SET` units a set, however
-    much is played. An incomplete round does not count.
+    Holds float32 [units, parameters], with `UNITS_PER_SET` units a set, for the current round and for the sum since
+    each of `starts`, however much is played. An incomplete round does not count.
     """
 
-    def __init__(self, *, sets: int, num_envs: int, parameters: int, rollout_steps: int) -> None:
-        """Allocates for `sets` >= 3 sets of `num_envs` environments."""
+    def __init__(
+        self, *, sets: int, num_envs: int, parameters: int, rollout_steps: int, starts: Sequence[int] = (0,)
+    ) -> None:
+        """Allocates for `sets` >= 3 sets of `num_envs` environments; `starts`: rounds from which results may count."""
         assert sets >= 3
         self._per_set = max(units for units in range(1, UNITS_PER_SET + 1) if num_envs % units == 0)
         self._set_of = np.repeat(np.arange(sets), self._per_set)
         units = len(self._set_of)
-        self._sums, self._round = torch.zeros(units, parameters), torch.zeros(units, parameters)
-        self._sq_norms, self._round_sq_norms = np.zeros(units), np.zeros(units)
-        self._in_rollout, self._round_in_rollout = np.zeros(sets), np.zeros(sets)
-        self._same_round = np.zeros((units, units))
+        self._apart = self._set_of[:, None] != self._set_of[None]
+        self._round, self._round_sq_norms = torch.zeros(units, parameters), np.zeros(units)
+        self._round_in_rollout = np.zeros(sets)
+        self._starts, self._sums = frozenset(starts), dict[int, torch.Tensor]()
+        # By round: [units, units], [units] and [sets]
+        self._products, self._sq_norms, self._in_rollout = list[Array](), list[Array](), list[Array]()
         self._waiting = set(range(sets))
-        self._num_envs, self._steps, self.rounds = num_envs, rollout_steps, 0
+        self._num_envs, self._steps, self._sets = num_envs, rollout_steps, sets
+
+    @property
+    def rounds(self) -> int:
+        """Complete rounds."""
+        return len(self._products)
 
     def add(self, set_index: int, gradients: torch.Tensor) -> None:
         """Adds one rollout of a set: its environments' mean gradients [num_envs, parameters], always in one order."""
@@ -122,53 +135,91 @@ class BruteForce:
             self._end_round()
 
     def _end_round(self) -> None:
-        self._sums += self._round
-        self._sq_norms += self._round_sq_norms
-        self._in_rollout += self._round_in_rollout
-        self._same_round += gram(self._round)
-        self.rounds += 1
-        self._waiting = set(range(len(self._in_rollout)))
+        if self.rounds in self._starts:
+            self._sums[self.rounds] = torch.zeros_like(self._round)
+        for sums in self._sums.values():
+            sums += self._round
+        self._products.append(gram(self._round))
+        self._sq_norms.append(self._round_sq_norms.copy())
+        self._in_rollout.append(self._round_in_rollout.copy())
+        self._waiting = set(range(self._sets))
 
-    def result(self) -> BruteForceResult:
-        """Returns the result of the complete rounds, at least one."""
-        assert self.rounds > 0
-        products = gram(self._sums) / self.rounds**2
-        same_round, in_rollout = self._same_round / self.rounds, self._in_rollout / self.rounds
-        sq_norms = self._sq_norms / self.rounds
-        sets = len(in_rollout)
-        apart = self._set_of[:, None] != self._set_of[None]
+    def by_round(self) -> tuple[Array, Array]:
+        """Returns grad_sq and trace of each round by itself [rounds, 2], and with one set left out [sets, rounds, 2].
+
+        A round's grad_sq is from different sets in that round alone.
+        """
+
+        def moments(kept_sets: NDArray[np.bool_]) -> Array:
+            kept = kept_sets[self._set_of]
+            found = [
+                self._moments(products, sq_norms, kept)
+                for products, sq_norms in zip(self._products, self._sq_norms, strict=True)
+            ]
+            return np.array(found).reshape(-1, 2)
+
+        return moments(np.ones(self._sets, np.bool_)), leave_one_out(moments, self._sets)
+
+    def _moments(self, products: Array, sq_norms: Array, kept: NDArray[np.bool_]) -> Array:
+        grad_sq = products[self._apart & kept[:, None] & kept[None]].mean()
+        return np.array([grad_sq, self._steps * (sq_norms[kept].mean() - grad_sq)])
+
+    def result(self, first: int = 0) -> BruteForceResult:
+        """Returns the result of the complete rounds from `first` on, one of `starts`; there is at least one."""
+        rounds = self.rounds - first
+        assert rounds > 0
+        products = gram(self._sums[first]) / rounds**2
+        same_round, in_rollout = (np.mean(values[first:], axis=0) for values in (self._products, self._in_rollout))
+        sq_norms = np.mean(self._sq_norms[first:], axis=0)
 
         def moments(kept: NDArray[np.bool_]) -> Array:
-            grad_sq = products[apart & kept[:, None] & kept[None]].mean()
-            return np.array([grad_sq, self._steps * (sq_norms[kept].mean() - grad_sq)])
+            return self._moments(products, sq_norms, kept)
 
         def ratios(kept_sets: NDArray[np.bool_]) -> Array:
             kept = kept_sets[self._set_of]
-            chosen = apart & kept[:, None] & kept[None]
+            chosen = self._apart & kept[:, None] & kept[None]
             round_mean = same_round[chosen].mean()
             return np.array([round_mean / products[chosen].mean(), in_rollout[kept_sets].mean() / round_mean])
 
         value, left = moments(np.ones(len(self._set_of), np.bool_)), leave_one_out(moments, len(self._set_of))
         errors = jackknife_error(left)
-        inverse, inverse_error = value[0] / value[1], float(jackknife_error(left[:, 0] / left[:, 1]))
-        margin = float(stdtrit(len(left) - 1, 0.975)) * inverse_error
-        ratio, ratio_errors = ratios(np.ones(sets, np.bool_)), jackknife_error(leave_one_out(ratios, sets))
+        scale = noise_scale_interval(value, left)
+        ratio, ratio_errors = ratios(np.ones(self._sets, np.bool_)), jackknife_error(leave_one_out(ratios, self._sets))
         return BruteForceResult(
             grad_sq=float(value[0]),
             grad_sq_error=float(errors[0]),
             trace=float(value[1]),
             trace_error=float(errors[1]),
-            noise_scale=float(1 / inverse) if inverse > 0 else math.nan,
-            noise_scale_low=float(1 / (inverse + margin)) if inverse + margin > 0 else math.nan,
-            noise_scale_high=float(1 / (inverse - margin)) if inverse > margin else math.inf,
+            noise_scale=scale.value,
+            noise_scale_low=scale.low,
+            noise_scale_high=scale.high,
             same_round=float(ratio[0]),
             same_round_error=float(ratio_errors[0]),
             same_rollout=float(ratio[1]),
             same_rollout_error=float(ratio_errors[1]),
-            without_set=np.array([moments(self._set_of != index) for index in range(sets)]),
-            observations=self.rounds * sets * self._num_envs * self._steps,
-            environments=sets * self._num_envs,
+            without_set=np.array([moments(self._set_of != index) for index in range(self._sets)]),
+            observations=rounds * self._sets * self._num_envs * self._steps,
+            environments=self._sets * self._num_envs,
         )
+
+
+def noise_scale_interval(value: Array, left: Array) -> Ratio:
+    """Returns trace / grad_sq with its 95 % interval, formed on the inverse, whose noise is the more symmetric.
+
+    Args:
+        value: [2], grad_sq and trace.
+        left: [n, 2], the same with one of n units left out.
+
+    Returns:
+        The noise scale is NaN where grad_sq is not positive, the high end infinite where grad_sq is not resolved.
+    """
+    inverse, error = value[0] / value[1], float(jackknife_error(left[:, 0] / left[:, 1]))
+    margin = float(stdtrit(len(left) - 1, 0.975)) * error
+    return Ratio(
+        value=float(1 / inverse) if inverse > 0 else math.nan,
+        low=float(1 / (inverse + margin)) if inverse + margin > 0 else math.nan,
+        high=float(1 / (inverse - margin)) if inverse > margin else math.inf,
+    )
 
 
 def leave_one_out(statistic: Callable[[NDArray[np.bool_]], Array], count: int) -> Array:

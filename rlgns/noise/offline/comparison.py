@@ -16,16 +16,44 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from rlgns.noise.interval import Ratio
-from rlgns.noise.offline.brute_force import BruteForceResult, jackknife_error
+from rlgns.noise.offline.brute_force import jackknife_error
 
 Array = NDArray[np.float64]
+
+
+class Truth(Protocol):
+    """What estimators are compared with: at the parameters that played or along the steps."""
+
+    @property
+    def grad_sq(self) -> float:
+        """|G|^2."""
+
+    @property
+    def trace(self) -> float:
+        """tr(Sigma) per observation."""
+
+    @property
+    def noise_scale(self) -> float:
+        """Their ratio, trace over grad_sq; NaN where grad_sq is not positive."""
+
+    @property
+    def noise_scale_low(self) -> float:
+        """Lower end of its 95 % interval."""
+
+    @property
+    def noise_scale_high(self) -> float:
+        """Upper end; infinite where |G|^2 is not resolved."""
+
+    @property
+    def without_set(self) -> Array:
+        """[sets, 2], both with one set of environments left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +79,29 @@ class Series:
     def __init__(self, sets: int) -> None:
         """Starts empty."""
         self._values: list[list[tuple[float, float]]] = [[] for _ in range(sets)]
+        self._rounds: list[list[int]] = [[] for _ in range(sets)]
         self._observations = 0
 
-    def add(self, set_index: int, *, grad_sq: float, trace: float, observations: int) -> None:
+    def add(self, set_index: int, *, grad_sq: float, trace: float, observations: int, round_index: int = 0) -> None:
         """Adds one measurement; each is of equally many observations."""
         self._values[set_index].append((grad_sq, trace))
+        self._rounds[set_index].append(round_index)
         self._observations = observations
+
+    def since(self, first: int) -> Series:
+        """Returns the measurements of round `first` and later ones."""
+        kept = Series(len(self._values))
+        for set_index, values in enumerate(self._values):
+            for (grad_sq, trace), index in zip(values, self._rounds[set_index], strict=True):
+                if index >= first:
+                    kept.add(
+                        set_index,
+                        grad_sq=grad_sq,
+                        trace=trace,
+                        observations=self._observations,
+                        round_index=index,
+                    )
+        return kept
 
     @property
     def measurements(self) -> int:
@@ -95,7 +140,7 @@ class Series:
             return math.nan
         return float(kept.std(ddof=1) / grad_sq) * math.sqrt(self._observations / observations)
 
-    def quality(self, truth: BruteForceResult, observations: float, *, unbiased: bool = False) -> Quality:
+    def quality(self, truth: Truth, observations: float, *, unbiased: bool = False) -> Quality:
         """Compares with the truth; spreads are for so many observations, about the truth if `unbiased`."""
         sets = len(self._values)
         mine, left = self.means(), np.array([self.means(without=index) for index in range(sets)])
@@ -116,7 +161,7 @@ class Series:
         )
 
 
-def spread_ratio(ours: Series, theirs: Series, truth: BruteForceResult, *, theirs_unbiased: bool) -> Ratio:
+def spread_ratio(ours: Series, theirs: Series, truth: Truth, *, theirs_unbiased: bool) -> Ratio:
     """Returns our standard deviation of the log noise scale over theirs, from equally many observations."""
     expected = np.array([truth.grad_sq, truth.trace])
     for_theirs = expected if theirs_unbiased else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import rlgns.train as training
+import rlgns.training as training
 from rlgns.commands import cli
 from rlgns.commands.train import claim_folder, default_out
 from rlgns.config.load import resolve

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlgns import formatting
 from rlgns.critical.calibration import (
     AT_GOAL,
     KIND_DF,
@@ -68,6 +69,16 @@ def test_a_bound_gives_a_bound_and_nothing_gives_nothing() -> None:
         nothing = A2C.predict(math.nan, low, math.inf)
         assert math.isnan(nothing.value) and math.isnan(nothing.low) and nothing.high == math.inf
     assert A2C.predict(1000, 0, 2000).low == 0
+
+
+def test_a_prediction_prints_as_a_sentence() -> None:
+    found = A2C.predict(1000, 800, 1250, level=0.9)
+    low, value, high = (formatting.rounded(number) for number in (found.low, found.value, found.high))
+    assert str(found) == f"critical batch {value} ({low} to {high}) observations (90 %)"
+    bound = A2C.predict(math.nan, 1000, math.inf)
+    assert str(bound) == f"critical batch at least {formatting.rounded(bound.low)} observations (95 %)"
+    assert str(CriticalBatchPrediction()) == "critical batch not known yet"
+    assert repr(bound).startswith("CriticalBatchPrediction(value=nan")
 
 
 @settings(max_examples=100, deadline=None)

@@ -44,7 +44,8 @@ def test_a_trial_ends_well_where_it_cannot_see_tunes_own_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on another node than the driver's. Tune recognises its folder by a mark, which this removes."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    scratch = Path(tempfile.mkdtemp(dir="/tmp", prefix="t"))  # its path leaves room for Ray's sockets
+    monkeypatch.setenv("RAY_TMPDIR", str(scratch))
     folder = RunFolder(tmp_path / "run")
     folder.create(to_dict(tiny()), {"game": "pong"})
     start = RunStart(game="pong", folder=folder, config=tiny(), wandb_id="x")
@@ -54,7 +55,7 @@ def test_a_trial_ends_well_where_it_cannot_see_tunes_own_folder(
             self.marks, self.said = 0, list[str]()
 
         def row(self, game: str, row: Row) -> None:
-            for mark in tmp_path.glob("rlgns-tune-*/trials/.validate_storage_marker"):
+            for mark in scratch.glob("rlgns-*/tune/trials/.validate_storage_marker"):
                 mark.unlink()
                 self.marks += 1
 
@@ -66,3 +67,4 @@ def test_a_trial_ends_well_where_it_cannot_see_tunes_own_folder(
     assert (outcome.faults, outcome.stopped, listener.said) == ({}, None, [])
     assert listener.marks == 1
     assert len(folder.metrics_path.read_text().splitlines()) == 4
+    scratch.rmdir()  # nothing remains in it

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import rlgns.train as training
+import rlgns.training as training
 from rlgns.config.schema import Config, OutputConfig, RunConfig, WandbConfig
 from rlgns.monitor.console import write_line
 from rlgns.monitor.listener import RunStart

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -141,6 +142,21 @@ def test_before_anything_is_known() -> None:
     assert math.isnan(early.low)
     assert not early.resolved
     assert early.noise_scale == early.trace / early.grad_sq
+
+
+def test_an_estimate_prints_as_a_sentence() -> None:
+    tracker, noise = NoiseScaleTracker(), NoiseScaleTracker(level=0.9)
+    assert str(tracker.estimate()) == "noise scale not known yet"
+    tracker.update(group_moments(np.array([[1.0, math.nan], [1.0, 1.0]]), 4))
+    assert str(tracker.estimate()) == "noise scale not known yet, 1 measurement left out: a gradient was not finite"
+    for m in stream(200):
+        tracker.update(m)
+    found = tracker.estimate()
+    assert str(found).startswith(f"noise scale {found.noise_scale:.0f} ({found.low:.0f} to {found.high:.0f}) observ")
+    assert repr(found).startswith("NoiseScaleEstimate(noise_scale=")
+    for grad_sq in (1.0, -1.2, 0.9, -1.0, 1.1, -0.9, 1.0, -1.0):
+        noise.update(of_size(grad_sq, 50.0, 32))
+    assert re.fullmatch(r"noise scale at least [\d.]+ observations \(90 %\)", str(noise.estimate()))
 
 
 def test_zero_gradients_are_undefined_and_not_resolved() -> None:

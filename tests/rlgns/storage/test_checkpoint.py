@@ -89,10 +89,11 @@ def test_leftovers_of_a_killed_save_are_ignored_and_removed(tmp_path: Path) -> N
     shutil.copytree(tmp_path / "00000001", leftover)
     truncate(leftover, 0.5)
     (tmp_path / "00000002").mkdir()  # a folder without a state is no checkpoint
+    (tmp_path / "3 notes").mkdir()  # the user's
     assert [path.name for path in numbered(tmp_path)] == ["00000001"]
     assert_holds(load_newest(tmp_path), 1)
     save(tmp_path, 3, state(3), kept=5)
-    assert not leftover.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000001", "00000003", "3 notes"]
     assert [path.name for path in numbered(tmp_path)] == ["00000001", "00000003"]
 
 

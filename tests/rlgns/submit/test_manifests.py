@@ -90,7 +90,15 @@ def test_rayjob_has_room_for_every_runner() -> None:
         assert spec["securityContext"]["runAsNonRoot"]
         volumes = {volume["name"] for volume in spec["volumes"]}
         assert {mount["name"] for mount in spec["containers"][0]["volumeMounts"]} == volumes
-    assert job["spec"]["entrypoint"].endswith('--runners 16 --out "${RLGNS_RUNS:-$HOME/runs}/pong"')
+    assert job["spec"]["entrypoint"].endswith("--runners 16 --out /home/rlgns/runs/pong")
+
+
+def test_rayjob_asks_for_a_token_and_resumes_when_it_is_retried() -> None:
+    job = yaml.safe_load(manifests.ray_job(COMMAND, size(), "rlgns:latest"))["spec"]
+    assert job["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+    assert job["backoffLimit"] > 0
+    assert "-m rlgns.submit.resumable train " in job["entrypoint"]
+    assert "RLGNS_COMMIT" not in job["runtimeEnvYAML"]  # the image has its own
 
 
 @pytest.mark.parametrize(("parallel", "trials"), [("0", 18), ("12", 12), ("5", 5), ("999", 18)])

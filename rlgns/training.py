@@ -129,6 +129,7 @@ def _resumed(folder: RunFolder, settings: Mapping[str, str]) -> RunStart:
         if not isinstance(about.get(key), str):
             raise UserError(f"{folder.config_path} does not name run.{key}: not a run of `rlgns train`")
     check_runnable(config)
+    checkpoint.remove_leftovers(folder.checkpoints_path)
     # Fails here, before anything starts, where all are torn
     state, newest = checkpoint.load_newest(folder.checkpoints_path), folder.last_row()
     played = int(newest["observations"]) if newest else 0

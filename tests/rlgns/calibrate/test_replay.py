@@ -1,4 +1,4 @@
-"""The on-line estimators as `rlgns calibrate` runs them."""
+"""Replayed iterations."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rlgns.calibrate.estimators import OptimizerSteps
 from rlgns.calibrate.frozen_policy import prepare_policy
+from rlgns.calibrate.replay import OptimizerSteps
 from rlgns.storage.checkpoint import load_policy
 from rlgns.storage.run_folder import RunFolder
 from tests.rlgns.engine.test_adaptive import adaptive, script
