@@ -33,7 +33,7 @@ PER_GROUP = BATCH // GROUPS
 READ_AT = (0.1, 0.25, 0.5, 0.75, 1.0)
 OLD_HORIZON = 200_000.0
 SIZE_BATCHES = 16
-TRUTHS = ("constant", "heavy", "tenfold", "pong", "late", "jump up", "jump down")
+TRUTHS = ("constant", "heavy", "tenfold", "pong", "late", "early", "jump up", "jump down")
 SITUATIONS = ((0.2, 15), (2, 15), (2, 200), (10, 15), (10, 200))
 """Noise scale at the end / batch, dimension of the noise."""
 
@@ -67,6 +67,8 @@ def truth_of(kind: str, updates: int, last: float) -> Array:
             return last * share**0.93
         case "late":  # three times as steep from 60 % of the run on
             return last * np.where(after, share**3, 0.6**3 * (share / 0.6) ** 0.93)
+        case "early":  # a hundredfold within the first fifth, then it stands still
+            return last * 100 ** (np.minimum(share / 0.2, 1) - 1)
         case "jump up":
             return np.where(after, last, last / 5)
         case "jump down":

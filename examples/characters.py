@@ -85,7 +85,7 @@ def train(problem: Problem, chosen: Namespace) -> float:
     model, generator = problem.model(), torch.Generator().manual_seed(1)
     optimizer = problem.optimizer(model, chosen.learning_rate)
     batch = chosen.draws * WINDOW
-    monitor = NoiseScaleMonitor(model, groups=8, horizon_observations=20 * batch)
+    monitor = NoiseScaleMonitor(model, groups=8)
     progress = Progress(problem, monitor, batch)
     for step in range(1, chosen.most_steps + 1):
         parts = problem.draw(chosen.draws, generator).split(2 if chosen.draws % 16 == 0 else 1)

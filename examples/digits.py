@@ -53,7 +53,7 @@ def train(problem: Problem, chosen: Namespace) -> float:
     model, generator = problem.model(), torch.Generator().manual_seed(1)
     optimizer = problem.optimizer(model, chosen.learning_rate)
     batch = chosen.draws
-    monitor = NoiseScaleMonitor(model, groups=8, horizon_observations=20 * batch)
+    monitor = NoiseScaleMonitor(model, groups=8)
     progress = Progress(problem, monitor, batch)
     for step in range(1, chosen.most_steps + 1):
         with monitor.step(observations=batch):

@@ -71,12 +71,12 @@ class Progress:
 
 def live_line(step: int, loss: float, estimate: NoiseScaleEstimate, unit: str) -> str:
     """Returns a line with step, loss and what is known of the noise scale."""
-    if math.isnan(estimate.low):
+    if not estimate.now_low > 0:
         known = "unknown yet"
-    elif estimate.resolved:
-        known = f"{estimate.noise_scale:,.0f} ({estimate.low:,.0f} to {estimate.high:,.0f}) {unit}"
+    elif math.isfinite(estimate.now_high):
+        known = f"{estimate.noise_scale:,.0f} ({estimate.now_low:,.0f} to {estimate.now_high:,.0f}) {unit}"
     else:
-        known = f"at least {estimate.low:,.0f} {unit}"
+        known = f"at least {estimate.now_low:,.0f} {unit}"
     return f"step {step:4d}   loss {loss:.3f}   noise scale {known}"
 
 

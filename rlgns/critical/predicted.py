@@ -1,7 +1,8 @@
 """The critical batch that a run's noise scales predict: entries of a metrics row, live and for rows of older runs.
 
 `critical_batch/predicted` is the run's: the average noise scale along its path, calibrated. `critical_batch/now` is the
-moment's: the smoothed noise scale, calibrated. Both have the calibration's error in their intervals.
+moment's: the smoothed noise scale, calibrated, in the interval of what holds now, drift included. Both have the
+calibration's error in their intervals.
 """
 
 from __future__ import annotations
@@ -34,14 +35,18 @@ def critical_batch_entries(row: Row, calibration: Calibration, level: float = 0.
     """Returns the entries of a row about the critical batch and its advice; NaN, infinity or None where not known.
 
     Args:
-        row: With `noise/scale*`, `noise/run_average*` and `batch_observations`.
+        row: With `noise/scale`, `noise/now_low`, `noise/now_high`, `noise/run_average*` and `batch_observations`; a row
+            of an older version has `noise/scale_low` and `noise/scale_high` instead.
         calibration: For the run's algorithm and epochs.
         level: Of the intervals.
     """
     entries: dict[str, Any] = {"critical_batch/calibration": calibration.label}
-    for noise, name in (("noise/run_average", "predicted"), ("noise/scale", "now")):
-        resolved = bool(row.get("noise/resolved" if name == "now" else f"{noise}_resolved"))
-        scale, low, high = _ends(row, noise, resolved)
+    now = "noise/now" if "noise/now_low" in row else "noise/scale"
+    for name, ends in (
+        ("predicted", _ends(row, "noise/run_average", bool(row.get("noise/run_average_resolved")))),
+        ("now", _ends(row, now, bool(row.get("noise/resolved")), value="noise/scale")),
+    ):
+        scale, low, high = ends
         found = calibration.predict(scale, low, high, level)
         prefix = "critical_batch/" if name == "predicted" else "critical_batch/now_"
         entries[f"critical_batch/{name}"] = found.value
@@ -90,10 +95,10 @@ def calibrated(scale: float, calibration: Calibration) -> float:
     return calibration.predict(scale, scale, scale).value if 0 < scale < math.inf else scale
 
 
-def _ends(row: Row, noise: str, resolved: bool) -> tuple[float, float, float]:
-    """Noise scale, low, high; NaN and infinity where a row has null or only the bound counts."""
+def _ends(row: Row, noise: str, resolved: bool, value: str | None = None) -> tuple[float, float, float]:
+    """Noise scale (the entry `value`, or `noise`), low, high; NaN, infinity where null or where only a bound counts."""
     low = row.get(f"{noise}_low")
-    scale, high = (row.get(noise), row.get(f"{noise}_high")) if resolved else (None, None)
+    scale, high = (row.get(value or noise), row.get(f"{noise}_high")) if resolved else (None, None)
     return (
         math.nan if scale is None else float(scale),
         math.nan if low is None else float(low),

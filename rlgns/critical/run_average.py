@@ -11,8 +11,11 @@ With N = T/G, trace over squared gradient, and |g_B|^2 = G + T/B, the mean squar
 
 a ratio of sums of *raw* moments. Every measured step enters, whether or not its own noise scale could be told: leaving
 out the steps whose smoothed noise scale is not resolved leaves out the large ones. |g_B|^2 is that of the rows before,
-since a batch's own size would bias the ratio. A row whose gradients are far larger than any before, as after a first
-step of Adam at a high learning rate, only sets the size (`rlgns.noise.GradientSize`). The interval is Fieller's.
+since a batch's own size would bias the ratio (`rlgns.noise.GradientSize`). The interval is Fieller's.
+
+**Jumps.** A row whose gradients are far larger than any before, as after a first step of Adam at a high learning rate,
+only sets the size: compared with the rows before, it would outweigh the run (`rlgns.noise.gradient_size.Jumps`). If it
+was an outlier and rows of its size come again, few environments with large gradients are the noise: it counts in full.
 
 **Learning rate.** A noise scale is that of its learning rate: an annealed one inflates it ("temperature", appendix C).
 Steps whose learning rate is below TUNED_SHARE of the run's highest are left out, so that the average speaks of the rate
@@ -31,7 +34,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from rlgns.noise.block_sums import BlockSums
-from rlgns.noise.gradient_size import BEYOND_OUTLIERS, NEW_PHASE
+from rlgns.noise.gradient_size import BEYOND_OUTLIERS, Jumps
 from rlgns.noise.interval import fieller
 from rlgns.noise.long_run_variance import mean_covariance
 
@@ -77,7 +80,8 @@ class RunAverage:
         self._rows = 0
         self._steps = self._counted = self._rates = 0.0  # all steps, those that count, and their rates
         self._highest = 0.0  # learning rate / sqrt(batch)
-        self._largest = 1.0  # squared size of a row's gradients, relative to those before
+        self._jumps = Jumps(2 * SIZE_ROWS)  # an arithmetic mean forgets an outlier late
+        self._aside: dict[str, Any] | None = None  # the newest row that began a phase, if none as large came since
 
     def update(self, *, grad_sq: Any, trace: Any, batch: float, steps: float, learning_rate: float | None) -> None:
         """Adds `steps` optimizer steps at one batch and learning rate. The first only set the gradients' size.
@@ -107,17 +111,24 @@ class RunAverage:
         if means is None or np.any(size <= 0):
             self._means, self._rows = (grad_sq, trace), 1
             return
-        ratio = float(np.max((grad_sq + trace / batch) / size))
-        new_phase = ratio > max(NEW_PHASE, BEYOND_OUTLIERS * self._largest)
-        self._largest = max(self._largest, ratio)
-        if new_phase:
+        sizes = np.stack(np.broadcast_arrays(grad_sq + trace / batch, size)).reshape(2, -1)
+        new, before = sizes[:, np.argmax(sizes[0] / sizes[1])].tolist()  # of the run where this row is largest
+        row = {"moments": np.array([grad_sq, trace]) / size, "steps": steps, "learning_rate": learning_rate}
+        if self._jumps.begins_phase(new, before):
+            self._aside = {**row, "ratio": new / before}
             self._means, self._rows = (grad_sq, trace), 1
             return
         self._rows = min(self._rows + 1, SIZE_ROWS)
         self._means = means[0] + (grad_sq - means[0]) / self._rows, means[1] + (trace - means[1]) / self._rows
-        self._sums.update(np.array([grad_sq, trace]) / size, steps)
-        self._counted += steps
-        self._rates += steps * (math.nan if learning_rate is None else learning_rate)
+        if self._aside is not None and new * BEYOND_OUTLIERS >= before * self._aside["ratio"]:
+            self._add(self._aside)
+            self._aside = None
+        self._add(row)
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        self._sums.update(np.asarray(row["moments"]), row["steps"])
+        self._counted += row["steps"]
+        self._rates += row["steps"] * (math.nan if row["learning_rate"] is None else row["learning_rate"])
 
     def update_row(self, row: Mapping[str, Any], steps: float) -> None:
         """Adds a row of metrics.jsonl, of so many optimizer steps."""
@@ -168,7 +179,8 @@ class RunAverage:
             "counted": self._counted,
             "rates": self._rates,
             "highest": self._highest,
-            "largest": self._largest,
+            "aside": None if self._aside is None else {**self._aside, "moments": self._aside["moments"].tolist()},
+            **self._jumps.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -177,7 +189,9 @@ class RunAverage:
         means = state["means"]
         self._means = None if means is None else (float(means[0]), float(means[1]))
         self._rows, self._highest = int(state["rows"]), float(state["highest"])
-        self._largest = float(state["largest"])
+        aside = state.get("aside")
+        self._aside = None if aside is None else {**aside, "moments": np.array(aside["moments"])}
+        self._jumps.load_state_dict(state)
         self._steps, self._counted = float(state["steps"]), float(state["counted"])
         self._rates = float(state["rates"])
 

@@ -9,6 +9,10 @@ paper's critical batch is the best batch. Then a batch costs
 Twice the batch costs less where C/(2B) + 2B/C < C/B + B/C, that is where C > sqrt(2) B; half of it where C < B/sqrt(2).
 The interval decides: double only if its low end is above sqrt(2) B, halve only if its high end is below B/sqrt(2). So
 "keep" means that this batch is the best of the three or that too little is known to say otherwise.
+
+The critical batch is that of the run so far, and it usually grows. So while the learning rate is as tuned, "halve" also
+needs the critical batch of now (`critical_batch/now_high`) below B/sqrt(2): a run of 30,000 observations has seen
+nothing but the easy beginning.
 """
 
 from __future__ import annotations
@@ -92,6 +96,8 @@ class Verdict:
         them = "them" if self.num_envs else "it"
         if self.decision is not Decision.KEEP:
             return f"{self.decision.value} {them}"
+        if decide(self.batch, self.low, self.high) is Decision.HALVE:
+            return f"keep {them}, since it may be larger by now"
         sure = decide(self.batch, self.value, self.value) is Decision.KEEP
         return f"keep {them}" if sure else f"keep {them}, since the interval allows it"
 
@@ -124,9 +130,12 @@ def verdict_of(row: Mapping[str, Any], *, preset: str = "") -> Verdict:
     share, missing = _number(row, "noise/run_average_share"), _number(row, "noise/run_average_missing")
     fixed = row.get("batch_mode") != "adaptive"
     late = _number(row, "learning_rate") < TUNED_SHARE * _number(row, "noise/run_average_learning_rate")
+    decision = decide(batch, low, high)
+    if decision is Decision.HALVE and not late and not _small_now(row, batch):
+        decision = Decision.KEEP
     noise = ("noise/run_average", "noise/run_average_low", "noise/run_average_high")
     return Verdict(
-        decision=decide(batch, low, high),
+        decision=decision,
         value=value,
         low=low,
         high=high,
@@ -137,6 +146,13 @@ def verdict_of(row: Mapping[str, Any], *, preset: str = "") -> Verdict:
         noise_scale=interval(*(row.get(name) if name != noise[0] or known(high) else None for name in noise)),
         conditions=tuple(_conditions(row, share, preset)),
     )
+
+
+def _small_now(row: Mapping[str, Any], batch: float) -> bool:
+    """Whether the critical batch of now allows half the batch; yes where the row says nothing of it."""
+    if "critical_batch/now_high" not in row:
+        return True
+    return decide(batch, 0.0, _number(row, "critical_batch/now_high")) is Decision.HALVE
 
 
 def _conditions(row: Mapping[str, Any], share: float, preset: str) -> list[str]:

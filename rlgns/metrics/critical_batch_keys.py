@@ -135,9 +135,9 @@ CRITICAL_BATCH = KeyGroup(
             name="critical_batch/now_low",
             kind=float,
             unit="observations",
-            meaning="Lower end of its prediction interval",
-            formula="as `critical_batch/low`",
-            null_when="`noise/scale_low` is null or 0, and `noise/resolved` is false",
+            meaning="Lower end of its prediction interval, drift of the noise scale included",
+            formula="as `critical_batch/low`, from `noise/now_low`",
+            null_when="`noise/now_low` is null or 0, and `noise/resolved` is false",
             absent_from=OLDER_RUNS,
         ),
         Key(
@@ -145,8 +145,8 @@ CRITICAL_BATCH = KeyGroup(
             kind=float,
             unit="observations",
             meaning="Upper end of its prediction interval",
-            formula="as `critical_batch/low`",
-            null_when="`critical_batch/now` is null",
+            formula="as `critical_batch/low`, from `noise/now_high`",
+            null_when="`critical_batch/now` or `noise/now_high` is null",
             absent_from=OLDER_RUNS,
         ),
         Key(

@@ -20,6 +20,38 @@ SETTLED = 4
 
 
 @final
+class Jumps:
+    """Says which batches are too large to be compared with those before: a jump, or the first outlier of its size."""
+
+    def __init__(self, batches: float) -> None:
+        """`batches`: over how many the size is averaged."""
+        self._settled = int(SETTLED * batches)
+        self._largest = 1.0  # ratio of an outlier to the size of its time
+        self._peak = self._peak_ratio = 1.0  # size of a batch that may have been one, and its ratio to s_t
+        self._since_peak = 0
+
+    def begins_phase(self, new: float, size: float) -> bool:
+        """Returns whether a batch of squared size `new` begins a phase, those before it having `size`; remembers it."""
+        ratio, before = new / size, max(self._largest, self._peak_ratio)
+        self._since_peak += 1
+        if ratio > self._peak_ratio:
+            self._peak, self._peak_ratio, self._since_peak = new, ratio, 0
+        elif self._since_peak == self._settled:
+            self._largest = max(self._largest, self._peak / size)
+            self._peak_ratio = 1.0
+        return ratio > max(NEW_PHASE, BEYOND_OUTLIERS * before)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what is remembered of outliers."""
+        return {name: getattr(self, f"_{name}") for name in ("largest", "peak", "peak_ratio", "since_peak")}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned; an older version remembered less or nothing."""
+        self._largest, self._since_peak = float(state.get("largest", 1.0)), int(state.get("since_peak", 0))
+        self._peak, self._peak_ratio = float(state.get("peak", 1.0)), float(state.get("peak_ratio", 1.0))
+
+
+@final
 class GradientSize:
     r"""Divides each batch's moments by the mean squared group gradient of the batches *before* it.
 
@@ -56,9 +88,7 @@ class GradientSize:
         """What the newest batch was divided by; None where it began a phase."""
         self._group: float | None = None  # b
         self._seen = 0  # batches of this phase, counted up to those that the average spans
-        self._largest = 1.0  # ratio of an outlier to the size of its time
-        self._peak = self._peak_ratio = 1.0  # size of a batch that may have been one, and its ratio to s_t
-        self._since_peak = 0
+        self._jumps = Jumps(batches)
 
     def divide(self, moments: Moments) -> Moments | None:
         """Returns the batch's moments in units of s_t, then updates s_t with its size.
@@ -73,41 +103,24 @@ class GradientSize:
         if not size:
             self.value, self.divisor, self._seen = max(new, 0.0), None, 1
             return None
-        ratio, outliers = new / size, self._outliers(new, new / size)
-        if ratio > max(NEW_PHASE, BEYOND_OUTLIERS * outliers):
+        if self._jumps.begins_phase(new, size):
             self.value, self.divisor, self._seen = new, None, 1
             return None
         self.divisor = size
         if new > 0:
             self._seen = int(min(self._seen + 1, self._batches))
-            self.value = size * math.exp(math.log(ratio) / self._seen)
+            self.value = size * math.exp(math.log(new / size) / self._seen)
         return scaled(moments, 1 / size)
-
-    def _outliers(self, new: float, ratio: float) -> float:
-        """The largest ratio before this batch that was an outlier's or may have been; notes this batch's."""
-        before = max(self._largest, self._peak_ratio)
-        self._since_peak += 1
-        if ratio > self._peak_ratio:
-            self._peak, self._peak_ratio, self._since_peak = new, ratio, 0
-        elif self._since_peak == int(SETTLED * self._batches) and self.value:
-            self._largest = max(self._largest, self._peak / self.value)
-            self._peak_ratio = 1.0
-        return before
 
     def state_dict(self) -> dict[str, Any]:
         """Returns s_t, b and what is remembered of outliers."""
-        remembered = {
-            name: getattr(self, f"_{name}") for name in ("seen", "largest", "peak", "peak_ratio", "since_peak")
-        }
-        return {"value": self.value, "group": self._group, **remembered}
+        return {"value": self.value, "group": self._group, "seen": self._seen, **self._jumps.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned, or an older version's, which had s_t and b alone."""
         self.value = None if state["value"] is None else float(state["value"])
-        self._group = state["group"]
-        self._seen, self._since_peak = int(state.get("seen", self._batches)), int(state.get("since_peak", 0))
-        self._largest = float(state.get("largest", 1.0))
-        self._peak, self._peak_ratio = float(state.get("peak", 1.0)), float(state.get("peak_ratio", 1.0))
+        self._group, self._seen = state["group"], int(state.get("seen", self._batches))
+        self._jumps.load_state_dict(state)
 
 
 def scaled(moments: Moments, factor: float) -> Moments:

@@ -2,13 +2,16 @@ r"""How far back to look: as short as the noise scale's drift asks, as long as i
 
 r = |G|^2 / tr(Sigma) is the inverse of the noise scale. Block j of n_j observations has e_j = (G_j - r_0 S_j) / S, with
 r_0 and S the ratio and the mean trace of all blocks: e_j estimates the difference of r in this block from r_0, whatever
-the tails of G and S. The model is a random walk seen through noise:
+the tails of G and S. The model is a random walk seen through noise, with steps in proportion to r:
 
-    Cov(e_j, e_k) = sigma^2 (delta_jk T / n_j + kappa min(u_j, u_k)),      u = -log(1 - age / T)
+    Cov(e_j, e_k) = sigma^2 (delta_jk T / n_j + kappa min(u_j, u_k)),      u_j = integral from now back to block j of
+                                                                           (r / r now)^2 d(-log(1 - age / T))
 
 with T the observations of all blocks. Ages are counted in the logarithm of the time since the start, because noise
-scales grow as a power of the time, roughly: as much from 10,000 to 20,000 observations as from 100,000 to 200,000. The
-level is free, sigma^2 has the prior 1 / sigma^2, and kappa a flat one on KAPPAS, with a weight for "no drift at all".
+scales grow as a power of the time, roughly: as much from 10,000 to 20,000 observations as from 100,000 to 200,000.
+Steps of one size in r instead would expect large ones at the end too, after r fell a hundredfold early in the run. r
+along the run is a local mean, squared and with its uncertainty added: where it is not known, steps are alike. The level
+is free, sigma^2 has the prior 1 / sigma^2, and kappa a flat one on KAPPAS, with a weight for "no drift at all".
 
 From the posterior follow, for each horizon H with its weights w ~ n exp(-age / H),
 
@@ -16,7 +19,7 @@ From the posterior follow, for each horizon H with its weights w ~ n exp(-age / 
 
 drift is the expected squared difference of the mean of the last H from r now. The horizon is the one with the smallest
 noise + CAUTION * drift: a drift that the data do not show yet costs coverage, one that they show wrongly costs width.
-ALLOWANCE * drift widens the interval of what holds now. docs/notes/horizon.md has measured coverage.
+drift widens the interval of what holds now. docs/notes/horizon.md has measured coverage.
 """
 
 from __future__ import annotations
@@ -34,11 +37,13 @@ Array = NDArray[np.float64]
 KAPPAS = np.concatenate([[0.0], np.geomspace(0.3, 3000, 9)])
 """Variance of the walk while the time since the start grows by a factor of e, against the variance of the mean."""
 
-STILL = 3.0
+STILL = 5.0
 """Prior weight of no drift, against 1 for each other entry of KAPPAS."""
 
 CAUTION = 2.0
-ALLOWANCE = 0.5
+
+LOCAL = 0.7
+"""Half of the logarithm of time over which r is averaged to say how large steps are."""
 
 SHARES = np.array([2, 1, 0.7, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09, 0.0625, 0.044, 0.031])
 """Horizons to choose from, as shares of all observations, beside the longest."""
@@ -83,7 +88,8 @@ def choose_horizon(observations: Array, means: Array, longest: float) -> Horizon
     errors = (means[:, 0] - grad_sq / trace * means[:, 1]) / trace
     ages = _ages(observations)
     clock = -np.log1p(-0.999 * ages / total)
-    walked = clock - np.append(clock[1:], 0.0)  # from each block to the next, from the last to now
+    steps = clock - np.append(clock[1:], 0.0)  # from each block to the next, from the last to now
+    walked = steps * _relative_size(observations, means, errors, clock)
     noise_scatter, walk_scatter = _scatter(errors, observations / total, walked)
     if not noise_scatter > 0:
         return still
@@ -97,7 +103,7 @@ def choose_horizon(observations: Array, means: Array, longest: float) -> Horizon
         drift = walk_scatter * float(np.sum(walked * weights.cumsum() ** 2))
         if noise + CAUTION * drift < least:
             least = noise + CAUTION * drift
-            best = Horizon(observations=float(choice), drift_variance=ALLOWANCE * drift * float(trace) ** 2)
+            best = Horizon(observations=float(choice), drift_variance=drift * float(trace) ** 2)
     return best
 
 
@@ -105,6 +111,19 @@ def _ages(observations: Array) -> Array:
     """[blocks]: observations from the middle of each block to now."""
     ages: Array = observations[::-1].cumsum()[::-1] - observations / 2
     return ages
+
+
+def _relative_size(observations: Array, means: Array, errors: Array, clock: Array) -> Array:
+    """[blocks]: how large the walk's squared steps are from each block to the next, relative to those now."""
+    near = np.maximum(0, 1 - np.abs(clock[:, None] - clock) / LOCAL) * observations
+    grad_sq, trace = (near @ means).T
+    behind = near.sum(axis=1) ** 2 / (near**2 / observations).sum(axis=1)  # observations behind each local mean
+    scatter = np.mean(np.diff(errors) ** 2 / (1 / observations[1:] + 1 / observations[:-1]))  # of one observation
+    square = np.maximum(grad_sq, 0) ** 2 / trace**2 + scatter / behind.max()
+    if not np.all(square > 0):
+        return np.ones_like(square)
+    between: Array = np.sqrt(square * np.append(square[1:], square[-1]))
+    return between / between[-1]
 
 
 def _scatter(errors: Array, shares: Array, walked: Array) -> tuple[float, float]:

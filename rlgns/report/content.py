@@ -60,6 +60,8 @@ def read_content(sources: Sequence[ReportInput]) -> ReportContent:
                 try:
                     sweeps.append(_sweep(folder))
                 except UserError as error:
+                    if folder.path == Path(source):  # it was named itself
+                        raise
                     left_out.append(f"{folder.path}: {error}")
     return ReportContent(runs=tuple(read_runs(folders)), sweeps=tuple(sweeps), left_out=tuple(left_out))
 

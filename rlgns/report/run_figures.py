@@ -114,7 +114,8 @@ def noise_scale_figure(run: RunData, max_points: int) -> Figure:
     sentence = (
         "The noise scale is the batch size at which a gradient is as much noise as signal. It grows while an agent "
         f"learns. Near the end{at_rate}, {finding}. A falling learning rate raises it by itself. The band is the "
-        "confidence interval; dashed is the average of the run so far, which the critical batch is predicted from."
+        "confidence interval of the mean of the last `noise/horizon_observations`; dashed is the average of the run so "
+        "far, which the critical batch is predicted from."
     )
     if bounded:
         share = formatting.percent(bounded / len(x))

@@ -55,6 +55,21 @@ def test_the_runs_number_comes_from_its_average_and_the_moments_from_the_smoothe
     assert "calibrated on A2C" in found["critical_batch/calibration"]
 
 
+def test_the_moments_interval_includes_drift() -> None:
+    row = KNOWN | {"noise/now_low": 900.0, "noise/now_high": 9000.0}
+    found, calibrated_now = critical_batch_entries(row, A2C), A2C.predict(2000, 900, 9000)
+    assert found["critical_batch/now"] == pytest.approx(400)
+    assert (found["critical_batch/now_low"], found["critical_batch/now_high"]) == (
+        calibrated_now.low,
+        calibrated_now.high,
+    )
+    open_ended = critical_batch_entries(row | {"noise/now_high": None}, A2C)
+    assert math.isinf(open_ended["critical_batch/now_high"])
+    assert 0 < open_ended["critical_batch/now_low"] <= calibrated_now.low
+    bound = critical_batch_entries(row | {"noise/resolved": False}, A2C)
+    assert math.isnan(bound["critical_batch/now"]) and 0 < bound["critical_batch/now_low"] < 180
+
+
 def test_a_bound_stays_a_bound() -> None:
     row = KNOWN | {"noise/run_average_resolved": False, "noise/run_average_high": math.inf}
     found = critical_batch_entries(row, A2C)

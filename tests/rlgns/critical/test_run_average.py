@@ -13,6 +13,7 @@ from rlgns.critical import RunAverage
 from rlgns.noise.interval import fieller
 from rlgns.noise.long_run_variance import mean_covariance
 from tests.reference.critical import slow_run_average
+from tests.rlgns.noise.test_gradient_size import sparse_batches
 
 DRAWS, ROWS, GROUPS, BATCH = 1600, 2000, 8, 256
 """1,600 runs each: of 400, a coverage of 95 % comes out at 92.8 to 97.2 %."""
@@ -126,6 +127,45 @@ def test_one_jump_of_the_gradients_does_not_rule() -> None:
     average.update(grad_sq=7000.0, trace=7000.0, batch=BATCH, steps=4, learning_rate=1e-3)
     constant(average, 400.0, rows=300)
     assert average.estimate().value == pytest.approx(400, rel=0.1)
+
+
+@pytest.mark.parametrize(("rate", "amplitude"), [(0.01, 30.0), (0.002, 100.0)])
+def test_few_environments_with_large_gradients_are_the_noise(rate: float, amplitude: float) -> None:
+    """30 runs of 800 batches. The twin limits a batch to 16 times the size before."""
+    rng = np.random.default_rng(12)
+    second, first = 1 - rate + rate * amplitude**2, 1 - rate + rate * amplitude
+    truth = (second * 15 * (1 + 4) - 15 * first**2) / (15 * first**2)
+    sums, limited, covered = np.zeros(2), np.zeros(2), 0
+    for _ in range(30):
+        average, mean = RunAverage(), None
+        for moments in sparse_batches(rng, 800, rate, amplitude):
+            average.update(grad_sq=moments.grad_sq, trace=moments.trace, batch=8, steps=1, learning_rate=None)
+            new = moments.grad_sq + moments.trace / 8
+            if mean is not None:
+                limited += np.array([moments.grad_sq, moments.trace]) / max(mean, new / 16)
+            mean = new if mean is None else mean + (new - mean) / 8
+        means = average._sums.mean()
+        assert means is not None
+        sums += means
+        covered += average.estimate().low <= truth <= average.estimate().high
+    assert sums[1] / sums[0] == pytest.approx(truth, rel=0.1)
+    assert limited[1] / limited[0] < 0.8 * truth
+    assert covered >= 26, "a coverage of 90 % comes out below that once in 20 times"
+
+
+def test_a_row_set_aside_survives_a_checkpoint() -> None:
+    whole, first, second = RunAverage(), RunAverage(), RunAverage()
+    large = {"grad_sq": 200.0, "trace": 40_000.0, "rows": 1}
+    for average in (whole, first):
+        constant(average, 400.0, rows=100)
+        constant(average, 0.0, **large)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    for average in (whole, second):
+        constant(average, 400.0, rows=100)
+        share = average.estimate().share
+        constant(average, 0.0, **large)
+        assert average.estimate().share == pytest.approx(201 / 202) and share == pytest.approx(199 / 201)
+    assert second.state_dict() == whole.state_dict()
 
 
 def test_a_signal_in_the_noise_is_a_bound_and_a_forecast() -> None:

@@ -93,6 +93,18 @@ def test_every_outcome_in_words() -> None:
     assert verdict_of(row(0.4, 0.1, 1.2)).headline().count("the batch of 1 environment;") == 1
 
 
+@pytest.mark.parametrize("now_high", [None, 400.0])
+def test_half_the_batch_needs_the_critical_batch_of_now_too(now_high: float | None) -> None:
+    """The beginning of a run is easy: its average alone must not halve the batch."""
+    now = {"critical_batch/now_high": now_high}
+    assert (
+        verdict_of(row(50, 20, 170, **now)).headline().endswith("you use 32: keep them, since it may be larger by now.")
+    )
+    assert verdict_of(row(50, 20, 170, **now | {"critical_batch/now_high": 150.0})).decision is HALVE
+    annealed = {"learning_rate": 1e-9, "noise/run_average_learning_rate": 3.75e-4}
+    assert verdict_of(row(50, 20, 170, **now, **annealed)).decision is HALVE
+
+
 def test_an_annealed_run_names_the_share_that_counts_and_a_constant_rate_does_not() -> None:
     annealed = {"learning_rate": 1e-9, "noise/run_average_share": 0.5, "noise/run_average_learning_rate": 3.75e-4}
     assert verdict_of(row(230, 80, 700, **annealed)).conditions == (

@@ -129,9 +129,10 @@ def test_after_an_outlier_only_a_larger_one_begins_a_phase_and_a_jump_that_lasts
 
 def test_a_larger_batch_weighs_by_its_observations_and_not_more() -> None:
     """Half of the observations in groups 16 times as large, with another noise scale: the ratio of equal weights."""
+    # The first 16 of the larger ones are still divided by sizes in between.
     moments = [
         Moments(grad_sq=1.0, trace=trace, groups=2, observations_per_group=group)
-        for group, trace in [(PER_GROUP, 1000.0)] * 1600 + [(16 * PER_GROUP, 3000.0)] * 100
+        for group, trace in [(PER_GROUP, 1000.0)] * 6400 + [(16 * PER_GROUP, 3000.0)] * 400
     ]
     size, tracker = GradientSize(), NoiseScaleTracker()
     divisors = []

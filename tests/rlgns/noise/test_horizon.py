@@ -10,7 +10,26 @@ import pytest
 import torch
 
 from rlgns.noise import Moments, NoiseScaleMonitor, NoiseScaleTracker
-from rlgns.noise.horizon import CAUTION, KAPPAS, MIN_HORIZON_BLOCKS, SHARES, STILL, choose_horizon
+from rlgns.noise.horizon import CAUTION, KAPPAS, LOCAL, MIN_HORIZON_BLOCKS, SHARES, STILL, choose_horizon
+
+
+def slow_steps(observations: np.ndarray, means: np.ndarray, errors: np.ndarray, clock: np.ndarray) -> list[float]:
+    """The walk's variance from each block to the next for kappa = 1: proportional to the local ratio squared."""
+    blocks, ratios, behind = len(observations), [], []
+    for here in clock:
+        near = [n * max(0.0, 1 - abs(here - c) / LOCAL) for n, c in zip(observations, clock, strict=True)]
+        ratios.append(max(0.0, float(near @ means[:, 0])) / float(near @ means[:, 1]))
+        behind.append(sum(near) ** 2 / sum(k * k / n for k, n in zip(near, observations, strict=True)))
+    jumps = [
+        (errors[j + 1] - errors[j]) ** 2 / (1 / observations[j] + 1 / observations[j + 1]) for j in range(blocks - 1)
+    ]
+    square = [r * r + sum(jumps) / (blocks - 1) / max(behind) for r in ratios]
+    steps = []
+    for j in range(blocks):
+        after = min(j + 1, blocks - 1)
+        time = clock[j] - (clock[j + 1] if j + 1 < blocks else 0.0)
+        steps.append(time * math.sqrt(square[j] * square[after]) / square[-1])
+    return steps
 
 
 def slow_horizon(observations: np.ndarray, means: np.ndarray, longest: float) -> tuple[float, float]:
@@ -18,9 +37,11 @@ def slow_horizon(observations: np.ndarray, means: np.ndarray, longest: float) ->
     blocks, total = len(observations), observations.sum()
     ages = np.array([observations[j + 1 :].sum() + observations[j] / 2 for j in range(blocks)])
     clock = -np.log(1 - 0.999 * ages / total)
-    walk, one = np.minimum.outer(clock, clock), np.ones(blocks)
     grad_sq, trace = observations @ means / total
     errors = (means[:, 0] - grad_sq / trace * means[:, 1]) / trace
+    walked = slow_steps(observations, means, errors, clock)
+    since = [sum(walked[j:]) for j in range(blocks)]
+    walk, one = np.minimum.outer(since, since), np.ones(blocks)
     logs, variances = [], []
     for kappa in KAPPAS:
         covariance = np.diag(total / observations) + kappa * walk
@@ -39,7 +60,7 @@ def slow_horizon(observations: np.ndarray, means: np.ndarray, longest: float) ->
         weights /= weights.sum()
         noise, drift = posterior.sum() * np.sum(weights**2 * total / observations), weights @ walk @ weights
         drift *= posterior @ KAPPAS
-        found.append((noise + CAUTION * drift, min(horizon, longest), 0.5 * drift * trace**2))
+        found.append((noise + CAUTION * drift, min(horizon, longest), drift * trace**2))
     return min(found)[1:]
 
 
