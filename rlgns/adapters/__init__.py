@@ -1,0 +1,1 @@
+"""The noise scale of policies that another library trains; a module per host, which imports that host alone."""

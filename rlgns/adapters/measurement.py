@@ -1,0 +1,195 @@
+"""What every host's adapter does with a rollout: groups' gradients, the noise scale over time, its entries.
+
+A rollout is measured as a whole, before training's first step on it, at the parameters that played. Its environments or
+episodes are split into groups; the gradient of each group's mean loss comes from passes beyond training's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rlgns.config.calibrations import calibration_for
+from rlgns.critical.predicted import average_entries, critical_batch_entries
+from rlgns.critical.run_average import RunAverage
+from rlgns.critical.verdict import Verdict, verdict_of
+from rlgns.noise.monitor import NoiseScaleMonitor
+from rlgns.noise.tracker import NoiseScaleEstimate
+
+AT_ROLLOUT = "at the parameters that played"
+"""Which noise scale adapters measure. No calibration is of it, so each is widened as for another kind of task."""
+
+PREFIX = "noise/at_rollout"
+"""Of its entries, which mean what they mean in metrics.jsonl (docs/metrics.md)."""
+
+Indices = NDArray[np.int64]
+Loss = Callable[[Indices], Tensor]
+"""The mean loss of some observations of a rollout."""
+
+
+@final
+class RolloutNoiseScale:
+    """The noise scale of one model at the parameters that played, from the rollouts that were measured."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        groups: int,
+        algorithm: str,
+        epochs: int,
+        level: float = 0.95,
+        process_group: dist.ProcessGroup | None = None,
+    ) -> None:
+        """Starts with nothing measured.
+
+        Args:
+            model: Its trainable parameters are measured.
+            groups: Most groups of a rollout, of this process.
+            algorithm: `ppo` or `a2c`: whose calibration is the nearest.
+            epochs: Passes of training over a rollout.
+            level: Confidence of the intervals.
+            process_group: Processes that hold the same model and other parts of the same rollout.
+
+        Raises:
+            ValueError: Fewer than two groups, or a level outside (0, 1).
+        """
+        self._model, self._groups, self._level = model, groups, level
+        self._monitor = NoiseScaleMonitor(model, groups=groups, level=level, process_group=process_group)
+        self._run_average = RunAverage()
+        self._calibration = calibration_for(algorithm=algorithm, epochs=epochs, definition=AT_ROLLOUT)
+        self._conditions: dict[str, Any] = {}  # of the newest measurement
+
+    def measure(
+        self,
+        groups: Sequence[Indices],
+        loss: Loss,
+        *,
+        chunk_observations: int,
+        batch_observations: float,
+        learning_rate: float,
+        observations: int,
+        num_envs: int = 0,
+    ) -> None:
+        """Measures a rollout. Parameters, their gradients, buffers and random numbers are afterwards as before.
+
+        Args:
+            groups: Per group, which observations are in it, at least one; independent of each other.
+            loss: Mean loss of observations, a scalar with a gradient.
+            chunk_observations: Most observations per pass; a group is at least one pass.
+            batch_observations: Of one optimizer step of training.
+            learning_rate: Of training.
+            observations: Of the run so far.
+            num_envs: Environments that make a batch, where it grows with them; 0: it is chosen for itself.
+        """
+        longest, shortest = max(map(len, groups), default=1), min(map(len, groups), default=1)
+        passes = min(-(-longest // chunk_observations), shortest)
+        with undisturbed(self._model), self._monitor.step(parts=self._groups * passes):
+            for group in groups:
+                for part in np.array_split(group, passes):
+                    self._monitor.backward(loss(part), observations=len(part))
+        moments = self._monitor.moments
+        grad_sq, trace = (moments.grad_sq, moments.trace) if moments else (math.nan, math.nan)
+        self._run_average.update(
+            grad_sq=grad_sq, trace=trace, batch=batch_observations, steps=1, learning_rate=learning_rate
+        )
+        self._conditions = {
+            f"{PREFIX}/grad_sq": grad_sq,
+            f"{PREFIX}/trace": trace,
+            "batch_observations": batch_observations,
+            "learning_rate": learning_rate,
+            "observations": observations,
+            "num_envs": num_envs,
+        }
+
+    def estimate(self) -> NoiseScaleEstimate:
+        """Returns the noise scale at the parameters that played, as of now."""
+        return self._monitor.estimate()
+
+    def row(self) -> dict[str, Any]:
+        """Returns the entries and their conditions; empty before the first measurement."""
+        if not self._conditions:
+            return {}
+        estimate = self.estimate()
+        smoothed = {
+            "scale": estimate.noise_scale,
+            "scale_low": estimate.low,
+            "scale_high": estimate.high,
+            "resolved": estimate.resolved,
+            "horizon_observations": estimate.horizon_observations,
+            "now": estimate.noise_scale,
+            "now_low": estimate.now_low,
+            "now_high": estimate.now_high,
+        }
+        row = {
+            **self._conditions,
+            **{f"{PREFIX}/{name}": value for name, value in smoothed.items()},
+            "noise/updates": estimate.updates,
+            "noise/skipped": estimate.skipped,
+            **average_entries(self._run_average.estimate(self._level)),
+        }
+        of_now = {f"noise/{name}": smoothed[name] for name in ("scale", "now_low", "now_high", "resolved")}
+        return row | critical_batch_entries(row | of_now, self._calibration, self._level)
+
+    def entries(self) -> dict[str, Any]:
+        """Returns what a logger gets: the known numbers of `row` under noise/ and critical_batch/."""
+        return {
+            name: value
+            for name, value in self.row().items()
+            if name.startswith(("noise/", "critical_batch/"))
+            if not isinstance(value, float) or math.isfinite(value)
+        }
+
+    def verdict(self) -> Verdict:
+        """Returns what follows for the batch."""
+        return verdict_of(self.row())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything measured, as plain Python numbers and lists."""
+        return {
+            "monitor": self._monitor.state_dict(),
+            "run_average": self._run_average.state_dict(),
+            "conditions": dict(self._conditions),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        self._monitor.load_state_dict(state["monitor"])
+        self._run_average.load_state_dict(state["run_average"])
+        self._conditions = dict(state["conditions"])
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Puts gradients, buffers and torch's random numbers back at the end; the model's training mode stays.
+
+    Yields:
+        Nothing.
+    """
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    devices = {parameter.device for parameter, _ in gradients if parameter.device.type == "cuda"}
+    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+        try:
+            yield
+        finally:
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+
+
+def split(units: Sequence[Indices], groups: int) -> list[Indices]:
+    """Returns groups of whole units (environments or episodes), as many as there are up to `groups`, in order."""
+    count = min(groups, len(units))
+    shares = np.array_split(np.arange(len(units)), count) if count else []
+    return [np.concatenate([units[unit] for unit in share]) for share in shares]
