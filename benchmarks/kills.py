@@ -44,6 +44,7 @@ def settings(iterations: int) -> dict[str, Any]:
         "network": {"channels": [4], "kernels": [8], "strides": [8], "hidden": 16},
         "agent": {"rollout_steps": 32, "epochs": 1, "minibatches": 2, "learning_rate": 1e-3},
         "engine": {"runners": 2, "checkpoint_every_s": 1},
+        "output": {"log_every_s": 0},  # W&B gets every row, so that a lost one shows
         "wandb": {"mode": "offline"},
     }
 

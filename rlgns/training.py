@@ -5,43 +5,44 @@ Ray Tune owns the loop (`rlgns.engine.trials`); one turn of it is `AtariPPO.trai
 
 from __future__ import annotations
 
-import datetime
-import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rlgns.agents.network import build_network
 from rlgns.agents.schedule import learning_rate
+from rlgns.config import environment
 from rlgns.config.load import from_dict, overridden, to_dict
 from rlgns.config.schema import Config
+from rlgns.engine.prometheus import PrometheusGauges
 from rlgns.engine.trial_queue import FixedQueue
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.envs.protocols import PROTOCOLS
 from rlgns.envs.vector import num_actions
 from rlgns.errors import ExitCode, FaultError, UserError
-from rlgns.machine import hardware
-from rlgns.machine.commit import source_commit
 from rlgns.machine.doctor import OK, check_shared_memory
 from rlgns.machine.memory_check import check_memory
 from rlgns.machine.nodes import check_device
+from rlgns.machine.run_facts import run_facts
 from rlgns.monitor.batch_alert import BatchAlert
+from rlgns.monitor.checkpoint_games import CheckpointGames
 from rlgns.monitor.listener import CompositeListener, Listener, RunStart
+from rlgns.monitor.mirror_listener import MirrorListener, mirror_of
 from rlgns.monitor.probe_notice import ProbeNotice
+from rlgns.monitor.tensorboard_logger import TensorBoardLogger
 from rlgns.monitor.terminal import make_terminal
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import summary, write_report
 from rlgns.storage import checkpoint
+from rlgns.storage.mirror_restore import restore
 from rlgns.storage.run_folder import LOCK_PATIENCE_S, RunFolder
 
 OFF_POLICY_WARNING = (
     "engine.async_lag 1: rollouts are played with weights one update old, so every noise scale is that of a gradient "
     "one update off policy (docs/cluster.md)"
 )
-PACKAGES = ("rlgns", "torch", "ray", "gymnasium", "ale-py", "wandb", "numpy")
 
 
 def train(config: Config, out: Path, seeds: Sequence[int] = ()) -> ExitCode:
@@ -59,18 +60,30 @@ def train(config: Config, out: Path, seeds: Sequence[int] = ()) -> ExitCode:
         UserError: The configuration cannot work on this machine or the folder cannot be written; nothing was trained.
     """
     check_runnable(config)
-    starts = []
+    new = _new_runs(config, out, seeds)
+    if config.output.mirror:
+        for start, _ in new:  # all of them, before any folder is made
+            mirror_of(start).check_free()
     with ExitStack() as claims:
-        for seed in seeds or (config.run.seed,):
-            for game in config.run.games:
-                name = f"{game}-s{seed}" if seeds else ""
-                folder = RunFolder(out / (name or game) if seeds or len(config.run.games) > 1 else out)
-                run = replace(config, run=replace(config.run, seed=seed))
-                about = run_facts(run, game) | ({"name": name} if name else {})
-                folder.create(to_dict(run), about)
-                claims.enter_context(folder.claimed())
-                starts.append(RunStart(game=game, name=name, folder=folder, config=run, wandb_id=about["wandb_id"]))
-        return _train_all(starts, out)
+        for start, about in new:
+            start.folder.create(to_dict(start.config), about)
+            claims.enter_context(start.folder.claimed())
+        return _train_all([start for start, _ in new], out)
+
+
+def _new_runs(config: Config, out: Path, seeds: Sequence[int]) -> list[tuple[RunStart, dict[str, Any]]]:
+    """Returns each run with what its config.yaml records. Writes nothing."""
+    games, new = config.run.games, []
+    for seed in seeds or (config.run.seed,):
+        for game in games:
+            name = f"{game}-s{seed}" if seeds else ""
+            folder = RunFolder(out / (name or game) if seeds or len(games) > 1 else out)
+            run = replace(config, run=replace(config.run, seed=seed))
+            about = run_facts(run, game) | ({"name": name} if name else {})
+            if len(games) == 1 and len(seeds) <= 1:
+                about |= environment.run_of_wandb()
+            new.append((RunStart(game=game, name=name, folder=folder, config=run, wandb_id=about["wandb_id"]), about))
+    return new
 
 
 def resume(out: Path, settings: Mapping[str, str] | None = None, *, patience_s: float = LOCK_PATIENCE_S) -> ExitCode:
@@ -97,6 +110,15 @@ def resume(out: Path, settings: Mapping[str, str] | None = None, *, patience_s: 
         starts.sort(key=lambda start: start.config.run.seed)  # of several seeds, all games of one before the next
         extensions = [_extend(start) for start in starts]  # all of them or none: each was checked above
         return _train_all(starts, out, [text for text in extensions if text])
+
+
+def take_over(url: str, out: Path, settings: Mapping[str, str] | None = None) -> ExitCode:
+    """Resumes a run from its mirror, in `out`, an empty folder of this machine, and mirrors it there from now on.
+
+    Args, results and errors are those of `resume`.
+    """
+    restore(url, out)
+    return resume(out, settings)
 
 
 def _resumed(folder: RunFolder, settings: Mapping[str, str]) -> RunStart:
@@ -170,28 +192,19 @@ def check_runnable(config: Config, *, most: int = 0) -> None:
         raise UserError(str(error)) from error
 
 
-def run_facts(config: Config, game: str) -> dict[str, Any]:
-    """Returns what config.yaml records about a new run, apart from its configuration."""
-    return {
-        "game": game,
-        "preset": config.run.name,
-        "wandb_id": secrets.token_hex(4),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "protocol": PROTOCOLS[config.env.protocol].describe(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
-        "git": source_commit(),
-        "hardware": hardware.detect().as_dict(),
-    }
-
-
 def _train_all(starts: list[RunStart], out: Path, notes: Sequence[str] = ()) -> ExitCode:
     """Says the notes, trains side by side the runs that are not finished, and writes the reports."""
     config = starts[0].config
     terminal = make_terminal(config)
-    notice = ProbeNotice(config, terminal.message)
     wandb = WandbLogger(config.wandb, terminal.message)
-    alert = BatchAlert(config, [lambda key, title, text: terminal.message(text), wandb.alert])
-    listener = CompositeListener([terminal, notice, wandb, alert])
+    show = CompositeListener([terminal, wandb]).message  # W&B has it in the run's logs
+    notice = ProbeNotice(config, show)
+    alert = BatchAlert(config, [lambda key, title, text: show(text), wandb.alert])
+    mirror = MirrorListener(show)
+    mirror.claim(starts)
+    gauges, tensorboard = PrometheusGauges(), TensorBoardLogger(show)
+    games = CheckpointGames(show, wandb.media)
+    listener = CompositeListener([terminal, notice, mirror, tensorboard, gauges, games, wandb, alert])
     listener.message(PROTOCOLS[config.env.protocol].describe())
     memory = check_shared_memory()
     if memory.status != OK:

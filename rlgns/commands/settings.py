@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rlgns.commands.parser import Parser
 from rlgns.errors import UserError
+from rlgns.storage.remote_folder import is_url
 
 if TYPE_CHECKING:
     from rlgns.config.schema import Config
@@ -24,19 +25,24 @@ SHORT_OPTIONS = {
     "runners": "engine.runners",
     "learners": "engine.learners",
     "async_lag": "engine.async_lag",
+    "mirror": "output.mirror",
+    "tensorboard": "output.tensorboard",
 }
 """Options that stand for a key of the configuration."""
 
 
 def add_settings(
-    parser: Parser, *, config: str = "preset (ppo, a2c-paper, quick) or YAML file (default: by GPU)", seed: bool = True
+    parser: Parser,
+    *,
+    config: str = "preset (ppo, a2c-paper, quick) or YAML file (default: by GPU)",
+    one_run: bool = True,
 ) -> None:
     """Adds the arguments that say what to train, and accepts `--section.key VALUE`.
 
     Args:
         parser: Of the command.
         config: Help text of `--config`.
-        seed: Whether there is a `--seed`.
+        one_run: Whether each game is trained once: there is a `--seed`, and a `--mirror`.
     """
     parser.takes_settings = True
     parser.add_argument("--config", metavar="FILE", help=config)
@@ -44,12 +50,18 @@ def add_settings(
         "--game", metavar="G", nargs="+", help="games to train, also by ids such as ALE/Pong-v5 (default: pong)"
     )
     parser.add_argument("--observations", metavar="N", help="observations per game: 1500000, 1.5M or 200k")
-    if seed:
+    if one_run:
         parser.add_argument("--seed", metavar="S", help="seed of everything random")
+        parser.add_argument(
+            "--mirror", metavar="URL", help="s3://, gs:// or file:// folder that gets rows and checkpoints as they come"
+        )
     parser.add_argument("--batch", metavar="MODE", help="fixed, or adaptive: sized by the noise scale (default: fixed)")
     parser.add_argument("--runners", metavar="N", help="remote Ray actors that play (0: the learner's process plays)")
     parser.add_argument(
         "--learners", metavar="L", help="remote Ray actors that share every optimizer step (0: one process learns)"
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_const", const="true", help="write TensorBoard's files into DIR/tensorboard"
     )
     parser.add_argument(
         "--async-lag", metavar="1", help="play the next rollout while learning from this one, with weights 1 update old"
@@ -92,7 +104,8 @@ def refuse_with_resume(options: argparse.Namespace, overrides: Mapping[str, str]
         overrides: Its `--section.key VALUE`.
         changeable: The keys that may change: none of them changes what is trained.
     """
-    given = [name for name in ("config", "out", "seeds", *SHORT_OPTIONS) if getattr(options, name, None) is not None]
+    fixed = ("config", *(() if is_url(options.resume) else ("out",)), "seeds")  # what comes from a URL needs a folder
+    given = [name for name in (*fixed, *SHORT_OPTIONS) if getattr(options, name, None) is not None]
     refused = [_dashed(name) for name in given if SHORT_OPTIONS.get(name) not in changeable]
     refused += [key for key in overrides if key not in changeable]
     if refused:

@@ -34,7 +34,7 @@ CHANGEABLE_ON_RESUME = ("run.observations", "sweep.parallel", "sweep.price")
 
 def add_arguments(parser: Parser) -> None:
     """Adds the command's arguments to its parser."""
-    add_settings(parser, config="shipped sweep or YAML file with a section sweep", seed=False)
+    add_settings(parser, config="shipped sweep or YAML file with a section sweep", one_run=False)
     parser.add_argument(
         "--out",
         metavar="DIR",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlgns.commands.parser import Parser
 from rlgns.commands.settings import add_settings, new_folder, refuse_with_resume, resolved_config, settings_of
 from rlgns.errors import UserError
+from rlgns.storage.remote_folder import is_url
 
 if TYPE_CHECKING:
     from rlgns.config.schema import Config
@@ -29,11 +31,20 @@ examples:
   rlgns train --batch adaptive --adaptive.largest_envs 256
   rlgns train --resume runs/two-games
   rlgns train --resume runs/two-games --observations 20M      extends it
+  rlgns train --mirror s3://bucket/pong-1                     rows and checkpoints outlive this machine
+  rlgns train --resume s3://bucket/pong-1                     on another one
 
 Every key can be set by --section.key VALUE; `rlgns config` prints them all with the values that a run would use.
 """
 
-CHANGEABLE_ON_RESUME = ("run.observations", "engine.runners", "engine.learners")
+CHANGEABLE_ON_RESUME = (
+    "run.observations",
+    "engine.runners",
+    "engine.learners",
+    "output.mirror",
+    "output.tensorboard",
+    "output.log_every_s",
+)
 """Keys that may be given with --resume: the first extends the run, the others change nothing that is trained."""
 
 
@@ -47,7 +58,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--resume",
         metavar="DIR",
-        help="resume the run in DIR; --observations extends it, --runners and --learners may change, nothing else",
+        help="resume the run in DIR, or the one at the URL of its mirror; --observations extends it, --runners, "
+        "--learners, --mirror and --tensorboard may change, nothing else",
     )
 
 
@@ -57,23 +69,23 @@ def run(options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
         refuse_with_resume(options, overrides, CHANGEABLE_ON_RESUME)
         import rlgns.training as training
 
-        return training.resume(Path(options.resume), settings_of(options, overrides))
+        settings = settings_of(options, overrides)
+        if not is_url(options.resume):
+            return training.resume(Path(options.resume), settings)
+        if options.out is None:
+            options.out = str(new_folder(options.resume.rstrip("/").rpartition("/")[2]))  # `rlgns.train` reads it
+        with claimed_folder(Path(options.out)) as out:
+            return training.take_over(options.resume, out, settings)
     config, seeds = resolved_config(options, overrides), _seeds(options, overrides)
     from rlgns.machine.nodes import check_device
 
     check_device(config)
     if options.out is None:
         options.out = str(default_out(config))  # `rlgns.train` reads it
-    out = Path(options.out)
-    claim_folder(out)
-    import rlgns.training as training
+    with claimed_folder(Path(options.out)) as out:
+        import rlgns.training as training
 
-    try:
         return training.train(config, out, seeds)
-    except BaseException:  # also Ctrl-C and SIGTERM: an empty folder is in the way of the next try
-        if out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
-        raise
 
 
 def _seeds(options: argparse.Namespace, overrides: Mapping[str, str]) -> tuple[int, ...]:
@@ -96,6 +108,18 @@ def default_out(config: Config) -> Path:
     """Returns a new folder, named after the game and the time; of several games, after the experiment."""
     games = config.run.games
     return new_folder(games[0] if len(games) == 1 else config.run.name)
+
+
+@contextmanager
+def claimed_folder(out: Path) -> Iterator[Path]:
+    """Yields a folder claimed as by `claim_folder`, and removes it where an error leaves it empty."""
+    claim_folder(out)
+    try:
+        yield out
+    except BaseException:  # also Ctrl-C and SIGTERM: an empty folder is in the way of the next try
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+        raise
 
 
 def claim_folder(out: Path) -> None:

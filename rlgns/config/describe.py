@@ -20,10 +20,11 @@ dataclasses, and a test keeps it up to date. `rlgns config` prints the values th
 A configuration is a YAML file of sections. `--config` takes the name of a preset or a path; `base: ppo` at the top
 level of a file starts from a preset or another file. The `config.yaml` of a run works too, for a new run with the same
 settings. On the command line `--section.key VALUE` sets one key, lists with commas (`--network.channels 16,32`);
-`--game`, `--observations`, `--seed`, `--batch`, `--runners`, `--learners` and `--async-lag` are short for
-`--run.games`, `--run.observations`, `--run.seed`, `--agent.batch`, `--engine.runners`, `--engine.learners` and
-`--engine.async_lag`. The command line wins over the file, the file over its base, the base over the defaults. Without
-`--config`: `quick` where there is no GPU, else `ppo`.
+`--game`, `--observations`, `--seed`, `--batch`, `--runners`, `--learners`, `--async-lag`, `--mirror` and
+`--tensorboard` are short for `--run.games`, `--run.observations`, `--run.seed`, `--agent.batch`, `--engine.runners`,
+`--engine.learners`, `--engine.async_lag`, `--output.mirror` and `--output.tensorboard true`. The command line wins over
+the file, the file over its base, the base over the defaults. Without `--config`: `quick` where there is no GPU, else
+`ppo`.
 
 Presets, in `configs/presets/`: `ppo` (the field's settings, which are the defaults below), `a2c-paper` (the A2C that
 the paper measured, McCandlish et al. 2018) and `quick` (small images and network, for a machine without a GPU).

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from rlgns.config import environment
 from rlgns.config.convert import convert
 from rlgns.config.files import exists, find_preset, read_yaml
 from rlgns.config.schema import Config
@@ -26,7 +27,7 @@ def resolve(
     has_gpu: bool | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Config:
-    """Merges presets or files, then overrides, over the defaults.
+    """Merges presets or files, then overrides, over the defaults and W&B's variables of the environment.
 
     Args:
         files: Names of presets (`ppo`) or paths of YAML files; later ones win. Empty: `quick` without a GPU, else
@@ -44,8 +45,9 @@ def resolve(
     tree: dict[str, dict[str, Any]] = {}
     for name in files:
         _merge(tree, _read(name, seen=()))
-    tree = overridden(tree, overrides or {}, name=Path(files[-1]).stem)
-    return from_dict(with_game_ids(tree, overrides or {}, say))
+    overrides = overrides or {}
+    tree = overridden(environment.below(tree, overrides), overrides, name=Path(files[-1]).stem)
+    return from_dict(with_game_ids(tree, overrides, say))
 
 
 def with_game_ids(

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 from rlgns.agents.config import AgentConfig, NetworkConfig, check_at_most
+from rlgns.config.output import OutputConfig, WandbConfig
 from rlgns.critical.adaptive_config import AdaptiveConfig
 from rlgns.envs.config import LARGEST, EnvConfig
 from rlgns.noise.config import NoiseConfig
@@ -106,40 +107,6 @@ class EngineConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WandbConfig:
-    """Weights & Biases."""
-
-    mode: str = "auto"
-    """`auto` (online if logged in, else offline), `online`, `offline` or `disabled`."""
-
-    project: str = "rlgns"
-    """W&B project."""
-
-    entity: str = ""
-    """W&B user or team; empty: the login's default."""
-
-    tags: tuple[str, ...] = ()
-    """Tags beside game, protocol and preset."""
-
-    artifacts: str = "none"
-    """What goes to W&B as files: `none`, `report` (at the end), or `all` (checkpoints too: hourly and at the end)."""
-
-    alert_factor: float = 2.0
-    """Alert, in the terminal and in W&B, when the batch is this many times off the interval of the predicted critical
-    batch; 0: never."""
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("auto", "online", "offline", "disabled"):
-            raise ValueError(f"wandb.mode must be one of auto, online, offline, disabled; got {self.mode!r}")
-        if not self.project:
-            raise ValueError("wandb.project must not be empty")
-        if self.artifacts not in ("none", "report", "all"):
-            raise ValueError(f"wandb.artifacts must be one of none, report, all; got {self.artifacts!r}")
-        if self.alert_factor != 0 and not self.alert_factor >= 1:
-            raise ValueError(f"wandb.alert_factor must be at least 1, or 0 for never, got {self.alert_factor}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """The whole configuration of a run. Raises ValueError where sections contradict each other."""
 
@@ -150,6 +117,7 @@ class Config:
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     adaptive: AdaptiveConfig = field(default_factory=AdaptiveConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:

@@ -62,4 +62,6 @@ def make_row(
         **learner,
         "optimizer_steps": progress.optimizer_steps,
     }
+    if batch_mode == "fixed":  # nothing aims at a batch, and r belongs to the aim
+        row |= {"target_batch_observations": None, "exchange_rate": None}
     return plain(row | critical_batch_entries(row, calibration, run.noise.level))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from rlgns.metric_key import Key, KeyGroup
 from rlgns.metrics.probe_keys import ACROSS_VIEWS, PROBE_VIEWS, VIEW_KEYS, VIEWS
 from rlgns.metrics.registry import GROUPS
-from rlgns.metrics.training_keys import REFERENCE_SCORES
+from rlgns.metrics.wandb_keys import CHECKPOINT_GAMES, REFERENCE_SCORES, SUMMARY
 
 WIDTH = 120
 """Characters per line of the page."""
@@ -42,7 +42,27 @@ _WANDB = """\
 
 There is one W&B run per game and seed, over any number of resumes. The x-axis is `observations`, the step is
 `iteration`. The group is the experiment (`run.name`, else the name of the preset or the sweep); the job type is
-`train`, or `sweep` for the trials of a sweep. Null values are left out. `game` is in the run's config.
+`train`, or `sweep` for the trials of a sweep. Null values are left out. `game` is in the run's config. The lines
+that a terminal without a live table would show are in the run's logs (`files/output.log`).
+
+**Fewer rows**: at most one row per second of training is logged (`output.log_every_s`; 0: every row), always the last
+one of a session. Keys that it lacks, such as the probe's, come from the newest row that was left out before it.
+`metrics.jsonl` has all rows.
+
+**Names**: WANDB_PROJECT, WANDB_ENTITY, WANDB_RUN_GROUP, WANDB_NAME and WANDB_TAGS count where neither a flag nor a file
+sets `wandb.project`, `wandb.entity`, `wandb.group` (or `run.name`), `wandb.name` and `wandb.tags`. WANDB_RUN_ID names a
+new run of one game and seed. A resumed run keeps its project, names and id.
+
+**W&B Sweeps**: every key can be a parameter, and a run keeps its id and sweep when it resumes:
+
+    program: rlgns
+    command: [python, -m, rlgns, train, --game, pong, "${args}"]
+    method: bayes
+    metric: {name: best/score_mean, goal: maximize}
+    parameters:
+      agent.learning_rate: {distribution: log_uniform_values, min: 1.0e-4, max: 1.0e-3}
+
+This was tried with the client offline, not with W&B's servers.
 
 Lists become keys of their own: a rung of the ladder is `noise/ladder/<batch_observations>`, an entry of any other list
 `<key>/<its first field>/<name>`, for example `noise/layers/conv1/trace`.
@@ -82,11 +102,28 @@ twice, however often a run is resumed. The files are kept as links in `DIR/wandb
 them; after the upload the folder may be deleted. Trials of a sweep have no reports of their own.
 """
 
+_OTHERS = """\
+## In TensorBoard and Prometheus
+
+`--tensorboard` writes the same numbers as event files into `DIR/tensorboard`, over observations:
+
+    rlgns train --game pong --tensorboard
+    tensorboard --logdir runs                       # pip install tensorboard
+
+A resumed run adds the rows that the files lack; each step is shown once, also after a kill or a power cut.
+
+On a Ray cluster (`rlgns submit`, or RAY_ADDRESS) the driver's node exports gauges with Ray's own metrics, labelled with
+`game` and `run` (the name of the run's folder): `ray_rlgns_score_mean`, `ray_rlgns_observations_per_second`,
+`ray_rlgns_observations`, `ray_rlgns_batch_observations`, `ray_rlgns_critical_batch`, `ray_rlgns_critical_batch_low` and
+`ray_rlgns_critical_batch_high`. One that is not known is absent. The Ray that rlgns starts for itself exports none.
+"""
+
 
 def page() -> str:
     """Returns the page in Markdown."""
     sections = [_section(group) for group in GROUPS]
-    return "\n".join([_HEAD, *sections, _WANDB, _section(REFERENCE_SCORES, level=3), _WANDB_FEATURES])
+    only_wandb = [_section(group, level=3) for group in (REFERENCE_SCORES, SUMMARY, CHECKPOINT_GAMES)]
+    return "\n".join([_HEAD, *sections, _WANDB, *only_wandb, _WANDB_FEATURES, _OTHERS])
 
 
 def _section(group: KeyGroup, level: int = 2) -> str:

@@ -11,7 +11,8 @@ from rlgns.metrics.by_loss_keys import BY_LOSS
 from rlgns.metrics.critical_batch_keys import CRITICAL_BATCH, RUN_AVERAGE
 from rlgns.metrics.noise_keys import NOISE_SCALE
 from rlgns.metrics.probe_keys import PROBE, PROBE_VIEWS
-from rlgns.metrics.training_keys import LEARNING, PROGRESS, REFERENCE_SCORES, SCORE, THROUGHPUT
+from rlgns.metrics.training_keys import LEARNING, PROGRESS, SCORE, THROUGHPUT
+from rlgns.metrics.wandb_keys import CHECKPOINT_GAMES, REFERENCE_SCORES, SUMMARY
 
 GROUPS: tuple[KeyGroup, ...] = (
     PROGRESS,
@@ -30,7 +31,9 @@ GROUPS: tuple[KeyGroup, ...] = (
 KEYS: dict[str, Key] = {key.name: key for group in GROUPS for key in group.keys}
 """Every key of a row of metrics.jsonl, by name."""
 
-WANDB_KEYS: dict[str, Key] = KEYS | {key.name: key for key in REFERENCE_SCORES.keys}
+WANDB_KEYS: dict[str, Key] = KEYS | {
+    key.name: key for group in (REFERENCE_SCORES, SUMMARY, CHECKPOINT_GAMES) for key in group.keys
+}
 """Every key that W&B gets, by name."""
 
 REQUIRED: tuple[str, ...] = tuple(key.name for key in KEYS.values() if not key.optional)

@@ -74,20 +74,20 @@ PROGRESS = KeyGroup(
             name="target_batch_observations",
             kind=float,
             unit="observations",
-            meaning="The batch size that an adaptive batch would aim at now. Logged for a fixed batch too",
+            meaning="The batch size that an adaptive batch aims at now",
             formula="sqrt(r N), N = `critical_batch/now`, r = `exchange_rate`",
             source="[M] eq. D.3",
-            null_when="`noise/scale` or `noise/scale_high` is null",
+            null_when="the batch is fixed, or `noise/scale` or `noise/scale_high` is null",
             absent_from=OLDER_RUNS,
         ),
         Key(
             name="exchange_rate",
             kind=float,
             unit="observations per optimizer step",
-            meaning="r: how many observations one optimizer step less is worth",
+            meaning="r: how many observations one optimizer step less is worth to an adaptive batch",
             formula="`adaptive.exchange_rate` where it is set, else E_min / S_min of the run so far: "
             "`critical_batch/predicted`, or the calibration of `noise/run_average_low` where only that is known",
-            null_when="nothing is known of the noise scale yet",
+            null_when="the batch is fixed, or nothing is known of the noise scale yet",
             absent_from=OLDER_RUNS,
         ),
         Key(
@@ -219,35 +219,6 @@ THROUGHPUT = KeyGroup(
             kind=float,
             unit="seconds",
             meaning="Time of this iteration spent learning, measurement included",
-        ),
-    ),
-)
-
-REFERENCE_SCORES = KeyGroup(
-    title="Reference scores",
-    text="W&B gets three constants beside the keys of a row, as lines to compare the score with.",
-    keys=(
-        Key(
-            name="reference/random_score",
-            kind=float,
-            unit="points of the game",
-            meaning="Mean score of random play",
-            source="[B]",
-        ),
-        Key(
-            name="reference/human_score",
-            kind=float,
-            unit="points of the game",
-            meaning="Mean score of a human tester",
-            source="[B]",
-        ),
-        Key(
-            name="reference/cleanrl_score",
-            kind=float,
-            unit="points of the game",
-            meaning="Mean score of CleanRL's PPO after 40 million frames",
-            source="CleanRL's benchmark",
-            absent_from="games that the benchmark lacks",
         ),
     ),
 )

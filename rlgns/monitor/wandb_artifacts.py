@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
 from rlgns.monitor.listener import Row, RunStart
+from rlgns.storage.files import link_or_copy
 from rlgns.storage.run_folder import RunFolder
 
 CHECKPOINT_EVERY_S = 3600.0
@@ -104,7 +103,7 @@ class ArtifactUploader:
 
         kept = self._start.folder.wandb_path / "artifacts" / f"{kind}-{iteration:08d}{path.suffix}"
         kept.parent.mkdir(parents=True, exist_ok=True)
-        _link(path, kept)
+        link_or_copy(path, kept)
         row = self._row or self._start.first_row or {}
         about = {key: row.get(key) for key in _METADATA} if row.get("iteration") == iteration else {}
         artifact = wandb.Artifact(
@@ -121,12 +120,3 @@ class ArtifactUploader:
         except Exception as error:  # No error of W&B's may stop training.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             self._say(f"W&B: {self._start.key}: artifact not uploaded: {reason}")
-
-
-def _link(path: Path, target: Path) -> None:
-    """Makes `target` a hard link to the file, or a copy where the file system has no links. Raises OSError."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(path, target)
-    except OSError:
-        shutil.copyfile(path, target)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from rlgns.config.schema import WandbConfig
-from rlgns.critical.verdict import verdict_of
 from rlgns.envs.games import GAMES
 from rlgns.envs.protocols import PROTOCOLS
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.wandb_artifacts import ArtifactUploader
 from rlgns.monitor.wandb_login import Mode, choose_mode, quiet_wandb
+from rlgns.monitor.wandb_run import LoggedRun
 from rlgns.monitor.wandb_transaction_log import newest_step
-from rlgns.storage.run_folder import RunFolder
 
 INIT_TIMEOUT_S = 30.0
 """Seconds to wait for the server before the run becomes an offline run."""
@@ -24,7 +24,9 @@ FINISH_TIMEOUT_S = 60.0
 
 @final
 class WandbLogger(Listener):
-    """Logs every row with step = iteration and x-axis = observations, into the run's folder DIR/wandb.
+    """Logs rows with step = iteration and x-axis = observations, into the run's folder DIR/wandb.
+
+    At most one row per `output.log_every_s` is logged, always the last one of a session.
 
     W&B's own files say how far a resumed run was logged. It first logs the rows that metrics.jsonl has beyond that, and
     skips iterations that training repeats after a crash. Rows that a trial wrote but did not report before it was
@@ -39,16 +41,17 @@ class WandbLogger(Listener):
     def __init__(self, config: WandbConfig, say: Callable[[str], None]) -> None:
         self._config = config
         self._say = say
-        self._runs: dict[str, Any] = {}
-        self._folders: dict[str, RunFolder] = {}
-        self._logged: dict[str, int] = {}  # the newest iteration
-        self._artifacts: dict[str, ArtifactUploader] = {}
+        self._runs: dict[str, LoggedRun] = {}
 
     def start(self, runs: list[RunStart]) -> None:
         """Starts the W&B runs, logs the rows they lack, and prints in one line where they are."""
+        # The client would take its id from the environment instead of the run's, which a resumed run must keep
+        given, _ = (os.environ.pop(name, "") for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID"))
         mode, why = choose_mode(self._config.mode)
         if mode == "disabled":
             return
+        if given and len(runs) > 1:
+            self._say(f"W&B: WANDB_RUN_ID {given} names one run; these {len(runs)} have ids of their own")
         for start in runs:
             logged = newest_step(start.folder.wandb_path)
             run, mode, why = self._init(start, mode, why)
@@ -58,38 +61,39 @@ class WandbLogger(Listener):
             if mode == "online" and run.resumed:
                 # Only the server knows how far an interrupted upload got.
                 logged = run.starting_step - 1
-            self._runs[start.key], self._folders[start.key], self._logged[start.key] = run, start.folder, logged
-            self._artifacts[start.key] = ArtifactUploader(self._config.artifacts, run, start, self._say)
-            self._catch_up(start.key)
+            artifacts = ArtifactUploader(self._config.artifacts, run, start, self._say)
+            self._runs[start.key] = LoggedRun(run, start, logged, artifacts)
+            self._runs[start.key].catch_up()
         if self._runs and mode == "online":
-            self._say(f"W&B: {', '.join(run.url or run.id for run in self._runs.values())}")
+            self._say(f"W&B: {', '.join(each.run.url or each.run.id for each in self._runs.values())}")
         elif self._runs:
             places = " ".join(f"{start.folder.wandb_path}/offline-run-*" for start in runs if start.key in self._runs)
             self._say(f"W&B: offline ({why}); upload later with: wandb sync {places}")
 
     def row(self, game: str, row: Row) -> None:
         """Logs a row, unless it was logged before."""
-        if game not in self._runs:
-            return
-        if row["iteration"] > self._logged[game] + 1:
-            self._catch_up(game)
-        self._log(game, row)
+        if game in self._runs:
+            self._runs[game].row(row)
+
+    def message(self, text: str) -> None:
+        """Writes a line into the logs of all runs."""
+        for run in self._runs.values():
+            run.message(text)
+
+    def media(self, key: str, values: Mapping[str, Any]) -> None:
+        """Logs values of one run with its next row. Ignores unknown runs."""
+        if key in self._runs:
+            self._runs[key].media(values)
 
     def alert(self, key: str, title: str, text: str) -> None:
         """Sends an alert of one run, which W&B delivers by the user's settings (mail, Slack). Ignores unknown runs."""
-        run = self._runs.get(key)
-        if run is not None:
-            run.alert(title, text, level="WARN")
+        if key in self._runs:
+            self._runs[key].run.alert(title, text, level="WARN")
 
     def finish(self, key: str, outcome: str) -> None:
         """Closes one W&B run while the session continues with others."""
         if key in self._runs:
-            self._catch_up(key)
-            preset = str(self._folders[key].about().get("preset") or "")
-            verdict = verdict_of(self._folders[key].last_row() or {}, preset=preset)
-            self._runs[key].summary["verdict"] = verdict.sentence()
-            self._artifacts.pop(key).end()
-            self._runs.pop(key).finish(exit_code=0 if outcome == "done" else 1)
+            self._runs.pop(key).end(outcome)
 
     def end(self, outcome: str) -> None:
         """Closes all W&B runs and waits a limited time for uploads."""
@@ -100,16 +104,6 @@ class WandbLogger(Listener):
             import wandb
 
             wandb.teardown()  # An offline run's last rows reach the disk only when W&B's own process ends.
-
-    def _catch_up(self, key: str) -> None:
-        for row in self._folders[key].rows():
-            self._log(key, row)
-
-    def _log(self, key: str, row: Row) -> None:
-        if row["iteration"] > self._logged[key]:
-            self._runs[key].log(flatten(row) | reference_scores(row["game"]), step=row["iteration"])
-            self._logged[key] = row["iteration"]
-            self._artifacts[key].row(row)
 
     def _init(self, start: RunStart, mode: Mode, why: str) -> tuple[Any, Mode, str]:
         """Starts W&B for one game, offline where online fails. Returns the run or None, the mode, and why that mode."""
@@ -140,8 +134,8 @@ class WandbLogger(Listener):
             id=start.wandb_id,
             resume="allow",
             reinit="create_new",
-            name=f"{start.key}__{experiment}__{config.run.seed}",
-            group=experiment,
+            name=_name(start, experiment),
+            group=config.wandb.group or experiment,
             job_type=start.job_type,
             tags=[tag[:64] for tag in tags if tag],
             config={
@@ -153,37 +147,22 @@ class WandbLogger(Listener):
             },
             mode=mode,
             settings=wandb.Settings(
-                silent=True, console="off", init_timeout=INIT_TIMEOUT_S, finish_timeout=FINISH_TIMEOUT_S
+                sweep_id=about.get("wandb_sweep"),
+                silent=True,
+                console="wrap",
+                init_timeout=INIT_TIMEOUT_S,
+                finish_timeout=FINISH_TIMEOUT_S,
             ),
         )
+        run._console_stop()  # only `_Logs` writes there; with the setting "off" the client would drop that too
         run.define_metric("observations")
         run.define_metric("*", step_metric="observations")
         return run
 
 
-def flatten(row: Row) -> dict[str, float | bool]:
-    """Returns a row's numbers without nulls; list entries become keys: noise/ladder/512, noise/layers/conv1/trace."""
-    flat: dict[str, float | bool] = {}
-    for key, value in row.items():
-        if isinstance(value, bool | int | float):
-            flat[key] = value
-        elif isinstance(value, list):
-            for entry in value:
-                flat.update(_flatten_entry(key, entry))
-    return flat
-
-
-def _flatten_entry(key: str, entry: Mapping[str, Any]) -> dict[str, float]:
-    if "batch_observations" in entry:
-        values = {f"{key}/{entry['batch_observations']}": entry["grad_sq_norm"]}
-    else:
-        label, *names = entry  # the first field names the entry
-        values = {f"{key}/{entry[label]}/{name}": entry[name] for name in names}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def reference_scores(game: str) -> dict[str, float]:
-    """Returns the reference scores of a game, which W&B draws as constant lines; unknown ones are left out."""
-    about = GAMES[game]
-    scores = {"random": about.random_score, "human": about.human_score, "cleanrl": about.cleanrl_score}
-    return {f"reference/{name}_score": score for name, score in scores.items() if score is not None}
+def _name(start: RunStart, experiment: str) -> str:
+    """Returns the name that a run has in W&B."""
+    given = start.config.wandb.name
+    if not given:
+        return f"{start.key}__{experiment}__{start.config.run.seed}"
+    return f"{start.key}__{given}" if start.name or len(start.config.run.games) > 1 else given

@@ -118,5 +118,12 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
 OPEN = ("Score", "Critical batch", "Noise scale", "Ladder")
 """Sections that are open at first."""
 
-PINNED = ("score_mean", "human_normalised_score", "observations", "batch_observations", "critical_batch/predicted")
+PINNED = (
+    "score_mean",
+    "best/score_mean",
+    "human_normalised_score",
+    "observations",
+    "batch_observations",
+    "critical_batch/predicted",
+)
 """Columns of the runs table."""

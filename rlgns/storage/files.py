@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -97,6 +98,15 @@ def _put_new(temporary: Path, path: Path) -> None:
         os.replace(temporary, path)
     else:
         temporary.unlink()
+
+
+def link_or_copy(path: Path, target: Path) -> None:
+    """Makes `target` a hard link to the file, or a copy where the file system has no links. Raises OSError."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
 
 
 def reason(error: OSError) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from rlgns.config.files import presets, sweeps
 from rlgns.config.load import resolve, to_yaml
 from rlgns.errors import UserError
+from rlgns.storage.remote_folder import is_url
 from rlgns.sweep.load import standalone
 
 CONFIG_FOLDER = "submitted"
@@ -92,17 +93,22 @@ def entrypoint(command: Sequence[str], name: str) -> str:
 
 
 def names_a_folder(command: Sequence[str]) -> bool:
-    """Returns whether a command has `--out` or `--resume`. Raises UserError where its folder is relative."""
+    """Returns whether a command has `--out DIR` or `--resume DIR`; the URL of a mirror is none.
+
+    Raises UserError where the folder is relative.
+    """
     folders = [
         (option, path) for option in ("--out", "--resume") if (path := option_value(command, option)) is not None
     ]
     for option, path in folders:
+        if option == "--resume" and is_url(path):  # the mirror of a run, which gets a new folder
+            continue
         if not path.startswith("/"):
             raise UserError(
                 f"{option} {path} is relative; name an absolute folder that all nodes of the cluster share, "
                 "for example /shared/runs/pong"
             )
-    return bool(folders)
+    return not all(is_url(path) for _, path in folders)
 
 
 def option_value(command: Sequence[str], option: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from rlgns.agents.config import AgentConfig
+from rlgns.config import environment
 from rlgns.config.convert import convert
 from rlgns.config.files import find_sweep, read_yaml
 from rlgns.config.load import build_section, from_dict, merged_with_base, overridden, resolve_game, with_game_ids
@@ -55,13 +56,15 @@ def resolve_sweep(
     }
     settings = _settings({**section, **sweep_overrides}, where=str(path))
     _refuse_keys_set_by_sweep(run_overrides, settings)
-    tree = with_game_ids(overridden(tree, run_overrides, name=path.stem), run_overrides, say)
+    tree = overridden(environment.below(tree, run_overrides), run_overrides, name=path.stem)
+    tree = with_game_ids(tree, run_overrides, say)
     if tree.get("agent", {}).get("batch", "fixed") != "fixed":
         raise UserError(
             f"agent.batch {tree['agent']['batch']}: a sweep tries the fixed batches of sweep.batches; train another "
             "run with rlgns train --batch adaptive and compare the two with rlgns fit --adaptive"
         )
     configs = {batch: _config(tree, settings, batch) for batch in settings.batches}
+    _refuse_what_single_runs_have(configs[settings.batches[0]])
     games = configs[settings.batches[0]].run.games
     goals = _goals(section.get("goals") if "goals" not in sweep_overrides else sweep_overrides["goals"], games)
     return Sweep(settings=dataclasses.replace(settings, goals=goals), configs=configs)
@@ -100,6 +103,15 @@ def _settings(values: Mapping[str, Any], *, where: str) -> SweepConfig:
         "sweep", SweepConfig, {key: value for key, value in values.items() if key != "goals"}
     )
     return settings
+
+
+def _refuse_what_single_runs_have(config: Config) -> None:
+    if config.output.mirror:
+        raise UserError("output.mirror: a sweep has none; keep its folder (--out) on a disk that outlives the machine")
+    if config.wandb.video_every_observations:
+        raise UserError(
+            "wandb.video_every_observations: a sweep's trials are not filmed; `rlgns evaluate` films their checkpoints"
+        )
 
 
 def _refuse_keys_set_by_sweep(overrides: Mapping[str, str], settings: SweepConfig) -> None:

@@ -30,7 +30,7 @@ def check_settings(folder: SweepFolder, sweep: Sweep) -> None:
         return
     there, here = _flat(load.resolve_sweep(folder.sweep_path, {})), _flat(sweep)
     for key, value in here.items():
-        if key in MAY_GROW or key in MAY_CHANGE or key.startswith("wandb.") or there.get(key) == value:
+        if key in MAY_GROW or key in MAY_CHANGE or key.startswith(("output.", "wandb.")) or there.get(key) == value:
             continue
         if key == "run.observations" and value > there[key] and not sweep.base.agent.anneal:
             continue  # a larger budget: trials that used theirs up continue as if they had had it from the start

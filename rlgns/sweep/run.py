@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rlgns.engine.prometheus import PrometheusGauges
 from rlgns.engine.trials import Outcome, run_trials
 from rlgns.errors import ExitCode, FaultError, UserError, one_line
+from rlgns.machine.run_facts import run_facts
 from rlgns.monitor.listener import CompositeListener, RunStart
+from rlgns.monitor.tensorboard_logger import TensorBoardLogger
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import write_report
 from rlgns.storage.sweep_folder import SweepFolder
@@ -25,7 +28,7 @@ from rlgns.sweep.plan import Trial, Verdict, make_plan
 from rlgns.sweep.queue import SweepQueue
 from rlgns.sweep.records import check_settings, point_rows, sweep_file
 from rlgns.sweep.table import results_table
-from rlgns.training import check_runnable, run_facts
+from rlgns.training import check_runnable
 
 
 def run_sweep(sweep: Sweep, out: Path) -> int:
@@ -80,14 +83,18 @@ def _check_runnable(sweep: Sweep) -> None:
 
 def _train(sweep: Sweep, queue: SweepQueue) -> Outcome:
     display = make_display(SweepStatus(queue, price=sweep.settings.price))
-    wandb = WandbLogger(sweep.base.wandb, display.message)
+    wandb, tensorboard = WandbLogger(sweep.base.wandb, display.message), TensorBoardLogger(display.message)
+    gauges = PrometheusGauges()
 
     def began(trial: Trial, start: RunStart) -> None:
         display.began(trial, start)
+        tensorboard.start([start])
+        gauges.start([start])
         wandb.start([start])
 
     def stopped(trial: Trial, verdict: Verdict) -> None:
         display.stopped(trial, verdict)
+        tensorboard.finish(trial.name)
         wandb.finish(trial.name, "fault" if verdict is Verdict.FAILED else "done")
 
     queue.began, queue.stopped = began, stopped
@@ -95,11 +102,13 @@ def _train(sweep: Sweep, queue: SweepQueue) -> Outcome:
     try:
         if any(queue.verdict(trial) is Verdict.UNFINISHED for trial in queue.trials()):
             most, max_failures = sweep.settings.parallel, sweep.base.engine.max_failures
-            outcome = run_trials(queue, CompositeListener([display, wandb]), most=most, max_failures=max_failures)
+            listener = CompositeListener([display, tensorboard, gauges, wandb])
+            outcome = run_trials(queue, listener, most=most, max_failures=max_failures)
         else:
             outcome = Outcome()
     finally:
         ending = outcome.ending
+        tensorboard.end(ending)
         wandb.end(ending)
         display.end(ending)
     return outcome

@@ -26,6 +26,7 @@ TINY = {
     "network": {"channels": [4], "kernels": [8], "strides": [8], "hidden": 16},
     "agent": {"rollout_steps": 64, "epochs": 1, "minibatches": 2},
     "engine": {"checkpoint_every_s": 1000},
+    "output": {"log_every_s": 0},  # W&B gets every row
 }
 
 

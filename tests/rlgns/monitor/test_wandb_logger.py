@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from rlgns.config.schema import Config, RunConfig, WandbConfig
+from rlgns.monitor.flat_rows import flatten
 from rlgns.monitor.listener import RunStart
-from rlgns.monitor.wandb_logger import WandbLogger, flatten
+from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.monitor.wandb_login import choose_mode, logged_in
 from rlgns.monitor.wandb_transaction_log import history, records
 from rlgns.storage.run_folder import RunFolder

@@ -16,7 +16,7 @@ import wandb
 
 from rlgns.commands import cli
 from rlgns.metrics.registry import WANDB_KEYS
-from rlgns.monitor.wandb_logger import flatten
+from rlgns.monitor.flat_rows import flatten
 from rlgns.monitor.wandb_panels import OPEN, PINNED, SECTIONS, Panel
 from rlgns.monitor.wandb_workspace import build, spec
 from tests.rows import make_probed_row

@@ -66,6 +66,8 @@ def test_the_shell_line_is_quoted_and_names_a_folder() -> None:
     )
     assert package.entrypoint(["train", "--out=/shared/x"], "pong-1") == "exec python -m rlgns train --out=/shared/x"
     assert package.entrypoint(["train", "--resume", "/shared/x"], "y").endswith("--resume /shared/x")
+    taken_over = package.entrypoint(["train", "--resume", "s3://bucket/x"], "x-1")  # from its mirror, into a new folder
+    assert taken_over.endswith('--resume s3://bucket/x --out "${RLGNS_RUNS:-$HOME/runs}/x-1"')
     with pytest.raises(UserError, match="--out runs/x is relative"):
         package.entrypoint(["train", "--out", "runs/x"], "pong-1")
 

@@ -102,6 +102,8 @@ def test_shipped_sweeps_can_run(name: str) -> None:
         ({"env.num_envs": "8"}, "give --sweep.batches"),
         ({"agent.learning_rate": "1e-3"}, "give --sweep.learning_rate"),
         ({"env.num_env": "8"}, "did you mean env.num_envs?"),
+        ({"output.mirror": "s3://b/x"}, "output.mirror: a sweep has none"),
+        ({"wandb.video_every_observations": "9"}, "a sweep's trials are not filmed"),
         ({"agent.batch": "adaptive"}, "agent.batch adaptive: a sweep tries the fixed batches of sweep.batches"),
         (
             {"sweep.axis": "steps", "env.num_envs": "8", "sweep.batches": "42"},
