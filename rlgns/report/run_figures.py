@@ -110,12 +110,14 @@ def noise_scale_figure(run: RunData, max_points: int) -> Figure:
     bounded = sum(h is None and v is not None for h, v in zip(high, low, strict=True))
     rate = run.last.get("learning_rate")
     finding = "it is not known" if now == formatting.MEASURING else f"it is {now} observations"
+    horizon = run.last.get("noise/horizon_observations")
+    recent = f"{formatting.short(horizon)} observations" if formatting.known(horizon) else "observations"
     at_rate = f", at a learning rate of {formatting.rate(rate)}" if formatting.known(rate) else ""
     sentence = (
         "The noise scale is the batch size at which a gradient is as much noise as signal. It grows while an agent "
         f"learns. Near the end{at_rate}, {finding}. A falling learning rate raises it by itself. The band is the "
-        "confidence interval of the mean of the last `noise/horizon_observations`; dashed is the average of the run so "
-        "far, which the critical batch is predicted from."
+        f"confidence interval of the mean of the last {recent}; dashed is the average of the run so far, which the "
+        "critical batch is predicted from."
     )
     if bounded:
         share = formatting.percent(bounded / len(x))
