@@ -47,8 +47,8 @@ class AtRolloutStatistic(SmoothedScale):
             name="noise/at_rollout/scale",
             kind=float,
             unit="observations",
-            meaning="Smoothed noise scale at the parameters that played; `rlgns calibrate` measures both by brute force. "
-            "Where an epoch has several optimizer steps it can be far larger than `noise/scale`, whose other "
+            meaning="Smoothed noise scale at the parameters that played; `rlgns calibrate` measures both by brute "
+            "force. Where an epoch has several optimizer steps it can be far larger than `noise/scale`, whose other "
             "batches come after noisy steps. Where it has one (A2C, `agent.minibatches` 1) both are the same number. "
             "With `engine.async_lag` 1 the parameters are one update newer than those that played",
             formula="`noise/at_rollout/trace` / `noise/at_rollout/grad_sq`, smoothed as `noise/scale`, with a "
