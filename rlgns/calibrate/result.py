@@ -23,9 +23,10 @@ from rlgns.calibrate.estimator_names import (
 from rlgns.calibrate.estimators import OnlineEstimators
 from rlgns.calibrate.live_batches import LiveBatches
 from rlgns.calibrate.replay import Replays
-from rlgns.calibrate.run_numbers import FOLDERS, logged
+from rlgns.calibrate.run_numbers import PREFIXES
 from rlgns.errors import ExitCode
 from rlgns.noise import NoiseScaleEstimate, design_effect, shuffled_noise_scale
+from rlgns.noise.in_row import now_in
 from rlgns.noise.interval import Ratio
 from rlgns.noise.offline.brute_force import BruteForceResult, jackknife_error
 from rlgns.noise.offline.burn_in import BurnIn
@@ -106,8 +107,8 @@ class Calibration:
     @property
     def logged(self) -> dict[str, Ratio]:
         """The run's own noise scales at this checkpoint, those that it logged."""
-        found = {name: logged(self.row, name) for name in FOLDERS}
-        return {name: value for name, value in found.items() if value is not None}
+        found = {name: now_in(self.row, prefix) for name, prefix in PREFIXES.items()}
+        return {name: scale for name, scale in found.items() if not math.isnan(scale.low)}
 
     @property
     def design_effect(self) -> tuple[float, float]:

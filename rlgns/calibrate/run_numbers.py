@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rlgns.noise.interval import Ratio
 from rlgns.storage.run_folder import RunFolder
 
-FOLDERS = {"along_steps": "noise", "at_rollout": "noise/at_rollout"}
+PREFIXES = {"along_steps": "noise", "at_rollout": "noise/at_rollout"}
 """Where a row has the two noise scales."""
-
-
-def key_in(row: Mapping[str, Any], name: str) -> str:
-    """Returns the key of the noise scale now, whose interval allows for drift; of the smoothed one in older runs."""
-    folder = FOLDERS[name]
-    return f"{folder}/now" if f"{folder}/now_low" in row or not row else f"{folder}/scale"
 
 
 def row_at(checkpoint: Path, iteration: int) -> dict[str, Any]:
@@ -27,19 +20,6 @@ def row_at(checkpoint: Path, iteration: int) -> dict[str, Any]:
         if run.config_path.is_file() and run.metrics_path.is_file():
             return next((row for row in run.rows() if row.get("iteration") == iteration), {})
     return {}
-
-
-def logged(row: Mapping[str, Any], name: str) -> Ratio | None:
-    """Returns a noise scale of a row, by its name in FOLDERS, with its interval; None where the run has none."""
-    key = key_in(row, name)
-    low, value, high = (row.get(name) for name in (f"{key}_low", key, f"{key}_high"))
-    if low is None:
-        return None
-    return Ratio(
-        value=math.nan if value is None or high is None else float(value),
-        low=float(low),
-        high=math.inf if high is None else float(high),
-    )
 
 
 def over(run: Ratio, truth: Ratio) -> Ratio:

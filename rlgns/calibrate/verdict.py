@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from rlgns.calibrate.result import Calibration
-from rlgns.calibrate.run_numbers import agrees, key_in, over
+from rlgns.calibrate.run_numbers import PREFIXES, agrees, over
 from rlgns.formatting import interval, rounded
+from rlgns.noise.in_row import now_key
 from rlgns.noise.interval import Ratio
 from rlgns.noise.offline.comparison import Truth
 
@@ -28,7 +29,7 @@ def verdict(found: Calibration) -> list[str]:
             continue
         truth = scale_of(found.truths[name])
         lines.append(f"Noise scale {NAMES[name]}: {interval(truth.value, truth.low, truth.high)} observations.")
-        logged, key = found.logged.get(name), key_in(found.row, name)
+        logged, key = found.logged.get(name), now_key(found.row, PREFIXES[name])
         if logged is None:
             lines.append(f"  The run's own {key} is not known here.")
             continue

@@ -14,8 +14,11 @@ from typing import Any
 from rlgns.critical.advice import twice_envs, twice_steps
 from rlgns.critical.calibration import Calibration
 from rlgns.critical.run_average import AverageEstimate, RunAverage
+from rlgns.noise.in_row import now_in, run_average_in
 
 Row = Mapping[str, Any]
+
+NOW = ("now", "now_low", "now_high")
 
 
 def average_entries(average: AverageEstimate) -> dict[str, Any]:
@@ -31,26 +34,23 @@ def average_entries(average: AverageEstimate) -> dict[str, Any]:
     }
 
 
-def critical_batch_entries(row: Row, calibration: Calibration, level: float = 0.95) -> dict[str, Any]:
+def critical_batch_entries(
+    row: Row, calibration: Calibration, level: float = 0.95, *, now: str = "noise"
+) -> dict[str, Any]:
     """Returns the entries of a row about the critical batch and its advice; NaN, infinity or None where not known.
 
     Args:
-        row: With `noise/scale`, `noise/now_low`, `noise/now_high`, `noise/run_average*` and `batch_observations`; a row
-            of an older version has `noise/scale_low` and `noise/scale_high` instead.
+        row: With `noise/now*`, `noise/resolved`, `noise/run_average*` and `batch_observations`; a row of an older
+            version has `noise/scale*` instead of the first.
         calibration: For the run's algorithm and epochs.
         level: Of the intervals.
+        now: What stands for `noise` in `noise/now*` and `noise/resolved`.
     """
     entries: dict[str, Any] = {"critical_batch/calibration": calibration.label}
-    now = "noise/now" if "noise/now_low" in row else "noise/scale"
-    for name, ends in (
-        ("predicted", _ends(row, "noise/run_average", bool(row.get("noise/run_average_resolved")))),
-        ("now", _ends(row, now, bool(row.get("noise/resolved")), value="noise/scale")),
-    ):
-        scale, low, high = ends
-        found = calibration.predict(scale, low, high, level)
-        prefix = "critical_batch/" if name == "predicted" else "critical_batch/now_"
-        entries[f"critical_batch/{name}"] = found.value
-        entries[f"{prefix}low"], entries[f"{prefix}high"] = found.low, found.high
+    for names, scale in ((("predicted", "low", "high"), run_average_in(row)), (NOW, now_in(row, now))):
+        found = calibration.predict(scale.value, scale.low, scale.high, level)
+        for name, number in zip(names, (found.value, found.low, found.high), strict=True):
+            entries[f"critical_batch/{name}"] = number
     low, value, high = (entries[f"critical_batch/{name}"] for name in ("low", "predicted", "high"))
     advice = twice_envs(low, value, high, row["batch_observations"])
     entries["advice/twice_envs_step_ratio"] = advice.step_ratio
@@ -86,24 +86,13 @@ def with_predictions(rows: Sequence[Row], calibration: Calibration, level: float
 
 def exchange_rate(row: Row, calibration: Calibration) -> float:
     """Returns E_min / S_min of the run so far, observations: its critical batch, or its bound's; NaN where unknown."""
-    scale, low, _ = _ends(row, "noise/run_average", bool(row.get("noise/run_average_resolved")))
-    return calibrated(low if math.isnan(scale) else scale, calibration)
+    scale = run_average_in(row)
+    return calibrated(scale.low if math.isnan(scale.value) else scale.value, calibration)
 
 
 def calibrated(scale: float, calibration: Calibration) -> float:
     """Returns the critical batch at a noise scale by the best estimate alone; NaN, infinity and 0 stay."""
     return calibration.predict(scale, scale, scale).value if 0 < scale < math.inf else scale
-
-
-def _ends(row: Row, noise: str, resolved: bool, value: str | None = None) -> tuple[float, float, float]:
-    """Noise scale (the entry `value`, or `noise`), low, high; NaN, infinity where null or where only a bound counts."""
-    low = row.get(f"{noise}_low")
-    scale, high = (row.get(value or noise), row.get(f"{noise}_high")) if resolved else (None, None)
-    return (
-        math.nan if scale is None else float(scale),
-        math.nan if low is None else float(low),
-        math.inf if high is None else float(high),
-    )
 
 
 def _finite(row: Row) -> dict[str, Any]:

@@ -6,18 +6,19 @@ from collections.abc import Callable
 
 from rlgns import formatting
 from rlgns.monitor.listener import Row
+from rlgns.noise.in_row import now_in
 
 
 def noise_scale_text(row: Row, number: Callable[[float | None], str] = formatting.rounded) -> str:
-    """Returns a row's smoothed noise scale: '410 (280 to 640)', 'at least 900' or 'measuring'; off policy ', lag 1'.
+    """Returns the noise scale now: '410 (280 to 640)', 'at least 900' or 'measuring'; off policy with ', lag 1'.
 
     Args:
         row: The row.
         number: Returns one number as text.
     """
-    high = row.get("noise/scale_high") if row.get("noise/resolved") else None
+    scale = now_in(row)
     lag = f", lag {row['policy_lag']}" if row.get("policy_lag") else ""
-    return formatting.interval(row.get("noise/scale"), row.get("noise/scale_low"), high, number=number) + lag
+    return formatting.interval(scale.value, scale.low, scale.high, number=number) + lag
 
 
 def critical_batch_text(row: Row) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 from rlgns import formatting
 from rlgns.critical.calibration import CriticalBatchPrediction
 from rlgns.critical.verdict import verdict_of
+from rlgns.noise.in_row import now_in, run_average_in
+from rlgns.noise.interval import Ratio
 
 Row = Mapping[str, Any]
 
@@ -62,11 +64,10 @@ def run_estimate(row: Row, *, level: float, preset: str = "") -> RunEstimate:
         level: Of the row's intervals.
         preset: Name of the run's preset, for the verdict.
     """
-    now = "noise/now" if "noise/now" in row else "noise/scale"  # older runs lack the first
     return RunEstimate(
         verdict=verdict_of(row, preset=preset).sentence(),
-        noise_scale=_noise_scale(row, "noise/run_average", "noise/run_average_resolved", level),
-        noise_scale_now=_noise_scale(row, now, "noise/resolved", level),
+        noise_scale=_noise_scale(run_average_in(row), level),
+        noise_scale_now=_noise_scale(now_in(row), level),
         critical_batch=_critical_batch(row, "predicted", "", level),
         critical_batch_now=_critical_batch(row, "now", "now_", level),
         calibration=str(row.get("critical_batch/calibration") or ""),
@@ -74,12 +75,8 @@ def run_estimate(row: Row, *, level: float, preset: str = "") -> RunEstimate:
     )
 
 
-def _noise_scale(row: Row, name: str, resolved: str, level: float) -> NoiseScale:
-    value, high = (row.get(name), row.get(f"{name}_high")) if row.get(resolved) else (None, None)
-    low = row.get(f"{name}_low")
-    if high is None:
-        value = None
-    return NoiseScale(value=_number(value), low=_number(low), high=_number(high, math.inf), level=level)
+def _noise_scale(scale: Ratio, level: float) -> NoiseScale:
+    return NoiseScale(value=scale.value, low=scale.low, high=scale.high, level=level)
 
 
 def _critical_batch(row: Row, name: str, prefix: str, level: float) -> CriticalBatchPrediction:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rlgns.calibrate.run_numbers import agrees, key_in, logged, over, row_at
+from rlgns.calibrate.run_numbers import agrees, over, row_at
+from rlgns.noise.in_row import now_in, now_key
 from rlgns.noise.interval import Ratio
 
 
@@ -47,15 +48,15 @@ def test_reads_the_row_of_the_checkpoints_iteration(tmp_path: Path) -> None:
     for where in (tmp_path, checkpoint):
         row = row_at(where, 2)
         assert row["noise/scale"] == 200
-        found = logged(row, "along_steps")
-        assert found is not None and math.isnan(found.value) and (found.low, found.high) == (50, math.inf)
-        assert logged(row, "at_rollout") is None
+        found = now_in(row)
+        assert math.isnan(found.value) and (found.low, found.high) == (50, math.inf)
+        assert math.isnan(now_in(row, "noise/at_rollout").low)
     assert row_at(checkpoint, 3) == {}
 
 
 def test_takes_the_interval_that_allows_for_drift_where_there_is_one() -> None:
     older = {"noise/scale": 100.0, "noise/scale_low": 90.0, "noise/scale_high": 110.0}
     now = {"noise/now": 100.0, "noise/now_low": 60.0, "noise/now_high": 170.0}
-    assert logged(older, "along_steps") == Ratio(value=100, low=90, high=110)
-    assert logged(older | now, "along_steps") == Ratio(value=100, low=60, high=170)
-    assert (key_in(older, "along_steps"), key_in(older | now, "along_steps")) == ("noise/scale", "noise/now")
+    assert now_in(older) == Ratio(value=100, low=90, high=110)
+    assert now_in(older | now) == Ratio(value=100, low=60, high=170)
+    assert (now_key(older), now_key(older | now), now_key({})) == ("noise/scale", "noise/now", "noise/now")

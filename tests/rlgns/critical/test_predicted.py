@@ -56,7 +56,7 @@ def test_the_runs_number_comes_from_its_average_and_the_moments_from_the_smoothe
 
 
 def test_the_moments_interval_includes_drift() -> None:
-    row = KNOWN | {"noise/now_low": 900.0, "noise/now_high": 9000.0}
+    row = KNOWN | {"noise/now": 2000.0, "noise/now_low": 900.0, "noise/now_high": 9000.0}
     found, calibrated_now = critical_batch_entries(row, A2C), A2C.predict(2000, 900, 9000)
     assert found["critical_batch/now"] == pytest.approx(400)
     assert (found["critical_batch/now_low"], found["critical_batch/now_high"]) == (
