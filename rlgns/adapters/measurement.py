@@ -22,6 +22,7 @@ from rlgns.critical.predicted import average_entries, critical_batch_entries
 from rlgns.critical.run_average import RunAverage
 from rlgns.critical.verdict import Verdict, verdict_of
 from rlgns.noise.monitor import NoiseScaleMonitor
+from rlgns.noise.noise_scale import scale_entries
 from rlgns.noise.tracker import NoiseScaleEstimate
 
 AT_ROLLOUT = "at the parameters that played"
@@ -119,25 +120,14 @@ class RolloutNoiseScale:
         if not self._conditions:
             return {}
         estimate = self.estimate()
-        smoothed = {
-            "scale": estimate.noise_scale,
-            "scale_low": estimate.low,
-            "scale_high": estimate.high,
-            "resolved": estimate.resolved,
-            "horizon_observations": estimate.horizon_observations,
-            "now": estimate.noise_scale,
-            "now_low": estimate.now_low,
-            "now_high": estimate.now_high,
-        }
         row = {
             **self._conditions,
-            **{f"{PREFIX}/{name}": value for name, value in smoothed.items()},
+            **scale_entries(PREFIX, estimate),
             "noise/updates": estimate.updates,
             "noise/skipped": estimate.skipped,
             **average_entries(self._run_average.estimate(self._level)),
         }
-        of_now = {f"noise/{name}": smoothed[name] for name in ("scale", "now_low", "now_high", "resolved")}
-        return row | critical_batch_entries(row | of_now, self._calibration, self._level)
+        return row | critical_batch_entries(row, self._calibration, self._level, now=PREFIX)
 
     def entries(self) -> dict[str, Any]:
         """Returns what a logger gets: the known numbers of `row` under noise/ and critical_batch/."""

@@ -35,7 +35,7 @@ from scipy.special import stdtrit
 
 from rlgns.noise.block_sums import BlockSums
 from rlgns.noise.gradient_size import BEYOND_OUTLIERS, Jumps
-from rlgns.noise.interval import fieller
+from rlgns.noise.interval import UNKNOWN, fieller
 from rlgns.noise.long_run_variance import mean_covariance
 
 SIZE_ROWS = 8
@@ -144,21 +144,14 @@ class RunAverage:
         """Returns the average so far with its interval at `level`."""
         share = self._counted / self._steps if self._steps else math.nan
         rate = self._rates / self._counted if self._counted else math.nan
-        mean = self._sums.mean()
-        if mean is None:
-            return AverageEstimate(
-                value=math.nan,
-                low=math.nan,
-                high=math.inf,
-                resolved=False,
-                share=share,
-                learning_rate=rate,
-                missing=math.nan,
-            )
-        grad_sq, trace = float(mean[0]), float(mean[1])
-        steps, weights, means = self._sums.blocks()
-        covariance = mean_covariance(steps, weights, means[:, ::-1])  # of trace and |G|^2
-        interval = fieller(trace, grad_sq, covariance.matrix, covariance.degrees_of_freedom, level)
+        mean, interval = self._sums.mean(), UNKNOWN
+        grad_sq = trace = missing = math.nan
+        if mean is not None:
+            grad_sq, trace = float(mean[0]), float(mean[1])
+            steps, weights, means = self._sums.blocks()
+            covariance = mean_covariance(steps, weights, means[:, ::-1])  # of trace and |G|^2
+            interval = fieller(trace, grad_sq, covariance.matrix, covariance.degrees_of_freedom, level)
+            missing = _missing(grad_sq, covariance.matrix[1, 1], covariance.degrees_of_freedom, level)
         return AverageEstimate(
             value=trace / grad_sq if grad_sq > 0 else math.nan,
             low=interval.low,
@@ -166,7 +159,7 @@ class RunAverage:
             resolved=interval.resolved,
             share=share,
             learning_rate=rate,
-            missing=_missing(grad_sq, covariance.matrix[1, 1], covariance.degrees_of_freedom, level),
+            missing=missing,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -55,6 +55,20 @@ def now_keys(prefix: str, of: str = "") -> tuple[Key, ...]:
     )
 
 
+def scale_entries(prefix: str, estimate: NoiseScaleEstimate) -> dict[str, Any]:
+    """Returns the entries of a row about a smoothed noise scale; `prefix` as in `noise/scale`."""
+    return {
+        f"{prefix}/scale": estimate.noise_scale,
+        f"{prefix}/scale_low": estimate.low,
+        f"{prefix}/scale_high": estimate.high,
+        f"{prefix}/resolved": estimate.resolved,
+        f"{prefix}/horizon_observations": estimate.horizon_observations,
+        f"{prefix}/now": estimate.noise_scale,
+        f"{prefix}/now_low": estimate.now_low,
+        f"{prefix}/now_high": estimate.now_high,
+    }
+
+
 class SmoothedScale(Statistic):
     """A noise scale, smoothed, beside the iteration's raw moments; a subclass chooses the batches that count."""
 
@@ -83,14 +97,7 @@ class SmoothedScale(Statistic):
         return {
             f"{self.prefix}/grad_sq": latest.grad_sq if latest else None,
             f"{self.prefix}/trace": latest.trace if latest else None,
-            f"{self.prefix}/scale": estimate.noise_scale,
-            f"{self.prefix}/scale_low": estimate.low,
-            f"{self.prefix}/scale_high": estimate.high,
-            f"{self.prefix}/resolved": estimate.resolved,
-            f"{self.prefix}/horizon_observations": estimate.horizon_observations,
-            f"{self.prefix}/now": estimate.noise_scale,
-            f"{self.prefix}/now_low": estimate.now_low,
-            f"{self.prefix}/now_high": estimate.now_high,
+            **scale_entries(self.prefix, estimate),
         }
 
     def state_dict(self) -> dict[str, Any]:

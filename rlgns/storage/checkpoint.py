@@ -168,7 +168,7 @@ def _migrate_noise(noise: Mapping[str, Any], config: Mapping[str, Any]) -> dict[
     return {
         **{name: state for name, state in noise.items() if name != "at_least"},
         "size": {"group": None, **noise["size"]},
-        "run_average": {"largest": 1.0, **average},
+        "run_average": average,
     }
 
 
