@@ -223,7 +223,7 @@ def waits_of_branches() -> dict[str, int]:
             traffic.clear()
             clip_(gradient, 0.5, team, waits=waits)
             found[f"clip, waits {waits}"] = traffic.waits.total()
-            stacks = FrameStacks(rollouts(), GPU, 4, waits=waits)
+            stacks = FrameStacks.of(rollouts(), GPU, 4, waits=waits)
             traffic.clear()
             stacks.gather(where)
             found[f"gather, waits {waits}"] = traffic.waits.total()
