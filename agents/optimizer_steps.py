@@ -54,7 +54,11 @@ class OptimizerSteps:
     def begin(self, stacks: FrameStacks, data: Minibatch) -> None:
         """Takes what the steps learn from."""
         self._stacks, self._data = stacks, data
-        self._graphs.read_from([stacks.frames, stacks.missing, *data])
+        if self._graphs.enabled:
+            state = [value for values in self._optimizer.state.values() for value in values.values()]
+            rates = [group["lr"] for group in self._optimizer.param_groups]
+            held = [value for value in (*state, *rates) if isinstance(value, Tensor)]  # loading a state moves them
+            self._graphs.read_from([stacks.frames, stacks.missing, *data, *self._copy.parameters, *held])
 
     def take(
         self, batch: Tensor, sizes: Sequence[int], split: GroupSplit | None, *, products: bool, by_loss: bool

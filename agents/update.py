@@ -66,6 +66,7 @@ class Updater:
         data_parallel: DataParallel | None = None,
         cuda_graphs: bool = True,
         recorder: Recorder | None = None,
+        say: Callable[[str], None] = print,
     ) -> None:
         """Takes what is trained and with what.
 
@@ -83,6 +84,7 @@ class Updater:
             cuda_graphs: Whether a GPU replays steps that it has recorded. Several learners, and a listener of group
                 gradients, which need the host in every step, do without.
             recorder: Records steps on any device; None: as `cuda_graphs` says.
+            say: Gets one line if steps cannot be recorded.
         """
         self._config, self._groups = config, groups
         self._team, self._data_parallel = team or Team(1), data_parallel or DataParallel()
@@ -114,7 +116,7 @@ class Updater:
             max_grad_norm=config.max_grad_norm,
             learners=self._data_parallel.count,
             team=self._team,
-            graphs=StepGraphs(recorder),
+            graphs=StepGraphs(recorder, say),
         )
 
     def update(

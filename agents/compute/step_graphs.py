@@ -79,7 +79,7 @@ class StepGraphs:
 
     def read_from(self, tensors: list[Tensor]) -> None:
         """Notes what the steps read besides the network; where its memory has moved, recordings are thrown away."""
-        addresses = tuple(tensor.data_ptr() for tensor in tensors) if self.enabled else ()
+        addresses = tuple(tensor.data_ptr() for tensor in tensors)
         if addresses != self._addresses:
             self._recorded, self._addresses = {}, addresses
             self._taken.clear()
@@ -101,8 +101,8 @@ class StepGraphs:
                 self._recorded[kind] = self._recorder.record(step)
             except RuntimeError as error:
                 self._say(
-                    "The GPU takes optimizer steps operation by operation: recording one as a CUDA graph failed "
-                    f"({str(error).splitlines()[0]}). engine.cuda_graphs never: does not try."
+                    "optimizer steps run operation by operation: recording one as a CUDA graph failed "
+                    f"({str(error).splitlines()[0]}); `--engine.cuda_graphs never` does not try"
                 )
                 self._recorder, self._recorded = None, {}
                 return step()
