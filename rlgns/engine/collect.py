@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rlgns.agents.compute.flat_gradients import equal_parts
 from rlgns.agents.compute.inference import Player, Policy
@@ -50,6 +53,8 @@ class Collector:
         self._envs, self._player = envs, Player(network, precision, envs.num_envs)
         self._steps, self._stream = rollout_steps, stream
         self._device = next(network.parameters()).device
+        self._staging: Tensor | None = None
+        self._cuda_stream: torch.cuda.Stream | None = None
         self._observations = envs.reset()
         self._recorder = RolloutRecorder(rollout_steps, self._observations, ages(self._observations))
 
@@ -88,8 +93,31 @@ class Collector:
     def _evaluate(
         self, policy: Policy, observations: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        logits, values = policy(torch.from_numpy(observations).to(self._device, non_blocking=True))
-        return logits.cpu().numpy(), values.cpu().numpy()
+        if self._device.type == "cpu":
+            logits, values = policy(torch.from_numpy(observations))
+            return logits.numpy(), values.numpy()
+        with self._own_stream():
+            logits, values = policy(self._staged(observations).to(self._device, non_blocking=True))
+            both = torch.cat([logits, values[:, None]], 1).cpu().numpy()  # one wait
+        return both[:, :-1], both[:, -1]
+
+    def _staged(self, observations: npt.NDArray[np.uint8]) -> Tensor:
+        """Copies observations to pinned memory, from which a copy to the device does not wait for other work there."""
+        if self._staging is None or len(self._staging) < len(observations):
+            pin = torch.cuda.is_available()
+            self._staging = torch.empty(observations.shape, dtype=torch.uint8, pin_memory=pin)
+        return self._staging[: len(observations)].copy_(torch.from_numpy(observations))
+
+    @contextlib.contextmanager
+    def _own_stream(self) -> Iterator[None]:
+        """Runs in a stream of its own on a GPU, so that one half's evaluation does not wait for the other's."""
+        if not torch.cuda.is_available():
+            yield
+            return
+        self._cuda_stream = self._cuda_stream or torch.cuda.Stream(self._device)
+        self._cuda_stream.wait_stream(torch.cuda.default_stream(self._device))
+        with torch.cuda.stream(self._cuda_stream):
+            yield
 
     def _final_values(
         self, policy: Policy, final_observations: npt.NDArray[np.uint8] | None, truncated: npt.NDArray[np.bool_]
@@ -169,8 +197,10 @@ class Collectors:
         tiers, runners = self._run.env_tiers, max(1, self._run.engine.runners)
         for number in range(len(self._tiers), tiers.index(num_envs) + 1):
             size = (tiers[number] - (tiers[number - 1] if number else 0)) // runners
-            # On a GPU one large batch is faster than several small ones, and the emulator has its own threads.
-            shares = 1 if next(self._network.parameters()).is_cuda else equal_parts(size, self._team.size)
+            # On a GPU two halves: one is evaluated in large batches while the other's emulators, which have threads of
+            # their own, compute.
+            on_gpu = next(self._network.parameters()).is_cuda
+            shares = equal_parts(size, min(2, self._team.size) if on_gpu else self._team.size)
             self._tiers.append(self._start_tier(size, shares, iteration))
             self._streams += runners * shares
 

@@ -153,6 +153,8 @@ class _Relay(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         key = self._searcher.key(trial.trial_id)
+        for message in result["messages"]:
+            self._listener.message(f"{key}: {message}")
         if result["fault"] is not None:
             self._outcome.faults[key] = result["fault"]
         elif result["replayed"]:
