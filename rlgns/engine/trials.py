@@ -132,6 +132,7 @@ class _Relay(tune.Callback):
     ) -> None:
         self._listener, self._outcome, self._queue, self._searcher = listener, outcome, queue, searcher
         self._lost = lost
+        self._restarted: set[str] = set()
         self._watch = NodeWatch(ray.nodes, listener.message)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -153,6 +154,8 @@ class _Relay(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         key = self._searcher.key(trial.trial_id)
+        if result["notice"] and trial.trial_id in self._restarted:  # `resume` says it of a trial that begins
+            self._listener.message(f"{key}: {result['notice']}")
         if result["fault"] is not None:
             self._outcome.faults[key] = result["fault"]
         elif result["replayed"]:
@@ -173,6 +176,7 @@ class _Relay(tune.Callback):
         self._queue.ended(key, fault, detail)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._restarted.add(trial.trial_id)
         self._listener.message(f"{self._searcher.key(trial.trial_id)}: failed; resuming from its newest checkpoint")
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from benchmarks.kills import ROOT, settings
+from benchmarks.kills_run import ROOT, settings
 from rlgns.engine.ray_session import keep_token_private
 from rlgns.storage.run_folder import RunFolder
 
