@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 OLDER_RUNS = "older runs"
-"""Value of `Key.absent_from` for a key that runs of before lack."""
+"""Value of `Key.absent_from` for a key that older runs lack."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

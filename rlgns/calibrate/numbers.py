@@ -14,7 +14,7 @@ from rlgns.storage.files import plain
 
 def numbers(found: Calibration) -> dict[str, Any]:
     """Returns every number; what is not defined or not finite is None."""
-    truths = {name: dataclasses.asdict(truth) for name, truth in found.truths.items()}  # type: ignore[call-overload]
+    truths = {name: dataclasses.asdict(truth) for name, truth in found.truths.items()}
     for truth in truths.values():
         del truth["without_set"]
     everything: dict[str, Any] = {

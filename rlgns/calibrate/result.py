@@ -28,10 +28,11 @@ from rlgns.errors import ExitCode
 from rlgns.noise import NoiseScaleEstimate, design_effect, shuffled_noise_scale
 from rlgns.noise.in_row import now_in
 from rlgns.noise.interval import Ratio
-from rlgns.noise.offline.brute_force import BruteForceResult, jackknife_error
+from rlgns.noise.offline.brute_force import BruteForceResult
 from rlgns.noise.offline.burn_in import BurnIn
-from rlgns.noise.offline.comparison import Quality, Series, Truth, spread_ratio
+from rlgns.noise.offline.comparison import Quality, Series, spread_ratio
 from rlgns.noise.offline.path_truth import PathResult
+from rlgns.noise.offline.truth import Truth, jackknife_error
 from rlgns.storage.checkpoint import Policy
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ from rlgns.calibrate.run_numbers import PREFIXES, agrees, over
 from rlgns.formatting import interval, rounded
 from rlgns.noise.in_row import now_key
 from rlgns.noise.interval import Ratio
-from rlgns.noise.offline.comparison import Truth
+from rlgns.noise.offline.truth import Truth
 
 NAMES = {"along_steps": "along the steps", "at_rollout": "at the parameters that played"}
 

@@ -28,6 +28,7 @@ from rlgns.engine.rows import make_row
 from rlgns.engine.run_settings import TrialSpec
 from rlgns.engine.runner_group import AtariRunnerGroup
 from rlgns.errors import FaultError
+from rlgns.noise.in_row import now_in
 from rlgns.storage import checkpoint
 from rlgns.storage.run_folder import RunFolder
 
@@ -129,10 +130,7 @@ class AtariPPO(Algorithm):
             },
         )
         row = outcome["row"]
-        calibration = calibration_for(algorithm=run.agent.algorithm, epochs=run.agent.epochs)
-        rate = run.adaptive.exchange_rate or exchange_rate(row, calibration)
-        ends = (calibrated(row[f"noise/scale{end}"], calibration) for end in ("_low", "", "_high"))
-        target = target_batch(*ends, exchange_rate=rate)
+        rate, target = self._target(row)
         progress = before.after(
             observations=run.rollout_observations,
             optimizer_steps=row["optimizer_steps"],
@@ -160,6 +158,16 @@ class AtariPPO(Algorithm):
         self.metrics.log_value(
             (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), run.rollout_observations, reduce="lifetime_sum"
         )
+
+    def _target(self, row: dict[str, Any]) -> tuple[float, TargetBatch]:
+        """Returns r and the batch that an adaptive run aims at by the noise scale now; NaN where the batch is fixed."""
+        if self._run.agent.batch != "adaptive":
+            return math.nan, TargetBatch()
+        calibration = calibration_for(algorithm=self._run.agent.algorithm, epochs=self._run.agent.epochs)
+        rate = self._run.adaptive.exchange_rate or exchange_rate(row, calibration)
+        now = now_in(row)
+        ends = (calibrated(scale, calibration) for scale in (now.low, now.value, now.high))
+        return rate, target_batch(*ends, exchange_rate=rate)
 
     def _next_envs(self, target: TargetBatch, learning_rate: float) -> int:
         """Returns how many environments the iteration after this one uses."""

@@ -56,7 +56,7 @@ class LossSplits:
         fraction = config.overhead_budget if config.enabled else 0.0
         self.enabled = fraction > 0
         self._budget, self._first = ProbeBudget(SHARE * fraction), ProbeBudget(2 * SHARE * fraction)
-        self._by_loss = NoiseByLoss(config.horizon_observations or None, config.level)
+        self._by_loss = NoiseByLoss(config.steady_horizon_observations or None, config.level)
         self._waiting: tuple[Tensor, GroupSplit] | None = None
         self._seconds: float | None = None
         self._asked = 0
@@ -90,17 +90,23 @@ class LossSplits:
     def settle(self, divisors: Mapping[int, float | None], observations: int) -> None:
         """Processes what was received since the last call; all learners must call it at the same points.
 
+        Sums start anew where the sizes of the gradients do (`GradientSize`): after a jump, nothing before it counts.
+
         Args:
-            divisors: What the moments of each batch were divided by, by optimizer steps before it.
+            divisors: What the moments of each batch of this iteration were divided by, by optimizer steps before it;
+                None: the batch began a phase.
             observations: Of training so far.
         """
+        jump = max((step for step, divisor in divisors.items() if divisor is None), default=-1)
+        if jump >= 0:
+            self._by_loss.restart()
         if self._waiting is None:
             return
         (products, split), self._waiting = self._waiting, None
         self._by_loss.update(
             self._add_up(products.contiguous()).cpu().numpy(),
             split.observations_per_group,
-            divisor=divisors.get(split.step),
+            divisor=divisors.get(split.step) if split.step > jump else None,
             observations_since=max(observations - self._observations, 1),
         )
         self._observations, self._seconds = observations, 0.0

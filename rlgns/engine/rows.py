@@ -31,8 +31,8 @@ def make_row(
         run: The configuration at the number of environments that this iteration used.
         game: ROM name.
         batch_mode: `fixed` or `adaptive`.
-        target_batch: Batch that an adaptive run aims at by its noise scale, observations; NaN where not known.
-        exchange_rate: Observations that one optimizer step less is worth; NaN where not known.
+        target_batch: Batch that an adaptive run aims at by its noise scale, observations; NaN where not known or fixed.
+        exchange_rate: Observations that one optimizer step less is worth; NaN where not known, or the batch is fixed.
         progress: Of the run, this iteration included.
         timing: Of this iteration.
         learner: The learner's entries.
@@ -62,6 +62,4 @@ def make_row(
         **learner,
         "optimizer_steps": progress.optimizer_steps,
     }
-    if batch_mode == "fixed":  # nothing aims at a batch, and r belongs to the aim
-        row |= {"target_batch_observations": None, "exchange_rate": None}
     return plain(row | critical_batch_entries(row, calibration, run.noise.level))

@@ -46,7 +46,7 @@ def _scale(loss: str) -> tuple[Key, ...]:
             unit="observations",
             meaning=f"Smoothed noise scale of {OF[loss]}, along the optimizer steps as `noise/scale` is",
             formula=f"`{name}/trace` / `{name}/grad_sq`, both divided by the size of the whole loss's gradients and "
-            "smoothed alike, over the same stretch of training as `noise/scale`",
+            "smoothed over 200,000 observations of training, or `noise.horizon_observations` if shorter",
             source="[M] eq. 2.9",
             null_when="nothing was measured yet or |G|^2 is not positive",
             absent_from=WITHOUT,

@@ -86,7 +86,7 @@ CRITICAL_BATCH = KeyGroup(
     "optimizer steps S and observations E ([M] eq. 2.11 and 2.12). During training it is predicted from the noise "
     "scale by a calibration: what games whose critical batch was measured say of critical batch / noise scale "
     "([critical-batch.md](critical-batch.md)). The intervals contain the calibration's error and the measurement's. In "
-    "runs of before, whose rows lack `noise/run_average`, `critical_batch/predicted`, `low` and `high` were the bare "
+    "older runs, whose rows lack `noise/run_average`, `critical_batch/predicted`, `low` and `high` were the bare "
     "noise scale; `rlgns report` computes them anew.",
     keys=(
         Key(

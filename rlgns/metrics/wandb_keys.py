@@ -27,7 +27,7 @@ SUMMARY = KeyGroup(
 
 CHECKPOINT_GAMES = KeyGroup(
     title="Games of checkpoints",
-    text="With `wandb.video_every_observations`, the newest checkpoint plays that often, in a process of its own at "
+    text="With `wandb.video_every_observations`, the newest checkpoint plays that often, in a separate process at "
     "the lowest priority. Logged with the next row, beside the video `evaluation/video`, which is in `DIR/videos` too. "
     "Training's random streams are what they are without it; on a machine without idle cores, training is slower.",
     keys=(

@@ -119,7 +119,7 @@ def _filmed(path: Path) -> tuple[str, int]:
 
 @final
 class CheckpointGames(Listener):
-    """Has the newest checkpoint of each run play every `wandb.video_every_observations`, in a process of its own.
+    """Has the newest checkpoint of each run play every `wandb.video_every_observations`, in a separate process.
 
     Training's random streams know nothing of it: the games have their own.
 

@@ -52,7 +52,7 @@ class AtRolloutStatistic(SmoothedScale):
             "batches come after noisy steps. Where it has one (A2C, `agent.minibatches` 1) both are the same number. "
             "With `engine.async_lag` 1 the parameters are one update newer than those that played",
             formula="`noise/at_rollout/trace` / `noise/at_rollout/grad_sq`, smoothed as `noise/scale`, with a "
-            "horizon of its own",
+            "separate horizon",
             source="[M] eq. 2.9",
             null_when="nothing was measured yet or |G|^2 is not positive",
             absent_from=OLDER_RUNS,

@@ -44,15 +44,15 @@ PREFIX = "noise/by_loss"
 class NoiseByLoss:
     """Smoothed moments by loss, of batches that were also split by loss; ratios are formed on read.
 
-    Only some batches are. Each stands for all observations since the one before, so the sums look back over the same
-    stretch of training as `noise/scale`.
+    Only some batches are. Each stands for all observations since the one before, so the horizon is in observations of
+    training. It does not follow the run: too few batches are split to see a drift.
     """
 
     def __init__(self, horizon_observations: float | None = None, level: float = 0.95) -> None:
         """Starts empty.
 
         Args:
-            horizon_observations: As in NoiseScaleTracker, in observations of training.
+            horizon_observations: Observations of training after which a weight has fallen to 1/e; None: plain sums.
             level: Confidence of the intervals.
         """
         self._sums, self._level = BlockSums(horizon_observations), level
@@ -87,6 +87,11 @@ class NoiseByLoss:
         if divisor is not None:
             self._sums.update(np.array(self._latest) / divisor, observations_since)
             self._ratios = {}
+
+    def restart(self) -> None:
+        """Forgets all sums: the sizes of later batches cannot be compared with theirs."""
+        self._sums.clear()
+        self._ratios = {}
 
     def ratio(self, name: str) -> Ratio:
         """Returns `policy/scale`, `value/scale`, `value/noise_share` or `value/signal_share` with its interval."""

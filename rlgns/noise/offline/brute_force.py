@@ -23,17 +23,16 @@ Two more means of inner products show where an on-line estimator, which sees one
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
-from rlgns.noise.interval import Ratio
 from rlgns.noise.moments import gram
+from rlgns.noise.offline.truth import Truth, jackknife_error, leave_one_out, truth_fields
 
 Array = NDArray[np.float64]
 
@@ -42,21 +41,9 @@ UNITS_PER_SET = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BruteForceResult:
-    """The truth about the frozen policy, with standard errors (jackknife)."""
+class BruteForceResult(Truth):
+    """The truth about the frozen policy, at the parameters that played."""
 
-    grad_sq: float
-    """Unbiased |G|^2."""
-    grad_sq_error: float
-    trace: float
-    """Unbiased tr(Sigma) per observation, rollouts of whole environments as the unit."""
-    trace_error: float
-    noise_scale: float
-    """trace / grad_sq, observations; NaN where grad_sq is not positive."""
-    noise_scale_low: float
-    """95 % interval, formed on |G|^2 / trace, whose noise is the more symmetric."""
-    noise_scale_high: float
-    """Infinite where |G|^2 is not resolved."""
     same_round: float
     """Mean inner product of different sets in one round, relative to grad_sq; 1 if G does not depend on time."""
     same_round_error: float
@@ -64,8 +51,6 @@ class BruteForceResult:
     """Mean inner product of two environments of one rollout, relative to that of different sets in one round; 1 if
     nothing (normalised advantages, shared random numbers) couples the environments of a rollout."""
     same_rollout_error: float
-    without_set: Array
-    """[sets, 2] grad_sq and trace with one set left out: for jackknife errors of comparisons."""
     observations: int
     environments: int
 
@@ -182,56 +167,17 @@ class BruteForce:
             return np.array([round_mean / products[chosen].mean(), in_rollout[kept_sets].mean() / round_mean])
 
         value, left = moments(np.ones(len(self._set_of), np.bool_)), leave_one_out(moments, len(self._set_of))
-        errors = jackknife_error(left)
-        scale = noise_scale_interval(value, left)
+        without_set = np.array([moments(self._set_of != index) for index in range(self._sets)])
         ratio, ratio_errors = ratios(np.ones(self._sets, np.bool_)), jackknife_error(leave_one_out(ratios, self._sets))
         return BruteForceResult(
-            grad_sq=float(value[0]),
-            grad_sq_error=float(errors[0]),
-            trace=float(value[1]),
-            trace_error=float(errors[1]),
-            noise_scale=scale.value,
-            noise_scale_low=scale.low,
-            noise_scale_high=scale.high,
+            **truth_fields(value, left, without_set),
             same_round=float(ratio[0]),
             same_round_error=float(ratio_errors[0]),
             same_rollout=float(ratio[1]),
             same_rollout_error=float(ratio_errors[1]),
-            without_set=np.array([moments(self._set_of != index) for index in range(self._sets)]),
             observations=rounds * self._sets * self._num_envs * self._steps,
             environments=self._sets * self._num_envs,
         )
-
-
-def noise_scale_interval(value: Array, left: Array) -> Ratio:
-    """Returns trace / grad_sq with its 95 % interval, formed on the inverse, whose noise is the more symmetric.
-
-    Args:
-        value: [2], grad_sq and trace.
-        left: [n, 2], the same with one of n units left out.
-
-    Returns:
-        The noise scale is NaN where grad_sq is not positive, the high end infinite where grad_sq is not resolved.
-    """
-    inverse, error = value[0] / value[1], float(jackknife_error(left[:, 0] / left[:, 1]))
-    margin = float(stdtrit(len(left) - 1, 0.975)) * error
-    return Ratio(
-        value=float(1 / inverse) if inverse > 0 else math.nan,
-        low=float(1 / (inverse + margin)) if inverse + margin > 0 else math.nan,
-        high=float(1 / (inverse - margin)) if inverse > margin else math.inf,
-    )
-
-
-def leave_one_out(statistic: Callable[[NDArray[np.bool_]], Array], count: int) -> Array:
-    """Returns a statistic [count, ...] with each of `count` units left out in turn; it takes a mask of those kept."""
-    return np.array([statistic(np.arange(count) != index) for index in range(count)])
-
-
-def jackknife_error(left_out: Array) -> Array:
-    """Returns standard errors from estimates [n, ...] that leave out one of n units each."""
-    n = len(left_out)
-    errors: Array = np.sqrt((n - 1) / n * ((left_out - left_out.mean(0)) ** 2).sum(0))
-    return errors
 
 
 def _relative(error: float, value: float) -> float:

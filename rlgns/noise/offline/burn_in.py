@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from rlgns.noise.offline.brute_force import jackknife_error
+from rlgns.noise.offline.truth import jackknife_error
 
 Array = NDArray[np.float64]
 

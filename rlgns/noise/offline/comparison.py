@@ -16,44 +16,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from rlgns.noise.interval import Ratio
-from rlgns.noise.offline.brute_force import jackknife_error
+from rlgns.noise.offline.truth import Truth, jackknife_error
 
 Array = NDArray[np.float64]
-
-
-class Truth(Protocol):
-    """What estimators are compared with: at the parameters that played or along the steps."""
-
-    @property
-    def grad_sq(self) -> float:
-        """|G|^2."""
-
-    @property
-    def trace(self) -> float:
-        """tr(Sigma) per observation."""
-
-    @property
-    def noise_scale(self) -> float:
-        """Their ratio, trace over grad_sq; NaN where grad_sq is not positive."""
-
-    @property
-    def noise_scale_low(self) -> float:
-        """Lower end of its 95 % interval."""
-
-    @property
-    def noise_scale_high(self) -> float:
-        """Upper end; infinite where |G|^2 is not resolved."""
-
-    @property
-    def without_set(self) -> Array:
-        """[sets, 2], both with one set of environments left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

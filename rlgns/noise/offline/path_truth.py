@@ -22,8 +22,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns.noise.interval import Ratio
-from rlgns.noise.offline.brute_force import jackknife_error, leave_one_out, noise_scale_interval
+from rlgns.noise.offline.truth import Truth, jackknife_error, leave_one_out, truth_fields
 
 Array = NDArray[np.float64]
 
@@ -40,23 +39,9 @@ class StepMoments:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PathResult:
-    """The truth along the steps of a first epoch, with standard errors (jackknife over sets of environments)."""
+class PathResult(Truth):
+    """The truth along the steps of a first epoch; the jackknife's units are sets of environments."""
 
-    grad_sq: float
-    """Weighted mean of |G|^2 over the steps."""
-    grad_sq_error: float
-    trace: float
-    """Weighted mean of tr(Sigma) per observation."""
-    trace_error: float
-    noise_scale: float
-    """trace / grad_sq, observations; NaN where grad_sq is not positive."""
-    noise_scale_low: float
-    """95 % interval, formed on |G|^2 / trace."""
-    noise_scale_high: float
-    """Infinite where |G|^2 is not resolved."""
-    without_set: Array
-    """[sets, 2] grad_sq and trace with one set left out: for jackknife errors of comparisons."""
     profile: tuple[StepMoments, ...]
     replays: int
     """Iterations that were replayed."""
@@ -128,17 +113,8 @@ class PathTruth:
         profile, left = by_step(np.ones(self._sets, np.bool_)), leave_one_out(by_step, self._sets)
         errors = jackknife_error(left)
         whole, left_whole = self._weights @ profile, np.einsum("k,skm->sm", self._weights, left)
-        whole_errors = jackknife_error(left_whole)
-        scale: Ratio = noise_scale_interval(whole, left_whole)
         return PathResult(
-            grad_sq=float(whole[0]),
-            grad_sq_error=float(whole_errors[0]),
-            trace=float(whole[1]),
-            trace_error=float(whole_errors[1]),
-            noise_scale=scale.value,
-            noise_scale_low=scale.low,
-            noise_scale_high=scale.high,
-            without_set=left_whole,
+            **truth_fields(whole, left_whole, left_whole),
             profile=tuple(
                 StepMoments(
                     step=step,

@@ -125,7 +125,13 @@ def test_a_resumed_run_keeps_its_environments_and_held_iterations(
     first.stop()
     second = build(adaptive(), tmp_path)
     row = second.train()["row"]
+    exact = {"noise/scale": 100.0, "noise/scale_low": 99.0, "noise/scale_high": 101.0, "noise/resolved": True}
+    now = {"noise/now": 100.0, "noise/now_low": 50.0, "noise/now_high": 300.0}
+    rate, target = second._target(row | exact | now)
     second.stop()
+    # The interval of now, which allows for drift, must ask for a change.
+    assert (target.best / target.low) ** 2 == pytest.approx(2 if rate > 0 else 4)
+    assert (target.high / target.best) ** 2 == pytest.approx(3 if rate > 0 else 9)
     assert (row["num_envs"], row["iteration"]) == (8, 4)
     assert [(given["num_envs"], given["held_iterations"]) for given in asked] == [(4, 1), (8, 1), (8, 2), (8, 3)]
 

@@ -40,6 +40,7 @@ def test_rows_count_up_and_have_every_key(tmp_path: Path) -> None:
         assert row["observations"] == 32 * number
         assert row["frames"] == 128 * number
         assert row["optimizer_steps"] == 4 * number
+        assert (row["target_batch_observations"], row["exchange_rate"]) == (None, None)  # the batch is fixed
     # Two batches per iteration are measured. But every second iteration splits one of them by shuffled observations,
     # and the very first batch has no earlier gradient size to be divided by.
     assert [row["noise/updates"] for row in rows] == [1, 2, 4, 5]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 
 import pytest
@@ -81,6 +82,31 @@ def test_without_a_budget_nothing_is_split_and_no_key_is_logged() -> None:
         splits.end_iteration(seconds=1.0, learn_s=0.5, measure_s=0.0)
         assert not splits.due()
         assert splits.report() == {}
+
+
+def test_a_jump_restarts_the_sums_wherever_it_is() -> None:
+    """The noise by loss looks back to the last jump, as the noise scale does."""
+
+    def seen(course: list[tuple[int | None, dict[int, float | None]]]) -> float:
+        splits = losses(4)
+        for iteration, (step, divisors) in enumerate(course):
+            if step is not None:
+                rows = torch.randn(2, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(iteration))
+                products = torch.einsum("ljx,mkx->lmjk", rows, rows)
+                splits.on_losses(products, GroupSplit(observations_per_group=8, shuffled=False, step=step))
+            splits.settle(divisors, 1000 * (iteration + 1))
+        share = splits.report()["noise/by_loss/value/noise_share"]
+        assert isinstance(share, float)
+        return share
+
+    usual: dict[int, float | None] = {0: 1.0, 1: 1.0, 2: 1.0}
+    newest = [(None, usual)] * 2 + [(1, usual)]
+    alone = seen(newest)
+    assert seen([(1, usual), (2, usual), (1, usual)]) != alone  # power: older batches count without a jump
+    assert seen([(1, usual), (None, {**usual, 2: None}), (1, usual)]) == alone  # in an iteration without a split
+    assert seen([(1, usual), (1, {**usual, 2: None}), (1, usual)]) == alone  # after the batch that was split
+    assert seen([(1, usual), (1, usual), (1, {**usual, 0: None})]) == alone  # before it
+    assert math.isnan(seen([(1, usual), (1, usual), (1, {**usual, 1: None})]))  # at it
 
 
 @pytest.mark.parametrize("minibatches", [1, 2, 4, 8, 5])
