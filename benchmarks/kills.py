@@ -1,4 +1,4 @@
-"""Kills parts of runs with SIGKILL at random moments (driver, learner, runner, node in turn) and checks the results.
+"""Kills parts of runs at random moments, by SIGKILL unless a kind (`KINDS`, in turn) says else, and checks the results.
 
     python benchmarks/kills.py DIR --runs 2 --kills 100 --references 24 --markdown docs/results/kills.md
 
@@ -11,143 +11,26 @@ Exit codes: 0 all checks hold, 1 not.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
-import psutil
 import yaml
 
 from benchmarks.kills_comparison import enough, same_distribution
 from benchmarks.kills_results import page, problems
+from benchmarks.kills_run import ROOT, Run, cluster, settings
 from rlgns.storage.run_folder import RunFolder
 
-KINDS = ("driver", "learner", "runner", "node")
-PATIENCE_S = 1800
-"""Seconds without a new row after which the run counts as stuck."""
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def settings(iterations: int) -> dict[str, Any]:
-    """Returns a small configuration: iterations of milliseconds with two optimizer steps each."""
-    return {
-        "run": {"games": ["breakout"], "observations": 256 * iterations},
-        "env": {"num_envs": 8, "image_size": 32, "stagger_steps": 4},
-        "network": {"channels": [4], "kernels": [8], "strides": [8], "hidden": 16},
-        "agent": {"rollout_steps": 32, "epochs": 1, "minibatches": 2, "learning_rate": 1e-3},
-        "engine": {"runners": 2, "checkpoint_every_s": 1},
-        "output": {"log_every_s": 0},  # W&B gets every row, so that a lost one shows
-        "wandb": {"mode": "offline"},
-    }
-
-
-@final
-class Run:
-    """The run under test: its driver's process, and its parts on the cluster."""
-
-    def __init__(self, cluster: Any, config: Path, out: Path, seed: int) -> None:
-        self.folder = out
-        self._cluster, self._config, self._seed = cluster, config, seed
-        self._node = cluster.add_node(num_cpus=1, wait=False)
-        self._log = out.with_suffix(".log")
-        self.driver = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        folder = RunFolder(self.folder)
-        where = ["--config", str(self._config), "--out", str(self.folder), "--seed", str(self._seed)]
-        if folder.config_path.is_file():
-            where = ["--resume", str(self.folder)]
-        environment = os.environ | {"RAY_ADDRESS": self._cluster.address, "PYTHONPATH": str(ROOT)}
-        with open(self._log, "ab") as log:
-            command = [sys.executable, "-m", "rlgns", "train", *where]
-            return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-
-    def size(self) -> int:
-        """Returns the bytes of metrics.jsonl, which grows with each row."""
-        path = RunFolder(self.folder).metrics_path
-        return path.stat().st_size if path.is_file() else 0
-
-    def wait_for_a_row(self, *, beyond: int) -> bool:
-        """Waits until metrics.jsonl has more than `beyond` bytes; returns False if the driver ended first."""
-        give_up = time.monotonic() + PATIENCE_S
-        while self.size() <= beyond:
-            if self.driver.poll() is not None:
-                return False
-            if time.monotonic() > give_up:
-                raise TimeoutError(f"no new row in {PATIENCE_S} s, see {self._log}")
-            time.sleep(0.02)
-        return True
-
-    def kill(self, kind: str, draw: random.Random, *, start_another: bool = True) -> str:
-        """Kills a part of that kind, by process id; returns what died, or an empty string if there was none.
-
-        A killed driver is restarted, and so is a killed node unless `start_another` is false.
-        """
-        if kind == "driver":
-            self.driver.kill()
-            self.driver.wait()
-            self.driver = self._start()
-            return "driver"
-        if kind == "node":
-            titles = sorted(self.parts("learner", [self._node]) + self.parts("runner", [self._node]))
-            dead = _kill(self.family(self._node))
-            self._cluster.remove_node(self._node, allow_graceful=False)
-            if start_another:
-                self._node = self._cluster.add_node(num_cpus=1, wait=False)
-            held = ", ".join(title for title, _ in titles) or "nothing"
-            return f"node of {dead} processes, among them {held}"
-        found = self.parts(kind)
-        if not found:
-            return ""
-        _kill([draw.choice(found)[1]])
-        return kind
-
-    def start_again(self) -> None:
-        """Restarts the driver after it ended by itself."""
-        self.driver = self._start()
-
-    def finish(self) -> int:
-        """Waits for the driver to end and removes the second node; returns the exit code."""
-        code = self.driver.wait()
-        self._cluster.remove_node(self._node)
-        return code
-
-    def parts(self, kind: str, nodes: list[Any] | None = None) -> list[tuple[str, psutil.Process]]:
-        """Returns (kind, process) of every process of a kind on the nodes, by default on all."""
-        title = {"learner": "ray::AtariPPO", "runner": "ray::AtariRunner"}[kind]
-        found = []
-        for node in nodes or [self._cluster.head_node, self._node]:
-            for process in self.family(node):
-                with contextlib.suppress(psutil.Error):
-                    if " ".join(process.cmdline()).startswith(title):
-                        found.append((kind, process))
-        return found
-
-    def family(self, node: Any) -> list[psutil.Process]:
-        """Returns all processes of a node."""
-        family = []
-        for infos in node.all_processes.values():
-            for info in infos:
-                with contextlib.suppress(psutil.Error):
-                    process = psutil.Process(info.process.pid)
-                    family += [process, *process.children(recursive=True)]
-        return family
-
-
-def _kill(family: list[psutil.Process]) -> int:
-    for process in family:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(family, timeout=60)
-    return len(family)
+KINDS = ("driver", "learner", "runner", "node", "raylet", "sigterm", "double resume")
+EXPECTED_CODES = {"sigterm": 143, "double resume": 2}
+"""Exit code with which the driver of a kind must leave: stopped after saving; refused."""
 
 
 def kill_and_wait(run: Run, kind: str, draw: random.Random, within_s: float) -> dict[str, Any]:
@@ -177,7 +60,7 @@ def kill_and_wait(run: Run, kind: str, draw: random.Random, within_s: float) -> 
 def kill_often(run: Run, journal: Path, options: argparse.Namespace, say: Callable[[str], None]) -> None:
     """Makes the kills that the journal lacks."""
     while (number := len(read(journal))) < options.kills:
-        draw, kind = random.Random(f"{options.seed}-{number}"), KINDS[number % len(KINDS)]
+        draw, kind = random.Random(f"{options.seed}-{number}"), options.kinds[number % len(options.kinds)]
         entry = kill_and_wait(run, kind, draw, options.within_s)
         if entry.get("ended") == 0:
             say(f"the run ended after {number} kills")
@@ -188,6 +71,20 @@ def kill_often(run: Run, journal: Path, options: argparse.Namespace, say: Callab
         with journal.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         say(f"{number + 1:>3}. {entry['dead']}; next row after {entry.get('next_row_s')} s")
+
+
+def wrong_codes(kills: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the entries of a journal whose driver left with another exit code than it should.
+
+    A driver that is still starting has no handler of SIGTERM yet: the signal itself ends it, with nothing to save.
+    """
+    wrong = []
+    for kill in kills:
+        expected = EXPECTED_CODES.get(kill["kind"])
+        allowed = [expected, -15] if kill["kind"] == "sigterm" and kill["anywhere"] else [expected]
+        if expected is not None and int(kill["dead"].rsplit(" ", 1)[-1]) not in allowed:
+            wrong.append(kill["dead"])
+    return wrong
 
 
 def journal_of(run: RunFolder) -> Path:
@@ -225,26 +122,13 @@ def read(journal: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
 
 
-@contextlib.contextmanager
-def cluster() -> Iterator[Any]:
-    """Starts a head with two CPUs in a temporary folder; in Ray's usual folder other processes could connect to it."""
-    from ray.cluster_utils import Cluster
-
-    with tempfile.TemporaryDirectory(prefix="rlgns-ray-", ignore_cleanup_errors=True) as folder:
-        head = {"num_cpus": 2, "include_dashboard": False, "wait": False, "temp_dir": folder}
-        made = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            yield made
-        finally:
-            made.shutdown()
-
-
 def main() -> int:
     """Kills the runs and lets them end, trains the uninterrupted ones, and checks all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--runs", type=int, default=2, help="runs that are killed, one after another")
     parser.add_argument("--kills", type=int, default=100, help="of each run")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="what is killed, in turn")
     parser.add_argument("--iterations", type=int, default=2000)
     parser.add_argument("--references", type=int, default=24, help="uninterrupted runs; 0: no comparison")
     parser.add_argument("--seed", type=int, default=1, help="of the first killed run; references' are 100 higher")
@@ -263,6 +147,7 @@ def main() -> int:
         run, code = killed_run(config, options, options.seed + number)
         runs.append(run)
         kills += read(journal_of(run))
+        wrong += [f"{run.path.name}: {problem}" for problem in wrong_codes(read(journal_of(run)))]
         found = [f"ended with exit code {code}"] if code else []
         wrong += [f"{run.path.name}: {problem}" for problem in found + problems(run, options.iterations)]
     others = [reference(config, options.folder, options.seed + 100 + each) for each in range(options.references)]

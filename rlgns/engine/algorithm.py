@@ -92,7 +92,9 @@ class AtariPPO(Algorithm):
             learners_are_here=self.learner_group.is_local,
             patience_s=self._run.engine.sample_timeout_s,
         )
-        state = checkpoint.load_newest(self._folder.checkpoints_path)
+        notices: list[str] = []
+        state = checkpoint.load_newest(self._folder.checkpoints_path, notices.append)
+        self._notice = "; ".join(notices)
         if state is not None:
             self._load(state)
         # Iterations that a kill lost took their time nevertheless.
@@ -188,12 +190,14 @@ class AtariPPO(Algorithm):
 
         Returns:
             RLlib's result and: row, the row of metrics; replayed, whether this iteration was logged before (the run was
-            killed after its last checkpoint); fault, what could not be written, or None; messages, lines for the user.
+            killed after its last checkpoint); fault, what could not be written, or None; messages, lines for the user;
+            notice, which torn checkpoint was passed over when the trial began, in its first result, else empty.
         """
+        notice, self._notice = self._notice, ""
         if self._finished:  # the driver was killed after the last checkpoint and before it heard of the end
-            return {"row": self._row, "replayed": True, "fault": None, "messages": [], "done": True}
+            return {"row": self._row, "replayed": True, "fault": None, "messages": [], "notice": notice, "done": True}
         result = super().step()
-        result["row"], result["messages"] = self._row, self._messages
+        result["row"], result["messages"], result["notice"] = self._row, self._messages, notice
         result["replayed"] = self._progress.iteration <= self._logged
         result["fault"] = None
         done = self._finished

@@ -17,6 +17,7 @@ from rlgns.agents.compute.team import Team
 from rlgns.agents.schedule import learning_rate
 from rlgns.agents.update import Updater
 from rlgns.engine.collect import Played
+from rlgns.engine.loopback import keep_on_loopback
 from rlgns.engine.loss_splits import LossSplits
 from rlgns.engine.module import AtariModule
 from rlgns.engine.probe import Probe
@@ -32,6 +33,12 @@ class AtariLearner(TorchLearner):
     """
 
     config: RunSettings
+
+    def __init__(self, **settings: Any) -> None:
+        """Takes RLlib's settings. Remote learners are not a group yet: RLlib joins them after this."""
+        super().__init__(**settings)
+        if self.config.num_learners:
+            keep_on_loopback(ray.util.get_node_ip_address())
 
     def build(self) -> None:
         """Builds network, optimizer and measurement."""

@@ -18,6 +18,11 @@ from rlgns.errors import FaultError, UserError, last_line
 from rlgns.machine.hardware import usable_cores
 from rlgns.storage.files import create_atomically
 
+
+class RayLostError(BaseException):
+    """A private Ray has lost one of its processes. No handler of errors in Tune catches it: each would wait for Ray."""
+
+
 Lost = Callable[[], str]
 """Returns which process of a private Ray has died, in words, or an empty string."""
 
@@ -61,7 +66,7 @@ def connected(scratch: Path) -> Iterator[Lost]:
     try:
         yield (lambda: "") if address else _lost
     finally:
-        ray.shutdown()
+        _stop(lost=not address and bool(_lost()))
 
 
 def _start(common: Mapping[str, Any], scratch: Path, attempts: int = 3) -> None:
@@ -85,6 +90,14 @@ def _start(common: Mapping[str, Any], scratch: Path, attempts: int = 3) -> None:
             ray.shutdown()
             if attempt == attempts:
                 raise FaultError(f"Ray does not start on this machine ({last_line(error)})") from error
+
+
+def _stop(*, lost: bool) -> None:
+    """Leaves Ray, and ends a private one; `lost`: one of its processes has died."""
+    node: Any = worker._global_node
+    if lost and node is not None:  # its other processes would wait for the dead one, and Ray for them
+        node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+    ray.shutdown()
 
 
 @contextmanager

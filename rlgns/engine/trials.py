@@ -12,11 +12,11 @@ from ray import tune
 
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.node_watch import NodeWatch
-from rlgns.engine.ray_session import Lost, connected
+from rlgns.engine.ray_session import Lost, RayLostError, connected
 from rlgns.engine.run_settings import TrialSpec
 from rlgns.engine.trial_queue import QueueSearcher, TrialQueue
 from rlgns.envs.vector import num_actions
-from rlgns.errors import ExitCode, FaultError, last_line
+from rlgns.errors import ExitCode, last_line
 from rlgns.machine.footprint import warnings
 from rlgns.machine.nodes import nodes_of_cluster
 from rlgns.machine.placement import Placement, TrialShare, wants_gpu
@@ -78,10 +78,8 @@ def run_trials(queue: TrialQueue, listener: Listener, *, most: int = 0, max_fail
         stopper = _Stopper(interrupt, queue, searcher)
         try:
             _tuner(searcher, relay, stopper, max_failures=max_failures, scratch=scratch / "tune").fit()
-        except Exception:
-            if not lost():
-                raise
-            relay.end_all(f"Ray has lost {lost()}, and this machine has no other node to continue on")
+        except RayLostError as error:
+            relay.end_all(f"{error}, and this machine has no other node to continue on")
     outcome.stopped = interrupt.code
     return outcome
 
@@ -132,6 +130,7 @@ class _Relay(tune.Callback):
     ) -> None:
         self._listener, self._outcome, self._queue, self._searcher = listener, outcome, queue, searcher
         self._lost = lost
+        self._restarted: set[str] = set()
         self._watch = NodeWatch(ray.nodes, listener.message)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -140,7 +139,7 @@ class _Relay(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         # several times a second, also while a trial waits
         if lost := self._lost():
-            raise FaultError(f"Ray has lost {lost}")  # Tune would wait for another node
+            raise RayLostError(f"Ray has lost {lost}")  # Tune would wait for another node
         self._watch()
 
     def end_all(self, fault: str) -> None:
@@ -155,6 +154,8 @@ class _Relay(tune.Callback):
         key = self._searcher.key(trial.trial_id)
         for message in result["messages"]:
             self._listener.message(f"{key}: {message}")
+        if result["notice"] and trial.trial_id in self._restarted:  # `resume` says it of a trial that begins
+            self._listener.message(f"{key}: {result['notice']}")
         if result["fault"] is not None:
             self._outcome.faults[key] = result["fault"]
         elif result["replayed"]:
@@ -175,6 +176,7 @@ class _Relay(tune.Callback):
         self._queue.ended(key, fault, detail)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._restarted.add(trial.trial_id)
         self._listener.message(f"{self._searcher.key(trial.trial_id)}: failed; resuming from its newest checkpoint")
 
 

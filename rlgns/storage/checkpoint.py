@@ -19,6 +19,7 @@ from rlgns.agents.network import ActorCritic, build_network
 from rlgns.config.load import from_dict
 from rlgns.config.schema import Config
 from rlgns.critical.run_average import RunAverage
+from rlgns.envs.games import GAMES
 from rlgns.errors import FaultError, UserError, one_line
 
 STATE = "state.pt"
@@ -214,6 +215,7 @@ def load_policy(path: Path) -> Policy:
         raise UserError(f"no checkpoint in {path}: neither it nor its folder checkpoints/ holds one")
     try:
         state = migrate(state)
+        _check_policy(state)
         config = from_dict(state["config"]).at(state["num_envs"])
         network = build_network(
             config.network,
@@ -230,9 +232,21 @@ def load_policy(path: Path) -> Policy:
             iteration=state["iteration"],
             state=state,
         )
-    except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
         reason = one_line(error)  # torch names each tensor that does not fit on a line of its own
         raise UserError(f"checkpoint {path} does not fit this version ({type(error).__name__}: {reason})") from error
+
+
+def _check_policy(state: Mapping[str, Any]) -> None:
+    """Raises where an entry of a policy's checkpoint cannot be one: KeyError, TypeError or ValueError."""
+    for name in ("num_actions", "num_envs", "observations", "iteration"):
+        if type(state[name]) is not int or state[name] <= 0:
+            raise ValueError(f"{name} must be a positive integer, got {state[name]!r}")
+    if state["game"] not in GAMES:
+        raise ValueError(f"unknown game {state['game']!r}")
+    for name, values in state["learner"]["network"].items():
+        if not torch.isfinite(values).all():
+            raise ValueError(f"{name} has values that are not finite")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.kills import wrong_codes
 from benchmarks.kills_comparison import STATISTICS, detectable, permutation_p, same_distribution
 from benchmarks.kills_results import _differences, measurements
 from rlgns.config.schema import Config
@@ -44,6 +45,24 @@ def test_measurements_are_those_of_a_real_run() -> None:
 
 def test_missing_and_repeated_rows_are_named() -> None:
     assert _differences([1, 2, 2, 4, 6], 5) == "5 rows, missing [3, 5], more than once [2], beyond the end [6]"
+
+
+def test_a_driver_that_leaves_with_another_exit_code_is_named() -> None:
+    def kill(kind: str, dead: str, *, anywhere: bool = False) -> dict[str, Any]:
+        return {"kind": kind, "dead": dead, "anywhere": anywhere}
+
+    good = [
+        kill("sigterm", "driver by SIGTERM, exit code 143"),
+        kill("sigterm", "driver by SIGTERM, exit code -15", anywhere=True),
+        kill("double resume", "driver, resumed twice, one with exit code 2"),
+        kill("node", "node"),
+    ]
+    bad = [
+        kill("sigterm", "driver by SIGTERM, exit code 3"),
+        kill("sigterm", "driver by SIGTERM, exit code -15"),
+        kill("double resume", "driver, resumed twice, one with exit code 0"),
+    ]
+    assert wrong_codes(good + bad) == [each["dead"] for each in bad]
 
 
 def test_equal_runs_do_not_differ_and_shifted_runs_do() -> None:

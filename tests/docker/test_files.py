@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import stat
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -102,6 +105,36 @@ def test_any_user_id_may_write_where_ray_keeps_its_token() -> None:
     check = (DOCKER / "check.sh").read_text()
     assert "--user 4321:4321" in check
     assert '"${confined[@]}" $image train' in check
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_the_heads_token_can_be_read_by_its_user_alone(tmp_path: Path, there: bool) -> None:
+    """`rlgns-ray-node head` under the usual umask, with a `ray` that only says that it was called."""
+    programs, token = tmp_path / "programs", tmp_path / "auth" / "auth_token"
+    programs.mkdir()
+    token.parent.mkdir()
+    if there:
+        token.write_text("f" * 64)
+    (programs / "python").symlink_to(sys.executable)
+    (programs / "ray").write_text('#!/bin/sh\necho "ray $*"\n')
+    (programs / "ray").chmod(0o755)
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "RAY_AUTH_MODE": "token"}
+    ran = subprocess.run(
+        ["sh", DOCKER / "ray-node.sh", "head"],
+        env=environment | {"RAY_AUTH_TOKEN_PATH": str(token)},
+        umask=0o022,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.startswith("ray start --disable-usage-stats --block ")
+    assert "ask for the cluster's token" in ran.stderr
+    assert len(token.read_text()) == 64
+    assert list(token.parent.iterdir()) == [token]
+    if there:
+        assert token.read_text() == "f" * 64
+    else:
+        assert stat.S_IMODE(token.stat().st_mode) == 0o600
 
 
 def test_the_health_check_exits_with_1_where_no_node_is_healthy() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rlgns.config.files import presets
 from rlgns.config.load import all_keys
 from rlgns.critical.points import COLUMNS
+from tests.fuzz.checkpoints import make_checkpoint
 from tests.fuzz.mutations import JSON_VALUES, NUMBERS, PLAIN, YAML_VALUES, damaged, damaged_words, number_or_text
 from tests.rows import make_null_row, make_probed_row, make_row, make_run
 from tests.sweep_files import TRUTH, make_point, write_points
@@ -82,11 +83,18 @@ def run_folder(draw: random.Random, folder: Path) -> list[str]:
     )
 
 
+def checkpoint(draw: random.Random, folder: Path) -> list[str]:
+    """Returns the command that plays with the policy of a damaged checkpoint."""
+    make_checkpoint(draw, folder / "run")
+    return ["evaluate", "run", "--episodes", "1"]
+
+
 KINDS: dict[str, Callable[[random.Random, Path], list[str]]] = {
     "command lines": command_line,
     "YAML files": config_file,
     "tables of points": points_table,
     "run folders": run_folder,
+    "checkpoints": checkpoint,
 }
 """Every kind of case, by name."""
 

@@ -23,8 +23,8 @@ import psutil
 import pytest
 import yaml
 
-from benchmarks.kills import ROOT, Run, cluster, settings
 from benchmarks.kills_results import measurements
+from benchmarks.kills_run import ROOT, Run, cluster, settings
 from rlgns.config.load import from_dict
 from rlgns.monitor.wandb_transaction_log import history
 from rlgns.storage.run_folder import RunFolder

@@ -16,7 +16,7 @@ from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
 from rlgns.errors import UserError
 from rlgns.monitor.wandb_transaction_log import history
-from rlgns.storage.checkpoint import load
+from rlgns.storage.checkpoint import load, numbered
 from rlgns.storage.run_folder import RunFolder
 from rlgns.training import resume
 
@@ -146,9 +146,16 @@ def test_a_trial_restarts_by_itself_when_it_or_a_learner_is_killed(
         child for child in psutil.Process(process.pid).children(recursive=True) if killed in " ".join(child.cmdline())
     ]
     assert len(victims) == (2 if layout else 1)
+    while len(numbered(out / "checkpoints")) < 2:
+        assert process.poll() is None
     victims[-1].kill()
+    psutil.wait_procs(victims[-1:])
+    if not layout:  # nothing of the run is left but the driver, until Ray has started another trial
+        (numbered(out / "checkpoints")[-1] / "state.pt").write_bytes(b"torn")
     assert process.stderr is not None
     assert any("from its newest checkpoint" in line for line in process.stderr)
+    if not layout:
+        assert any("is torn or not a checkpoint" in line and "is used instead" in line for line in process.stderr)
     until_a_row(process)
     process.send_signal(signal.SIGINT)
     process.communicate()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from benchmarks.kills import ROOT, settings
+from benchmarks.kills_run import ROOT, settings
 from rlgns.engine.ray_session import keep_token_private
 from rlgns.storage.run_folder import RunFolder
 
@@ -43,10 +43,18 @@ def listening_beyond_loopback(family: list[psutil.Process]) -> list[tuple[str, s
     ]
 
 
-def test_a_private_ray_is_this_users_alone_and_its_death_ends_the_run(tmp_path: Path, short_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("killed", "layout"),
+    [
+        ("raylet", {"runners": 1, "learners": 2}),
+        ("gcs_server", {"runners": 0}),
+    ],
+)
+def test_a_private_ray_is_this_users_alone_and_its_death_ends_the_run(
+    tmp_path: Path, short_folder: Path, killed: str, layout: dict[str, int]
+) -> None:
     config, folder = tmp_path / "small.yaml", RunFolder(tmp_path / "run")
-    sections = settings(100_000)
-    config.write_text(yaml.safe_dump(sections | {"engine": {"runners": 0}, "wandb": {"mode": "disabled"}}))
+    config.write_text(yaml.safe_dump(settings(100_000) | {"engine": layout, "wandb": {"mode": "disabled"}}))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"HOME": str(tmp_path), "TMPDIR": str(short_folder), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "rlgns", "train", "--config", str(config), "--out", str(folder.path)]
@@ -56,19 +64,22 @@ def test_a_private_ray_is_this_users_alone_and_its_death_ends_the_run(tmp_path: 
         while not (folder.metrics_path.is_file() and folder.metrics_path.stat().st_size):
             assert driver.poll() is None, driver.stderr and driver.stderr.read()
         family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+        learners = [process for process in family if "_WrappedExecutable" in " ".join(process.cmdline())]
+        assert len(learners) == layout.get("learners", 0)
         assert listening_beyond_loopback(family) == []
         assert not readable_by_others(tmp_path / ".ray" / "auth_token")
         (scratch,) = short_folder.glob("rlgns-*")
         assert not readable_by_others(scratch)
-        (raylet,) = [process for process in family if process.name() == "raylet"]
-        raylet.kill()
+        (process,) = [process for process in family if process.name() == killed]
+        process.kill()
         _, errors = driver.communicate(timeout=PATIENCE_S)
     finally:
         driver.kill()
     assert driver.returncode == 3, errors
-    assert "lost its node process (raylet)" in errors
+    assert f"process ({killed})" in errors
     assert f"resume from the newest checkpoint with: rlgns train --resume {folder.path}" in errors
     assert "another node has room" not in errors
+    assert "Traceback" not in errors
     assert not list(short_folder.glob("rlgns-*"))
     assert psutil.wait_procs(family, timeout=PATIENCE_S)[1] == []
 

@@ -1,5 +1,6 @@
 """Checkpoints on a real disk: written whole or not at all; errors are one line."""
 
+import math
 import random
 import re
 import shutil
@@ -261,8 +262,13 @@ def test_no_policy_is_one_line(tmp_path: Path) -> None:
         ({"num_actions": 18}, "size mismatch"),
         ({"config": {**to_dict(tiny()), "unheard": {"of": 1}}}, "unheard"),
         ({"config": {**to_dict(tiny()), "agent": {"epochs": -1}}}, "agent.epochs"),
+        ({"num_actions": 0}, "num_actions must be a positive integer, got 0"),
+        ({"iteration": None}, "iteration must be a positive integer, got None"),
+        ({"game": "pongg"}, "unknown game 'pongg'"),
+        ({"learner": {"network": 0.5}}, "AttributeError"),
+        ({"learner": {"network": {"policy.bias": torch.tensor([0.0, math.nan])}}}, "policy.bias has values that are"),
     ],
-    ids=["no-network", "other-network", "unknown-key", "bad-value"],
+    ids=["no-network", "other-network", "unknown-key", "bad-value", *("no-actions", "no-count", "game", "kind", "nan")],
 )
 def test_a_policy_of_another_version_is_one_line(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
     save(tmp_path, 1, {**policy_state(), **change}, kept=1)
