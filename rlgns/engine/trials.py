@@ -14,6 +14,7 @@ from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.node_watch import NodeWatch
 from rlgns.engine.ray_session import Lost, connected
 from rlgns.engine.run_settings import TrialSpec
+from rlgns.engine.starting import StartWatch
 from rlgns.engine.trial_queue import QueueSearcher, TrialQueue
 from rlgns.envs.vector import num_actions
 from rlgns.errors import ExitCode, FaultError, last_line
@@ -65,16 +66,18 @@ def run_trials(queue: TrialQueue, listener: Listener, *, most: int = 0, max_fail
 
         def settings(start: RunStart) -> dict[str, Any]:
             found = settings_of(share, start)
+            starting.expect(start.key)
             for warning in warnings(start.config, share, found["trial_config"].placement):
                 if warning not in reported:
                     listener.message(f"placement: {warning}")
                 reported.add(warning)
             return found
 
+        starting = StartWatch(listener.starting)
         searcher = QueueSearcher(queue, settings, most=share.most)
         # Tune would let a single trial wait for its actor; the searcher limits the number itself.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.most)
-        relay = _Relay(listener, outcome, queue, searcher, lost)
+        relay = _Relay(listener, outcome, queue, searcher, starting, lost)
         stopper = _Stopper(interrupt, queue, searcher)
         try:
             _tuner(searcher, relay, stopper, max_failures=max_failures, scratch=scratch / "tune").fit()
@@ -128,10 +131,16 @@ class _Relay(tune.Callback):
     """Passes rows and changes of nodes to the listener, and ends of trials to the queue; notes faults."""
 
     def __init__(
-        self, listener: Listener, outcome: Outcome, queue: TrialQueue, searcher: QueueSearcher, lost: Lost
+        self,
+        listener: Listener,
+        outcome: Outcome,
+        queue: TrialQueue,
+        searcher: QueueSearcher,
+        starting: StartWatch,
+        lost: Lost,
     ) -> None:
         self._listener, self._outcome, self._queue, self._searcher = listener, outcome, queue, searcher
-        self._lost = lost
+        self._starting, self._lost = starting, lost
         self._watch = NodeWatch(ray.nodes, listener.message)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -142,6 +151,7 @@ class _Relay(tune.Callback):
         if lost := self._lost():
             raise FaultError(f"Ray has lost {lost}")  # Tune would wait for another node
         self._watch()
+        self._starting()
 
     def end_all(self, fault: str) -> None:
         """Notes a fault that has ended every run that was training."""
@@ -153,6 +163,7 @@ class _Relay(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         key = self._searcher.key(trial.trial_id)
+        self._starting.began(key)
         if result["fault"] is not None:
             self._outcome.faults[key] = result["fault"]
         elif result["replayed"]:
@@ -167,13 +178,16 @@ class _Relay(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         key = self._searcher.end(trial.trial_id)
+        self._starting.began(key)
         detail = _error_text(trial)
         fault = self._outcome.faults.setdefault(key, last_line(detail))
         self._listener.message(f"{key}: failed for good")
         self._queue.ended(key, fault, detail)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._listener.message(f"{self._searcher.key(trial.trial_id)}: failed; resuming from its newest checkpoint")
+        key = self._searcher.key(trial.trial_id)
+        self._starting.expect(key)
+        self._listener.message(f"{key}: failed; resuming from its newest checkpoint")
 
 
 @final
