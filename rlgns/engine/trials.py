@@ -31,7 +31,7 @@ class Outcome:
     """How a session of training ended."""
 
     stopped: ExitCode | None = None
-    """INTERRUPTED or TERMINATED where the user or the system stopped it; None where nobody did."""
+    """INTERRUPTED, TERMINATED or HUNG_UP where the user or the system stopped it; None where nobody did."""
     faults: dict[str, str] = field(default_factory=dict)
     """What stopped a run early, one line, by the run's key."""
 
