@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -150,8 +151,12 @@ class _Relay(tune.Callback):
         # several times a second, also while a trial waits
         if lost := self._lost():
             raise FaultError(f"Ray has lost {lost}")  # Tune would wait for another node
+        leave_removed_directory(self._listener.message)
         self._watch()
         self._starting()
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        leave_removed_directory(self._listener.message)
 
     def end_all(self, fault: str) -> None:
         """Notes a fault that has ended every run that was training."""
@@ -188,6 +193,15 @@ class _Relay(tune.Callback):
         key = self._searcher.key(trial.trial_id)
         self._starting.expect(key)
         self._listener.message(f"{key}: failed; resuming from its newest checkpoint")
+
+
+def leave_removed_directory(say: Callable[[str], None]) -> None:
+    """Changes to / where the working directory was removed during training: Tune and others ask for it and fail."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        os.chdir("/")
+        say("the working directory was removed; training continues without it")
 
 
 @final

@@ -19,9 +19,11 @@ from tests.rlgns.test_train import TINY, iterations
 
 
 def test_a_closed_session_saves(tmp_path: Path) -> None:
-    """The kernel itself sends SIGHUP, and every later write to the terminal fails."""
+    """The kernel itself sends SIGHUP, and every later write to the terminal fails. The working directory goes too."""
     config, out = tmp_path / "tiny.yaml", tmp_path / "run"
     config.write_text(yaml.safe_dump(TINY))
+    place = tmp_path / "place"
+    place.mkdir()
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "rlgns", "train", "--config", str(config), "--out", str(out)]
     process = subprocess.Popen(
@@ -30,6 +32,7 @@ def test_a_closed_session_saves(tmp_path: Path) -> None:
         stdout=theirs,
         stderr=theirs,
         env={**os.environ, "WANDB_MODE": "offline", "TERM": "xterm", "COLUMNS": "80"},
+        cwd=place,
         start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # its terminal, as sshd makes it
     )
@@ -38,6 +41,7 @@ def test_a_closed_session_saves(tmp_path: Path) -> None:
     while b"Critical batch" not in seen:  # the verdict, below the first row
         seen += os.read(ours, 10_000)
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    place.rmdir()
     os.close(ours)
     assert process.wait() == 129
     done = iterations(out)
