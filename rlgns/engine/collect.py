@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -46,6 +46,7 @@ class Collector:
         precision: str,
         stream: int,
         share: int = 0,
+        started: Callable[[int], None] = lambda more: None,
     ) -> None:
         """Starts the games, staggered. `stream` keeps the random numbers of several collectors apart."""
         self.share = share
@@ -55,7 +56,7 @@ class Collector:
         self._device = next(network.parameters()).device
         self._staging: Tensor | None = None
         self._cuda_stream: torch.cuda.Stream | None = None
-        self._observations = envs.reset()
+        self._observations = envs.reset(started)
         self._recorder = RolloutRecorder(rollout_steps, self._observations, ages(self._observations))
 
     def collect(self, *, seed: int, iteration: int) -> tuple[Rollout, list[Episode]]:
@@ -150,6 +151,7 @@ class Collectors:
         worker_index: int,
         iteration: int,
         precision: str,
+        started: Callable[[int], None] = lambda more: None,
     ) -> None:
         """Starts one runner's share of a run's environments.
 
@@ -161,9 +163,10 @@ class Collectors:
             worker_index: Of the runner.
             iteration: Of the run; sets the random streams, so that a resumed run repeats no earlier game.
             precision: `float32` or `bfloat16`.
+            started: Called by the team's threads with the number of environments that have just started.
         """
         self._game, self._run, self._network, self._precision = game, run, network, precision
-        self._team, self._worker_index = team, worker_index
+        self._team, self._worker_index, self._started = team, worker_index, started
         self._tiers: list[list[Collector]] = []
         self._streams = 0  # random streams used by the tiers so far, over all runners
         self._start(run.env.num_envs, iteration)
@@ -223,7 +226,13 @@ class Collectors:
             )
             steps = run.agent.rollout_steps
             return Collector(
-                envs, self._network, rollout_steps=steps, precision=self._precision, stream=stream, share=share
+                envs,
+                self._network,
+                rollout_steps=steps,
+                precision=self._precision,
+                stream=stream,
+                share=share,
+                started=self._started,
             )
 
         return team.map(start, range(shares))
