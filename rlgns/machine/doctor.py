@@ -6,7 +6,6 @@ import contextlib
 import importlib.metadata
 import io
 import os
-import re
 import shutil
 import socket
 import sys
@@ -19,6 +18,9 @@ from rlgns.errors import one_line
 from rlgns.machine import hardware
 
 OK, WARN, FAIL = "ok", "warn", "fail"
+
+INSTALL = "pip install 'rlgns[train]'"
+"""Brings what is missing; in a checkout, `make train` does."""
 
 _GIB = 2**30
 _SMALL_MEMORY_GIB = 2.0
@@ -85,38 +87,31 @@ def check_python() -> Finding:
     return Finding(name="python", status=OK, text=f"{version} in {sys.prefix}")
 
 
-def pinned_versions() -> dict[str, str]:
-    """Returns the versions that rlgns pins exactly, by distribution, without extras and developer tools.
-
-    Raises:
-        importlib.metadata.PackageNotFoundError: rlgns is not installed.
-    """
-    pins = {}
-    for requirement in importlib.metadata.requires("rlgns") or []:
-        match = re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?\s*==\s*([^;\s]+)", requirement.strip())
-        if match:
-            pins[match[1]] = match[2]
-    return pins
-
-
 def check_versions() -> Finding:
-    """Checks that the pinned versions are installed."""
+    """Checks that the trainer's requirements are installed, in versions that they allow."""
+    from rlgns.machine.requirements import COMPARED, trainer_requirements
+
     try:
-        pins = pinned_versions()
+        wanted = trainer_requirements()
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name="versions", status=WARN, text="rlgns is not installed", remedy="run `pip install -e .`")
-    wrong = []
-    for name, wanted in pins.items():
-        try:
-            # the local part (+cpu, +cu128) says how torch was built, not what it is
-            found = importlib.metadata.version(name).partition("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            found = "missing"
-        if found != wanted:
-            wrong.append(f"{name} {found} where {wanted} is pinned")
+        return Finding(name="versions", status=WARN, text="rlgns is not installed", remedy=f"run `{INSTALL}`")
+    found = {requirement.name: _version(requirement.name) for requirement in wanted}
+    wrong = [
+        f"{one.name} {found[one.name] or 'missing'} where {one.specifier} is needed"
+        for one in wanted
+        if not found[one.name] or not one.specifier.contains(found[one.name], prereleases=True)
+    ]
     if wrong:
-        return Finding(name="versions", status=FAIL, text=", ".join(wrong), remedy="run `pip install -e .`")
-    return Finding(name="versions", status=OK, text=", ".join(f"{name} {pin}" for name, pin in pins.items()))
+        return Finding(name="versions", status=FAIL, text=", ".join(wrong), remedy=f"run `{INSTALL}`")
+    return Finding(name="versions", status=OK, text=", ".join(f"{name} {_version(name)}" for name in COMPARED))
+
+
+def _version(name: str) -> str:
+    """The installed version without its local part (+cpu, +cu128), which says how torch was built; or empty."""
+    try:
+        return importlib.metadata.version(name).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def check_memory() -> Finding:
