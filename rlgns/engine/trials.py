@@ -51,7 +51,7 @@ def run_trials(queue: TrialQueue, listener: Listener, *, most: int = 0, max_fail
     Args:
         queue: Of runs whose folders exist.
         listener: Receives every row.
-        most: Trials at once, at most one per CPU; 0: one per CPU, or per GPU where there are any.
+        most: Trials at once, at most one per CPU; 0: one per CPU, or up to four per GPU where there are any.
         max_failures: Restarts from the newest checkpoint that a trial may take without a new iteration.
 
     Returns:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from rlgns.errors import one_line
 from rlgns.machine import hardware
+from rlgns.machine.gpu_check import gpu_facts, gpu_remedy
+from rlgns.machine.hardware import in_container
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 
@@ -149,13 +151,6 @@ def check_user() -> Finding:
     return Finding(name="user", status=OK, text=f"user {user} in a container")
 
 
-def in_container() -> bool:
-    """Returns whether this process runs in a container of Docker, Podman or Kubernetes."""
-    return (
-        Path("/.dockerenv").exists() or Path("/run/.containerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ
-    )
-
-
 def check_home() -> Finding:
     """Checks that Ray can read its token below the home folder, or make one: else it does not start."""
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or os.environ.get("RAY_AUTH_TOKEN"):
@@ -247,7 +242,7 @@ def check_torch() -> Finding:
 
     machine = hardware.detect()
     text = f"{machine.describe()}, {torch.get_num_threads()} threads"
-    if not machine.gpu and (remedy := _without_gpu(torch.version.cuda)):
+    if remedy := gpu_remedy(gpu_facts(machine.cores)):
         return Finding(name="torch", status=WARN, text=text, remedy=remedy)
     if not machine.gpu and not machine.bfloat16:
         return Finding(name="torch", status=WARN, text=text, remedy="trains in float32, about half as fast")
@@ -255,17 +250,6 @@ def check_torch() -> Finding:
         remedy = "trains a quarter slower than it could: apt install gcc libc6-dev, then `make clean train`"
         return Finding(name="torch", status=WARN, text=text, remedy=remedy)
     return Finding(name="torch", status=OK, text=text)
-
-
-def _without_gpu(cuda: str | None) -> str:
-    """Returns a remedy where torch, built for this CUDA version or for none, finds no GPU; else empty."""
-    if shutil.which("nvidia-smi"):
-        if cuda is None:
-            return "there may be a GPU, but this torch is built for the CPU: install the CUDA build"
-        return f"there may be a GPU, but this torch cannot use it: see in nvidia-smi whether the driver has CUDA {cuda}"
-    if cuda is not None and in_container():
-        return "this torch is built for CUDA: start the container with --gpus all if the host has a GPU"
-    return ""
 
 
 def check_wandb() -> Finding:

@@ -16,7 +16,7 @@ import torch
 
 from rlgns.agents.compute import native
 from rlgns.commands import cli
-from rlgns.machine import doctor, hardware
+from rlgns.machine import doctor, gpu_check, hardware
 from rlgns.machine.doctor import FAIL, OK, WARN
 from rlgns.machine.requirements import COMPARED, trainer_requirements
 
@@ -142,19 +142,20 @@ def test_a_check_that_breaks_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mo
     ("cuda", "tool", "container", "remedy"),
     [
         (None, True, False, "install the CUDA build"),
-        ("13.0", True, True, "the driver has CUDA 13.0"),
+        ("13.0", True, True, "this torch (CUDA 13.0) cannot use it"),
         ("13.0", False, True, "--gpus all"),
         ("13.0", False, False, ""),  # what pip installs on a laptop
         (None, False, True, ""),
     ],
 )
 def test_a_gpu_that_torch_may_be_missing(
-    monkeypatch: pytest.MonkeyPatch, cuda: str | None, tool: bool, container: bool, remedy: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuda: str | None, tool: bool, container: bool, remedy: str
 ) -> None:
     monkeypatch.setattr(hardware, "detect", lambda: NO_GPU)
     monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(gpu_check, "DRIVER_FILE", tmp_path / "none")
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if tool else None)
-    monkeypatch.setattr(doctor, "in_container", lambda: container)
+    monkeypatch.setattr(gpu_check, "in_container", lambda: container)
     finding = doctor.check_torch()
     assert (finding.status, remedy in finding.remedy) == (WARN if remedy else OK, True)
 
