@@ -106,6 +106,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def first_upper(text: str) -> str:
+    """Returns `text` with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
 def interval(
     value: float | None,
     low: float | None,

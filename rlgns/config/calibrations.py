@@ -12,7 +12,7 @@ import yaml
 
 from rlgns.config.convert import convert
 from rlgns.config.files import read_yaml, shipped_folder
-from rlgns.critical.calibration import Calibration, nearest_calibration
+from rlgns.critical.calibration import PATH_AVERAGE, Calibration, nearest_calibration
 from rlgns.errors import UserError, nearest
 
 _NOT_IN_FILES = ("name", "widening_sd", "exact")
@@ -20,13 +20,13 @@ _FIELDS = {name: kind for name, kind in get_type_hints(Calibration).items() if n
 
 
 @functools.cache
-def calibration_for(*, algorithm: str, epochs: int, definition: str | None = None) -> Calibration:
+def calibration_for(*, algorithm: str, epochs: int, definition: str = PATH_AVERAGE) -> Calibration:
     """Returns the shipped calibration of an algorithm with so many epochs, else the nearest, widened and not `exact`.
 
     Args:
         algorithm: `agent.algorithm`.
         epochs: `agent.epochs`.
-        definition: Of the noise scale that `predict` will get (`AT_GOAL`, `PATH_AVERAGE`); None: the calibration's.
+        definition: Of the noise scale that `predict` will get; by default the run average, as a run's rows have it.
     """
     return nearest_calibration(
         shipped_calibrations(), algorithm=algorithm, epochs=max(1, epochs), definition=definition

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlgns.critical.run_average import TUNED_SHARE
-from rlgns.formatting import count, interval, known, percent, plural, rate, rounded, short
+from rlgns.formatting import count, first_upper, interval, known, percent, rate, rounded, short
 
 MARGIN = math.sqrt(2)
 """Ratio of critical batch and batch beyond which the next doubling or halving costs less."""
@@ -81,13 +81,15 @@ class Verdict:
         text = interval(self.value, self.low, self.high)
         envs = ""
         if self.num_envs:
-            envs = f", the batch of {plural(max(1, round(self.value / self.batch * self.num_envs)), 'environment')}"
+            per_env = self.batch / self.num_envs
+            middle, low, high = (max(1, round(x / per_env)) for x in (self.value, self.low, self.high))
+            envs = f", the batch of {middle:,} ({low:,} to {high:,}) environments"
         return f"Critical batch about {text} observations{envs}; {self._use()}: {self._advice()}."
 
     def sentence(self) -> str:
         """Returns the result with its conditions in brackets."""
         conditions = ", ".join(self.conditions)
-        return f"{self.headline()} ({conditions[:1].upper()}{conditions[1:]}.)" if conditions else self.headline()
+        return f"{self.headline()} ({first_upper(conditions)}.)" if conditions else self.headline()
 
     def _use(self) -> str:
         return f"you use {self.num_envs}" if self.num_envs else f"you use {count(self.batch)}"
@@ -99,7 +101,10 @@ class Verdict:
         if decide(self.batch, self.low, self.high) is Decision.HALVE:
             return f"keep {them}, since it may be larger by now"
         sure = decide(self.batch, self.value, self.value) is Decision.KEEP
-        return f"keep {them}" if sure else f"keep {them}, since the interval allows it"
+        if sure:
+            return f"keep {them}"
+        side = "more" if self.value > self.batch else "fewer" if self.num_envs else "less"
+        return f"keep {them}, since the interval includes {them}; the best estimate says {side}"
 
 
 def decide(batch: float, low: float, high: float) -> Decision:

@@ -23,10 +23,14 @@ def whose_noise(row: Mapping[str, Any]) -> str:
     rules, other = ("the value function's", "policy") if low > 0.5 else ("the policy's", "value")
     if low <= 0.5:
         share, low, high = 1 - share, 1 - high, 1 - low
-    text = f"{HEAD}: {rules} gradients make {percent(share)} of the noise ({percent(low)} to {percent(min(high, 1.0))})"
+    text = (
+        f"{HEAD}, recently: {rules} gradients make {percent(share)} of the noise ({percent(low)} to "
+        f"{percent(min(high, 1.0))})"
+    )
     prefix = f"noise/by_loss/{other}"
     last = row.get(f"{prefix}/scale_high") if row.get(f"{prefix}/resolved") else None
     own = interval(row.get(f"{prefix}/scale"), row.get(f"{prefix}/scale_low"), last)
     if own == MEASURING or not known(row.get(f"{prefix}/scale_low")):
         return text
-    return f"{text}; noise scale of {'the policy' if other == 'policy' else 'the value function'} alone: {own}"
+    name = "the policy" if other == "policy" else "the value function"
+    return f"{text}; noise scale of {name} alone, along the steps: {own}"

@@ -7,6 +7,7 @@ from typing import TextIO, final
 
 from rlgns import formatting
 from rlgns.config.schema import Config
+from rlgns.critical.advice import UNKNOWN
 from rlgns.monitor.console import write_line
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.row_text import advice_lines, batch_text, critical_batch_text, noise_scale_text
@@ -86,12 +87,13 @@ class PlainTerminal(Listener):
             + (f" ({formatting.percent(human)} of human)" if formatting.known(human) else ""),
             f"{formatting.count(row['throughput/observations_per_s'])} observations/s",
             f"noise scale now {noise_scale_text(row)} at learning rate {formatting.rate(row['learning_rate'])}",
-            f"critical batch {critical_batch_text(row)}",
+            f"critical batch of the run {critical_batch_text(row)}",
             f"batch {batch_text(row)}",
         ]
         self.message(f"{game}: {', '.join(parts)}{self._progress.left()}")
-        sentences = {sentence.split(":")[0]: sentence for sentence in advice_lines(row)}
-        for head in sentences.keys() - self._advice.get(game, set()):
+        sentences = {s.split(":")[0]: s for s in advice_lines(row) if not s.endswith(UNKNOWN)}
+        said = self._advice.setdefault(game, set())
+        for head in [head for head in sentences if head not in said]:
             # Once, when first known; the final summary has the last value.
             self.message(f"{game}: {sentences[head]}")
-        self._advice[game] = set(sentences)
+        said.update(sentences)

@@ -45,20 +45,20 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
             low="critical_batch/low",
             high="critical_batch/high",
         ),
-        band("Critical batch of this moment, at its learning rate, observations", "critical_batch/now"),
+        band("Critical batch now, at its learning rate, observations", "critical_batch/now"),
         Panel(
-            title="Twice the environments: steps and observations relative to now",
+            title="Twice the environments: steps and observations relative to the batch in use",
             keys=("advice/twice_envs_step_ratio", "advice/twice_envs_observation_ratio"),
         ),
         Panel(
-            title="Twice the rollout steps: steps and observations relative to now",
+            title="Twice the rollout steps: steps and observations relative to the batch in use",
             keys=("advice/twice_steps_step_ratio", "advice/twice_steps_observation_ratio"),
         ),
     ),
     "Noise scale": (
-        band("Noise scale with its interval, observations", "noise/scale"),
-        band("Noise scale, average of the run so far, observations", "noise/run_average"),
-        band("Noise scale at the parameters that played, observations", "noise/at_rollout/scale", "noise/scale"),
+        band("Noise scale now, observations", "noise/now"),
+        band("Noise scale, run average, observations", "noise/run_average"),
+        band("Noise scale now, at the parameters that played, observations", "noise/at_rollout/now", "noise/now"),
         Panel(
             title="Noise scale by loss, along the steps, observations",
             keys=("noise/by_loss/policy/scale", "noise/by_loss/value/scale", "noise/scale"),
@@ -71,7 +71,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
         Panel(title="|G|^2 and tr(Sigma) of an iteration", keys=("noise/grad_sq", "noise/trace")),
         Panel(title="|G|^2 by optimizer step of the first epoch", pattern=r"noise/by_step/[0-9]+/grad_sq", log=True),
         Panel(title="Design effect", keys=("noise/design_effect",)),
-        Panel(title="Resolved (|G|^2 differs from 0)", keys=("noise/resolved",)),
+        Panel(title="Resolved (|G|^2 can be told from 0)", keys=("noise/resolved",)),
     ),
     "Ladder": (
         Panel(title="|g|^2 of the mean gradient of so many observations", pattern=r"noise/ladder/[0-9]+", log=True),
@@ -79,9 +79,13 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
         band("Noise left by twice the rollout steps", "noise/twice_steps_noise"),
     ),
     "Views of the probe": (
-        Panel(title="Noise scale by loss and part, observations", keys=_of_views("scale"), log=True),
+        Panel(
+            title="Noise scale by loss and part, at the parameters that played, observations",
+            keys=_of_views("scale"),
+            log=True,
+        ),
         Panel(title="Noise dimension", keys=_of_views("dimension"), log=True),
-        Panel(title="Batches until |G|^2 differs from 0", keys=_of_views("updates_to_resolve"), log=True),
+        Panel(title="Batches until |G|^2 can be told from 0", keys=_of_views("updates_to_resolve"), log=True),
         Panel(title="Noise scale by layer, observations", pattern=r"noise/layers/[^/]+/scale", log=True),
     ),
     "Adaptive batch": (

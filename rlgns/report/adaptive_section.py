@@ -6,10 +6,10 @@ from html import escape
 
 from rlgns.critical.adaptive_gain import AdaptiveGain
 from rlgns.fit.gain_table import HEAD, LEGEND, cells, gains, sentence
+from rlgns.formatting import first_upper
 from rlgns.report.content import ReportContent
 from rlgns.report.html_elements import prose, table_html
 from rlgns.report.html_page import Section
-from rlgns.report.run_section import first_upper
 
 
 def adaptive_gains(content: ReportContent) -> list[AdaptiveGain]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlgns import formatting
-from rlgns.formatting import plural
+from rlgns.formatting import first_upper, plural
 from rlgns.report.adaptive_section import adaptive_sections
 from rlgns.report.content import ReportContent
 from rlgns.report.figure import Figure
@@ -13,7 +13,7 @@ from rlgns.report.html_elements import figure_html
 from rlgns.report.html_page import Section, page
 from rlgns.report.run_data import RunData
 from rlgns.report.run_figures import run_figures, time_use_figure
-from rlgns.report.run_section import PROXY, first_upper, overview, run_blocks
+from rlgns.report.run_section import PROXY, overview, run_blocks
 from rlgns.report.score_profile import score_profile_figure, scores_by_game
 from rlgns.report.seeds_figures import seeds_figures
 from rlgns.report.sweep_section import SWEEP_RUNS_IN_FULL, sweep_figures, sweep_lede, sweep_sections

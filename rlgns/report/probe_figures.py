@@ -33,44 +33,49 @@ VIEW_NAMES = {
     "heads": "heads",
 }
 LOSS_STYLES = {
+    "joint": (BLUE, "solid"),
     "policy": (GREEN, "dot"),
     "value": (ORANGE, "dash"),
     "entropy": (STEEL, "longdash"),
     "preconditioned": (PURPLE, "dashdot"),
 }
-"""Colour and dash of each view that is drawn over training, beside the whole loss."""
+"""Colour and dash of each view that is drawn over training."""
+
+UNKNOWN = "not measurable, since its signal cannot be told from noise"
 
 VIEW_COLUMNS = ("scale", "scale_low", "scale_high", "dimension", "design_effect", "updates_to_resolve")
 
 
 def losses_figure(run: RunData, max_points: int) -> Figure | None:
-    """Draws the noise scale of each loss alone and of preconditioned gradients beside that of the whole loss."""
+    """Draws the probe's noise scale of each loss and of preconditioned gradients beside that of the whole loss."""
     rows = [row for row in run.rows if any(f"noise/{view}/scale" in row for view in LOSS_STYLES)]
     if not rows:
         return None
     rows = list(thinned(rows, max_points))
     x = column(rows, "observations")
     header, columns, traces, findings = ["observations"], [x], [], []
-    losses = [("noise", "whole loss", BLUE, "solid")]
-    losses += [(f"noise/{view}", VIEW_NAMES[view], *style) for view, style in LOSS_STYLES.items()]
+    losses = [(f"noise/{view}", VIEW_NAMES[view], *style) for view, style in LOSS_STYLES.items()]
     for prefix, name, color, dash in losses:
         mid, low, high = (positive(column(rows, f"{prefix}/scale{end}")) for end in ("", "_low", "_high"))
         mid = [value if end is not None else None for value, end in zip(mid, high, strict=True)]
         header += [f"{prefix}/scale", f"{prefix}/scale_low", f"{prefix}/scale_high"]
         columns += [mid, low, high]
         now = formatting.interval(mid[-1], low[-1], high[-1])
+        if not any(f"{prefix}/scale" in row for row in rows):
+            continue
+        findings.append(f"{name} {UNKNOWN if now == formatting.MEASURING else now}")
         if not any(value is not None for value in (*mid, *low)):
             continue
-        findings.append(f"{name} {'not resolved' if now == formatting.MEASURING else now}")
         traces += [*band(x, low, high, color, name=f"{name}, interval"), line(x, mid, name, color, dash)]
-    title = "Noise scale by loss"
+    title = "Noise scale by loss, at the parameters that played"
     if not traces:
-        return Figure(name="losses", title=title, sentence="No view of the noise scale is resolved yet.")
+        return Figure(name="losses", title=title, sentence="No view of the noise scale can be measured yet.")
     for trace in traces:
         trace["showlegend"] = trace["mode"] != "lines" or "fill" not in trace
     sentence = (
-        f"At the last probe, in observations: {'; '.join(findings)}. A loss with a larger noise scale gains more from "
-        "a larger batch. The whole loss is dominated by the loss with the largest gradients."
+        f"At the last probe, in observations: {'; '.join(findings)}. The noise scale of the whole loss follows the "
+        "loss with the largest gradients; a loss with a larger one needs a larger batch. The probe measures before an "
+        "iteration's first step, so these differ from the noise scales along the steps above."
     )
     return Figure(
         name="losses",
@@ -89,6 +94,8 @@ def views_figure(run: RunData, max_points: int) -> Figure | None:
     known = [(prefix, name, row) for prefix, name, row in found if row is not None]
     if not known:
         return None
+    seen = {prefix for prefix in VIEW_NAMES if any(f"noise/{prefix}/scale" in row for row in run.rows)}
+    unknown = [name for prefix, name, row in found if row is None and prefix in seen]
     names = [name for _, name, _ in known]
     columns = {key: [row.get(f"noise/{prefix}/{key}") for prefix, _, row in known] for key in VIEW_COLUMNS}
     low, high = positive(columns["scale_low"]), positive(columns["scale_high"])
@@ -108,6 +115,8 @@ def views_figure(run: RunData, max_points: int) -> Figure | None:
     layout["yaxis"] |= {"type": "category", "autorange": "reversed"}
     first = newest_with(run.rows, "noise/resolves_first")
     sentence = "; ".join(f"{name} {scale}" for name, scale in zip(names, text, strict=True)) + ", in observations."
+    if unknown:
+        sentence += f" {formatting.first_upper(' and '.join(unknown))}: {UNKNOWN}."
     if None in mid:
         sentence += " A triangle is a lower bound."
     if first is not None:
@@ -115,8 +124,8 @@ def views_figure(run: RunData, max_points: int) -> Figure | None:
         sentence += f" The gradient that needs the fewest batches to be told from noise is that of the {name}."
     return Figure(
         name="views",
-        title="Noise scale by view, newest",
-        sentence=sentence[:1].upper() + sentence[1:],
+        title="Noise scale by view at the parameters that played, newest",
+        sentence=formatting.first_upper(sentence),
         traces=traces,
         layout=layout,
         header=("view", *VIEW_COLUMNS),
@@ -138,19 +147,19 @@ def layers_figure(run: RunData, max_points: int) -> Figure | None:
     known = [(scale, name) for scale, name in zip(scales, names, strict=True) if scale is not None]
     title = "Noise scale by layer"
     if not known:
-        return Figure(name="layers", title=title, sentence="No layer's noise scale is resolved yet.")
+        return Figure(name="layers", title=title, sentence="No layer's noise scale can be measured yet.")
     (least, first), (largest, last) = min(known), max(known)
     loudest = max(zip((share or 0.0 for share in shares), names, strict=True))
     sentence = (
         f"At {formatting.count(row['observations'])} observations the noise scale runs from "
         f"{formatting.rounded(least)} ({first}) to {formatting.rounded(largest)} ({last}); {loudest[1]} carries "
-        f"{formatting.percent(loudest[0] / 100)} of the noise (dot size)."
+        f"{formatting.percent(loudest[0] / 100)} of the noise (dot size). These are point estimates of one probe."
     )
     if len(known) == 1:
-        sentence = f"Only the noise scale of {first} is resolved: {formatting.rounded(least)} observations."
+        sentence = f"Only the noise scale of {first} can be measured: {formatting.rounded(least)} observations."
     elif len(known) < len(names):
         missing = len(names) - len(known)
-        sentence += f" {missing} of {len(names)} layers {'is' if missing == 1 else 'are'} not resolved."
+        sentence += f" In {missing} of {len(names)} layers the signal cannot be told from noise."
     hover = f"%{{y}}: %{{x:{THREE_DIGITS}}} observations, %{{customdata:.0f}} % of the noise<extra></extra>"
     dots: dict[str, Any] = {"x": scales, "y": list(map(label, names)), "mode": "markers", "customdata": shares}
     dots |= {"hovertemplate": hover} | {

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlgns import formatting
+from rlgns.noise.in_row import now_in, now_key
 from rlgns.report.by_step_figure import by_step_figure
 from rlgns.report.figure import (
     BLUE,
@@ -100,10 +101,11 @@ def score_figure(run: RunData, max_points: int) -> Figure:
 def noise_scale_figure(run: RunData, max_points: int) -> Figure:
     """Draws the smoothed noise scale with its interval, or its lower bound where no more is known."""
     rows = thinned(run.rows, max_points)
-    x, mid, low, high = _estimate(rows, "noise/scale", "noise/scale_low", "noise/scale_high")
+    key = now_key(run.last)
+    x, mid, low, high = _estimate(rows, key, f"{key}_low", f"{key}_high")
     title = "Gradient noise scale"
-    high_end = "noise/scale_high" if run.last.get("noise/resolved") else ""
-    now = formatting.interval(*_last(run, "noise/scale", "noise/scale_low", high_end))
+    newest = now_in(run.last)
+    now = formatting.interval(newest.value, newest.low, newest.high)
     if not any(value is not None for value in (*mid, *low)):
         text = "There are not enough measurements of the noise scale yet."
         return Figure(name="noise-scale", title=title, sentence=text)
@@ -115,9 +117,9 @@ def noise_scale_figure(run: RunData, max_points: int) -> Figure:
     at_rate = f", at a learning rate of {formatting.rate(rate)}" if formatting.known(rate) else ""
     sentence = (
         "The noise scale is the batch size at which a gradient is as much noise as signal. It grows while an agent "
-        f"learns. Near the end{at_rate}, {finding}. A falling learning rate raises it by itself. The band is the "
-        f"confidence interval of the mean of the last {recent}; dashed is the average of the run so far, which the "
-        "critical batch is predicted from."
+        f"learns. At the end{at_rate}, {finding}. A falling learning rate raises it by itself. The band is the "
+        f"confidence interval of the noise scale now, drift included; at the end it looks back over about {recent}. "
+        "Dashed is the run average, which the critical batch is predicted from."
     )
     if bounded:
         share = formatting.percent(bounded / len(x))
@@ -125,7 +127,7 @@ def noise_scale_figure(run: RunData, max_points: int) -> Figure:
     average = _estimate(rows, *(f"noise/run_average{end}" for end in ("", "_low", "_high")))[1]
     traces = [
         *estimate(x, mid, low, high, "noise scale", BLUE),
-        line(x, average, "average of the run so far", GREEN, dash="dash"),
+        line(x, average, "run average", GREEN, dash="dash"),
     ]
     return Figure(
         name="noise-scale",
@@ -158,7 +160,7 @@ def ladder_figure(run: RunData, max_points: int) -> Figure:
     newest = "in the newest iteration" if rows == 1 else f"over the newest {formatting.count(rows)} iterations"
     sentence = (
         "A larger batch has a smaller gradient, because its noise averages out; only the signal, |G|^2, is left in the "
-        f"end. {newest[:1].upper()}{newest[1:]}, the mean squared gradient norm at {len(sizes)} batch sizes follows "
+        f"end. {formatting.first_upper(newest)}, the mean squared gradient norm at {len(sizes)} batch sizes follows "
         f"|G|^2 + trace / B to within {formatting.percent(fit.misfit)}, the law that defines the noise scale."
     )
     sentence += " Groups of one batch follow it whatever the gradients: a good fit does not confirm the noise scale."

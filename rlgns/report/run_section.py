@@ -51,17 +51,17 @@ def run_blocks(run: RunData, anchor: str, max_points: int, level: int = 3, *, ve
         level: Of the figures' headings.
         verdict: Whether to begin with the verdict; not where the page does.
     """
-    advice = first_upper(run.advice.sentence(interval=True))
+    advice = formatting.first_upper(run.advice.sentence(interval=True))
     blocks = [f'<p class="advice">{prose(run.verdict.sentence())}</p>'] if verdict else []
     blocks += [_tiles(run), f"<p>{prose(advice)}.</p>"]
     if noise := whose_noise(run.last):
-        blocks.append(f"<p>{prose(first_upper(noise))}.</p>")
+        blocks.append(f"<p>{prose(formatting.first_upper(noise))}.</p>")
     lagged = sum(1 for row in run.rows if row.get("policy_lag"))
     if lagged:
         blocks.append(f'<p class="warning">{prose(OFF_POLICY.format(lagged=lagged, of=len(run.rows)))}</p>')
     warning = run.learning_rate_warning
     if warning:
-        blocks.append(f'<p class="warning">{prose(first_upper(warning))}.</p>')
+        blocks.append(f'<p class="warning">{prose(formatting.first_upper(warning))}.</p>')
     blocks += [
         figure_html(figure, f"{anchor}-{figure.name}", run.label, level) for figure in run_figures(run, max_points)
     ]
@@ -75,11 +75,6 @@ def overview(runs: Sequence[RunData], anchors: Sequence[str]) -> str:
         for run, anchor in zip_longest(runs, anchors)
     ]
     return table_html("Results of each run", ("run", *result_texts(runs[0])), lines)
-
-
-def first_upper(text: str) -> str:
-    """Returns `text` with its first letter in upper case."""
-    return text[:1].upper() + text[1:]
 
 
 def _tiles(run: RunData) -> str:
@@ -122,10 +117,10 @@ def _facts(run: RunData) -> str:
         "time": formatting.duration(last.get("seconds")),
         "observations/s": formatting.count(last.get("throughput/observations_per_s")),
         **result_texts(run),
-        "conditions": first_upper(", ".join(run.verdict.conditions)),
+        "conditions": formatting.first_upper(", ".join(run.verdict.conditions)),
         "batch": _batches(run),
         "adaptive batch, predicted": _gamma(run) if run.adaptive else "",
-        "advice in wall-clock time": first_upper(run.advice.hours(last.get("seconds") or 0.0)),
+        "advice in wall-clock time": formatting.first_upper(run.advice.hours(last.get("seconds") or 0.0)),
     }
     return facts_html("Settings and results", facts)
 
@@ -138,7 +133,7 @@ def _batches(run: RunData) -> str:
 
 def _gamma(run: RunData) -> str:
     text = predicted_gain(run.adaptive_gamma).partition(": ")[2]
-    return first_upper(text)
+    return formatting.first_upper(text)
 
 
 def _words(value: Any) -> str:

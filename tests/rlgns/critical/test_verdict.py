@@ -70,18 +70,20 @@ def test_the_interval_decides(low: float, high: float, decision: Decision) -> No
 
 def test_the_sentence_has_the_number_its_environments_and_its_conditions() -> None:
     assert verdict_of(row(230, 80, 700), preset="quick").sentence() == (
-        "Critical batch about 230 (80 to 700) observations, the batch of 29 environments; you use 32: keep them. "
-        "(Learning rate 5e-4, preset quick, calibrated on A2C.)"
+        "Critical batch about 230 (80 to 700) observations, the batch of 29 (10 to 88) environments; you use 32: "
+        "keep them. (Learning rate 5e-4, preset quick, calibrated on A2C.)"
     )
     assert verdict_of(row(230, 80, 700)).noise_scale == "1,500 (900 to 4,000)"
 
 
 def test_every_outcome_in_words() -> None:
     double, halve = verdict_of(row(1200, 400, 3600)), verdict_of(row(50, 20, 170))
-    assert double.headline().endswith("the batch of 150 environments; you use 32: double them.")
-    assert halve.headline().endswith("the batch of 6 environments; you use 32: halve them.")
+    assert double.headline().endswith("the batch of 150 (50 to 450) environments; you use 32: double them.")
+    assert halve.headline().endswith("the batch of 6 (2 to 21) environments; you use 32: halve them.")
     unsure = verdict_of(row(700, 120, 4100))
-    assert unsure.headline().endswith("you use 32: keep them, since the interval allows it.")
+    assert unsure.headline().endswith(
+        "you use 32: keep them, since the interval includes them; the best estimate says fewer."
+    )
     bound = verdict_of(row(None, 90, None))
     assert bound.headline() == ("Critical batch not known yet: at least 90 observations, about 150k more observations.")
     assert bound.noise_scale == "at least 900"

@@ -31,15 +31,18 @@ VALUE = {
     [
         (
             row(0.93, 0.88, 0.97, **POLICY),
-            "noise by loss: the value function's gradients make 93 % of the noise (88 % to 97 %); "
-            "noise scale of the policy alone: at least 2,100",
+            "noise by loss, recently: the value function's gradients make 93 % of the noise (88 % to 97 %); "
+            "noise scale of the policy alone, along the steps: at least 2,100",
         ),
         (
             row(0.2, 0.1, 0.45, **VALUE),
-            "noise by loss: the policy's gradients make 80 % of the noise (55 % to 90 %); "
-            "noise scale of the value function alone: 620 (410 to 990)",
+            "noise by loss, recently: the policy's gradients make 80 % of the noise (55 % to 90 %); "
+            "noise scale of the value function alone, along the steps: 620 (410 to 990)",
         ),
-        (row(0.95, 0.9, 1.02), "noise by loss: the value function's gradients make 95 % of the noise (90 % to 100 %)"),
+        (
+            row(0.95, 0.9, 1.02),
+            "noise by loss, recently: the value function's gradients make 95 % of the noise (90 % to 100 %)",
+        ),
         (row(0.7, 0.45, 0.95, **POLICY), ""),  # not sure
         (row(0.9, 0.8, None, **POLICY), ""),  # no upper end
         (row(None, None, None), ""),

@@ -36,7 +36,7 @@ def test_plain_lines_every_few_seconds(tmp_path: Path, config: Config) -> None:
     # Of three games, of which this is the first row.
     assert progress[0] == (
         "pong: 1,024 of 204,800 observations, score -, 320 observations/s, noise scale now measuring at learning rate "
-        "2.5e-4, critical batch measuring, batch 256"
+        "2.5e-4, critical batch of the run measuring, batch 256"
     )
     assert "102,400 of 204,800 observations" in progress[-1]
     advice = [line for line in lines if "twice the environments" in line]
@@ -64,7 +64,7 @@ def test_advice_on_longer_rollouts_appears_once_known(tmp_path: Path, config: Co
 
 def test_whose_noise_it_is_appears_once_it_is_sure(tmp_path: Path, config: Config) -> None:
     sure, unsure = (make_row(150) | noise_share(0.9, low, 1.0) for low in (0.8, 0.4))
-    line = "noise by loss: the value function's gradients make 90 % of the noise (80 % to 100 %)"
+    line = "noise by loss, recently: the value function's gradients make 90 % of the noise (80 % to 100 %)"
     assert (advice_lines(sure)[1:], advice_lines(unsure)[1:]) == ([line], [])
     stream = io.StringIO()
     terminal = make_terminal(config, stream, clock=Clock())

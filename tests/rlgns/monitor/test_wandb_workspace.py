@@ -37,7 +37,7 @@ def test_a_panel_names_numbers_that_are_logged_in_one_unit(panel: Panel) -> None
 def test_the_panels_asked_for_are_there() -> None:
     named = {key for panel in PANELS for key in panel.keys}
     assert {"score_mean", "reference/human_score", "reference/random_score"} <= named
-    assert {"noise/scale", "noise/scale_low", "noise/scale_high"} <= named
+    assert {"noise/now", "noise/now_low", "noise/now_high"} <= named
     assert {"critical_batch/predicted", "critical_batch/low", "critical_batch/high", "batch_observations"} <= named
     assert set(OPEN) <= set(SECTIONS) and set(PINNED) <= set(WANDB_KEYS)
     assert len({panel.title for panel in PANELS}) == len(PANELS)

@@ -32,7 +32,7 @@ def test_the_probes_views_have_figures() -> None:
     assert "value loss" in by_loss.sentence and "policy loss" in by_loss.sentence
     assert "policy loss" in newest.sentence.split("fewest batches")[1]
     assert "runs from 800 (conv1) to 4,000 (value); hidden carries 64 % of the noise" in by_layer.sentence
-    assert "1 of 4 layers is not resolved" in by_layer.sentence
+    assert "In 1 of 4 layers the signal cannot be told from noise" in by_layer.sentence
     assert "divides the noise by 2.7; independent steps would divide it by 4.0" in along_time.sentence
     assert "would leave 73 % (60 % to 90 %)" in along_time.sentence
 
@@ -73,3 +73,20 @@ def test_a_learning_rate_far_from_tuned_is_a_warning() -> None:
     assert "The learning rate looks too high" in warning and "45\u00a0%" in warning
     fine = [make_row(i) for i in range(1, 60)]
     assert not any('class="warning"' in b for b in run_blocks(RunData(label="x", rows=fine, config=AGENT), "r", 200))
+
+
+def test_a_loss_that_cannot_be_measured_is_named_and_the_whole_loss_is_the_probes() -> None:
+    unknown = {f"noise/policy/scale{end}": None for end in ("", "_low", "_high")}
+    run = RunData(
+        label="pong", rows=[make_probed_row(160) | unknown | {"noise/scale_low": 17.0, "noise/now_low": 17.0}]
+    )
+    for make in (losses_figure, views_figure):
+        figure = make(run, 500)
+        assert figure is not None
+        assert "at the parameters that played" in figure.title
+        assert "olicy loss" in figure.sentence and "not measurable" in figure.sentence
+    by_loss = losses_figure(run, 500)
+    assert by_loss is not None and by_loss.header is not None
+    assert by_loss.header[1] == "noise/joint/scale"
+    drawn = {value for trace in by_loss.traces for value in trace["y"]}
+    assert make_probed_row(160)["noise/joint/scale_low"] in drawn and 17.0 not in drawn
