@@ -82,7 +82,7 @@ def test_every_outcome_in_words() -> None:
     assert halve.headline().endswith("the batch of 6 (2 to 21) environments; you use 32: halve them.")
     unsure = verdict_of(row(700, 120, 4100))
     assert unsure.headline().endswith(
-        "you use 32: keep them, since the interval includes them; the best estimate says fewer."
+        "you use 32: keep them, since the interval includes them; the best estimate says more."
     )
     bound = verdict_of(row(None, 90, None))
     assert bound.headline() == ("Critical batch not known yet: at least 90 observations, about 150k more observations.")

@@ -62,6 +62,18 @@ def test_advice_on_longer_rollouts_appears_once_known(tmp_path: Path, config: Co
     assert stream.getvalue().count("pong: twice the rollout steps: 1.") == 1
 
 
+def test_advice_that_is_not_known_yet_is_said_when_it_is(tmp_path: Path, config: Config) -> None:
+    stream, clock = io.StringIO(), Clock()
+    terminal = make_terminal(config, stream, clock=clock)
+    terminal.start(starts(tmp_path, config))
+    for row in (make_null_row(), make_row(150), make_row(151)):
+        terminal.row("pong", row)
+        terminal.end("done")
+    said = [line for line in stream.getvalue().splitlines() if "twice the environments" in line]
+    assert len(said) == 1
+    assert "not known yet" not in said[0]
+
+
 def test_whose_noise_it_is_appears_once_it_is_sure(tmp_path: Path, config: Config) -> None:
     sure, unsure = (make_row(150) | noise_share(0.9, low, 1.0) for low in (0.8, 0.4))
     line = "noise by loss, recently: the value function's gradients make 90 % of the noise (80 % to 100 %)"

@@ -77,9 +77,9 @@ def test_a_learning_rate_far_from_tuned_is_a_warning() -> None:
 
 def test_a_loss_that_cannot_be_measured_is_named_and_the_whole_loss_is_the_probes() -> None:
     unknown = {f"noise/policy/scale{end}": None for end in ("", "_low", "_high")}
-    run = RunData(
-        label="pong", rows=[make_probed_row(160) | unknown | {"noise/scale_low": 17.0, "noise/now_low": 17.0}]
-    )
+    joint = {"noise/joint/scale": 3700.0, "noise/joint/scale_low": 3300.0, "noise/joint/scale_high": 4400.0}
+    along = {"noise/scale_low": 17.0, "noise/now_low": 17.0}
+    run = RunData(label="pong", rows=[make_probed_row(160) | unknown | joint | along])
     for make in (losses_figure, views_figure):
         figure = make(run, 500)
         assert figure is not None
@@ -89,4 +89,4 @@ def test_a_loss_that_cannot_be_measured_is_named_and_the_whole_loss_is_the_probe
     assert by_loss is not None and by_loss.header is not None
     assert by_loss.header[1] == "noise/joint/scale"
     drawn = {value for trace in by_loss.traces for value in trace["y"]}
-    assert make_probed_row(160)["noise/joint/scale_low"] in drawn and 17.0 not in drawn
+    assert 3300.0 in drawn and 17.0 not in drawn
