@@ -139,7 +139,7 @@ def interval(
 
 
 def measured(name: str, value: float, low: float, high: float, level: float) -> str:
-    """Returns a measurement as one phrase: 'noise scale 230 (80 to 700) observations (95 %)'."""
+    """Returns a measurement as one phrase: 'noise scale 1,500 (1,200 to 1,900) observations (95 %)'."""
     text = interval(value, low, high)
     return f"{name} not known yet" if text == MEASURING else f"{name} {text} observations ({100 * level:g} %)"
 

@@ -83,7 +83,8 @@ class Verdict:
         if self.num_envs:
             per_env = self.batch / self.num_envs
             middle, low, high = (max(1, round(x / per_env)) for x in (self.value, self.low, self.high))
-            envs = f", the batch of {middle:,} ({low:,} to {high:,}) environments"
+            ends = f" ({low:,} to {high:,})" if low < high else ""
+            envs = f", the batch of {count(middle)}{ends} environment{'' if high == 1 else 's'}"
         return f"Critical batch about {text} observations{envs}; {self._use()}: {self._advice()}."
 
     def sentence(self) -> str:

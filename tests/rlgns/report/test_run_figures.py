@@ -89,4 +89,4 @@ def test_a_loss_that_cannot_be_measured_is_named_and_the_whole_loss_is_the_probe
     assert by_loss is not None and by_loss.header is not None
     assert by_loss.header[1] == "noise/joint/scale"
     drawn = {value for trace in by_loss.traces for value in trace["y"]}
-    assert 3300.0 in drawn and 17.0 not in drawn
+    assert 3700.0 in drawn and 17.0 not in drawn
