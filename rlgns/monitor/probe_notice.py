@@ -9,8 +9,9 @@ from rlgns.config.schema import Config
 from rlgns.formatting import percent
 from rlgns.monitor.listener import Listener, Row, RunStart
 
-LARGE_CHANGE = 2.0
-"""The interval between probes is reported again when it has grown or shrunk by this factor."""
+LARGE_CHANGE = 10.0
+"""The interval between probes is reported again when it has grown or shrunk by this factor. A busy machine doubles and
+halves it within minutes."""
 
 
 @final

@@ -21,6 +21,7 @@ class RunsProgress:
         self._target, self._at_once = config.run.observations, len(config.run.games)
         self._clock = clock
         self._done: dict[str, int] = {}
+        self._heard: dict[str, int] = {}
         self._recent: dict[str, deque[tuple[float, int]]] = {}
 
     @property
@@ -40,7 +41,8 @@ class RunsProgress:
 
     def row(self, game: str, row: Row) -> None:
         """Counts a row."""
-        self._done[game] = min(int(row["observations"]), self._target)
+        self._heard[game] = int(row["observations"])  # the last iteration may go beyond the target
+        self._done[game] = min(self._heard[game], self._target)
         self._recent.setdefault(game, deque(maxlen=64)).append((self._clock(), self._done[game]))
 
     def seconds_remaining(self) -> float | None:
@@ -70,7 +72,7 @@ class RunsProgress:
         with suppress(OSError, UserError):  # the end of training says what is wrong with the folder
             newest = run.folder.last_row()
             earlier = run.first_row["observations"] if run.first_row else 0
-            if newest is not None and newest["observations"] > max(earlier, self._done.get(run.key, 0)):
+            if newest is not None and newest["observations"] > max(earlier, self._heard.get(run.key, 0)):
                 return newest
         return None
 

@@ -38,6 +38,16 @@ class Figure:
     table: list[tuple[Any, ...]] = field(default_factory=list)
     height: int = 360
 
+    def __post_init__(self) -> None:
+        """Leaves out traces without a point: the legend would name what is not there."""
+        object.__setattr__(self, "traces", [trace for trace in self.traces if _has_a_point(trace)])
+
+
+def _has_a_point(trace: dict[str, Any]) -> bool:
+    if "x" not in trace or "y" not in trace:
+        return True
+    return any(None not in pair for pair in zip(trace["x"], trace["y"], strict=False))
+
 
 def label(text: str) -> str:
     """Returns text as plotly shows it unchanged: it reads '<' as the start of a tag, and '&' as that of an entity."""

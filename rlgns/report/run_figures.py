@@ -117,14 +117,17 @@ def noise_scale_figure(run: RunData, max_points: int) -> Figure:
     at_rate = f", at a learning rate of {formatting.rate(rate)}" if formatting.known(rate) else ""
     sentence = (
         "The noise scale is the batch size at which a gradient is as much noise as signal. It grows while an agent "
-        f"learns. At the end{at_rate}, {finding}. A falling learning rate raises it by itself. The band is the "
-        f"confidence interval of the noise scale now, drift included; at the end it looks back over about {recent}. "
-        "Dashed is the run average, which the critical batch is predicted from."
+        f"learns. At the end{at_rate}, {finding}. A falling learning rate raises it by itself."
     )
+    average = _estimate(rows, *(f"noise/run_average{end}" for end in ("", "_low", "_high")))[1]
+    if bounded < len(x):
+        sentence += " The band is the confidence interval of the noise scale now, drift included; at the end it looks "
+        sentence += f"back over about {recent}."
+    if any(value is not None for value in average):
+        sentence += " Dashed is the run average, which the critical batch is predicted from."
     if bounded:
         share = formatting.percent(bounded / len(x))
         sentence += f" At {share} of the points only a lower bound is known (triangles: the true value is above them)."
-    average = _estimate(rows, *(f"noise/run_average{end}" for end in ("", "_low", "_high")))[1]
     traces = [
         *estimate(x, mid, low, high, "noise scale", BLUE),
         line(x, average, "run average", GREEN, dash="dash"),

@@ -11,6 +11,7 @@ from typing import TextIO, final
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from rlgns import formatting
@@ -159,9 +160,11 @@ class LiveDisplay(Display):
 
     def render(self) -> RenderableType:
         """Returns what the screen shows now."""
-        bar = ProgressBar(
-            total=1.0, completed=self._status.fraction_done, width=max(8, min(48, self._console.width - 2))
-        )
+        bar = Table.grid()  # a line of its own
+        width = max(8, min(48, self._console.width - 2))
+        bar.add_row(ProgressBar(total=1.0, completed=self._status.fraction_done, width=width))
+        if not self._rows:
+            return Group(bar, Text(self._status.line()))
         titles = ("trial", "obs.", "score", "obs./s", "noise scale")
         cells = [
             [name, *(_cells(row) if row else [self._started.get(name, "starting"), "", "", ""])]

@@ -140,6 +140,18 @@ def test_a_log_file_gets_a_count_every_few_seconds(tmp_path: Path, config: Confi
     ]
 
 
+def test_a_last_iteration_beyond_the_target_is_printed_once(tmp_path: Path, config: Config) -> None:
+    stream = io.StringIO()
+    terminal = PlainTerminal(config, stream, clock=Clock())
+    runs = starts(tmp_path, config)
+    terminal.start(runs)
+    last = make_row(201)  # 205,824 of 204,800
+    runs[0].folder.append(last)
+    terminal.row("pong", last)
+    terminal.end("done")
+    assert stream.getvalue().count("205,824 of 204,800") == 1
+
+
 def test_the_last_row_of_an_interrupted_run_is_shown(tmp_path: Path, config: Config) -> None:
     """Tune does not report the iteration in which it stops a trial; it is in metrics.jsonl and in the summary."""
     for live in (True, False):

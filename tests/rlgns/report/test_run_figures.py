@@ -90,3 +90,16 @@ def test_a_loss_that_cannot_be_measured_is_named_and_the_whole_loss_is_the_probe
     assert by_loss.header[1] == "noise/joint/scale"
     drawn = {value for trace in by_loss.traces for value in trace["y"]}
     assert 3700.0 in drawn and 17.0 not in drawn
+
+
+def test_a_figure_names_only_what_it_draws() -> None:
+    """At the start of a run there are bounds alone: no line, no band, no average."""
+    bound = {"noise/resolved": False, "noise/scale_high": None, "noise/scale_low": 9.1, "noise/now_low": 8.8}
+    unknown = dict.fromkeys(["noise/now_high", "noise/run_average", "noise/run_average_low", "noise/run_average_high"])
+    figure = noise_scale_figure(RunData(label="pong", rows=[make_row(i) | bound | unknown for i in (1, 2, 3)]), 500)
+    assert [trace["name"] for trace in figure.traces] == ["at least"]
+    assert "it is at least 8.8 observations" in figure.sentence  # as on the terminal, whose interval allows for drift
+    assert "band" not in figure.sentence and "ashed" not in figure.sentence
+    known = noise_scale_figure(RunData(label="pong", rows=[make_row(i) for i in range(100, 200)]), 500)
+    assert {"noise scale", "run average"} <= {trace["name"] for trace in known.traces}
+    assert "The band is" in known.sentence and "Dashed is" in known.sentence

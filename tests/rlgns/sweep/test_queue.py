@@ -210,21 +210,26 @@ def test_the_live_display_shows_running_trials_within_its_width(sweep: Sweep, tm
     out = tmp_path / "out"
     queue = make_queue(sweep, out)
     console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
-    display = LiveDisplay(SweepStatus(queue, price=0), console)
+    status = SweepStatus(queue, price=1000)
+    display = LiveDisplay(status, console)
     queue.began, queue.stopped = display.began, display.stopped
     one, two = (queue.next() for _ in range(2))
     assert one is not None
     assert two is not None
     display.row(one.key, {**make_row(50, batch=64), "rollout_observations": 128})
     display.starting(two.key, 3, 8)
+    queue.training_seconds[Trial(Cell(0, "pong", 64), 1.0)] = 7200.0
     shown = Console(file=io.StringIO(), width=width, color_system=None)
     shown.print(display.render())
     lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert max(map(len, lines)) <= width
-    assert "0 of 3 trials done" in " ".join(lines)
+    assert "in money" in status.line() and status.line() in " ".join(line.rstrip() for line in lines)  # whole
     assert any(line.startswith(one.key) and not line.rstrip().endswith("starting") for line in lines)
     assert any(line.startswith(two.key) and "starting 3/8" in line for line in lines)
     queue.ended(two.key, "")
+    queue.ended(one.key, "")
+    shown.print(display.render())
+    assert shown.file.getvalue().count("noise scale") == 1  # no head of a table without trials
     display.end("interrupted")
     assert f"{two.key}: stopped" in console.file.getvalue()  # type: ignore[attr-defined]
 
