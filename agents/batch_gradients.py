@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rlgns.agents.batches import Indices
 from rlgns.agents.buffers import Buffers
 from rlgns.agents.compute.compute_copy import ComputeCopy
 from rlgns.agents.compute.data_parallel import DataParallel
@@ -40,20 +38,26 @@ OnGroups = Callable[[Tensor, GroupSplit], None]
 With several learners each receives all groups, and of their gradients its own columns.
 """
 
-OnProducts = Callable[[Tensor, GroupSplit], None]
-"""Receives the inner products of those gradients, float64 [groups, groups].
 
-Of several learners each receives those of its columns.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepGradient:
+    """The gradient of one step's batch, and what was measured on the way; of several learners each has its part."""
 
-They are computed along with the batch's mean gradient, where they cost next to nothing.
-"""
+    statistics: Tensor
+    """[len(STATISTICS)]; the sum over learners is the batch's mean."""
+    gradient: Tensor
+    """[parameters], the batch's mean gradient on every learner: the network's own."""
+    products: Tensor | None = None
+    """Float64 [groups, groups], inner products of the groups' mean gradients over this learner's columns.
 
-OnLosses = Callable[[Tensor, GroupSplit], None]
-"""Receives inner products by loss, float64 [2, 2, groups, groups].
+    They are computed along with the batch's mean gradient, where they cost next to nothing.
+    """
+    by_loss: Tensor | None = None
+    """Float64 [2, 2, groups, groups], the same by loss: entry (l, m, j, k) is <g_j of loss l, g_k of loss m>.
 
-Entry (l, m, j, k) is <g_j of loss l, g_k of loss m>. Loss 0 is the policy's with the entropy bonus, loss 1 the value's,
-both with their coefficients: they add up to the whole loss. Of several learners each receives those of its columns.
-"""
+    Loss 0 is the policy's with the entropy bonus, loss 1 the value's, both with their coefficients: they add up to the
+    whole loss.
+    """
 
 
 @final
@@ -67,72 +71,66 @@ class BatchGradients:
         config: AgentConfig,
         *,
         on_groups: OnGroups | None,
-        on_products: OnProducts | None,
-        on_losses: OnLosses | None,
         team: Team,
         data_parallel: DataParallel,
     ) -> None:
         """Takes the network's copy, the rows that gradients go to, and who computes them; see `Updater`."""
         self._copy, self._gradients, self._config = copy, gradients, config
-        self._on_groups, self._on_products, self._on_losses = on_groups, on_products, on_losses
+        self._on_groups = on_groups
         self._buffers = Buffers()
         self._team, self._data_parallel = team, data_parallel
 
-    @property
-    def listened_to(self) -> bool:
-        """Whether anyone listens to group gradients or their products."""
-        return self._on_groups is not None or self._on_products is not None
-
     def measured(
         self,
-        groups: Sequence[Indices],
+        groups: Sequence[Tensor],
         stacks: FrameStacks,
         data: Minibatch,
+        split: GroupSplit,
         *,
-        shuffled: bool,
-        step: int,
+        products: bool = True,
         by_loss: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Computes a batch's gradient group by group and hands the groups' gradients to the listeners.
+    ) -> StepGradient:
+        """Computes a batch's gradient group by group, at one parameter vector.
 
         Args:
-            groups: Observations of each group, equally many.
+            groups: Observations of each group, equally many, on the device.
             stacks: Observations of the iteration.
             data: What the loss needs of each.
-            shuffled: Whether the groups are random observations instead of whole environments.
-            step: Optimizer steps that were taken before on these rollouts.
-            by_loss: Whether to tell the losses apart for their listener: a second backward pass, of the policy's loss.
-                What is returned does not depend on it.
-
-        Returns:
-            This learner's part of the batch's mean statistics [len(STATISTICS)], whose sum over learners is that mean;
-            and the batch's mean gradient [parameters], the network's own.
+            split: How the batch was split, for the listener to the groups' gradients.
+            products: Whether inner products are wanted.
+            by_loss: Whether they are wanted by loss too: a second backward pass, of the policy's loss. The gradient
+                does not depend on it.
         """
         mine = groups[self._data_parallel.share(len(groups))]
         rows = self._gradients.rows[: len(mine)]
-        policy = self._buffers("policy", *rows.shape, device=rows.device) if by_loss and self._on_losses else None
+        policy = self._buffers("policy", *rows.shape, device=rows.device) if by_loss else None
         statistics = len(mine) / len(groups) * self.of_parts(mine, stacks, data, policy)
-        columns = self._data_parallel.columns(rows, len(groups))
-        split = GroupSplit(observations_per_group=len(groups[0]), shuffled=shuffled, step=step)
-        if policy is not None and self._on_losses is not None:
-            both = products_of_both(columns, self._data_parallel.columns(policy, len(groups)), self._team)
-            self._on_losses(_by_loss(both), split)
-        self._hand_out(columns, split)
-        return statistics, self._gradients.put(self._data_parallel.joined(columns[0], rows.shape[1]))
+        columns, both, found = self._data_parallel.columns(rows, len(groups)), None, None
+        if policy is not None:
+            both = _by_loss(products_of_both(columns, self._data_parallel.columns(policy, len(groups)), self._team))
+        if self._on_groups is not None:
+            self._on_groups(columns, split)
+        if products:
+            found = products_and_mean_(columns, self._team)
+        else:
+            mean_rows_(columns, self._team)
+        gradient = self._gradients.put(self._data_parallel.joined(columns[0], rows.shape[1]))
+        return StepGradient(statistics=statistics, gradient=gradient, products=found, by_loss=both)
 
-    def unmeasured(self, batch: Indices, stacks: FrameStacks, data: Minibatch) -> tuple[Tensor, Tensor]:
-        """Computes a batch's gradient in whatever parts are fastest. Arguments and results as of `measured`."""
+    def unmeasured(self, batch: Tensor, stacks: FrameStacks, data: Minibatch) -> StepGradient:
+        """Computes a batch's gradient in whatever parts are fastest. `batch`: its observations, on the device."""
         own = batch[self._data_parallel.share(len(batch))]
-        parts = np.split(own, equal_parts(len(own), self._team.size)) if len(own) else []
+        parts = own.chunk(equal_parts(len(own), self._team.size)) if len(own) else []
         weight = len(own) / len(batch)
         statistics = weight * self.of_parts(parts, stacks, data)
         rows = self._gradients.rows[: len(parts)]
         mean = mean_rows_(rows, self._team) if len(rows) else self._gradients.rows[0].zero_()
         mean = mean if weight == 1 else mean.mul_(weight)
-        return statistics, self._gradients.put(self._data_parallel.add_up(mean))
+        gradient = self._gradients.put(self._data_parallel.add_up(mean))
+        return StepGradient(statistics=statistics, gradient=gradient)
 
     def of_parts(
-        self, parts: Sequence[Indices], stacks: FrameStacks, data: Minibatch, policy: Tensor | None = None
+        self, parts: Sequence[Tensor], stacks: FrameStacks, data: Minibatch, policy: Tensor | None = None
     ) -> Tensor:
         """Leaves the gradient of each part's mean loss in its row of `FlatGradients`; the team shares the parts.
 
@@ -151,18 +149,9 @@ class BatchGradients:
 
         return torch.stack(self._team.map(work, range(workers))).sum(0) / sum(map(len, parts))
 
-    def _hand_out(self, columns: Tensor, split: GroupSplit) -> None:
-        """Calls the listeners, and leaves the mean of all groups in the first row."""
-        if self._on_groups is not None:
-            self._on_groups(columns, split)
-        if self._on_products is not None:
-            self._on_products(products_and_mean_(columns, self._team), split)
-        else:
-            mean_rows_(columns, self._team)
-
     def _of_rows(
         self,
-        parts: Sequence[Indices],
+        parts: Sequence[Tensor],
         rows: Sequence[int],
         stacks: FrameStacks,
         data: Minibatch,
@@ -173,7 +162,7 @@ class BatchGradients:
         Returns the statistics summed over their observations.
         """
         mine = [parts[row] for row in rows]
-        where = torch.from_numpy(np.concatenate(mine)).to(self._gradients.rows.device)
+        where = mine[0] if len(mine) == 1 else torch.cat(mine)
         outputs = self._copy.evaluate(stacks, where)
         batch = Minibatch(*(column[where] for column in data))
         loss = actor_critic_loss(outputs.logits, outputs.values, batch, self._config)
@@ -185,7 +174,7 @@ class BatchGradients:
 
 
 def _by_loss(products: Tensor) -> Tensor:
-    """Returns inner products by loss, as for OnLosses.
+    """Returns inner products by loss, as in StepGradient.
 
     The value's gradient is v_k = g_k - p_k, so <p_j, v_k> = <p_j, g_k> - <p_j, p_k>, and likewise <v_j, v_k>.
 

@@ -200,6 +200,15 @@ def in_blocks(weight: Tensor, block: int) -> Tensor:
     return split.reshape(out, channels * block**2, side, side).contiguous(memory_format=torch.channels_last)
 
 
+def from_blocks(weight: Tensor, block: int) -> Tensor:
+    """Undoes `in_blocks`: [..., out, in * block^2, k / block, k / block] becomes [..., out, in, k, k]."""
+    *more, out, channels, side, _ = weight.shape
+    split = weight.view(*more, out, channels // block**2, block, block, side, side)
+    first = len(more)
+    order = [*range(first), *(first + n for n in (0, 1, 4, 2, 5, 3))]
+    return split.permute(order).reshape(*more, out, channels // block**2, side * block, side * block)
+
+
 def _orthogonal(layer: nn.Conv2d | nn.Linear, gain: float) -> None:
     nn.init.orthogonal_(layer.weight, gain)
     assert layer.bias is not None

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rlgns.agents.buffers import Buffers
+from rlgns.agents.upload import Upload
 
 WORDS = {4: torch.int32, 16: torch.complex128}
 """Types by size in bytes. Copying whole blocks of pixels as one number each is ten times as fast as copying bytes."""
@@ -143,32 +144,40 @@ class FrameStacks:
 
     def __init__(
         self,
-        rollouts: Sequence[Rollout],
-        device: torch.device,
+        frames: Tensor,
+        ages: Tensor,
         block: int = 1,
         buffers: Buffers | None = None,
         *,
         waits: bool | None = None,
     ) -> None:
-        """Puts the rollouts' environments side by side. A single rollout on the CPU is not copied.
+        """Takes what `Rollout` has, all environments side by side, on the device where the stacks are built.
 
         Args:
-            rollouts: Of equal length.
-            device: Where the stacks are built.
+            frames: uint8 [T + stack - 1, N, height, width].
+            ages: uint8 [T, N].
             block: Side of the blocks of pixels that `gather` returns, a divisor of height and width.
-            buffers: Memory for joined and reordered frames, overwritten at its next use. None: new memory.
+            buffers: Memory for what is derived, overwritten at its next use. None: new memory.
             waits: As for `blank_oldest_`; None: on a CPU alone, where it costs nothing.
         """
-        self._waits = device.type == "cpu" if waits is None else waits
-        self.num_steps, self.stack, self._block = rollouts[0].num_steps, rollouts[0].frame_stack, block
-        self._height, self._width = rollouts[0].frames.shape[2:]
-        self.frames = side_by_side([rollout.frames for rollout in rollouts], device, buffers)
-        if block > 1:
-            self.frames = _in_blocks(self.frames, block, buffers or Buffers())
-        missing = self.stack - side_by_side([rollout.ages for rollout in rollouts], device).long()
-        self.missing = missing.reshape(-1)
+        buffers = buffers or Buffers()
+        self._waits = frames.device.type == "cpu" if waits is None else waits
+        self.num_steps, self.num_envs = ages.shape
+        self.stack, self._block = len(frames) - self.num_steps + 1, block
+        self._height, self._width = frames.shape[2:]
+        self.frames = _in_blocks(frames, block, buffers) if block > 1 else frames
+        missing = buffers("missing", *ages.shape, dtype=torch.int64, device=frames.device)
+        self.missing = missing.copy_(ages).neg_().add_(self.stack).view(-1)
         """int64 [T * N]: how many of each stack's oldest frames are from an earlier game, and count as zero."""
-        self.num_envs = self.frames.shape[1]
+
+    @staticmethod
+    def of(
+        rollouts: Sequence[Rollout], device: torch.device, block: int = 1, *, waits: bool | None = None
+    ) -> FrameStacks:
+        """Returns those of rollouts of equal length. A single rollout on the CPU is not copied."""
+        arrays = [[rollout.frames for rollout in rollouts], [rollout.ages for rollout in rollouts]]
+        frames, ages = Upload(device)([as_tensors(parts) for parts in arrays])
+        return FrameStacks(frames, ages, block, waits=waits)
 
     def gather(self, indices: Tensor) -> Tensor:
         """Rebuilds observations.
@@ -238,18 +247,8 @@ def _in_blocks(frames: Tensor, block: int, buffers: Buffers) -> Tensor:
     return ordered.view(torch.uint8).view(frames.shape)
 
 
-def side_by_side(
-    arrays: Sequence[npt.NDArray[np.generic]], device: torch.device, buffers: Buffers | None = None
-) -> Tensor:
-    """Joins arrays [time, env, ...] along the environments, each copied once to the device."""
-    with warnings.catch_warnings():  # arrays from Ray's object store are read-only, and nothing here writes to them
+def as_tensors(arrays: Sequence[npt.NDArray[np.generic]]) -> list[Tensor]:
+    """Returns arrays as tensors that share their memory and must not be written to."""
+    with warnings.catch_warnings():  # arrays from Ray's object store are read-only
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        parts = [torch.from_numpy(array) for array in arrays]
-    if len(parts) == 1:
-        return parts[0].to(device)
-    widths = [part.shape[1] for part in parts]
-    shape = (parts[0].shape[0], sum(widths), *parts[0].shape[2:])
-    joined = (buffers or Buffers())("joined", *shape, dtype=parts[0].dtype, device=device)
-    for place, part in zip(joined.split(widths, dim=1), parts, strict=True):
-        place.copy_(part)
-    return joined
+        return [torch.from_numpy(array) for array in arrays]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -10,20 +10,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlgns.agents.batch_gradients import BatchGradients, OnGroups, OnLosses, OnProducts
-from rlgns.agents.batches import Indices, environment_batches, shuffle_groups, shuffled_batches
+from rlgns.agents.batch_gradients import BatchGradients, GroupSplit, OnGroups
+from rlgns.agents.batches import Batch, Indices, draw_batches
 from rlgns.agents.buffers import Buffers
 from rlgns.agents.compute.compute_copy import ComputeCopy
 from rlgns.agents.compute.data_parallel import DataParallel
-from rlgns.agents.compute.flat_gradients import FlatGradients, clip_
+from rlgns.agents.compute.flat_gradients import FlatGradients
+from rlgns.agents.compute.step_graphs import CudaRecorder, Recorder, StepGraphs
 from rlgns.agents.compute.team import Team
 from rlgns.agents.config import AgentConfig
-from rlgns.agents.loss import STATISTICS
+from rlgns.agents.loss import STATISTICS, Minibatch
 from rlgns.agents.network import ActorCritic
-from rlgns.agents.optimizer import make_optimizer
-from rlgns.agents.rollout import FrameStacks, Rollout
+from rlgns.agents.optimizer import make_optimizer, set_learning_rate
+from rlgns.agents.optimizer_steps import OptimizerSteps
+from rlgns.agents.rollout import FrameStacks, Rollout, as_tensors
 from rlgns.agents.rollout_gradients import BeforeSteps, RolloutGradients
 from rlgns.agents.training_data import make_training_data
+from rlgns.agents.upload import Upload
+
+OnProducts = Callable[[Tensor, GroupSplit], None]
+"""Receives the inner products of one batch's group gradients, float64 [groups, groups] on the CPU, after the last step.
+
+Of several learners each receives those of its columns.
+"""
+
+OnLosses = Callable[[Tensor, GroupSplit], None]
+"""Receives inner products by loss, float64 [2, 2, groups, groups] on the CPU, after the last step (`StepGradient`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +64,9 @@ class Updater:
         on_losses: OnLosses | None = None,
         team: Team | None = None,
         data_parallel: DataParallel | None = None,
+        cuda_graphs: bool = True,
+        recorder: Recorder | None = None,
+        say: Callable[[str], None] = print,
     ) -> None:
         """Takes what is trained and with what.
 
@@ -66,25 +81,43 @@ class Updater:
             team: Threads that share each batch's work; None: the caller's alone.
             data_parallel: Learner processes that share each batch's work; None: this one alone. All must hold the same
                 weights, and be given the same rollouts and arguments.
+            cuda_graphs: Whether a GPU replays steps that it has recorded. Several learners, and a listener of group
+                gradients, which need the host in every step, do without.
+            recorder: Records steps on any device; None: as `cuda_graphs` says.
+            say: Gets one line if steps cannot be recorded.
         """
         self._config, self._groups = config, groups
         self._team, self._data_parallel = team or Team(1), data_parallel or DataParallel()
-        self._buffers = Buffers()
         self._copy = ComputeCopy(network, precision)
         rows = max(-(-groups // self._data_parallel.count), self._team.size)
         self._flat = FlatGradients(network, rows=rows)
         self._device = self._flat.rows.device
+        self._on_products, self._on_losses = on_products, on_losses
+        self._listened_to = on_groups is not None or on_products is not None
         self._gradients = BatchGradients(
             self._copy,
             self._flat,
             config,
             on_groups=on_groups,
-            on_products=on_products,
-            on_losses=on_losses,
             team=self._team,
             data_parallel=self._data_parallel,
         )
         self.optimizer = make_optimizer(list(network.parameters()), config, self._team)
+        alone = self._data_parallel.count == 1 and on_groups is None
+        if recorder is None and cuda_graphs and alone and self._device.type == "cuda" and torch.cuda.is_available():
+            recorder = CudaRecorder()
+        self._upload = Upload(self._device, packs=True if recorder else None)
+        self._upload_batches = Upload(self._device, packs=True if recorder else None)
+        self._buffers = Buffers()
+        self._steps = OptimizerSteps(
+            self._gradients,
+            self._copy,
+            self.optimizer,
+            max_grad_norm=config.max_grad_norm,
+            learners=self._data_parallel.count,
+            team=self._team,
+            graphs=StepGraphs(recorder, say),
+        )
 
     def update(
         self,
@@ -103,6 +136,8 @@ class Updater:
         group by group at one parameter vector, and the mean over groups is the step's gradient. Later epochs reuse the
         data: they are shuffled and never measured.
 
+        A device gets two copies, of the rollouts and of all batches, and the host one, of all that steps report.
+
         Args:
             rollouts: Of equal length, one per set of environments.
             learning_rate: Step size of every step of this iteration.
@@ -116,47 +151,47 @@ class Updater:
         Returns:
             Statistics of the iteration.
         """
-        config = self._config
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        stacks = FrameStacks(rollouts, self._device, self._copy.block, self._buffers)
-        data, explained_variance = make_training_data(rollouts, config, self._device)
+        set_learning_rate(self.optimizer, learning_rate)
+        stacks, data, explained_variance = self._given(rollouts, self._buffers)
         self._copy.refresh(self._team)
         if before_steps is not None:
             before_steps(
                 RolloutGradients(
                     self._copy,
                     self.optimizer,
-                    config,
+                    self._config,
                     stacks=stacks,
                     data=data,
                     team=self._team,
                     data_parallel=self._data_parallel,
                 )
             )
-        rng = np.random.default_rng(list(seed))
-        totals = torch.zeros(len(STATISTICS) + 1, device=self._device)
-        steps = 0
-        for epoch in range(config.epochs):
-            for parts in self._batches(rng, epoch, stacks, groups or self._groups):
-                if epoch == 0 and self._gradients.listened_to:
-                    shuffled = split_shuffled and steps == 0
-                    parts = shuffle_groups(rng, parts) if shuffled else parts
-                    statistics, gradient = self._gradients.measured(
-                        parts, stacks, data, shuffled=shuffled, step=steps, by_loss=steps == step_by_loss
-                    )
-                else:
-                    statistics, gradient = self._gradients.unmeasured(np.concatenate(parts), stacks, data)
-                norm = clip_(gradient, config.max_grad_norm, self._team)
-                self.optimizer.step()
-                self._copy.refresh(self._team)
-                totals += torch.cat([statistics, norm[None] / self._data_parallel.count])
-                steps += 1
-        self._data_parallel.add_up(totals)
-        *means, grad_norm = (totals / steps).tolist()
-        metrics = dict(zip(STATISTICS, means, strict=True))
-        metrics |= {"explained_variance": explained_variance, "grad_norm": grad_norm}
-        return UpdateStats(metrics=metrics, optimizer_steps=steps)
+        batches = list(
+            draw_batches(
+                np.random.default_rng(list(seed)),
+                self._config,
+                num_steps=stacks.num_steps,
+                num_envs=stacks.num_envs,
+                groups=groups or self._groups,
+                split_shuffled=split_shuffled and self._listened_to,
+            )
+        )
+        indices = np.concatenate([part for batch in batches for part in batch.parts])
+        (where,) = self._upload_batches([[torch.from_numpy(indices)]])
+        splits = [self._split(batch, step) for step, batch in enumerate(batches)]
+        self._steps.begin(stacks, data)
+        begin = 0
+        for step, (batch, split) in enumerate(zip(batches, splits, strict=True)):
+            sizes = [len(part) for part in batch.parts]
+            self._steps.take(
+                where[begin : begin + sum(sizes)],
+                sizes,
+                split,
+                products=self._on_products is not None,
+                by_loss=split is not None and self._on_losses is not None and step == step_by_loss,
+            )
+            begin += sum(sizes)
+        return self._finish(splits, explained_variance)
 
     def gradients(self, rollouts: Sequence[Rollout], splits: Iterable[Sequence[Indices]]) -> Iterator[Tensor]:
         """Computes gradients of one iteration's rollouts in any split, at the present parameters. Trains nothing.
@@ -168,19 +203,36 @@ class Updater:
         Yields:
             Per split the gradients of its parts' mean losses [parts, parameters], overwritten by the next.
         """
-        stacks = FrameStacks(rollouts, self._device, self._copy.block)
-        data, _ = make_training_data(rollouts, self._config, self._device)
+        stacks, data, _ = self._given(rollouts, None)
         self._copy.refresh(self._team)
         for parts in splits:
-            self._gradients.of_parts(parts, stacks, data)
+            self._gradients.of_parts([torch.from_numpy(part).to(self._device) for part in parts], stacks, data)
             yield self._flat.rows[: len(parts)]
 
-    def _batches(
-        self, rng: np.random.Generator, epoch: int, stacks: FrameStacks, groups: int
-    ) -> Sequence[list[Indices]]:
-        """Returns the batches of an epoch, each in parts: the first epoch's in groups, the others in one."""
-        minibatches, steps, envs = self._config.minibatches, stacks.num_steps, stacks.num_envs
-        if epoch == 0:
-            first = environment_batches(rng, num_steps=steps, num_envs=envs, minibatches=minibatches, groups=groups)
-            return list(first)
-        return [[part] for part in shuffled_batches(rng, observations=steps * envs, minibatches=minibatches)]
+    def _given(self, rollouts: Sequence[Rollout], buffers: Buffers | None) -> tuple[FrameStacks, Minibatch, float]:
+        """Returns the rollouts on the device, and the share of the returns' variance that their values explain."""
+        data, explained_variance = make_training_data(rollouts, self._config)
+        arrays = [as_tensors([getattr(rollout, name) for rollout in rollouts]) for name in ("frames", "ages")]
+        upload = Upload(self._device) if buffers is None else self._upload
+        frames, ages, *columns = upload([*arrays, *([column] for column in data)])
+        return FrameStacks(frames, ages, self._copy.block, buffers), Minibatch(*columns), explained_variance
+
+    def _split(self, batch: Batch, step: int) -> GroupSplit | None:
+        if not (batch.first_epoch and self._listened_to):
+            return None
+        return GroupSplit(observations_per_group=len(batch.parts[0]), shuffled=batch.shuffled, step=step)
+
+    def _finish(self, splits: Sequence[GroupSplit | None], explained_variance: float) -> UpdateStats:
+        """Hands out what was measured, and sums up what the steps report."""
+        totals = torch.zeros(len(STATISTICS) + 1)
+        for report, split in zip(self._steps.finish(), splits, strict=True):
+            totals += report.statistics
+            if split is not None and report.products is not None and self._on_products is not None:
+                self._on_products(report.products, split)
+            if split is not None and report.by_loss is not None and self._on_losses is not None:
+                self._on_losses(report.by_loss, split)
+        self._data_parallel.add_up(totals)
+        *means, grad_norm = (totals / len(splits)).tolist()
+        metrics = dict(zip(STATISTICS, means, strict=True))
+        metrics |= {"explained_variance": explained_variance, "grad_norm": grad_norm}
+        return UpdateStats(metrics=metrics, optimizer_steps=len(splits))

@@ -23,6 +23,7 @@ from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors
 from rlgns.engine.ride_along import RideAlong
 from rlgns.machine.hardware import usable_cores
+from rlgns.noise.tracker import NoiseScaleEstimate
 
 FEWEST_ROUNDS = 2
 
@@ -58,8 +59,9 @@ class Size:
 class Training:
     """An iteration of rlgns without RLlib: the same collectors, updater and ride-along."""
 
-    def __init__(self, run: Config, game: str) -> None:
+    def __init__(self, size: Size, game: str) -> None:
         """Starts the environments and builds one network with two updaters: with the noise scale, and without."""
+        run = size.run(game)
         cores = usable_cores()
         prepare_process(cores)
         device = choose_device(run.engine.device)
@@ -97,11 +99,16 @@ class Training:
         stats = self._updaters[measured].update(
             rollouts, learning_rate=self._run.agent.learning_rate, seed=(0, self._iteration)
         )
+        self.metrics = stats.metrics
         if measured:
             batch = self._run.batch_observations
             rate = self._run.agent.learning_rate
             self._measure.report(optimizer_steps=stats.optimizer_steps, batch_observations=batch, learning_rate=rate)
         return time.perf_counter() - began
+
+    def noise_scale(self) -> NoiseScaleEstimate:
+        """Returns the smoothed noise scale."""
+        return self._measure.estimate()
 
     def close(self) -> None:
         """Stops the emulators."""
@@ -117,7 +124,7 @@ def measure(size: Size, seconds: float, game: str) -> dict[str, Any]:
         start_s; play_s, on_s, off_s, a list each with one entry per round; peak_bytes of this process.
     """
     began = time.perf_counter()
-    training = Training(size.run(game), game)
+    training = Training(size, game)
     start_s = time.perf_counter() - began
     training.learn(training.play()[0], measured=True)
     found: dict[str, list[float]] = {"play_s": [], "on_s": [], "off_s": []}

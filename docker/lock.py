@@ -1,7 +1,7 @@
 """Prints docker/requirements.txt: the exact versions that the image is built from.
 
-They are those of the environment that runs this script, for the requirements of rlgns and all of theirs, so the image
-holds what the tests ran with:
+They are those of the environment that runs this script, for the requirements of rlgns with its trainer and all of
+theirs, so the image holds what the tests ran with:
 
     .venv/bin/python docker/lock.py > docker/requirements.txt
 """
@@ -14,6 +14,7 @@ import sys
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from rlgns.machine.requirements import TRAINER
 from rlgns.submit.requirements import HEADLESS
 
 
@@ -38,7 +39,7 @@ def locked(name: str, extras: frozenset[str], seen: dict[str, set[str]]) -> dict
 def main() -> int:
     """Prints the file."""
     print("# Made by docker/lock.py; do not edit.")  # noqa: T201
-    for name, version in sorted(locked("rlgns", frozenset(), {}).items()):
+    for name, version in sorted(locked("rlgns", frozenset({TRAINER}), {}).items()):
         print(f"{HEADLESS.get(name, name)}=={version}")  # noqa: T201
     return 0
 

@@ -21,6 +21,7 @@ Farama-Foundation's Arcade-Learning-Environment, src/ale/vector/):
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,10 +153,13 @@ class AtariEnvs:
         self._no_life_lost.flags.writeable = False
         self._started = False
 
-    def reset(self) -> npt.NDArray[np.uint8]:
+    def reset(self, started: Callable[[int], None] = lambda more: None) -> npt.NDArray[np.uint8]:
         """Starts new games, staggered, and returns their observations, [N, stack, H, W].
 
         The first call seeds everything; later calls continue the same random streams.
+
+        Args:
+            started: Called with the number of environments that have just begun their game, N over all calls.
         """
         observations: npt.NDArray[np.uint8]
         observations, info = self._envs.reset(seed=None if self._started else draw_seeds(self._rng, self.num_envs))
@@ -168,12 +172,14 @@ class AtariEnvs:
             if starting.any():
                 _, info = self._envs.reset(options={"reset_mask": starting})
                 self._begin_games(starting, info["lives"])
+                started(int(starting.sum()))
             self._reported[:] = False
             observations = self.step(self._rng.integers(0, self.num_actions, self.num_envs)).observations
         starting = random_steps == 0
         if starting.any() and not starting.all():
             observations, info = self._envs.reset(options={"reset_mask": starting})
             self._begin_games(starting, info["lives"])
+        started(int(starting.sum()))
         return observations
 
     def step(self, actions: npt.NDArray[np.int64]) -> Step:

@@ -20,6 +20,9 @@ class ExitCode(enum.IntEnum):
     FAULT = 3
     """Stopped early by a fault, after saving."""
 
+    HUNG_UP = 129
+    """Stopped because its terminal is gone (SIGHUP: a closed ssh session), after saving."""
+
     INTERRUPTED = 130
     """Stopped by the user, after saving."""
 
@@ -36,7 +39,15 @@ class FaultError(Exception):
 
 
 class TerminatedError(KeyboardInterrupt):
-    """The system asks the program to stop now (SIGTERM). Passes through whatever lets Ctrl-C pass."""
+    """The system asks the program to stop now (SIGTERM, SIGHUP). Passes through whatever lets Ctrl-C pass.
+
+    Args:
+        code: TERMINATED or HUNG_UP.
+    """
+
+    def __init__(self, code: ExitCode = ExitCode.TERMINATED) -> None:
+        super().__init__()
+        self.code = code
 
 
 def nearest(value: str, allowed: Iterable[str]) -> str:

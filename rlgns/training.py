@@ -36,7 +36,7 @@ from rlgns.monitor.terminal import make_terminal
 from rlgns.monitor.wandb_logger import WandbLogger
 from rlgns.report import summary, write_report
 from rlgns.storage import checkpoint
-from rlgns.storage.mirror_restore import restore
+from rlgns.storage.mirror_restore import check_complete, restore
 from rlgns.storage.run_folder import LOCK_PATIENCE_S, RunFolder
 
 OFF_POLICY_WARNING = (
@@ -54,7 +54,7 @@ def train(config: Config, out: Path, seeds: Sequence[int] = ()) -> ExitCode:
         seeds: Replace `run.seed`.
 
     Returns:
-        DONE, FAULT, INTERRUPTED or TERMINATED.
+        DONE, FAULT, INTERRUPTED, TERMINATED or HUNG_UP.
 
     Raises:
         UserError: The configuration cannot work on this machine or the folder cannot be written; nothing was trained.
@@ -96,12 +96,13 @@ def resume(out: Path, settings: Mapping[str, str] | None = None, *, patience_s: 
         patience_s: Seconds to wait for another process that is still training a run in it.
 
     Returns:
-        DONE, FAULT, INTERRUPTED or TERMINATED.
+        DONE, FAULT, INTERRUPTED, TERMINATED or HUNG_UP.
 
     Raises:
         UserError: There is no run, its checkpoints are torn, another process is training it, or it has played more
             than `run.observations`.
     """
+    check_complete(out)
     with ExitStack() as claims:
         starts = []
         for folder in RunFolder.find(out):

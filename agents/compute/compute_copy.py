@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from rlgns.agents.compute.chain_pass import ChainPass
 from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
 from rlgns.agents.compute.forward_backward import AutogradPass, KernelPass, NetworkPass
 from rlgns.agents.compute.precision import autocast
@@ -25,7 +26,7 @@ class ComputeCopy:
     the compiled kernels are available they run the bfloat16 passes; elsewhere results equal autocast's to the last bit.
     """
 
-    def __init__(self, master: ActorCritic, precision: str) -> None:
+    def __init__(self, master: ActorCritic, precision: str, *, in_one_pass: bool | None = None) -> None:
         """Copies the network.
 
         Args:
@@ -33,6 +34,9 @@ class ComputeCopy:
             precision: `bfloat16` converts the layers of the network's chain but the first, whose weights the network
                 divides and converts itself; a network that is no chain runs under autocast. `float32` converts
                 nothing, and the copy shares all weights.
+            in_one_pass: Whether torch's operations evaluate all parts of a batch together where the network is a chain.
+                None: on an accelerator, where a pass takes about as long for many observations as for few. A processor
+                takes as long either way.
         """
         self.network = copy.deepcopy(master)
         chain = self.network.chain
@@ -51,7 +55,11 @@ class ComputeCopy:
             else:
                 self._converted.append((mine.data, theirs.data))
         self._convolutions = NativeConvolutions(self.network) if by_kernels else None
-        self._heads = self._joined_heads()
+        self._on_accelerator = self.parameters[0].device.type != "cpu"
+        in_one_pass = self._on_accelerator if in_one_pass is None else in_one_pass
+        self._in_one_pass = in_one_pass and chain is not None and not by_kernels
+        with torch.no_grad():
+            self._heads = self.network.joined_heads()
 
     @property
     def block(self) -> int:
@@ -61,10 +69,12 @@ class ComputeCopy:
     @property
     def takes_parts(self) -> bool:
         """Whether parts of one evaluated batch can be differentiated separately."""
-        return self._convolutions is not None
+        return self._convolutions is not None or self._in_one_pass
 
     def evaluate(self, stacks: FrameStacks, where: Tensor) -> NetworkPass:
         """Evaluates some observations, int64 [batch] of `step * num_envs + env`."""
+        if self._in_one_pass:
+            return ChainPass(self.network, self._heads, stacks.gather(where))
         if self._convolutions is None:
             with autocast(where.device, self._autocast):
                 return AutogradPass(self.network, stacks.gather(where))
@@ -81,10 +91,9 @@ class ComputeCopy:
             if self._convolutions is not None and 0 in parts:
                 self._convolutions.refresh()
 
-        if self._converted:
+        if self._converted and self._on_accelerator:
+            torch._foreach_copy_([mine for mine, _ in self._converted], [theirs for _, theirs in self._converted])
+        elif self._converted:
             team.map_parts(work)
-        self._heads = self._joined_heads()
-
-    def _joined_heads(self) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            return self.network.joined_heads()
+        with torch.no_grad():  # in place: a recorded step reads them where they are
+            torch._foreach_copy_(self._heads, self.network.joined_heads())

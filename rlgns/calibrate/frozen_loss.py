@@ -45,11 +45,12 @@ class FrozenLoss:
         self.parameters = list(network.parameters())
         self._network, self._config = network, config
         self._device = self.parameters[0].device
-        self._stacks = FrameStacks(rollouts, self._device, network.block)
+        self._stacks = FrameStacks.of(rollouts, self._device, network.block)
         steps = np.arange(self._stacks.num_steps, dtype=np.int64)[:, None] * self._stacks.num_envs
         self._groups: list[Indices] = [(steps + np.array(group)).reshape(-1) for group in environments_by_group]
         self.observations_per_group = len(self._groups[0])
-        data, _ = make_training_data(rollouts, config, self._device)
+        data, _ = make_training_data(rollouts, config)
+        data = Minibatch(*(column.to(self._device) for column in data))
         self._data = [self._in_float32(self._rows(data, group), group) for group in range(len(self._groups))]
         self._names = [name for name, _ in network.named_parameters()]
 

@@ -73,7 +73,7 @@ class Calibration:
     precision: float
     """Relative standard error asked for."""
     stopped: ExitCode | None
-    """How: INTERRUPTED or TERMINATED; None where it was not."""
+    """How: INTERRUPTED, TERMINATED or HUNG_UP; None where it was not."""
     observations: int
     """Played, those left out included."""
     truth: BruteForceResult

@@ -28,6 +28,7 @@ from rlgns.commands import (
 )
 from rlgns.commands.parser import Command, parse
 from rlgns.errors import ExitCode, FaultError, TerminatedError, UserError, one_line
+from rlgns.monitor.stop_signals import CODES, catch, leave_lost_terminal, restored
 
 COMMANDS: dict[str, Command] = {
     "train": train,
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         options, overrides = parse(sys.argv[1:] if arguments is None else arguments, COMMANDS)
+        _check_working_directory()
         with _terminable():
             code = COMMANDS[options.command].run(options, overrides)
             sys.stdout.flush()
@@ -61,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FaultError as fault:
         print(f"rlgns: {one_line(fault)}", file=sys.stderr)
         return ExitCode.FAULT
-    except TerminatedError:
+    except TerminatedError as stop:
         print("rlgns: terminated", file=sys.stderr)
-        return ExitCode.TERMINATED
+        return stop.code
     except KeyboardInterrupt:
         print("rlgns: interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
@@ -73,18 +75,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.DONE
 
 
+def _check_working_directory() -> None:
+    """Raises UserError where the working directory was removed: relative paths mean nothing, libraries fail to load."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError("the working directory has been removed; change to another one with `cd`") from error
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Lets SIGTERM end the block as Ctrl-C does, with TerminatedError: files are closed and Ray's processes ended."""
+    """Lets SIGTERM and SIGHUP end the block as Ctrl-C does: files are closed and Ray's processes ended."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
+    with restored():
+        catch(_terminate, interrupts=False)
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise TerminatedError
+    if number == signal.SIGHUP:
+        leave_lost_terminal()
+    raise TerminatedError(CODES[signal.Signals(number)])

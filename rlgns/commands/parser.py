@@ -23,7 +23,7 @@ examples:
   rlgns report runs/pong-20260101-120000 --json
 
 exit codes: 0 done, 2 your mistake, 3 stopped by a fault after saving,
-            130 interrupted (Ctrl-C) or 143 terminated (SIGTERM) after saving
+            after saving: 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 129 lost its terminal (SIGHUP)
 """
 
 OTHER_NAMES = {

@@ -34,7 +34,7 @@ SHORT_OPTIONS = {
 def add_settings(
     parser: Parser,
     *,
-    config: str = "preset (ppo, a2c-paper, quick) or YAML file (default: by GPU)",
+    config: str = "preset (ppo, a2c-paper, quick, gpu) or YAML file (default: by GPU)",
     one_run: bool = True,
 ) -> None:
     """Adds the arguments that say what to train, and accepts `--section.key VALUE`.

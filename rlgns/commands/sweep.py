@@ -41,7 +41,7 @@ def add_arguments(parser: Parser) -> None:
         help="the sweep's folder (default: runs/CONFIG-DATE-TIME); a sweep that is already there is resumed",
     )
     parser.add_argument("--resume", metavar="DIR", help="resume the sweep in DIR; --observations enlarges its budget")
-    parser.add_argument("--parallel", metavar="N", help="trials at once (default: one per core, or per GPU)")
+    parser.add_argument("--parallel", metavar="N", help="trials at once (default: one per core; up to four per GPU)")
     parser.add_argument("--price", metavar="P", help="money per core and hour, for the cost")
     parser.add_argument("--dry-run", action="store_true", help="print the plan with estimated hours, train nothing")
 

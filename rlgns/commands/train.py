@@ -130,6 +130,10 @@ def claim_folder(out: Path) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
+        if (out / ".restoring").exists():
+            from rlgns.storage.mirror_restore import remove_cut_off
+
+            remove_cut_off(out)
         if any(out.iterdir()):
             raise UserError(
                 f"{out} is not empty; resume its run with `rlgns train --resume {out}`, "

@@ -24,10 +24,12 @@ settings. On the command line `--section.key VALUE` sets one key, lists with com
 `--tensorboard` are short for `--run.games`, `--run.observations`, `--run.seed`, `--agent.batch`, `--engine.runners`,
 `--engine.learners`, `--engine.async_lag`, `--output.mirror` and `--output.tensorboard true`. The command line wins over
 the file, the file over its base, the base over the defaults. Without `--config`: `quick` where there is no GPU, else
-`ppo`.
+`gpu`.
 
 Presets, in `configs/presets/`: `ppo` (the field's settings, which are the defaults below), `a2c-paper` (the A2C that
-the paper measured, McCandlish et al. 2018) and `quick` (small images and network, for a machine without a GPU).
+the paper measured, McCandlish et al. 2018), `quick` (small images and network, for a machine without a GPU) and `gpu`
+(`ppo` with 128 environments and batches of 1,024, since 8 environments cannot feed a GPU). Their scores and noise
+scales are not comparable with one another's.
 """
 
 

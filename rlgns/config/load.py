@@ -17,7 +17,7 @@ from rlgns.config.schema import Config
 from rlgns.errors import UserError, nearest
 
 PRESET_FOR_CPU = "quick"
-PRESET_FOR_GPU = "ppo"
+PRESET_FOR_GPU = "gpu"
 
 
 def resolve(
@@ -31,7 +31,7 @@ def resolve(
 
     Args:
         files: Names of presets (`ppo`) or paths of YAML files; later ones win. Empty: `quick` without a GPU, else
-            `ppo`.
+            `gpu`.
         overrides: `section.key` to value; text is converted by the key's type. They win over every file.
         has_gpu: Whether this machine has a GPU; None asks torch, and only where `files` is empty.
         say: Receives a line on each game given by another library's id (`ALE/Pong-v5`), which sets the protocol too.

@@ -67,6 +67,10 @@ class EngineConfig:
     precision: str = "auto"
     """`float32`, `bfloat16` (weights stay float32) or `auto`: bfloat16 where the hardware has it."""
 
+    cuda_graphs: str = "auto"
+    """`auto`: a GPU replays optimizer steps that it has recorded, one launch each; `never`: it runs them operation by
+    operation. Several learners always do."""
+
     threads: int = 0
     """torch threads of the learner; 0: the cores that its process may use."""
 
@@ -90,6 +94,8 @@ class EngineConfig:
             raise ValueError(f"engine.device must be one of auto, cpu, cuda; got {self.device!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"engine.precision must be one of auto, float32, bfloat16; got {self.precision!r}")
+        if self.cuda_graphs not in ("auto", "never"):
+            raise ValueError(f"engine.cuda_graphs must be auto or never; got {self.cuda_graphs!r}")
         for name in ("runners", "learners", "threads", "checkpoint_every_s", "max_failures"):
             if getattr(self, name) < 0:
                 raise ValueError(f"engine.{name} must be zero or positive, got {getattr(self, name)}")

@@ -144,6 +144,7 @@ class AtariPPO(Algorithm):
             measure_s=outcome["measure_s"],
         )
         self._progress = dataclasses.replace(progress, seconds=before.seconds + timing.iteration_s)
+        self._messages = outcome["messages"]
         self._row = make_row(
             run,
             game=self.config.trial.game,
@@ -189,15 +190,14 @@ class AtariPPO(Algorithm):
 
         Returns:
             RLlib's result and: row, the row of metrics; replayed, whether this iteration was logged before (the run was
-            killed after its last checkpoint); fault, what could not be written, or None; notice, which torn checkpoint
-            was passed over when the trial began, in its first result, else empty.
+            killed after its last checkpoint); fault, what could not be written, or None; messages, lines for the user;
+            notice, which torn checkpoint was passed over when the trial began, in its first result, else empty.
         """
         notice, self._notice = self._notice, ""
         if self._finished:  # the driver was killed after the last checkpoint and before it heard of the end
-            return {"row": self._row, "replayed": True, "fault": None, "notice": notice, "done": True}
+            return {"row": self._row, "replayed": True, "fault": None, "messages": [], "notice": notice, "done": True}
         result = super().step()
-        result["row"] = self._row
-        result["notice"] = notice
+        result["row"], result["messages"], result["notice"] = self._row, self._messages, notice
         result["replayed"] = self._progress.iteration <= self._logged
         result["fault"] = None
         done = self._finished

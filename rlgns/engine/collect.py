@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rlgns.agents.compute.flat_gradients import equal_parts
 from rlgns.agents.compute.inference import Player, Policy
@@ -43,6 +46,7 @@ class Collector:
         precision: str,
         stream: int,
         share: int = 0,
+        started: Callable[[int], None] = lambda more: None,
     ) -> None:
         """Starts the games, staggered. `stream` keeps the random numbers of several collectors apart."""
         self.share = share
@@ -50,7 +54,9 @@ class Collector:
         self._envs, self._player = envs, Player(network, precision, envs.num_envs)
         self._steps, self._stream = rollout_steps, stream
         self._device = next(network.parameters()).device
-        self._observations = envs.reset()
+        self._staging: Tensor | None = None
+        self._cuda_stream: torch.cuda.Stream | None = None
+        self._observations = envs.reset(started)
         self._recorder = RolloutRecorder(rollout_steps, self._observations, ages(self._observations))
 
     def collect(self, *, seed: int, iteration: int) -> tuple[Rollout, list[Episode]]:
@@ -88,8 +94,31 @@ class Collector:
     def _evaluate(
         self, policy: Policy, observations: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        logits, values = policy(torch.from_numpy(observations).to(self._device, non_blocking=True))
-        return logits.cpu().numpy(), values.cpu().numpy()
+        if self._device.type == "cpu":
+            logits, values = policy(torch.from_numpy(observations))
+            return logits.numpy(), values.numpy()
+        with self._own_stream():
+            logits, values = policy(self._staged(observations).to(self._device, non_blocking=True))
+            both = torch.cat([logits, values[:, None]], 1).cpu().numpy()  # one wait
+        return both[:, :-1], both[:, -1]
+
+    def _staged(self, observations: npt.NDArray[np.uint8]) -> Tensor:
+        """Copies observations to pinned memory, from which a copy to the device does not wait for other work there."""
+        if self._staging is None or len(self._staging) < len(observations):
+            pin = torch.cuda.is_available()
+            self._staging = torch.empty(observations.shape, dtype=torch.uint8, pin_memory=pin)
+        return self._staging[: len(observations)].copy_(torch.from_numpy(observations))
+
+    @contextlib.contextmanager
+    def _own_stream(self) -> Iterator[None]:
+        """Runs in a stream of its own on a GPU, so that one half's evaluation does not wait for the other's."""
+        if not torch.cuda.is_available():
+            yield
+            return
+        self._cuda_stream = self._cuda_stream or torch.cuda.Stream(self._device)
+        self._cuda_stream.wait_stream(torch.cuda.default_stream(self._device))
+        with torch.cuda.stream(self._cuda_stream):
+            yield
 
     def _final_values(
         self, policy: Policy, final_observations: npt.NDArray[np.uint8] | None, truncated: npt.NDArray[np.bool_]
@@ -122,6 +151,7 @@ class Collectors:
         worker_index: int,
         iteration: int,
         precision: str,
+        started: Callable[[int], None] = lambda more: None,
     ) -> None:
         """Starts one runner's share of a run's environments.
 
@@ -133,9 +163,10 @@ class Collectors:
             worker_index: Of the runner.
             iteration: Of the run; sets the random streams, so that a resumed run repeats no earlier game.
             precision: `float32` or `bfloat16`.
+            started: Called by the team's threads with the number of environments that have just started.
         """
         self._game, self._run, self._network, self._precision = game, run, network, precision
-        self._team, self._worker_index = team, worker_index
+        self._team, self._worker_index, self._started = team, worker_index, started
         self._tiers: list[list[Collector]] = []
         self._streams = 0  # random streams used by the tiers so far, over all runners
         self._start(run.env.num_envs, iteration)
@@ -169,8 +200,10 @@ class Collectors:
         tiers, runners = self._run.env_tiers, max(1, self._run.engine.runners)
         for number in range(len(self._tiers), tiers.index(num_envs) + 1):
             size = (tiers[number] - (tiers[number - 1] if number else 0)) // runners
-            # On a GPU one large batch is faster than several small ones, and the emulator has its own threads.
-            shares = 1 if next(self._network.parameters()).is_cuda else equal_parts(size, self._team.size)
+            # On a GPU two halves: one is evaluated in large batches while the other's emulators, which have threads of
+            # their own, compute.
+            on_gpu = next(self._network.parameters()).is_cuda
+            shares = equal_parts(size, min(2, self._team.size) if on_gpu else self._team.size)
             self._tiers.append(self._start_tier(size, shares, iteration))
             self._streams += runners * shares
 
@@ -193,7 +226,13 @@ class Collectors:
             )
             steps = run.agent.rollout_steps
             return Collector(
-                envs, self._network, rollout_steps=steps, precision=self._precision, stream=stream, share=share
+                envs,
+                self._network,
+                rollout_steps=steps,
+                precision=self._precision,
+                stream=stream,
+                share=share,
+                started=self._started,
             )
 
         return team.map(start, range(shares))

@@ -65,6 +65,7 @@ class AtariLearner(TorchLearner):
             run.noise, minibatches=run.agent.minibatches, epochs=run.agent.epochs, add_up=self.learners.add_up
         )
         self._probe = Probe(run, self.network)
+        self._said: list[str] = []
         self._updater = Updater(
             self.network,
             run.agent,
@@ -74,6 +75,8 @@ class AtariLearner(TorchLearner):
             on_losses=self._losses.on_losses,
             team=team,
             data_parallel=self.learners,
+            cuda_graphs=run.engine.cuda_graphs == "auto",
+            say=self._said.append,
         )
 
     def configure_optimizers(self) -> None:
@@ -100,7 +103,7 @@ class AtariLearner(TorchLearner):
 
         Returns:
             row: entries of the metrics row; episodes: full games that ended; learn_s, measure_s: seconds;
-            weights_checksum: equal on all learners; empty with a single one.
+            weights_checksum: equal on all learners, empty with a single one; messages: lines for the user.
 
         Raises:
             RuntimeError: A rollout was played with weights that are too old, or two with different weights.
@@ -152,8 +155,10 @@ class AtariLearner(TorchLearner):
             **self._losses.report(),
             **self._probe.report(now.batch_observations),
         }
+        messages, self._said[:] = list(self._said), []
         return {
             "row": row,
+            "messages": messages,
             "episodes": [episode for part in played for episode in part.episodes],
             "learn_s": time.perf_counter() - began,
             "measure_s": measure_s,

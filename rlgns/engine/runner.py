@@ -20,6 +20,7 @@ from rlgns.agents.network import ActorCritic, build_network
 from rlgns.config.schema import Config
 from rlgns.engine.collect import Collectors, Played
 from rlgns.engine.run_settings import RunSettings
+from rlgns.engine.starting import StartedCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class AtariRunner(EnvRunner):
         if weights is not None:
             self._network.load_state_dict(ray.get(weights))
         if self._collectors is None:
+            total = (num_envs or self._run.env.num_envs) // max(1, self._run.engine.runners)
             self._collectors = Collectors(
                 self._game,
                 self._run,
@@ -86,6 +88,7 @@ class AtariRunner(EnvRunner):
                 worker_index=self.worker_index,
                 iteration=iteration,
                 precision=choose_precision(self._run.engine.precision, next(self._network.parameters()).device),
+                started=StartedCount(self.config.trial.name, self.worker_index, total),
             )
         return self._collectors.play(iteration=iteration, weights_version=version, num_envs=num_envs)
 

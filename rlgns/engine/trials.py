@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -14,6 +15,7 @@ from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.node_watch import NodeWatch
 from rlgns.engine.ray_session import Lost, RayLostError, connected
 from rlgns.engine.run_settings import TrialSpec
+from rlgns.engine.starting import StartWatch
 from rlgns.engine.trial_queue import QueueSearcher, TrialQueue
 from rlgns.envs.vector import num_actions
 from rlgns.errors import ExitCode, last_line
@@ -30,7 +32,7 @@ class Outcome:
     """How a session of training ended."""
 
     stopped: ExitCode | None = None
-    """INTERRUPTED or TERMINATED where the user or the system stopped it; None where nobody did."""
+    """INTERRUPTED, TERMINATED or HUNG_UP where the user or the system stopped it; None where nobody did."""
     faults: dict[str, str] = field(default_factory=dict)
     """What stopped a run early, one line, by the run's key."""
 
@@ -49,7 +51,7 @@ def run_trials(queue: TrialQueue, listener: Listener, *, most: int = 0, max_fail
     Args:
         queue: Of runs whose folders exist.
         listener: Receives every row.
-        most: Trials at once, at most one per CPU; 0: one per CPU, or per GPU where there are any.
+        most: Trials at once, at most one per CPU; 0: one per CPU, or up to four per GPU where there are any.
         max_failures: Restarts from the newest checkpoint that a trial may take without a new iteration.
 
     Returns:
@@ -65,16 +67,18 @@ def run_trials(queue: TrialQueue, listener: Listener, *, most: int = 0, max_fail
 
         def settings(start: RunStart) -> dict[str, Any]:
             found = settings_of(share, start)
+            starting.expect(start.key)
             for warning in warnings(start.config, share, found["trial_config"].placement):
                 if warning not in reported:
                     listener.message(f"placement: {warning}")
                 reported.add(warning)
             return found
 
+        starting = StartWatch(listener.starting)
         searcher = QueueSearcher(queue, settings, most=share.most)
         # Tune would let a single trial wait for its actor; the searcher limits the number itself.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(share.most)
-        relay = _Relay(listener, outcome, queue, searcher, lost)
+        relay = _Relay(listener, outcome, queue, searcher, starting, lost)
         stopper = _Stopper(interrupt, queue, searcher)
         try:
             _tuner(searcher, relay, stopper, max_failures=max_failures, scratch=scratch / "tune").fit()
@@ -126,10 +130,16 @@ class _Relay(tune.Callback):
     """Passes rows and changes of nodes to the listener, and ends of trials to the queue; notes faults."""
 
     def __init__(
-        self, listener: Listener, outcome: Outcome, queue: TrialQueue, searcher: QueueSearcher, lost: Lost
+        self,
+        listener: Listener,
+        outcome: Outcome,
+        queue: TrialQueue,
+        searcher: QueueSearcher,
+        starting: StartWatch,
+        lost: Lost,
     ) -> None:
         self._listener, self._outcome, self._queue, self._searcher = listener, outcome, queue, searcher
-        self._lost = lost
+        self._starting, self._lost = starting, lost
         self._restarted: set[str] = set()
         self._watch = NodeWatch(ray.nodes, listener.message)
 
@@ -140,7 +150,12 @@ class _Relay(tune.Callback):
         # several times a second, also while a trial waits
         if lost := self._lost():
             raise RayLostError(f"Ray has lost {lost}")  # Tune would wait for another node
+        leave_removed_directory(self._listener.message)
         self._watch()
+        self._starting()
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        leave_removed_directory(self._listener.message)
 
     def end_all(self, fault: str) -> None:
         """Notes a fault that has ended every run that was training."""
@@ -152,6 +167,9 @@ class _Relay(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         key = self._searcher.key(trial.trial_id)
+        self._starting.began(key)
+        for message in result["messages"]:
+            self._listener.message(f"{key}: {message}")
         if result["notice"] and trial.trial_id in self._restarted:  # `resume` says it of a trial that begins
             self._listener.message(f"{key}: {result['notice']}")
         if result["fault"] is not None:
@@ -168,6 +186,7 @@ class _Relay(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         key = self._searcher.end(trial.trial_id)
+        self._starting.began(key)
         detail = _error_text(trial)
         fault = self._outcome.faults.setdefault(key, last_line(detail))
         self._listener.message(f"{key}: failed for good")
@@ -175,7 +194,18 @@ class _Relay(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._restarted.add(trial.trial_id)
-        self._listener.message(f"{self._searcher.key(trial.trial_id)}: failed; resuming from its newest checkpoint")
+        key = self._searcher.key(trial.trial_id)
+        self._starting.expect(key)
+        self._listener.message(f"{key}: failed; resuming from its newest checkpoint")
+
+
+def leave_removed_directory(say: Callable[[str], None]) -> None:
+    """Changes to / where the working directory was removed during training: Tune and others ask for it and fail."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        os.chdir("/")
+        say("the working directory was removed; training continues without it")
 
 
 @final

@@ -16,7 +16,8 @@ from typing import Any
 
 from rlgns.errors import last_line
 from rlgns.formatting import plural
-from rlgns.machine.doctor import FAIL, OK, SMALL_SHM_GIB, WARN, Finding, pinned_versions
+from rlgns.machine.doctor import FAIL, OK, SMALL_SHM_GIB, WARN, Finding
+from rlgns.machine.requirements import COMPARED
 
 NODE_S = 60.0
 """Seconds that a node has to answer."""
@@ -79,7 +80,7 @@ def check_cluster(address: str, out: Path) -> Iterator[Finding]:
 
 def check_versions_equal(nodes: Sequence[NodeReport]) -> Finding:
     """Checks that all nodes have the Python and the pinned versions of this process."""
-    here = _versions(list(pinned_versions()))
+    here = _versions(list(COMPARED))
     wrong = [
         f"{node.name} has {name} {node.versions.get(name)} where this process has {version}"
         for node in nodes
@@ -134,7 +135,7 @@ def _examine(alive: Sequence[dict[str, Any]], folder: Path) -> tuple[list[NodeRe
     mark = folder / f".rlgns-doctor-{secrets.token_hex(8)}"
     with contextlib.suppress(OSError):  # check_shared_folder reports it
         mark.touch()
-    names = list(pinned_versions())
+    names = list(COMPARED)
     look = ray.remote(_make_look())
     asked = [
         look.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(

@@ -6,7 +6,6 @@ import contextlib
 import importlib.metadata
 import io
 import os
-import re
 import shutil
 import socket
 import sys
@@ -17,8 +16,13 @@ from pathlib import Path
 
 from rlgns.errors import one_line
 from rlgns.machine import hardware
+from rlgns.machine.gpu_check import gpu_facts, gpu_remedy
+from rlgns.machine.hardware import in_container
 
 OK, WARN, FAIL = "ok", "warn", "fail"
+
+INSTALL = "pip install 'rlgns[train]'"
+"""Brings what is missing; in a checkout, `make train` does."""
 
 _GIB = 2**30
 _SMALL_MEMORY_GIB = 2.0
@@ -85,38 +89,31 @@ def check_python() -> Finding:
     return Finding(name="python", status=OK, text=f"{version} in {sys.prefix}")
 
 
-def pinned_versions() -> dict[str, str]:
-    """Returns the versions that rlgns pins exactly, by distribution, without extras and developer tools.
-
-    Raises:
-        importlib.metadata.PackageNotFoundError: rlgns is not installed.
-    """
-    pins = {}
-    for requirement in importlib.metadata.requires("rlgns") or []:
-        match = re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?\s*==\s*([^;\s]+)", requirement.strip())
-        if match:
-            pins[match[1]] = match[2]
-    return pins
-
-
 def check_versions() -> Finding:
-    """Checks that the pinned versions are installed."""
+    """Checks that the trainer's requirements are installed, in versions that they allow."""
+    from rlgns.machine.requirements import COMPARED, trainer_requirements
+
     try:
-        pins = pinned_versions()
+        wanted = trainer_requirements()
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name="versions", status=WARN, text="rlgns is not installed", remedy="run `pip install -e .`")
-    wrong = []
-    for name, wanted in pins.items():
-        try:
-            # the local part (+cpu, +cu128) says how torch was built, not what it is
-            found = importlib.metadata.version(name).partition("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            found = "missing"
-        if found != wanted:
-            wrong.append(f"{name} {found} where {wanted} is pinned")
+        return Finding(name="versions", status=WARN, text="rlgns is not installed", remedy=f"run `{INSTALL}`")
+    found = {requirement.name: _version(requirement.name) for requirement in wanted}
+    wrong = [
+        f"{one.name} {found[one.name] or 'missing'} where {one.specifier} is needed"
+        for one in wanted
+        if not found[one.name] or not one.specifier.contains(found[one.name], prereleases=True)
+    ]
     if wrong:
-        return Finding(name="versions", status=FAIL, text=", ".join(wrong), remedy="run `pip install -e .`")
-    return Finding(name="versions", status=OK, text=", ".join(f"{name} {pin}" for name, pin in pins.items()))
+        return Finding(name="versions", status=FAIL, text=", ".join(wrong), remedy=f"run `{INSTALL}`")
+    return Finding(name="versions", status=OK, text=", ".join(f"{name} {_version(name)}" for name in COMPARED))
+
+
+def _version(name: str) -> str:
+    """The installed version without its local part (+cpu, +cu128), which says how torch was built; or empty."""
+    try:
+        return importlib.metadata.version(name).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def check_memory() -> Finding:
@@ -152,13 +149,6 @@ def check_user() -> Finding:
         remedy = "use the image's own user, or --user $(id -u):$(id -g)"
         return Finding(name="user", status=WARN, text="root in a container", remedy=remedy)
     return Finding(name="user", status=OK, text=f"user {user} in a container")
-
-
-def in_container() -> bool:
-    """Returns whether this process runs in a container of Docker, Podman or Kubernetes."""
-    return (
-        Path("/.dockerenv").exists() or Path("/run/.containerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ
-    )
 
 
 def check_home() -> Finding:
@@ -252,7 +242,7 @@ def check_torch() -> Finding:
 
     machine = hardware.detect()
     text = f"{machine.describe()}, {torch.get_num_threads()} threads"
-    if not machine.gpu and (remedy := _without_gpu(torch.version.cuda)):
+    if remedy := gpu_remedy(gpu_facts(machine.cores)):
         return Finding(name="torch", status=WARN, text=text, remedy=remedy)
     if not machine.gpu and not machine.bfloat16:
         return Finding(name="torch", status=WARN, text=text, remedy="trains in float32, about half as fast")
@@ -260,17 +250,6 @@ def check_torch() -> Finding:
         remedy = "trains a quarter slower than it could: apt install gcc libc6-dev, then `make clean train`"
         return Finding(name="torch", status=WARN, text=text, remedy=remedy)
     return Finding(name="torch", status=OK, text=text)
-
-
-def _without_gpu(cuda: str | None) -> str:
-    """Returns a remedy where torch, built for this CUDA version or for none, finds no GPU; else empty."""
-    if shutil.which("nvidia-smi"):
-        if cuda is None:
-            return "there may be a GPU, but this torch is built for the CPU: install the CUDA build"
-        return f"there may be a GPU, but this torch cannot use it: see in nvidia-smi whether the driver has CUDA {cuda}"
-    if cuda is not None and in_container():
-        return "this torch is built for CUDA: start the container with --gpus all if the host has a GPU"
-    return ""
 
 
 def check_wandb() -> Finding:

@@ -63,6 +63,13 @@ def detect() -> Hardware:
     )
 
 
+def in_container() -> bool:
+    """Returns whether this process runs in a container of Docker, Podman or Kubernetes."""
+    return (
+        Path("/.dockerenv").exists() or Path("/run/.containerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ
+    )
+
+
 def usable_cores() -> int:
     """Returns the cores that this process may use, at least 1: its affinity, or the container's quota (cgroup v2)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

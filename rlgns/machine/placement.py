@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from rlgns.agents.compute.precision import choose_device
 from rlgns.config.schema import Config
 
+CORES_PER_TRIAL = 4
+"""CPUs that play for a trial on a GPU, at least, before another trial shares that GPU."""
+
+MOST_PER_GPU = 4
+"""Trials that share a GPU by default."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
@@ -37,9 +43,9 @@ class TrialShare:
 
     @classmethod
     def of(cls, nodes: Sequence[Node], most: int) -> TrialShare:
-        """Divides a cluster by `most` trials; 0: as many as GPUs, or CPUs where there are no GPUs. CPUs stay whole."""
+        """Divides a cluster by `most` trials; 0: one per CPU, or `trials_per_gpu` per GPU. CPUs stay whole."""
         cpus, gpus = max(1.0, sum(node.cpus for node in nodes)), sum(node.gpus for node in nodes)
-        most = max(1, min(most or int(gpus or cpus), int(cpus)))
+        most = max(1, min(most or int(gpus * trials_per_gpu(cpus, gpus) if gpus else cpus), int(cpus)))
         return cls(most=most, cpus=float(int(cpus / most)), gpus=gpus / most, nodes=tuple(nodes) or (Node(cpus=1.0),))
 
 
@@ -93,6 +99,16 @@ class Placement:
             learner_threads=threads,
             driver_threads=threads if not learners else max(1, int(rest)) if plays else 1,
         )
+
+
+def trials_per_gpu(cpus: float, gpus: float) -> int:
+    """Returns how many trials share a GPU by default: one for every CORES_PER_TRIAL CPUs, at most MOST_PER_GPU.
+
+    While one trial plays, which takes most of its time, the GPU would be idle. A trial needs about 2 GiB of a GPU's
+    memory under `gpu` (its rows of gradients and the libraries), so that memory is no limit on GPUs of 16 GiB and more.
+    How much it helps was not measured.
+    """
+    return max(1, min(MOST_PER_GPU, int(cpus / gpus / CORES_PER_TRIAL)))
 
 
 def wants_gpu(run: Config, share: TrialShare) -> bool:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one lets a command finish and save, the second one stops it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first one lets a command finish and save, the second one stops it at once."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import final
 
 from rlgns.errors import ExitCode, TerminatedError
 from rlgns.monitor.listener import Listener
+from rlgns.monitor.stop_signals import CODES, catch, leave_lost_terminal, restored
 
 SAME_STOP_S = 1.0
 """A SIGTERM so soon after the first is the same stop: `timeout` sends one to the process and one to its group."""
@@ -19,7 +20,10 @@ SAME_STOP_S = 1.0
 
 @final
 class Interrupt:
-    """Notes that the user (Ctrl-C) or the system (SIGTERM) asked to stop. The second time it stops at once."""
+    """Notes that the user (Ctrl-C) or the system (SIGTERM, SIGHUP) asked to stop. The second time it stops at once.
+
+    A second SIGHUP does not count: the kernel sends one when a terminal goes, and the shell another.
+    """
 
     def __init__(
         self,
@@ -33,38 +37,35 @@ class Interrupt:
         self._asked_s = 0.0
         self.asked = threading.Event()
         self.code: ExitCode | None = None
-        """INTERRUPTED or TERMINATED, once asked."""
+        """INTERRUPTED, TERMINATED or HUNG_UP, once asked."""
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Catches both signals while the block runs."""
+        """Catches the signals while the block runs."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        self.catch()
-        try:
+        with restored():
+            self.catch()
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def catch(self) -> None:
-        """Catches both signals again, inside `caught`, after something else took them."""
+        """Catches the signals again, inside `caught`, after something else took them."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._ask)
+            catch(self._ask)
 
     def _ask(self, number: int, _: FrameType | None) -> None:
-        terminated = number == signal.SIGTERM
+        if number == signal.SIGHUP:
+            leave_lost_terminal()
         if self.asked.is_set():
-            if not terminated:
+            if number == signal.SIGINT:
                 raise KeyboardInterrupt
-            if self._clock() - self._asked_s >= SAME_STOP_S:
+            if number == signal.SIGTERM and self._clock() - self._asked_s >= SAME_STOP_S:
                 raise TerminatedError
             return
         self._asked_s = self._clock()
-        self.code = ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
+        self.code = CODES[signal.Signals(number)]
         self.asked.set()
-        again = "SIGTERM" if terminated else "Ctrl-C"
-        self._listener.message(f"stopping: {self._what} ({again} again: stop at once)")
+        again = {signal.SIGINT: "Ctrl-C again", signal.SIGTERM: "SIGTERM again"}.get(signal.Signals(number), "SIGTERM")
+        with suppress(OSError):  # nobody reads it any more
+            self._listener.message(f"stopping: {self._what} ({again}: stop at once)")

@@ -43,6 +43,9 @@ class Listener:
     def start(self, runs: list[RunStart]) -> None:
         """Called when training of these runs starts or resumes."""
 
+    def starting(self, game: str, started: int, total: int) -> None:
+        """Called before the first row of a session while environments start: so many of `total` have."""
+
     def row(self, game: str, row: Row) -> None:
         """Called when an iteration of `game` has ended and its row is in metrics.jsonl."""
 
@@ -66,6 +69,10 @@ class CompositeListener(Listener):
     def start(self, runs: list[RunStart]) -> None:
         """Passes the start on."""
         self._call_each(lambda listener: listener.start(runs))
+
+    def starting(self, game: str, started: int, total: int) -> None:
+        """Passes a count on."""
+        self._call_each(lambda listener: listener.starting(game, started, total))
 
     def row(self, game: str, row: Row) -> None:
         """Passes a row on."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rlgns import formatting
+from rlgns.critical.advice import advice_of, steps_advice_of
+from rlgns.critical.whose_noise import whose_noise
 from rlgns.monitor.listener import Row
 from rlgns.noise.in_row import now_in
 
@@ -53,3 +55,10 @@ def adaptive_line(row: Row) -> list[str]:
     aim = formatting.rounded(target) if formatting.known(target) else "not known yet"
     batch = formatting.count(row["batch_observations"])
     return [f"adaptive batch: {batch} observations from {row['num_envs']} environments; target {aim}"]
+
+
+def advice_lines(row: Row) -> list[str]:
+    """Returns what twice the environments would buy; where known, what twice the steps would, and whose noise it is."""
+    longer = steps_advice_of(row)
+    more = [longer.sentence() if longer.step_ratio_high is not None else "", whose_noise(row)]
+    return [advice_of(row).sentence(), *filter(None, more)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import final
 
 from rlgns import formatting
 from rlgns.config.schema import Config
-from rlgns.monitor.listener import Row
+from rlgns.errors import UserError
+from rlgns.monitor.listener import Row, RunStart
 
 
 @final
@@ -59,6 +61,18 @@ class RunsProgress:
         begun = [run for run, done in self._done.items() if done < self._target and self._recent.get(run)]
         fresh = [run for run, done in self._done.items() if done < self._target and not self._recent.get(run)]
         return fresh[max(0, self._at_once - len(begun)) :]
+
+    def unheard(self, run: RunStart) -> Row | None:
+        """Returns the row of the iteration in which Tune stopped a run: it is in metrics.jsonl and was not passed on.
+
+        None where there is no such row. Rows of earlier sessions do not count: a kill may have taken their training.
+        """
+        with suppress(OSError, UserError):  # the end of training says what is wrong with the folder
+            newest = run.folder.last_row()
+            earlier = run.first_row["observations"] if run.first_row else 0
+            if newest is not None and newest["observations"] > max(earlier, self._done.get(run.key, 0)):
+                return newest
+        return None
 
     def left(self) -> str:
         """Returns ', 12 min left', or nothing while that is not known."""

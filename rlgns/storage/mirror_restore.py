@@ -17,6 +17,33 @@ from rlgns.storage.mirror import COMPLETE, CONFIG, SESSION, is_one_of_several, n
 from rlgns.storage.remote_folder import RemoteFolder
 from rlgns.storage.run_folder import RunFolder
 
+RESTORING = ".restoring"
+"""File with the mirror's URL, in a folder whose copy is not complete."""
+
+
+def holds_run(url: str) -> bool:
+    """Returns whether a mirror holds a run, or a folder directly below it does. False where it cannot be read."""
+    try:
+        return bool(_runs(RemoteFolder(url)))
+    except OSError:
+        return False
+
+
+def check_complete(out: Path) -> None:
+    """Raises UserError where a folder was being copied from a mirror and the copy was cut off."""
+    marker = out / RESTORING
+    if marker.is_file():
+        url = marker.read_text().strip()
+        again = f"rlgns train --resume {url} --out {out}"
+        raise UserError(f"{out}: its copy from {url} was cut off; try again with: {again}")
+
+
+def remove_cut_off(out: Path) -> None:
+    """Empties a folder whose copy from a mirror was cut off: nothing in it was trained here."""
+    if (out / RESTORING).is_file():
+        for path in sorted(out.iterdir(), key=lambda path: path.name == RESTORING):  # the marker last
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
 
 def restore(url: str, out: Path, say: Callable[[str], None] = to_standard_error) -> None:
     """Copies the run or runs of a mirror into `out`, an empty folder. Their next session writes to that mirror.
@@ -31,17 +58,24 @@ def restore(url: str, out: Path, say: Callable[[str], None] = to_standard_error)
     """
     top = RemoteFolder(url)
     try:
-        if (content := top.read(CONFIG)) is not None:
-            _restore_run(top, content, RunFolder(out), top.url, say)
-            return
-        found = {name: top / name for name, size in sorted(top.names().items()) if size < 0}
-        runs = {name: content for name, run in found.items() if (content := run.read(CONFIG)) is not None}
+        runs = _runs(top)
+        if not runs:
+            raise UserError(f"--resume {url}: holds no run: neither it nor a folder directly below it has a {CONFIG}")
+        out.mkdir(parents=True, exist_ok=True)
+        (out / RESTORING).write_text(f"{top.url}\n")
         for name, content in runs.items():
-            _restore_run(found[name], content, RunFolder(out / name), top.url, say)
+            _restore_run(top / name if name else top, content, RunFolder(out / name), top.url, say)
+        (out / RESTORING).unlink()
     except OSError as error:
         raise UserError(f"--resume {url}: {error}") from error
-    if not runs:
-        raise UserError(f"--resume {url}: holds no run: neither it nor a folder directly below it has a {CONFIG}")
+
+
+def _runs(top: RemoteFolder) -> dict[str, bytes]:
+    """Returns the config.yaml of each run: by the name of its folder, or by '' where `top` itself is the run."""
+    if (content := top.read(CONFIG)) is not None:
+        return {"": content}
+    names = [name for name, size in sorted(top.names().items()) if size < 0]
+    return {name: content for name in names if (content := (top / name).read(CONFIG)) is not None}
 
 
 def _restore_run(remote: RemoteFolder, content: bytes, folder: RunFolder, top: str, say: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -135,11 +135,13 @@ def _connect(url: str) -> tuple[Any, str]:
     """Returns a file system and the path of a URL in it."""
     from pyarrow import fs
 
-    scheme = url.partition("://")[0]
+    scheme, _, place = url.partition("://")
+    scheme = "gs" if scheme == "gcs" else scheme  # fsspec's other name for Google's store
     if scheme in ("file", "gs", "s3"):
         options = OPTIONS.get(scheme)
-        store, path = fs.FileSystem.from_uri(f"{url}?{options}" if options else url)
-        return store, path
+        with suppress(NotImplementedError):  # an Arrow that was built without this store
+            store, path = fs.FileSystem.from_uri(f"{scheme}://{place}" + (f"?{options}" if options else ""))
+            return store, path
     import fsspec
 
     other, path = fsspec.core.url_to_fs(url)

@@ -161,7 +161,8 @@ def ray_job(command: Sequence[str], size: ClusterSize, image: str) -> str:
 #
 # It needs KubeRay 1.5.1 or newer, a PersistentVolumeClaim rlgns-runs (ReadWriteMany), and nodes that can pull the
 # image. A job that fails, or loses its head, is retried {RETRIES} times on a new cluster and resumes what the claim
-# holds; applied again, this file does the same. For a new run give another --out.
+# holds, or what --mirror URL holds where the claim is lost; applied again, this file does the same. For a new run give
+# another --out and another URL.
 #
 # The cluster asks for a token, which KubeRay makes and keeps in a secret. Whoever reaches the head's port 8265 and has
 # the token can run commands on the cluster, and it travels in the clear: restrict the port with a NetworkPolicy.

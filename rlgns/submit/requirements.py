@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from rlgns.machine.requirements import applies, trainer_requirements
+
 HEADLESS = {"opencv-python": "opencv-python-headless"}
 """The same library in the same version without windows, which would bring X11 and OpenGL into an image."""
 
@@ -34,12 +36,11 @@ def missing_requirements(found: Mapping[str, str], requirements: Sequence[str] |
 
     Args:
         found: Versions by distribution, on the cluster.
-        requirements: As in METADATA; None: those of rlgns.
+        requirements: As in METADATA; None: those of rlgns with its trainer.
     """
     versions: dict[str, str] = {canonicalize_name(name): version.partition("+")[0] for name, version in found.items()}
     versions |= {whole: versions[headless] for whole, headless in HEADLESS.items() if headless in versions}
-    texts = importlib.metadata.requires("rlgns") or [] if requirements is None else requirements
-    direct = [requirement for requirement in map(Requirement, texts) if _applies(requirement)]
+    direct = trainer_requirements() if requirements is None else _direct(requirements)
     missing = [requirement for requirement in direct if not _met(requirement, versions)]
     of_extras = [part for whole in direct if whole not in missing for part in _of_extras(whole)]
     missing += [part for part in of_extras if not _met(part, versions)]
@@ -54,8 +55,8 @@ def _met(requirement: Requirement, versions: Mapping[str, str]) -> bool:
     return version is not None and requirement.specifier.contains(version, prereleases=True)
 
 
-def _applies(requirement: Requirement, extra: str = "") -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+def _direct(texts: Sequence[str]) -> list[Requirement]:
+    return [requirement for requirement in map(Requirement, texts) if applies(requirement)]
 
 
 def _of_extras(requirement: Requirement) -> list[Requirement]:
@@ -65,7 +66,7 @@ def _of_extras(requirement: Requirement) -> list[Requirement]:
     except importlib.metadata.PackageNotFoundError:
         return []
     return [
-        part for part in parts for extra in sorted(requirement.extras) if not _applies(part) and _applies(part, extra)
+        part for part in parts for extra in sorted(requirement.extras) if not applies(part) and applies(part, extra)
     ]
 
 

@@ -1,7 +1,7 @@
 """A job that is started again by the cluster resumes its run: `python -m rlgns.submit.resumable train ... --out DIR`.
 
-For schedulers that repeat a job's command as it is, as KubeRay does. A sweep needs none of this: the same command
-resumes it.
+For schedulers that repeat a job's command as it is, as KubeRay does. Where DIR is lost and the run has a mirror, it
+resumes from there. A sweep needs none of this: the same command resumes it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from rlgns.errors import UserError
+from rlgns.storage.mirror_restore import check_complete, holds_run
+from rlgns.storage.remote_folder import is_url
 from rlgns.storage.run_folder import RunFolder
 from rlgns.submit.package import names_a_folder, option_value
 
@@ -30,20 +33,27 @@ def resumable_entrypoint(command: Sequence[str], out: str) -> str:
         UserError: `--out` or `--resume` is relative.
     """
     words = list(command) if names_a_folder(command) else [*command, "--out", out]
-    module = "rlgns.submit.resumable" if words[0] == "train" and option_value(words, "--resume") is None else "rlgns"
+    resume = option_value(words, "--resume")
+    module = "rlgns.submit.resumable" if words[0] == "train" and (resume is None or is_url(resume)) else "rlgns"
     return f"exec python -m {module} {shlex.join(words)}"  # exec: signals go to Python, not to a shell
 
 
 def resumed(command: Sequence[str]) -> list[str]:
-    """Returns the command that resumes what `train ... --out DIR` has left in DIR, on as many runners and learners.
+    """Returns the command that resumes what `train ... --out DIR` has left, on as many runners and learners.
 
-    Where there is no run in DIR, that is the command itself.
+    From DIR, or from the mirror where DIR holds no run. Where neither does, that is the command itself.
     """
     out = option_value(command, "--out")
-    with suppress(UserError):  # there is no run yet
-        if out is not None and RunFolder.find(out):
-            layout = {name: option_value(command, name) for name in LAYOUT}
-            return ["train", "--resume", out, *(f"{name}={value}" for name, value in layout.items() if value)]
+    if out is None:
+        return list(command)
+    layout = [f"{name}={value}" for name in LAYOUT if (value := option_value(command, name))]
+    with suppress(UserError):  # there is no run yet, or half of one
+        check_complete(Path(out))
+        if RunFolder.find(out):
+            return ["train", "--resume", out, *layout]
+    for mirror in ("--mirror", "--output.mirror"):
+        if (url := option_value(command, mirror)) and holds_run(url):
+            return ["train", "--resume", url, "--out", out, *layout]
     return list(command)
 
 

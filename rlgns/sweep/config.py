@@ -44,7 +44,7 @@ class SweepConfig:
     """Most learning rates added on either side while the best is on the edge; 0: none."""
 
     parallel: int = 0
-    """Trials that run at once; 0: one per core (per GPU, where there are any)."""
+    """Trials that run at once; 0: one per core; with GPUs one for every four cores, at most four per GPU."""
 
     price: float = 0.0
     """Money per core and hour, in any currency; 0: costs are given in core-hours only."""

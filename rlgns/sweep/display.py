@@ -125,6 +125,7 @@ class LiveDisplay(Display):
     def __init__(self, status: SweepStatus, console: Console) -> None:
         self._status, self._console = status, console
         self._rows: dict[str, Row | None] = {}
+        self._started: dict[str, str] = {}
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=1, redirect_stdout=False)
         self._live.start(refresh=True)
 
@@ -137,6 +138,10 @@ class LiveDisplay(Display):
         """Removes the trial from the table and prints how it ended."""
         self._status.refresh()
         self.message(_ending(trial.name, verdict, self._rows.pop(trial.name, None)))
+
+    def starting(self, game: str, started: int, total: int) -> None:
+        """Shows the count at the next redraw, until the trial's first row."""
+        self._started[game] = f"starting {started}/{total}"
 
     def row(self, game: str, row: Row) -> None:
         """Shows the row at the next redraw."""
@@ -158,7 +163,10 @@ class LiveDisplay(Display):
             total=1.0, completed=self._status.fraction_done, width=max(8, min(48, self._console.width - 2))
         )
         titles = ("trial", "obs.", "score", "obs./s", "noise scale")
-        cells = [[name, *(_cells(row) if row else ["starting", "", "", ""])] for name, row in self._rows.items()]
+        cells = [
+            [name, *(_cells(row) if row else [self._started.get(name, "starting"), "", "", ""])]
+            for name, row in self._rows.items()
+        ]
         table = fitted_table(titles, cells, self._console.width, drop=("obs./s", "score"))
         return Group(bar, Text(self._status.line()), table)
 

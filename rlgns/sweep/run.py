@@ -39,7 +39,7 @@ def run_sweep(sweep: Sweep, out: Path) -> int:
         out: The sweep's folder; a sweep with the same settings in it is resumed.
 
     Returns:
-        The exit code: 0 done, 3 where trials failed, 130 or 143 stopped after saving.
+        The exit code: 0 done, 3 where trials failed, 130, 143 or 129 stopped after saving.
 
     Raises:
         UserError: The settings cannot work on this machine, or the folder cannot be used; nothing was trained.

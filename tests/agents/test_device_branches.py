@@ -79,7 +79,7 @@ def plain(stacks: torch.Tensor, block: int) -> np.ndarray:
 def test_stacks_of_every_age_are_those_of_the_slow_look_up(block: int, waits: bool) -> None:
     rollout, expected = young_and_old(noise_frames(), every_age())
     assert set(rollout.ages.ravel()) == {1, 2, 3, 4}
-    stacks = FrameStacks([rollout], CPU, block, waits=waits)
+    stacks = FrameStacks.of([rollout], CPU, block, waits=waits)
     indices = np.random.default_rng(1).permutation(STEPS * ENVS)
     found = plain(stacks.gather(torch.from_numpy(indices)), block)
     np.testing.assert_array_equal(found, expected.reshape(-1, STACK, SIZE, SIZE)[indices])
@@ -109,7 +109,7 @@ def test_stacks_of_real_frames_are_those_that_the_environments_show(game: str, b
     rollout, expected = young_and_old(seen[:, :, -1], begins)
     assert (rollout.frames[STEPS : STEPS + STACK] >= 128).any()  # frames of the earlier game that must not show
     np.testing.assert_array_equal(expected, seen)
-    found = plain(FrameStacks([rollout], CPU, block, waits=waits).gather(torch.arange(4 * STEPS)), block)
+    found = plain(FrameStacks.of([rollout], CPU, block, waits=waits).gather(torch.arange(4 * STEPS)), block)
     np.testing.assert_array_equal(found, seen.reshape(-1, *seen.shape[2:]))
 
 
@@ -124,7 +124,7 @@ def test_inference_and_learning_see_the_same_observations(precision: str, channe
     rollout, seen = young_and_old(noise_frames(), every_age())
     copy, where = ComputeCopy(network, precision), torch.arange(STEPS * ENVS)
     outputs = [
-        copy.evaluate(FrameStacks([rollout], CPU, copy.block, waits=waits), where).logits for waits in (True, False)
+        copy.evaluate(FrameStacks.of([rollout], CPU, copy.block, waits=waits), where).logits for waits in (True, False)
     ]
     assert torch.equal(*outputs)
     with torch.no_grad(), autocast(CPU, precision):
@@ -163,5 +163,5 @@ def test_rollouts_of_several_runners_have_the_same_stacks_either_way() -> None:
     rollouts = [random_rollouts(seed, steps=5, envs=2, stack=STACK, size=16)[0][0] for seed in range(3)]
     where = torch.arange(5 * 6)
     for block in (1, 2, 4):
-        one, other = (FrameStacks(rollouts, CPU, block, waits=waits).gather(where) for waits in (True, False))
+        one, other = (FrameStacks.of(rollouts, CPU, block, waits=waits).gather(where) for waits in (True, False))
         assert torch.equal(one, other)

@@ -60,7 +60,7 @@ def test_copy_and_player_compute_what_the_module_does(precision: str) -> None:
     loss = (logits.square().sum(-1) + values.square()).mean()
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))])
     copy = ComputeCopy(network, precision)
-    outputs = copy.evaluate(FrameStacks(rollouts, CPU, copy.block), torch.arange(len(images)))
+    outputs = copy.evaluate(FrameStacks.of(rollouts, CPU, copy.block), torch.arange(len(images)))
     row = torch.empty_like(expected)
     mean = (outputs.logits.square().sum(-1) + outputs.values.square()).mean()
     outputs.differentiate(mean, [by_parameter(row, copy.parameters)], [len(images)])

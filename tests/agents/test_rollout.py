@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlgns.agents.buffers import Buffers
-from rlgns.agents.rollout import FrameStacks, side_by_side
+from rlgns.agents.rollout import FrameStacks, as_tensors
+from rlgns.agents.upload import Upload
 from tests.agents.synthetic import random_rollouts
 
 CPU = torch.device("cpu")
@@ -37,7 +38,7 @@ def test_stacks_are_those_of_a_naive_look_up(
         for i, n in enumerate(envs)
     ]
     for k in range(rollouts):
-        stacks = FrameStacks([recorded[k] for recorded, _ in played], CPU)
+        stacks = FrameStacks.of([recorded[k] for recorded, _ in played], CPU)
         expected = np.concatenate([seen[k] for _, seen in played], axis=1)
         assert (stacks.num_steps, stacks.num_envs) == expected.shape[:2]
         expected = expected.reshape(-1, *expected.shape[2:])
@@ -62,8 +63,8 @@ def test_stacks_in_blocks_are_the_same_pixels_in_another_order(
         for i, n in enumerate(envs)
     ]
     indices = torch.from_numpy(np.random.default_rng(seed).permutation(steps * sum(envs)))
-    plain = FrameStacks(rollouts, CPU).gather(indices)
-    blocked = FrameStacks(rollouts, CPU, block).gather(indices)
+    plain = FrameStacks.of(rollouts, CPU).gather(indices)
+    blocked = FrameStacks.of(rollouts, CPU, block).gather(indices)
     assert blocked.shape == (len(indices), stack * block**2, 2, 2)
     assert blocked.is_contiguous(memory_format=torch.channels_last)
     for row in range(size):
@@ -76,12 +77,13 @@ def test_stacks_in_blocks_are_the_same_pixels_in_another_order(
 
 @pytest.mark.parametrize("block", [1, 2])
 def test_buffers_hold_one_iteration_after_another(block: int) -> None:
-    buffers, places, where = Buffers(), [], torch.arange(12)
+    upload, buffers, places, where = Upload(CPU), Buffers(), [], torch.arange(12)
     for seed in range(3):
         rollouts, _ = random_rollouts(seed, steps=3, envs=2, rollouts=2, stack=4, size=8)
-        stacks = FrameStacks(rollouts, CPU, block, buffers)
-        assert torch.equal(stacks.gather(where), FrameStacks(rollouts, CPU, block).gather(where))
-        places.append(stacks.frames.data_ptr())
+        frames, ages = upload([as_tensors([getattr(r, name) for r in rollouts]) for name in ("frames", "ages")])
+        stacks = FrameStacks(frames, ages, block, buffers)
+        assert torch.equal(stacks.gather(where), FrameStacks.of(rollouts, CPU, block).gather(where))
+        places.append((stacks.frames.data_ptr(), stacks.missing.data_ptr()))
     assert len(set(places)) == 1
 
 
@@ -122,12 +124,10 @@ def test_the_value_after_a_rollout_is_the_first_of_the_next() -> None:
     np.testing.assert_array_equal(rollouts[0].values[-1], rollouts[1].values[0])
 
 
-def test_read_only_arrays_are_joined_without_a_warning() -> None:
-    parts = [np.arange(6.0).reshape(2, 3), np.arange(4.0).reshape(2, 2) + 10]
-    for part in parts:
-        part.flags.writeable = False
+def test_read_only_arrays_are_read_without_a_warning() -> None:
+    array = np.arange(6.0).reshape(2, 3)
+    array.flags.writeable = False
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        joined, one = side_by_side(parts, CPU), side_by_side(parts[:1], CPU)
-    np.testing.assert_array_equal(joined.numpy(), np.concatenate(parts, axis=1))
-    np.testing.assert_array_equal(one.numpy(), parts[0])
+        (found,) = as_tensors([array])
+    np.testing.assert_array_equal(found.numpy(), array)

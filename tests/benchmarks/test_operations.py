@@ -97,7 +97,7 @@ def test_held_bytes_equal_those_of_real_arrays() -> None:
     optimizer.step()
     moments = sum(value.nbytes for state in optimizer.state.values() for name, value in state.items() if name != "step")
     assert held["Adam's moments"] == moments
-    joined = FrameStacks([rollout, rollout], torch.device("cpu")).frames.nbytes  # of twice the environments
+    joined = FrameStacks.of([rollout, rollout], torch.device("cpu")).frames.nbytes  # of twice the environments
     assert held["the threads' frames side by side"] == held["frames in blocks"] == joined // 2
     assert "the threads' frames side by side" not in bytes_held(run, layers, threads=1, value_bytes=2)
     assert "frames in blocks" not in bytes_held(run, layers, threads=1, value_bytes=2, kernels=True)

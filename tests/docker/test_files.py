@@ -28,13 +28,22 @@ def locked_versions() -> dict[str, str]:
 
 
 def test_the_lock_meets_every_requirement_of_the_project() -> None:
-    locked = locked_versions()
-    for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]:
+    locked, project = locked_versions(), tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for text in project["dependencies"] + project["optional-dependencies"]["train"]:
         requirement = Requirement(text)
         name = canonicalize_name(requirement.name)
         version = locked.get(HEADLESS.get(name, name))
         assert version is not None, f"{text}: run docker/lock.py again"
         assert requirement.specifier.contains(version), f"{text}: locked {version}; run docker/lock.py again"
+
+
+def test_the_lock_has_the_versions_of_the_constraints() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+    locked = {canonicalize_name(name): version for name, version in locked_versions().items()}
+    both = pinned.keys() & locked.keys()
+    assert {"torch", "ray", "gymnasium", "ale-py", "wandb", "numpy"} <= both
+    assert {name: pinned[name] for name in both} == {name: locked[name] for name in both}
 
 
 def test_the_image_meets_all_requirements_of_a_job() -> None:
@@ -88,7 +97,9 @@ def test_the_build_context_holds_exactly_what_the_image_copies() -> None:
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     linked = {path.resolve().name for path in (ROOT / "rlgns").iterdir() if path.is_symlink()}
     assert linked == {"agents", "envs"}
-    copied = set(re.findall(r"^COPY (?:--chmod=\S+ )?(docker/\S+)", (DOCKER / "Dockerfile").read_text(), re.MULTILINE))
+    copied = set(
+        re.findall(r"^COPY (?:--chmod=\S+ )?((?:docker/)?\S+\.\S+) ", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+    )
     assert linked | copied | {"configs", "rlgns", "pyproject.toml", "README.md", "LICENSE"} == set(allowed)
 
 

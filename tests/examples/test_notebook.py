@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
@@ -47,7 +48,9 @@ def test_it_is_committed_with_its_outputs() -> None:
     assert NOTEBOOK.stat().st_size < 200_000
 
 
-def test_a_kernel_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_ray: None) -> None:
+    """A real one, in a process of its own; it trains in the Ray of these tests, which saves it starting one."""
+    monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 import rlgns.training as training
+from benchmarks.sweep_kills import kill_all
 from rlgns.commands import cli
 from rlgns.monitor.mirror_listener import EVERY_S, MirrorListener
-from rlgns.storage.checkpoint import load_newest
+from rlgns.storage.checkpoint import load_newest, newest_whole
+from rlgns.storage.mirror_restore import restore
 from rlgns.storage.run_folder import RunFolder
 from tests.rlgns.test_train import iterations, start, until_a_row
 from tests.rows import make_row
-from tests.s3_server import SECRET, environment, serving
+from tests.s3_server import SECRET, CutOff, environment, serving
 
 
 @pytest.mark.cluster
@@ -59,6 +61,39 @@ def test_a_run_outlives_its_machine(
     assert (run.config.output.mirror, run.config.engine.runners) == (url, 2)
     assert run.wandb_id == RunFolder(there).about()["wandb_id"]
     assert os.listdir(there / "checkpoints") == [f"{done[-1]:08d}"]
+
+
+@pytest.mark.cluster
+def test_a_kill_in_the_middle_of_a_copy_loses_nothing_that_was_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All processes of the machine die while the second checkpoint is on its way to the server."""
+    out, there, url = tmp_path / "run", tmp_path / "there", f"s3://bucket/{tmp_path.name}"
+    with serving() as port:
+        with CutOff(port, r"PUT (\S+/state\.pt)", which=2) as link:
+            for name, value in environment(link.port).items():
+                monkeypatch.setenv(name, value)
+            process = start(tmp_path, "train", "--out", str(out), "--mirror", url, engine={"checkpoint_every_s": 0})
+            assert link.reached.wait(300)
+            assert kill_all(process) > 3
+        for name, value in environment(port).items():
+            monkeypatch.setenv(name, value)
+        lines: list[str] = []
+        restore(url, tmp_path / "look", lines.append)
+        rows, saved = iterations(tmp_path / "look"), newest_whole(tmp_path / "look" / "checkpoints")
+        assert lines == []  # the torn copy was never marked as complete
+        assert rows == list(range(1, len(rows) + 1))
+        assert 0 < saved < len(rows)  # rows go first: training repeats those behind the checkpoint
+        target = 256 * (len(rows) + 2)
+        process = start(tmp_path, "train", "--resume", url, "--out", str(there), "--observations", str(target))
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        assert f"training repeats what is missing from {256 * saved:,} observations" in said
+        assert iterations(there) == list(range(1, len(rows) + 3))
+        assert [row["observations"] for row in RunFolder(there).rows()] == [256 * (i + 1) for i in range(len(rows) + 2)]
+        restore(url, tmp_path / "again", lines.append)
+    assert iterations(tmp_path / "again") == iterations(there)
+    assert newest_whole(tmp_path / "again" / "checkpoints") == len(rows) + 2
 
 
 def test_two_seeds_resume_from_their_mirror_each_by_its_own_name(

@@ -31,7 +31,7 @@ TINY = {
 
 
 def start(
-    tmp_path: Path, *arguments: str, own_group: bool = False, **sections: dict[str, object]
+    tmp_path: Path, *arguments: str, own_group: bool = False, cwd: Path | None = None, **sections: dict[str, object]
 ) -> subprocess.Popen[str]:
     """Starts `rlgns ARGUMENTS` with the tiny configuration (unless it resumes); standard error is read line by line."""
     config = tmp_path / "tiny.yaml"
@@ -47,6 +47,7 @@ def start(
         text=True,
         env=environment,
         process_group=0 if own_group else None,
+        cwd=cwd,
     )
 
 
@@ -195,14 +196,16 @@ def test_a_full_disk_ends_the_run_with_its_cause_and_what_is_lost(
 
 
 def test_a_folder_that_is_removed_during_training_is_a_fault(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    process = start(tmp_path, "train", "--out", str(out))
+    """With all of the working directory that it is in."""
+    place = tmp_path / "place"
+    place.mkdir()
+    process = start(tmp_path, "train", "--out", "run", cwd=place)
     until_a_row(process)
-    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
     process.send_signal(signal.SIGINT)  # where the trial has not noticed yet
     _, stderr = process.communicate()
     assert process.returncode == 3, stderr
-    assert f"{out} was removed during training" in stderr
+    assert "rlgns: pong: run was removed during training" in stderr
     assert "Traceback" not in stderr
     assert "--resume" not in stderr
 

@@ -33,7 +33,7 @@ def make_network(channels: tuple[int, ...] = OTHER) -> ActorCritic:
 
 def make_stacks(block: int) -> FrameStacks:
     rollouts, _ = random_rollouts(0, steps=STEPS, envs=ENVS, stack=STACK, size=SIZE)
-    return FrameStacks(rollouts, CPU, block)
+    return FrameStacks.of(rollouts, CPU, block)
 
 
 def loss(outputs: NetworkPass) -> Tensor:

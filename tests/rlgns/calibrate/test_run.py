@@ -153,18 +153,24 @@ def test_stops_when_all_is_known_well_enough(run: Path, found: Calibration) -> N
     assert not replace(again, burn_in=replace(again.burn_in, agrees=False)).enough
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_prints_what_is_known_as_valid_json(
-    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, found: Calibration
+    number: int,
+    code: int,
+    run: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    found: Calibration,
 ) -> None:
     measure = OnlineEstimators.measure
 
     def interrupted_in_the_second_round(self: OnlineEstimators, played: PlayedSet) -> torch.Tensor:
         if (played.round_index, played.set_index) == (1, 2):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return measure(self, played)
 
     monkeypatch.setattr(OnlineEstimators, "measure", interrupted_in_the_second_round)
-    assert main(["calibrate", str(run), "--observations", "1e6", "--precision", "1e-6", "--json"]) == 130
+    assert main(["calibrate", str(run), "--observations", "1e6", "--precision", "1e-6", "--json"]) == code
     printed = capsys.readouterr()
     numbers = json.loads(printed.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert numbers["interrupted"] is True

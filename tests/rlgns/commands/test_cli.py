@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlgns.commands import cli, games
-from rlgns.errors import FaultError, TerminatedError, UserError
+from rlgns.errors import ExitCode, FaultError, TerminatedError, UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -44,6 +44,7 @@ def test_the_list_of_commands_has_a_line_for_each(capsys: pytest.CaptureFixture[
         (FaultError("the disk is full"), 3, "rlgns: the disk is full\n"),
         (KeyboardInterrupt(), 130, "rlgns: interrupted\n"),
         (TerminatedError(), 143, "rlgns: terminated\n"),
+        (TerminatedError(ExitCode.HUNG_UP), 129, "rlgns: terminated\n"),
     ],
 )
 def test_exit_codes(

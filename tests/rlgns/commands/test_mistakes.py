@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rlgns.commands import cli
+from rlgns.errors import ExitCode
 
 MISTAKES = [
     ("", "which command?"),
@@ -131,3 +132,16 @@ def check_mistake(line: str, words: str, folder: Path, capsys: pytest.CaptureFix
     assert output.err.count("\n") == 1
     assert words in output.err
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("arguments", [["train", "--game", "pong"], ["config"], ["report", "runs"], ["doctor"]])
+def test_a_working_directory_that_is_gone_is_one_line(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    place.rmdir()
+    assert cli.main(arguments) == ExitCode.USER_ERROR
+    expected = "rlgns: the working directory has been removed; change to another one with `cd`\n"
+    assert capsys.readouterr().err == expected

@@ -59,7 +59,7 @@ def test_a_broken_file_is_one_line(tmp_path: Path, content: bytes, words: tuple[
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no configuration file .*none\.yaml; presets: a2c-paper, ppo, quick"):
+    with pytest.raises(UserError, match=r"no configuration file .*none\.yaml; presets: a2c-paper, gpu, ppo, quick"):
         resolve([tmp_path / "none.yaml"])
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
         resolve([tmp_path])

@@ -24,7 +24,7 @@ def resolved(*files: str | Path, **overrides: Any) -> Config:
 
 
 def test_every_preset_resolves_and_gives_its_name_to_the_experiment() -> None:
-    assert set(presets()) == {"ppo", "a2c-paper", "quick"}
+    assert set(presets()) == {"ppo", "a2c-paper", "quick", "gpu"}
     for name in presets():
         assert resolved(name).run.name == name
 
@@ -32,6 +32,17 @@ def test_every_preset_resolves_and_gives_its_name_to_the_experiment() -> None:
 def test_ppo_preset_is_the_defaults() -> None:
     config = resolved("ppo")
     assert dataclasses.replace(config, run=dataclasses.replace(config.run, name="")) == Config()
+
+
+def test_gpu_preset_is_ppo_with_a_larger_batch_and_a_rate_for_it() -> None:
+    gpu, ppo = resolved("gpu"), resolved("ppo")
+    assert (gpu.env.num_envs, gpu.rollout_observations, gpu.batch_observations) == (128, 4096, 1024)
+    assert (gpu.batch_observations // gpu.groups_per_batch, gpu.groups_per_batch) == (128, 8)
+    assert gpu.agent.learning_rate == pytest.approx(
+        ppo.agent.learning_rate * (gpu.batch_observations / ppo.batch_observations) ** 0.5
+    )
+    same = {"rollout_steps": 128, "learning_rate": 2.5e-4}
+    assert dataclasses.replace(gpu.agent, **same) == ppo.agent
 
 
 def test_a2c_preset_is_the_papers() -> None:
@@ -43,7 +54,7 @@ def test_a2c_preset_is_the_papers() -> None:
 
 def test_without_a_file_the_hardware_decides() -> None:
     assert load.resolve(has_gpu=False).run.name == "quick"
-    assert load.resolve(has_gpu=True).run.name == "ppo"
+    assert load.resolve(has_gpu=True).run.name == "gpu"
 
 
 def test_overrides_win_over_the_file_and_the_file_over_its_base(tmp_path: Path) -> None:

@@ -95,10 +95,11 @@ class Traffic(TorchDispatchMode):
         on_gpu = any(tensor.device == GPU for tensor in given)
         if on_gpu and (name == "_local_scalar_dense" or name in RESULT_BY_VALUE):
             self.waits[_caller()] += 1
-        if on_gpu and name == "_local_scalar_dense":
+        if name == "_local_scalar_dense" and isinstance(given[0], FakeTensor):
             dtype = given[0].dtype
             return False if dtype == torch.bool else 0.5 if dtype.is_floating_point else 1
-        result = func(*args, **kwargs)
+        # torch knows no shapes for a step whose rate is a tensor; it changes its arguments alone
+        result = func(*args, **kwargs) if func is not torch.ops.aten._fused_adam_.tensor_lr else None
         made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if name in ("_to_copy", "copy_") and given[-1].device != made[0].device:
             (self.uploads if made[0].device == GPU else self.waits)[_caller()] += 1
@@ -223,7 +224,7 @@ def waits_of_branches() -> dict[str, int]:
             traffic.clear()
             clip_(gradient, 0.5, team, waits=waits)
             found[f"clip, waits {waits}"] = traffic.waits.total()
-            stacks = FrameStacks(rollouts(), GPU, 4, waits=waits)
+            stacks = FrameStacks.of(rollouts(), GPU, 4, waits=waits)
             traffic.clear()
             stacks.gather(where)
             found[f"gather, waits {waits}"] = traffic.waits.total()

@@ -18,6 +18,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 from rlgns.config.schema import EngineConfig
 from rlgns.engine.algorithm import AtariPPO
 from rlgns.engine.run_settings import TrialSpec
+from rlgns.engine.starting import StartWatch, started
 from rlgns.envs.config import EnvConfig
 from rlgns.machine.placement import Node, Placement, TrialShare
 from rlgns.storage import checkpoint
@@ -167,11 +168,14 @@ def pids_of(algorithm: AtariPPO) -> list[int]:
 
 def test_a_killed_runner_restarts_and_the_batch_stays_whole(tmp_path: Path) -> None:
     algorithm = build(tiny(runners=2), tmp_path)
+    StartWatch(lambda *count: None).expect("")  # what earlier tests counted goes
     algorithm.train()
+    assert started("") == (4, 4)  # environments, over both processes
     pids = pids_of(algorithm)
     os.kill(pids[0], signal.SIGKILL)
     row = algorithm.train()["row"]
     after = pids_of(algorithm)
+    assert started("") == (4, 4)  # those of the new process count once
     algorithm.stop()
     assert row["observations"] == 64
     assert row["noise/updates"] == 2

@@ -88,7 +88,7 @@ def test_rollouts_hold_what_the_environments_returned(game: str) -> None:
     with closing(twin):
         observations = twin.reset()
         for rollout, episodes in played:
-            rebuilt = FrameStacks([rollout], CPU).gather(torch.arange(STEPS * ENVS)).numpy()
+            rebuilt = FrameStacks.of([rollout], CPU).gather(torch.arange(STEPS * ENVS)).numpy()
             rebuilt = rebuilt.reshape(STEPS, ENVS, *observations.shape[1:])
             expected_episodes: list[Episode] = []
             for t in range(STEPS):
@@ -125,7 +125,7 @@ def test_the_same_seed_plays_the_same_rollouts() -> None:
 def test_bfloat16_plays_with_heads_in_float32() -> None:
     with collecting("pong", precision="bfloat16") as (collector, network):
         rollout = collector.collect(seed=1, iteration=0)[0]
-    seen = FrameStacks([rollout], CPU).gather(torch.arange(STEPS * ENVS)).numpy()
+    seen = FrameStacks.of([rollout], CPU).gather(torch.arange(STEPS * ENVS)).numpy()
     with torch.no_grad(), autocast(CPU, "bfloat16"):
         values = network(torch.from_numpy(seen))[1].numpy()
     found = rollout.values[:-1].reshape(-1)
@@ -145,7 +145,7 @@ def test_another_stream_seed_or_iteration_draws_other_actions(other: dict[str, i
 def test_actions_are_distributed_as_the_policy_says() -> None:
     """Observed minus expected counts, over the standard deviation of independent draws."""
     rollouts = [rollout for rollout, _ in pong()]
-    stacks = [FrameStacks([rollout], CPU).gather(torch.arange(STEPS * ENVS)).numpy() for rollout in rollouts]
+    stacks = [FrameStacks.of([rollout], CPU).gather(torch.arange(STEPS * ENVS)).numpy() for rollout in rollouts]
     logits, _ = evaluate(make_network(6), np.concatenate(stacks))
     policy = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     actions = np.concatenate([rollout.actions.reshape(-1) for rollout in rollouts])

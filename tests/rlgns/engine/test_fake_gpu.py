@@ -39,15 +39,11 @@ def test_waits_are_seen_and_the_device_chooses_the_branches_without(seen: dict[s
         assert branches[f"{name}, waits False"] == branches[f"{name}, waits None"] == 0
 
 
-def test_an_updates_steps_ask_for_no_value(seen: dict[str, Any]) -> None:
-    """Only before the first step (the share of variance explained) and after the last."""
-    waits = seen["bfloat16"]["update"]["waits"]
-    before, after = (
-        "training_data.py:make_training_data",
-        ("update.py:Updater.update", "ride_along.py:RideAlong.settle"),
-    )
-    assert set(waits) == {before, *after}
-    assert [waits[name] for name in after] == [1, 1]
+def test_an_update_is_given_two_copies_and_asked_for_one(seen: dict[str, Any]) -> None:
+    """The rollouts and all batches; what all steps report, with the products that were measured."""
+    for update in ("update", "update by loss"):
+        assert seen["bfloat16"][update]["uploads"] == {"upload.py:Upload.__call__": 2}
+        assert seen["bfloat16"][update]["waits"] == {"optimizer_steps.py:OptimizerSteps.finish": 1}
 
 
 def test_traffic_is_what_was_recorded(seen: dict[str, Any]) -> None:

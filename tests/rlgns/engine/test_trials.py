@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from rlgns.config.load import to_dict
 from rlgns.engine.trial_queue import FixedQueue, QueueSearcher
-from rlgns.engine.trials import run_trials, settings_of
+from rlgns.engine.trials import leave_removed_directory, run_trials, settings_of
 from rlgns.machine.placement import Node, TrialShare
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.storage.run_folder import RunFolder
@@ -38,6 +39,21 @@ def test_tune_gets_so_many_runs_at_once_and_then_the_end() -> None:
     assert searcher.suggest("d") is None  # one is running and might call for another
     searcher.end("c")
     assert searcher.suggest("d") == QueueSearcher.FINISHED
+
+
+def test_a_working_directory_that_is_removed_is_left_and_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    leave_removed_directory(said.append)
+    assert (Path.cwd(), said) == (tmp_path, [])
+    (tmp_path / "place").mkdir()
+    os.chdir(tmp_path / "place")
+    (tmp_path / "place").rmdir()
+    for _ in range(2):
+        leave_removed_directory(said.append)
+    assert said == ["the working directory was removed; training continues without it"]
 
 
 def test_a_trial_ends_well_where_it_cannot_see_tunes_own_folder(

@@ -10,12 +10,13 @@ import pytest
 
 from rlgns.machine import cluster_doctor
 from rlgns.machine.cluster_doctor import NodeReport
-from rlgns.machine.doctor import FAIL, OK, WARN, pinned_versions
+from rlgns.machine.doctor import FAIL, OK, WARN
+from rlgns.machine.requirements import COMPARED
 
 GOOD = NodeReport(
     name="a (10.0.0.1)",
     gpus=0,
-    versions=cluster_doctor._versions(list(pinned_versions())),
+    versions=cluster_doctor._versions(list(COMPARED)),
     shm_gib=4.0,
     sees_mark=True,
     write_error="",

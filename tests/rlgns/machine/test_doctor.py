@@ -16,8 +16,9 @@ import torch
 
 from rlgns.agents.compute import native
 from rlgns.commands import cli
-from rlgns.machine import doctor, hardware
+from rlgns.machine import doctor, gpu_check, hardware
 from rlgns.machine.doctor import FAIL, OK, WARN
+from rlgns.machine.requirements import COMPARED, trainer_requirements
 
 NO_GPU = hardware.Hardware(cpu="any", cores=2, memory_gib=8.0, gpu="", gpus=0, bfloat16=True, kernels=True)
 
@@ -33,18 +34,28 @@ def test_every_check_has_one_line_and_none_breaks(tmp_path: Path) -> None:
         assert finding.status == OK or finding.remedy
 
 
-def test_the_pins_are_those_of_the_project_file() -> None:
-    assert set(doctor.pinned_versions()) == {"torch", "ray", "gymnasium", "ale-py", "wandb"}
-    assert doctor.check_versions().status == OK
+def test_the_versions_that_change_a_run_are_named() -> None:
+    finding = doctor.check_versions()
+    assert finding.status == OK
+    assert [part.split()[0] for part in finding.text.split(", ")] == list(COMPARED)
+    assert set(COMPARED) <= {requirement.name for requirement in trainer_requirements()}
 
 
-def test_a_version_that_is_not_the_pinned_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    pins = ["torch==0.0.1", "ray[rllib]==0.0.2", "nothing-of-this-name==1; python_version>'3'", "numpy>=2"]
-    monkeypatch.setattr(importlib.metadata, "requires", lambda name: pins)
+def test_a_version_that_is_not_allowed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = [
+        "torch==0.0.1",
+        "ray[rllib]<0.0.2; extra == 'train'",
+        "nothing-of-this-name==1; python_version>'3'",
+        "nothing-of-another-extra==1; extra == 'dev'",
+        "numpy>=2",
+    ]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: needed)
     finding = doctor.check_versions()
     assert finding.status == FAIL
-    assert "where 0.0.1 is pinned" in finding.text
-    assert "where 0.0.2 is pinned" in finding.text
+    assert finding.text.count(" where ") == 3
+    assert "where ==0.0.1 is needed" in finding.text
+    assert "where <0.0.2 is needed" in finding.text
+    assert "nothing-of-this-name missing where ==1 is needed" in finding.text
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -131,19 +142,20 @@ def test_a_check_that_breaks_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mo
     ("cuda", "tool", "container", "remedy"),
     [
         (None, True, False, "install the CUDA build"),
-        ("13.0", True, True, "the driver has CUDA 13.0"),
+        ("13.0", True, True, "this torch (CUDA 13.0) cannot use it"),
         ("13.0", False, True, "--gpus all"),
         ("13.0", False, False, ""),  # what pip installs on a laptop
         (None, False, True, ""),
     ],
 )
 def test_a_gpu_that_torch_may_be_missing(
-    monkeypatch: pytest.MonkeyPatch, cuda: str | None, tool: bool, container: bool, remedy: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuda: str | None, tool: bool, container: bool, remedy: str
 ) -> None:
     monkeypatch.setattr(hardware, "detect", lambda: NO_GPU)
     monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(gpu_check, "DRIVER_FILE", tmp_path / "none")
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if tool else None)
-    monkeypatch.setattr(doctor, "in_container", lambda: container)
+    monkeypatch.setattr(gpu_check, "in_container", lambda: container)
     finding = doctor.check_torch()
     assert (finding.status, remedy in finding.remedy) == (WARN if remedy else OK, True)
 

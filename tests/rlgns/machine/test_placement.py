@@ -39,7 +39,10 @@ def machines(*cpus: float, gpus: float = 0) -> list[Node]:
         (machines(2), 3, (2, 1.0, 0.0)),  # at most one per CPU: the third waits
         (machines(2), 0, (2, 1.0, 0.0)),
         (machines(4, 3), 2, (2, 3.0, 0.0)),
-        (machines(8, 8, gpus=1), 0, (2, 8.0, 1.0)),
+        (machines(8, 8, gpus=1), 0, (4, 4.0, 0.5)),  # two for each GPU, with four CPUs each
+        (machines(6, gpus=1), 0, (1, 6.0, 1.0)),
+        (machines(64, gpus=1), 0, (4, 16.0, 0.25)),
+        (machines(4, gpus=4), 0, (4, 1.0, 1.0)),
         (machines(16, gpus=1), 4, (4, 4.0, 0.25)),
         ([], 0, (1, 1.0, 0.0)),
     ],

@@ -1,4 +1,4 @@
-"""Hides this machine's W&B login from the client."""
+"""Fixtures of the monitor's tests: three games, and no W&B login of this machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from rlgns.config.schema import Config, RunConfig
+from tests.rlgns.monitor.terminal_session import GAMES
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config(run=RunConfig(games=GAMES, observations=204_800))
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ TINY: dict[str, Any] = {
 }
 
 
-def test_it_trains_and_returns_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_trains_and_returns_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], local_ray: None) -> None:
+    """In the Ray that this process uses already, as in a notebook that has one."""
     out = tmp_path / "runs"
     runs = rlgns.train(["pong", "breakout"], out=out, quiet=True, **TINY)
     assert capsys.readouterr() == ("", "")

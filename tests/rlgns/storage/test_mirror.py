@@ -8,12 +8,15 @@ import random
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow.fs
 import pytest
 
 from rlgns.config.load import to_dict
 from rlgns.errors import UserError
 from rlgns.storage import mirror as mirror_module
+from rlgns.storage import remote_folder as remote_module
 from rlgns.storage.checkpoint import STATE
 from rlgns.storage.mirror import COMPLETE, CONFIG, RunMirror
 from rlgns.storage.mirror_restore import restore
@@ -249,6 +252,23 @@ def test_stores_that_are_not_there_are_the_users_mistake(
             mirror_of(RunFolder(tmp_path / "run"), url).check_free()
         assert "\n" not in str(refusal.value)
         assert environment(s3)["AWS_SECRET_ACCESS_KEY"] not in str(refusal.value)
+
+
+@pytest.mark.parametrize("scheme", ["gs", "gcs"])
+def test_googles_store_is_reached_by_arrow_or_asks_for_gcsfs(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, path = remote_module._connect(f"{scheme}://bucket/run")
+    assert (store.type_name, path) == ("gcs", "bucket/run")
+
+    def without_google(uri: str) -> None:
+        raise pyarrow.ArrowNotImplementedError("Got GCS URI but Arrow compiled without GCS support")
+
+    monkeypatch.setattr(pyarrow.fs, "FileSystem", SimpleNamespace(from_uri=without_google))
+    with pytest.raises(UserError) as refusal:
+        mirror_of(RunFolder(tmp_path / "run"), f"{scheme}://bucket/run").check_free()
+    cause = "Please install gcsfs to access Google Storage"
+    assert str(refusal.value) == f"--mirror {scheme}://bucket/run: cannot be written: {cause}"
 
 
 def test_the_sessions_file_is_of_this_machine_alone(url: str, tmp_path: Path) -> None:

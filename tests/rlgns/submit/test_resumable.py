@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from rlgns.commands import cli
+from rlgns.commands.train import claim_folder
 from rlgns.errors import UserError
+from rlgns.storage.mirror import RunMirror
+from rlgns.storage.mirror_restore import restore
+from rlgns.storage.remote_folder import RemoteFolder
 from rlgns.submit.resumable import resumable_entrypoint, resumed
 from tests.rows import make_row, make_run
 
@@ -25,6 +30,33 @@ def test_the_same_command_starts_a_run_and_then_resumes_it(tmp_path: Path) -> No
     assert resumed(command) == command  # killed before there was a configuration
     make_run(out, [make_row(1)])
     assert resumed(command) == ["train", "--resume", str(out), "--runners=16", "--learners=2"]
+
+
+def test_a_lost_folder_is_taken_from_the_mirror(tmp_path: Path) -> None:
+    out, url = tmp_path / "pong", f"file://{tmp_path}/store"
+    command = [*COMMAND, "--mirror", url, "--out", str(out)]
+    assert resumed(command) == command  # nothing was trained yet
+    run = make_run(out, [make_row(1), make_row(2)])
+    mirror = RunMirror(run, RemoteFolder(url), kept=2)
+    mirror.claim()
+    mirror.copy()
+    assert resumed(command) == ["train", "--resume", str(out), "--runners=16"]
+    shutil.rmtree(out)
+    again = ["train", "--resume", url, "--out", str(out), "--runners=16"]
+    assert resumed(command) == again
+    assert resumed([*COMMAND, f"--output.mirror={url}", "--out", str(out)]) == again
+    # a retry that was itself cut off while it copied
+    out.mkdir()
+    restore(url, out)
+    (out / ".restoring").write_text(url)
+    assert resumed(command) == again
+    assert cli.main(["train", "--resume", str(out)]) == 2
+    claim_folder(out)
+    assert not list(out.iterdir())
+    restore(url, out)
+    assert resumed(command) == ["train", "--resume", str(out), "--runners=16"]
+    from_mirror = ["train", "--resume", url, "--out", str(out)]
+    assert resumed(from_mirror) == ["train", "--resume", str(out)]  # it has been taken over before
 
 
 def test_several_games_are_resumed_by_their_common_folder(tmp_path: Path) -> None:
@@ -49,6 +81,8 @@ def test_the_line_means_the_same_in_every_shell() -> None:
     assert "$" not in line
     words = [*COMMAND, "--run.name", "a b", "--out", "/runs/pong"]
     assert shlex.split(line) == ["exec", "python", "-m", "rlgns.submit.resumable", *words]
+    taken_over = resumable_entrypoint(["train", "--resume", "s3://bucket/pong"], "/runs/pong")
+    assert taken_over.endswith(" -m rlgns.submit.resumable train --resume s3://bucket/pong --out /runs/pong")
     assert " -m rlgns train --resume /x" in resumable_entrypoint(["train", "--resume", "/x"], "/runs/pong")
     assert " -m rlgns sweep " in resumable_entrypoint(["sweep", "--config", "x"], "/runs/x")  # resumes by itself
     with pytest.raises(UserError, match="is relative"):

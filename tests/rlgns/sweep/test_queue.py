@@ -216,13 +216,14 @@ def test_the_live_display_shows_running_trials_within_its_width(sweep: Sweep, tm
     assert one is not None
     assert two is not None
     display.row(one.key, {**make_row(50, batch=64), "rollout_observations": 128})
+    display.starting(two.key, 3, 8)
     shown = Console(file=io.StringIO(), width=width, color_system=None)
     shown.print(display.render())
     lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert max(map(len, lines)) <= width
     assert "0 of 3 trials done" in " ".join(lines)
     assert any(line.startswith(one.key) and not line.rstrip().endswith("starting") for line in lines)
-    assert any(line.startswith(two.key) and "starting" in line for line in lines)
+    assert any(line.startswith(two.key) and "starting 3/8" in line for line in lines)
     queue.ended(two.key, "")
     display.end("interrupted")
     assert f"{two.key}: stopped" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks import sweep_kills
+from rlgns.storage.checkpoint import newest_whole
 from rlgns.storage.sweep_folder import SweepFolder
 
 
@@ -23,14 +24,18 @@ def test_a_sweep_that_is_killed_and_interrupted_ends_as_planned(tmp_path: Path) 
     assert runs >= 1
     assert rows >= 8
 
-    process = sweep_kills.start(config, out)
-    assert sweep_kills.until(process, ": resumes", ": begins") is not None
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate()
-    assert process.returncode == 130, stderr
-    assert "Traceback" not in stderr
-    assert f"saved; resume with: rlgns sweep --resume {out}" in stderr
-    assert f"points: {out / 'points.csv'}" in stdout
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+        process = sweep_kills.start(config, out)
+        assert sweep_kills.until(process, ": resumes", ": begins") is not None
+        process.send_signal(number)
+        stdout, stderr = process.communicate()
+        assert process.returncode == code, stderr
+        assert "Traceback" not in stderr
+        assert f"saved; resume with: rlgns sweep --resume {out}" in stderr
+        assert f"points: {out / 'points.csv'}" in stdout
+        saved = SweepFolder(out)
+        assert all(run.last_iteration() == newest_whole(run.checkpoints_path) for run in saved.runs() if run.rows())
+        assert not [path for path in out.rglob("*") if ".partial" in path.name or path.name.endswith(".tmp")]
 
     process = sweep_kills.start(config, out, resume=True)
     stdout, stderr = process.communicate()
