@@ -7,14 +7,17 @@ config = config.learners(learner_class=NoiseScalePPOLearner)
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import tree
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
+from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
@@ -35,20 +38,13 @@ class NoiseScalePPOLearner(PPOTorchLearner):
     Before the first step on a train batch, the gradient of the learner's own loss is computed for each group of whole
     episodes: one more forward and backward pass over the batch, as often as SETTINGS allow. Training is bit for bit the
     same. Entries: `learners/MODULE/noise/...` and `critical_batch/...` (docs/hosts/rllib.md).
+
+    Several agents of one game may depend on each other, so the episodes of one game are one unit, whatever module their
+    agents have. Several learners measure the same batch together, each its part, when the first one's budget allows.
     """
 
     def build(self) -> None:
         """Checks the configuration. Raises ValueError where it cannot be measured."""
-        if self.config.num_learners > 1:
-            raise ValueError(
-                f"NoiseScalePPOLearner measures one learner, got num_learners={self.config.num_learners}: "
-                "set num_learners to 0 or 1, or leave learner_class as it was"
-            )
-        if self.config.is_multi_agent:
-            raise ValueError(
-                "NoiseScalePPOLearner measures one agent, and this configuration has several: "
-                "leave learner_class as it was"
-            )
         super().build()
         recurrent = [name for name in self.module.keys() if self.module[name].unwrapped().is_stateful()]  # noqa: SIM118
         if recurrent:
@@ -60,6 +56,7 @@ class NoiseScalePPOLearner(PPOTorchLearner):
         self._groups, self._level = int(chosen["noise_scale_groups"]), chosen["noise_scale_level"]
         self._pace = Pace(chosen["noise_scale_overhead"])
         self._measured: dict[str, RolloutNoiseScale] = {}
+        self._learners = max(1, self.config.num_learners)
 
     def noise_scale(self, module_id: str) -> RolloutNoiseScale:
         """Returns what was measured of a module."""
@@ -71,16 +68,17 @@ class NoiseScalePPOLearner(PPOTorchLearner):
                 algorithm="ppo",
                 epochs=self.config.num_epochs,
                 level=self._level,
+                process_group=dist.group.WORLD if self._learners > 1 else None,
             )
         return self._measured[module_id]
 
     def _make_batch_if_necessary(self, training_data: Any) -> Any:
         """Returns the train batch as RLlib does, after measuring it where that is due."""
         episodes = training_data.episodes
-        names = None if episodes is None else [str(episode.id_) for episode in episodes]  # RLlib renames chunks
+        names = None if episodes is None else _chunks(episodes)  # RLlib renames episodes
         batch = super()._make_batch_if_necessary(training_data)
-        measure = functools.partial(self._measure, batch, names) if names is not None and self._pace.due() else None
-        self._pace.end(measure)
+        due = names is not None and self._first(self._pace.due())
+        self._pace.end(functools.partial(self._measure, batch, names) if due and names is not None else None)
         for module_id, measured in self._measured.items():
             for name, value in measured.entries().items():
                 if not isinstance(value, str):
@@ -89,18 +87,27 @@ class NoiseScalePPOLearner(PPOTorchLearner):
             self.metrics.log_value((module_id, "noise/overhead_fraction"), fraction, window=1)
         return batch
 
-    def _measure(self, batch: Any, names: Sequence[str]) -> None:
+    def _first(self, flag: bool) -> bool:
+        """Returns the first learner's flag: all must measure the same batches, and their clocks differ."""
+        if self._learners == 1:
+            return flag
+        told = torch.tensor(int(flag), device=self._device)
+        dist.broadcast(told, src=0)
+        return bool(told)
+
+    def _measure(self, batch: Any, names: Mapping[str, Sequence[str]]) -> None:
         logger, self.metrics = self.metrics, MetricsLogger()  # the loss logs
         try:
-            for module_id, data in batch.policy_batches.items():
+            for module_id in sorted(self.module.keys()):  # the same order in each learner
                 if self.should_module_be_updated(module_id, batch):
-                    self._measure_module(module_id, data, names)
+                    data = batch.policy_batches.get(module_id)
+                    self._measure_module(module_id, data, names.get(module_id, ()))
         finally:
             self.metrics = logger
 
     def _measure_module(self, module_id: str, data: Any, names: Sequence[str]) -> None:
         config: Any = self.config.get_config_for_module(module_id)
-        valid = data[Columns.LOSS_MASK].cpu().numpy().astype(bool)
+        valid = np.zeros(0, bool) if data is None else data[Columns.LOSS_MASK].cpu().numpy().astype(bool)
         module = self.module[module_id].unwrapped()
 
         def loss(indices: Indices) -> Any:
@@ -112,15 +119,24 @@ class NoiseScalePPOLearner(PPOTorchLearner):
 
         units = _units(valid, names)
         order = np.random.default_rng(self._weights_seq_no).permutation(len(units))  # runners send the longest last
-        batch = min(self.config.minibatch_size or len(valid), len(valid)) * valid.mean()
+        share = valid.mean() if len(valid) else 0.0
+        batch = min(self.config.minibatch_size or len(valid), len(valid)) * share
         self.noise_scale(module_id).measure(
             split([units[unit] for unit in order], self._groups),
             loss,
             chunk_observations=max(round(batch), MOST_OBSERVATIONS),
-            batch_observations=float(batch),
+            batch_observations=self._of_all(float(batch)),
             learning_rate=self.get_optimizer(module_id).param_groups[0]["lr"],
             observations=self._observations,
         )
+
+    def _of_all(self, observations: float) -> float:
+        """Returns the sum over learners, whose mean gradient takes a step."""
+        if self._learners == 1:
+            return observations
+        total = torch.tensor(observations, dtype=torch.float64, device=self._device)
+        dist.all_reduce(total)
+        return float(total)
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Notes how far training is, then does what RLlib does."""
@@ -144,8 +160,19 @@ class NoiseScalePPOLearner(PPOTorchLearner):
                 self.noise_scale(module_id).load_state_dict(measured)
 
 
+def _chunks(episodes: Sequence[Any]) -> dict[str, list[str]]:
+    """Returns, by module, the game of each chunk of an episode, in the order of the train batch's rows."""
+    found: dict[str, list[str]] = {}
+    for episode in episodes:
+        of_agents = episode.agent_episodes.values() if isinstance(episode, MultiAgentEpisode) else [episode]
+        for each in of_agents:
+            module_id = str(each.module_id) if isinstance(episode, MultiAgentEpisode) else DEFAULT_MODULE_ID
+            found.setdefault(module_id, []).append(str(episode.id_))
+    return found
+
+
 def _units(valid: Any, names: Sequence[str]) -> list[Indices]:
-    """Rows of each independent episode: a chunk ends with a row that is not valid; chunks of one name are one episode.
+    """Rows of each independent game: a chunk ends with a row that is not valid; chunks of one name are one game.
 
     Raises:
         ValueError: There are not as many chunks as names.

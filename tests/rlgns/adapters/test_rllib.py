@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.examples.envs.classes.multi_agent import MultiAgentCartPole
 
-from rlgns.adapters.rllib import NoiseScalePPOLearner, _units
+from rlgns.adapters.rllib import NoiseScalePPOLearner, _chunks, _units
 from rlgns.metrics.registry import KEYS
 from tests.reference.noise import slow_moments
 
@@ -86,25 +89,24 @@ def test_training_is_bit_for_bit_the_same(played: list[list[Any]]) -> None:
     assert repr(plain[1]) == repr(ours[1])
 
 
-def test_moments_are_those_of_a_twin_that_holds_every_observations_gradient(played: list[list[Any]]) -> None:
-    built = learner(settings())
+def twin(built: Any, module_id: str, episodes: list[list[Any]]) -> tuple[Any, Any]:
+    """Trains; returns a module's measurement and the moments of a twin that holds every observation's gradient."""
     seen: dict[str, Any] = {}
-    measurement = built.noise_scale("default_policy")
-    measure = measurement.measure
+    measurement = built.noise_scale(module_id)
+    measure, measure_module = measurement.measure, built._measure_module
 
     def equal_groups(groups: Any, loss: Any, **more: Any) -> None:
         size = min(map(len, groups))
         seen["loss"], seen["groups"] = loss, [group[:size] for group in groups]
         measure(seen["groups"], loss, **more)
 
-    object.__setattr__(measurement, "measure", equal_groups)
-    batch_of = built._measure_module
-
-    def with_twin(module_id: str, data: Any, names: Any) -> None:
-        batch_of(module_id, data, names)
+    def with_twin(name: str, data: Any, names: Any) -> None:
+        measure_module(name, data, names)
+        if name != module_id:
+            return
         valid = data["loss_mask"].numpy()
         assert valid[np.concatenate(seen["groups"])].all()
-        parameters = list(built.module[module_id].unwrapped().parameters())
+        parameters = list(built.module[name].unwrapped().parameters())
 
         def gradient(index: int) -> np.ndarray:
             loss = seen["loss"](np.array([index]))
@@ -113,12 +115,111 @@ def test_moments_are_those_of_a_twin_that_holds_every_observations_gradient(play
 
         seen["twin"] = slow_moments([np.stack([gradient(i) for i in group]) for group in seen["groups"]])
 
+    object.__setattr__(measurement, "measure", equal_groups)
     built._measure_module = with_twin
-    train(built, played[:3])
-    grad_sq, trace = seen["twin"]
+    train(built, episodes)
+    return measurement, seen["twin"]
+
+
+def check_twin(measurement: Any, moments: Any) -> None:
+    grad_sq, trace = moments
     row = measurement.row()
     assert row["noise/at_rollout/trace"] == pytest.approx(trace, rel=1e-4)
     assert row["noise/at_rollout/grad_sq"] == pytest.approx(grad_sq, rel=1e-4, abs=1e-6 * trace)
+
+
+def test_moments_are_those_of_a_twin_that_holds_every_observations_gradient(played: list[list[Any]]) -> None:
+    check_twin(*twin(learner(settings()), "default_policy", played[:3]))
+
+
+def several_agents() -> PPOConfig:
+    """Three poles in one game; two share a module."""
+    return (
+        settings()
+        .environment(MultiAgentCartPole, env_config={"num_agents": 3})
+        .multi_agent(
+            policies={"one", "two"}, policy_mapping_fn=lambda agent, episode, **_: "one" if agent < 2 else "two"
+        )
+        .env_runners(num_envs_per_env_runner=1)
+    )
+
+
+def test_several_agents_of_one_game_are_one_unit() -> None:
+    torch.manual_seed(0)
+    config = several_agents()
+    runner = MultiAgentEnvRunner(config=config)
+    episodes = [runner.sample(num_timesteps=100, random_actions=False) for _ in range(3)]
+    runner.stop()
+    chunks = _chunks(episodes[0])
+    games = [str(episode.id_) for episode in episodes[0]]
+    assert chunks["two"] == games
+    assert sorted(set(chunks["one"])) == sorted(games)
+    assert len(chunks["one"]) == 2 * len(games)
+    built = config.build_learner(env=None, spaces={name: _spaces() for name in ("one", "two")})
+    check_twin(*twin(built, "one", episodes))
+    assert built.noise_scale("two").estimate().updates == built.noise_scale("one").estimate().updates
+
+
+class Records(NoiseScalePPOLearner):
+    """Writes the gradients of its groups, by learner, into a folder."""
+
+    def _measure_module(self, module_id: str, data: Any, names: Any) -> None:
+        measurement = self.noise_scale(module_id)
+        measure = measurement.measure
+        parameters = list(self.module[module_id].unwrapped().parameters())
+
+        def recorded(groups: Any, loss: Any, **more: Any) -> None:
+            rows = []
+            for group in groups:
+                found = torch.autograd.grad(loss(group), parameters, allow_unused=True, materialize_grads=True)
+                rows.append(torch.cat([g.flatten() for g in found]).double().numpy())
+            measure(groups, loss, **more)
+            path = Path(self.config.learner_config_dict["folder"]) / f"{self._learner_index}.npz"
+            row = measurement.row()
+            np.savez(
+                path,
+                rows=rows,
+                sizes=[len(group) for group in groups],
+                found=[row["noise/at_rollout/grad_sq"], row["noise/at_rollout/trace"]],
+                batch=more["batch_observations"],
+            )
+
+        object.__setattr__(measurement, "measure", recorded)
+        super()._measure_module(module_id, data, names)
+        object.__setattr__(measurement, "measure", measure)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_several_learners_measure_one_batch_together(tmp_path: Path) -> None:
+    """Each its part; the moments are those of all groups."""
+    config = settings(Records).learners(
+        num_learners=2,
+        num_cpus_per_learner=0.5,
+        learner_config_dict={"noise_scale_overhead": 0.9, "noise_scale_groups": 2, "folder": str(tmp_path)},
+    )
+    config.env_runners(num_envs_per_env_runner=8).training(train_batch_size_per_learner=200)
+    algorithm = config.build_algo()
+    for _ in range(3):
+        result = algorithm.train()
+    algorithm.stop()
+    parts = [np.load(tmp_path / f"{rank}.npz") for rank in range(2)]
+    grad_sq, trace = weighted_moments(
+        [(row, size) for part in parts for row, size in zip(part["rows"], part["sizes"], strict=True)]
+    )
+    for part in parts:
+        assert part["found"] == pytest.approx([grad_sq, trace], rel=1e-4, abs=1e-5 * trace)
+        assert 64 < part["batch"] <= 128  # of both learners, less the rows that RLlib adds
+    assert result["learners"]["default_policy"]["noise/at_rollout/trace"] > 0
+
+
+def weighted_moments(groups: list[tuple[np.ndarray, int]]) -> tuple[float, float]:
+    """Unbiased |G|^2 and tr(Sigma) from means of groups of different sizes, pair by pair."""
+    total = sum(size for _, size in groups)
+    pairs = [(a, b) for i, a in enumerate(groups) for j, b in enumerate(groups) if i != j]
+    grad_sq = sum(m * n * (g @ h) for (g, m), (h, n) in pairs) / sum(m * n for (_, m), (_, n) in pairs)
+    mean = sum(size * row for row, size in groups) / total
+    spread = sum(size * ((row - mean) @ (row - mean)) for row, size in groups)
+    return grad_sq, spread / (len(groups) - 1)
 
 
 def test_a_state_is_restored(played: list[list[Any]]) -> None:
@@ -131,19 +232,6 @@ def test_a_state_is_restored(played: list[list[Any]]) -> None:
 def test_a_recurrent_module_is_refused() -> None:
     with pytest.raises(ValueError, match="module 'default_policy' is recurrent"):
         learner(settings(use_lstm=True, max_seq_len=8))
-
-
-def test_several_learners_are_refused() -> None:
-    config = settings()
-    config.num_learners = 2
-    with pytest.raises(ValueError, match="measures one learner, got num_learners=2"):
-        learner(config)
-
-
-def test_several_agents_are_refused() -> None:
-    config = settings().multi_agent(policies={"one", "two"}, policy_mapping_fn=lambda agent, episode: "one")
-    with pytest.raises(ValueError, match="measures one agent, and this configuration has several"):
-        config.build_learner(env=None, spaces={name: _spaces() for name in ("one", "two")})
 
 
 def test_chunks_of_one_episode_are_one_unit() -> None:
