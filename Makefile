@@ -31,7 +31,7 @@ test: check ## install everything, then run every check and test
 test-cluster: $(DEV_STAMP) ## run the long tests that `make test` leaves out: clusters of several nodes, whole jobs
 	$(BIN)/python -m pytest -n 0 -m cluster $(ARGS)
 
-fuzz: $(DEV_STAMP) ## give the commands 2,500 damaged command lines and files; about 5 minutes
+fuzz: $(DEV_STAMP) ## give the commands 2,700 damaged command lines and files; about 5 minutes
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 test-docker: ## build the image, train in it and on a cluster of its containers; needs a Docker engine

@@ -92,7 +92,7 @@ def page(
         "",
         f"{time.strftime('%Y-%m-%d')}, {detect().describe()}, commit {' and '.join(commits)}.",
         "",
-        f"{len(runs)} runs of {' and '.join(f'{len(each):,}' for each in rows)} iterations, "
+        f"{len(runs)} run{'s'[: len(runs) > 1]} of {' and '.join(f'{len(each):,}' for each in rows)} iterations, "
         f"{sum(each[-1]['optimizer_steps'] for each in rows if each):,} optimizer steps in all, {len(kills)} kills. "
         + ("Every check holds." if not wrong else "Wrong:"),
         *(f"- {problem}" for problem in wrong),

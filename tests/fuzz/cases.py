@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rlgns.config.files import presets
 from rlgns.config.load import all_keys
@@ -70,7 +72,11 @@ def run_folder(draw: random.Random, folder: Path) -> list[str]:
         content = damaged(draw, run.config_path.read_text(), YAML_VALUE, YAML_VALUES)
         run.config_path.write_text(content, encoding="utf-8")
     else:
-        content = damaged(draw, run.metrics_path.read_text(), JSON_VALUE, JSON_VALUES)
+        content = run.metrics_path.read_text()
+        if draw.random() < 0.5:
+            content = _with_one_value(draw.choice(sorted(rows[0])), draw.choice(JSON_VALUES), rows)
+        else:
+            content = damaged(draw, content, JSON_VALUE, JSON_VALUES)
         run.metrics_path.write_text(content, encoding="utf-8")
     _write_table(folder / "points.csv", draw)
     return draw.choice(
@@ -97,6 +103,11 @@ KINDS: dict[str, Callable[[random.Random, Path], list[str]]] = {
     "checkpoints": checkpoint,
 }
 """Every kind of case, by name."""
+
+
+def _with_one_value(key: str, value: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns metrics.jsonl with the same text as the value of a key in all rows, as another program may write it."""
+    return "".join(json.dumps({**row, key: "<value>"}).replace('"<value>"', value) + "\n" for row in rows)
 
 
 def _write_table(path: Path, draw: random.Random) -> str:
