@@ -56,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         options, overrides = parse(sys.argv[1:] if arguments is None else arguments, COMMANDS)
+        _check_working_directory()
         lack = "" if options.command in WITHOUT_TRAINER else lacks_trainer(f"rlgns {options.command}")
         if lack:
             raise UserError(lack)
-        _check_working_directory()
         with _terminable():
             code = COMMANDS[options.command].run(options, overrides)
             sys.stdout.flush()
