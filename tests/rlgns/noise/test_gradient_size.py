@@ -20,13 +20,24 @@ def draw(rng: np.random.Generator, size: float = 1.0) -> Moments:
     return group_moments((truth + noise) * np.sqrt(size), observations_per_group=PER_GROUP)
 
 
-def tracked(batches: list[Moments], *, own_size: bool = False) -> float:
-    """Noise scale of a stream; `own_size` is the biased twin that divides each batch by its own size."""
+def draws(rng: np.random.Generator, count: int) -> list[Moments]:
+    """The same batches as so many calls of `draw` give, without their ladders."""
+    truth = np.full(DIMENSION, np.sqrt(GRAD_SQ / DIMENSION))
+    noise = rng.standard_normal((count, GROUPS, DIMENSION)) * np.sqrt(TRACE / DIMENSION / PER_GROUP)
+    gradients = truth + noise
+    own = np.einsum("bgd,bgd->b", gradients, gradients) / GROUPS
+    others = (np.sum(gradients.sum(axis=1) ** 2, axis=1) / GROUPS - own) / (GROUPS - 1)
+    return [
+        Moments(grad_sq=g, trace=t, groups=GROUPS, observations_per_group=PER_GROUP)
+        for g, t in zip(others.tolist(), (PER_GROUP * (own - others)).tolist(), strict=True)
+    ]
+
+
+def tracked(batches: list[Moments]) -> float:
+    """Noise scale of a stream."""
     size, tracker = GradientSize(), NoiseScaleTracker()
     for moments in batches:
         relative = size.divide(moments)
-        if own_size:
-            relative = scaled(moments, 1 / (moments.grad_sq + moments.trace / PER_GROUP))
         if relative is None:
             tracker.restart()
         else:
@@ -34,12 +45,25 @@ def tracked(batches: list[Moments], *, own_size: bool = False) -> float:
     return tracker.estimate().noise_scale
 
 
+def divided_by_own_size(batches: list[Moments]) -> float:
+    """The biased twin: the ratio of sums in which each batch is divided by its own size."""
+    moments = np.array([(batch.grad_sq, batch.trace) for batch in batches])
+    grad_sq, trace = (moments / (moments[:, :1] + moments[:, 1:] / PER_GROUP)).sum(axis=0)
+    return float(trace / grad_sq)
+
+
+def test_many_draws_at_once_are_the_same() -> None:
+    one, many = np.random.default_rng(0), np.random.default_rng(0)
+    for slow, fast in zip([draw(one) for _ in range(20)], draws(many, 20), strict=True):
+        assert (fast.grad_sq, fast.trace) == pytest.approx((slow.grad_sq, slow.trace), rel=1e-9)
+
+
 def test_the_ratio_is_consistent_and_dividing_by_a_batchs_own_size_is_not() -> None:
     rng = np.random.default_rng(0)
-    runs = [[draw(rng) for _ in range(400)] for _ in range(200)]
+    runs = [draws(rng, 400) for _ in range(200)]
     # The inverse ratio is unbiased to first order in the noisier moment, |G|^2.
     inverse = np.array([1 / tracked(run) for run in runs])
-    biased = np.array([1 / tracked(run, own_size=True) for run in runs])
+    biased = np.array([1 / divided_by_own_size(run) for run in runs])
     error = inverse.std(ddof=1) / np.sqrt(len(inverse))
     assert abs(inverse.mean() - 1 / TRUTH) < 4 * error
     assert abs(biased.mean() - 1 / TRUTH) > 4 * error
