@@ -44,3 +44,20 @@ def gram_on_device(rows: Tensor) -> Tensor:
             part = chunk.to(dtype)
             total += (part @ part.T).to(torch.float64)
     return total
+
+
+ELEMENTS_PER_CHUNK = 1 << 20
+"""Elements widened to float64 at a time."""
+
+
+def inner(left: Tensor, right: Tensor) -> Tensor:
+    """Computes the inner product of two tensors of one shape in float64, without a float64 copy of the whole.
+
+    Returns:
+        Float64 scalar on the tensors' device, which is not waited for.
+    """
+    total = torch.zeros((), dtype=torch.float64, device=left.device)
+    pairs = zip(left.flatten().split(ELEMENTS_PER_CHUNK), right.flatten().split(ELEMENTS_PER_CHUNK), strict=True)
+    for a, b in pairs:
+        total += torch.dot(a.to(torch.float64), b.to(torch.float64))
+    return total

@@ -21,7 +21,8 @@ from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
-from rlgns.adapters.measurement import Indices, RolloutNoiseScale, split
+from rlgns.adapters.groups import Indices, split
+from rlgns.adapters.measurement import RolloutNoiseScale
 from rlgns.adapters.pace import Pace
 
 SETTINGS = {"noise_scale_overhead": 0.01, "noise_scale_groups": 8, "noise_scale_level": 0.95}

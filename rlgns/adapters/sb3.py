@@ -12,7 +12,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
-from rlgns.adapters.measurement import RolloutNoiseScale, split
+from rlgns.adapters.groups import split
+from rlgns.adapters.measurement import RolloutNoiseScale
 from rlgns.adapters.pace import Pace
 from rlgns.adapters.sb3_loss import chunk_observations, environments, rollout_loss
 from rlgns.critical.verdict import Verdict

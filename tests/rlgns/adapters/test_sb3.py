@@ -26,7 +26,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-from rlgns.adapters.measurement import AT_ROLLOUT, split
+from rlgns.adapters.groups import split
+from rlgns.adapters.measurement import AT_ROLLOUT
 from rlgns.adapters.sb3 import NoiseScaleCallback
 from rlgns.adapters.sb3_loss import environments, rollout_loss
 from tests.rlgns.adapters.bandit import ContextBandit

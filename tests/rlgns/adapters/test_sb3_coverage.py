@@ -13,7 +13,8 @@ pytest.importorskip("stable_baselines3", reason="needs Stable-Baselines3")
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
-from rlgns.adapters.measurement import RolloutNoiseScale, split
+from rlgns.adapters.groups import split
+from rlgns.adapters.measurement import RolloutNoiseScale
 from rlgns.adapters.sb3_loss import environments, rollout_loss
 from tests.rlgns.adapters.bandit import ACTIONS, CONTEXTS, REWARDS, STEPS, ContextBandit, true_moments
 
