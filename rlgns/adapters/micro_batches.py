@@ -63,10 +63,7 @@ class MicroBatches:
             clock: Returns seconds.
         """
         self._model, self._clock = model, clock
-        ddp = next((module for module in model.modules() if isinstance(module, DistributedDataParallel)), None)
-        self._group: Any = None if ddp is None else ddp.process_group
-        self.processes = 1 if ddp is None else dist.get_world_size(self._group)
-        """How many hold this model."""
+        self._group, self.processes = processes_of(model)
         self.seconds = 0.0
         """Spent on measuring this step."""
         self.start()
@@ -175,6 +172,12 @@ class MicroBatches:
         found: list[Any] = [None] * self.processes
         dist.all_gather_object(found, mine, group=self._group)
         return found
+
+
+def processes_of(model: nn.Module) -> tuple[Any, int]:
+    """Returns the process group of a DistributedDataParallel in the model, and its size; None and 1 without one."""
+    ddp = next((module for module in model.modules() if isinstance(module, DistributedDataParallel)), None)
+    return (None, 1) if ddp is None else (ddp.process_group, dist.get_world_size(ddp.process_group))
 
 
 def _joined(processes: Sequence[StepShare]) -> StepShare:

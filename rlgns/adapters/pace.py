@@ -90,6 +90,16 @@ class StepPace:
         budget = self._overhead * self._times["step_s"]
         return max(1, math.ceil(spent_s * (1 - self._overhead) / budget)) if budget > 0 else 1
 
+    def spend(self, measure: Callable[[Callable[[], int]], int]) -> tuple[float, int]:
+        """Measures; returns the seconds it took and the steps to the next one, for `end`.
+
+        Args:
+            measure: Gets a function that returns `every` of the seconds so far; returns what all processes agreed on.
+        """
+        began = self._clock()
+        every = measure(lambda: self.every(self._clock() - began))
+        return self._clock() - began, every
+
     def end(self, spent_s: float, every: int | None) -> None:
         """Ends a step and begins the next.
 

@@ -72,6 +72,11 @@ class NoiseScaleRecord:
             **more,
         }
 
+    @property
+    def divisor(self) -> float | None:
+        """What the newest step's moments were divided by; None where sums started anew with it."""
+        return self._size.divisor
+
     def estimate(self) -> NoiseScaleEstimate:
         """Returns the noise scale as of now, its moments scaled to the gradients' present size."""
         return self._tracker.estimate().scaled(self._size.value or 1.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +82,7 @@ class NoiseScaleMixin:
         super().__init__(*args, **kwargs)
         self._noise_scale: StepNoiseScale | None = None
         self._noise_scale_state: Mapping[str, Any] | None = None
-        self.add_callback(_Saver(self))
+        self.add_callback(Saver(self))
 
     @property
     def noise_scale(self) -> StepNoiseScale:
@@ -98,9 +98,7 @@ class NoiseScaleMixin:
             ValueError: Settings that are not allowed, or a model that is sharded over processes.
         """
         self._noise_scale = None
-        folder = get_last_checkpoint(self.args.output_dir) if resume_from_checkpoint is True else resume_from_checkpoint
-        path = Path(folder) / STATE_FILE if isinstance(folder, str | Path) else None
-        self._noise_scale_state = json.loads(path.read_text()) if path is not None and path.exists() else None
+        self._noise_scale_state = saved_state(resume_from_checkpoint, self.args.output_dir)
         done = super().train(resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
         self._conclude()
         return done
@@ -173,30 +171,22 @@ class NoiseScaleMixin:
         def loss(indices: Indices) -> tuple[Any, float]:
             part = self._prepare_inputs(rows_of(inputs, indices, rows))
             size = self._labels(part) if counted else len(indices)
-            with self._counters_kept(), self.compute_loss_context_manager():
+            with counters_kept(self), self.compute_loss_context_manager():
                 found = self.compute_loss(model, part, num_items_in_batch=size if counted else None)
             return found, size
 
         return loss
-
-    @contextmanager
-    def _counters_kept(self) -> Any:
-        kept = {name: copy.deepcopy(getattr(self, name)) for name in HOST_COUNTERS if hasattr(self, name)}
-        try:
-            yield
-        finally:
-            for name, value in kept.items():
-                setattr(self, name, value)
 
 
 class NoiseScaleTrainer(NoiseScaleMixin, Trainer):
     """Trainer with its noise scale measured."""
 
 
-class _Saver(TrainerCallback):
+class Saver(TrainerCallback):
     """Writes what was measured into each checkpoint."""
 
-    def __init__(self, trainer: NoiseScaleMixin) -> None:
+    def __init__(self, trainer: Any) -> None:
+        """`trainer`: whose `_noise_scale` has a `state_dict`, or is None."""
         self._trainer = trainer
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -205,3 +195,25 @@ class _Saver(TrainerCallback):
         noise = self._trainer._noise_scale
         if state.is_world_process_zero and noise is not None and folder.is_dir():
             (folder / STATE_FILE).write_text(json.dumps(noise.state_dict()))
+
+
+@contextmanager
+def counters_kept(trainer: Any) -> Iterator[None]:
+    """Puts back what a trainer counts in `compute_loss`.
+
+    Yields:
+        Nothing.
+    """
+    kept = {name: copy.deepcopy(getattr(trainer, name)) for name in HOST_COUNTERS if hasattr(trainer, name)}
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(trainer, name, value)
+
+
+def saved_state(folder: Any, output_dir: str) -> Mapping[str, Any] | None:
+    """Returns what a checkpoint says of the noise scale; `folder` as in `Trainer.train`. None where nothing."""
+    found = get_last_checkpoint(output_dir) if folder is True else folder
+    path = Path(found) / STATE_FILE if isinstance(found, str | Path) else None
+    return json.loads(path.read_text()) if path is not None and path.exists() else None
