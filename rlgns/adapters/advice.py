@@ -6,13 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from rlgns.critical.schedule import PAPER_RATIOS
 from rlgns.critical.verdict import MARGIN, Decision, decide
 from rlgns.formatting import count, interval, rounded
 from rlgns.noise.in_row import now_in, run_average_in
-
-PAPER_RATIOS = (1.5, 8.0)
-"""Least and greatest ratio of average noise scale and critical batch of images and text: McCandlish et al. 2018,
-arXiv:1812.06162, Table 1 (configs/paper/table1.csv), without autoencoders, whose noise scale is below it."""
 
 
 def sentence(row: Mapping[str, Any], unit: str, prefix: str = "noise") -> str:

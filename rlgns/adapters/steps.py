@@ -156,9 +156,13 @@ class StepNoiseScale:
         return self._record.row()
 
     def entries(self) -> dict[str, Any]:
-        """Returns what a logger gets: the known numbers of `row` under noise/; empty before the first measurement."""
-        found = self._record.entries()
-        return found | {"noise/overhead_fraction": self._pace.overhead_fraction} if found else {}
+        """Returns what a logger gets: the known numbers of `row` under noise/; empty before the first measurement.
+
+        `noise/observations` and `noise/batch_observations` are there for `rlgns schedule`.
+        """
+        found, row = self._record.entries(), self.row()
+        conditions = {f"noise/{name}": row[name] for name in ("observations", "batch_observations") if row}
+        return found | conditions | {"noise/overhead_fraction": self._pace.overhead_fraction} if found else {}
 
     def sentence(self) -> str:
         """Returns what is known of the batch, for people."""

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from rlgns.adapters.advice import PAPER_RATIOS, sentence
+from rlgns.adapters.advice import sentence
 from rlgns.adapters.micro_batches import SPARSE, TWICE, MicroBatches
 from rlgns.adapters.pace import StepPace
 from rlgns.adapters.steps import StepNoiseScale, row_count, rows_of
+from rlgns.critical.schedule import PAPER_RATIOS
 from tests.gloo import run_worker
 from tests.reference.noise import observation_gradients
 from tests.rlgns.adapters.micro_batches_worker import RANKS, SIZES, data, losses, network
