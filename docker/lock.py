@@ -14,7 +14,7 @@ import sys
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from rlgns.machine.requirements import TRAINER
+from rlgns.extras import TRAINER
 from rlgns.submit.requirements import HEADLESS
 
 

@@ -49,11 +49,19 @@ _HOMES = {
 }
 """Module of each name that is imported late. No module of the package may have such a name: it would hide it."""
 
+_OF_TRAINER = ("Run", "load_run", "load_runs", "train")
+"""Names that need more than `pip install rlgns` brings."""
+
 
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _OF_TRAINER:
+        from rlgns.extras import lacks_trainer
+
+        if lack := lacks_trainer(f"rlgns.{name}"):
+            raise ModuleNotFoundError(lack)
     value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
     return value
 

@@ -61,7 +61,7 @@ class Pace:
 
 
 @final
-class StepPace:
+class StepBudget:
     """Which optimizer steps are measured: each is paid off by the steps up to the next. The first is the third."""
 
     def __init__(self, overhead: float, clock: Callable[[], float] = time.perf_counter) -> None:

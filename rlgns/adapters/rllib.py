@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-import tree
-from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
-from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.core.columns import Columns
-from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
-from ray.rllib.policy.sample_batch import SampleBatch
-from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
+
+try:
+    import tree
+    from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+    from ray.rllib.core import DEFAULT_MODULE_ID
+    from ray.rllib.core.columns import Columns
+    from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
+    from ray.rllib.policy.sample_batch import SampleBatch
+    from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
+except ImportError as error:
+    raise ImportError("rlgns.adapters.rllib needs RLlib 2.60: pip install 'rlgns[rllib]'") from error
 
 from rlgns.adapters.groups import Indices, split
 from rlgns.adapters.measurement import RolloutNoiseScale

@@ -12,19 +12,19 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
+try:
+    import stable_baselines3
+    from stable_baselines3 import A2C, PPO
+    from stable_baselines3.common.callbacks import BaseCallback
+except ImportError as error:
+    raise ImportError("rlgns.adapters.sb3 needs Stable-Baselines3: pip install 'rlgns[sb3]'") from error
+
 from rlgns.adapters.groups import split
 from rlgns.adapters.measurement import RolloutNoiseScale
 from rlgns.adapters.pace import Pace
 from rlgns.adapters.sb3_loss import chunk_observations, environments, rollout_loss
 from rlgns.critical.verdict import Verdict
 from rlgns.noise.tracker import NoiseScaleEstimate
-
-try:
-    import stable_baselines3
-    from stable_baselines3 import A2C, PPO
-    from stable_baselines3.common.callbacks import BaseCallback
-except ImportError as error:
-    raise ImportError("rlgns.adapters.sb3 needs Stable-Baselines3: pip install 'stable-baselines3>=2.3,<3'") from error
 
 
 @final

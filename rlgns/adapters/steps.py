@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rlgns.adapters.advice import sentence
 from rlgns.adapters.groups import Indices, split, undisturbed
 from rlgns.adapters.micro_batches import MicroBatches
-from rlgns.adapters.pace import StepPace
+from rlgns.adapters.pace import StepBudget
 from rlgns.adapters.record import NoiseScaleRecord
 from rlgns.noise.moments import Moments
 from rlgns.noise.monitor import NoiseScaleMonitor
@@ -64,7 +64,7 @@ class StepNoiseScale:
             raise ValueError(f"parameter {sharded} is sharded (FSDP2, tensor parallel), which cannot be measured")
         self._model, self._groups, self._clock = model, groups, clock
         self._batches = MicroBatches(model, clock)
-        self._pace = StepPace(overhead, clock)
+        self._pace = StepBudget(overhead, clock)
         self._record = NoiseScaleRecord(prefix="noise", level=level)
         self._unit, self._observations, self._rows = "observations", 0.0, 0
         self._seen, self._per_step = 0, 0  # micro-batches of this step, and of the last

@@ -15,7 +15,7 @@ import torch
 
 from rlgns.adapters.groups import Indices
 from rlgns.adapters.nested_pass import nested_pass
-from rlgns.adapters.pace import StepPace
+from rlgns.adapters.pace import StepBudget
 from rlgns.adapters.prompts import PromptNoiseScale
 from rlgns.adapters.steps import rows_of
 from rlgns.adapters.transformers import Saver, counters_kept, saved_state
@@ -85,7 +85,7 @@ class GRPONoiseScaleMixin:
         self._noise_scale: PromptNoiseScale | None = PromptNoiseScale(
             per_prompt=self.num_generations, level=self.noise_scale_level
         )
-        self._noise_pace = StepPace(self.noise_scale_overhead)
+        self._noise_pace = StepBudget(self.noise_scale_overhead)
         self._noise_warned = False
         self._noise_completions = 0
         self._check()

@@ -29,6 +29,7 @@ from rlgns.commands import (
 )
 from rlgns.commands.parser import Command, parse
 from rlgns.errors import ExitCode, FaultError, TerminatedError, UserError, one_line
+from rlgns.extras import lacks_trainer
 from rlgns.monitor.stop_signals import CODES, catch, leave_lost_terminal, restored
 
 COMMANDS: dict[str, Command] = {
@@ -47,6 +48,9 @@ COMMANDS: dict[str, Command] = {
 }
 """Every command, in the order of `rlgns --help`."""
 
+WITHOUT_TRAINER = ("fit", "games")
+"""Commands that need what `pip install rlgns` brings and no more."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line, sys.argv by default, and returns its exit code."""
@@ -55,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options, overrides = parse(sys.argv[1:] if arguments is None else arguments, COMMANDS)
         _check_working_directory()
+        lack = "" if options.command in WITHOUT_TRAINER else lacks_trainer(f"rlgns {options.command}")
+        if lack:
+            raise UserError(lack)
         with _terminable():
             code = COMMANDS[options.command].run(options, overrides)
             sys.stdout.flush()

@@ -22,7 +22,7 @@ examples:
   rlgns fit points.csv
   rlgns fit runs/breakout-quick-20260101-120000 --json > fits.json
   rlgns fit runs/breakout-quick-20260101-120000 --adaptive runs/breakout-20260102-120000
-  rlgns fit runs/breakout-quick-20260101-120000 runs/pong-quick-20260103-120000 --calibration ppo4.yaml
+  rlgns fit runs/breakout-quick-20260101-120000 runs/pong-quick-20260103-120000 --calibration ppo4.json
 
 With --calibration POINTS may also be a table of goals with the columns game, goal_score, critical_batch_observations
 and noise_scale_observations.

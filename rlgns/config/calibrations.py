@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import yaml
-
 from rlgns.config.convert import convert
-from rlgns.config.files import read_yaml, shipped_folder
+from rlgns.config.files import read_json, read_yaml, shipped_folder
 from rlgns.critical.calibration import Calibration, nearest_calibration
 from rlgns.errors import UserError, nearest
 
@@ -36,7 +35,7 @@ def calibration_for(*, algorithm: str, epochs: int, definition: str | None = Non
 def shipped_calibrations() -> list[Calibration]:
     """Returns the calibrations in configs/calibrations, by name. Raises UserError where there is none."""
     folder = shipped_folder("calibrations")
-    found = [read_calibration(path) for path in sorted(folder.glob("*.yaml"))]
+    found = [read_calibration(path) for path in sorted(folder.glob("*.json")) + sorted(folder.glob("*.yaml"))]
     if not found:
         raise UserError(f"no calibration in {folder}; install rlgns again")
     return found
@@ -44,7 +43,7 @@ def shipped_calibrations() -> list[Calibration]:
 
 def read_calibration(path: Path) -> Calibration:
     """Returns the calibration in a file. Raises UserError, with file and key, where it is not one."""
-    data = read_yaml(path)
+    data = read_yaml(path) if path.suffix in (".yaml", ".yml") else read_json(path)
     data.pop("provenance", None)
     for name in data:
         if name not in _FIELDS:
@@ -60,7 +59,7 @@ def read_calibration(path: Path) -> Calibration:
 
 
 def calibration_text(calibration: Calibration, provenance: Mapping[str, Any]) -> str:
-    """Returns the file of a calibration, numbers with four decimals, and where they come from."""
+    """Returns the file of a calibration, numbers with four decimals, and where they come from, as JSON."""
     values = {name: value for name, value in dataclasses.asdict(calibration).items() if name in _FIELDS}
     values = {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
-    return yaml.safe_dump({**values, "provenance": dict(provenance)}, sort_keys=False, allow_unicode=True, width=110)
+    return json.dumps({**values, "provenance": dict(provenance)}, indent=2, ensure_ascii=False) + "\n"

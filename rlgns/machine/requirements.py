@@ -6,8 +6,7 @@ import importlib.metadata
 
 from packaging.requirements import Requirement
 
-TRAINER = "train"
-"""The extra that brings the trainer: `pip install 'rlgns[train]'`."""
+from rlgns.extras import TRAINER
 
 COMPARED = ("torch", "ray", "gymnasium", "ale-py", "wandb")
 """Distributions whose versions change what a run does: the doctor names them, and compares nodes by them."""

@@ -85,6 +85,15 @@ class ProbeBudget:
         affordable = spent.overhead_s + spent.measure_s + self._probe_s <= self._fraction * after_s
         return every is not None and spent.since >= every and affordable
 
+    def wait(self) -> int:
+        """Returns after how many more iterations a probe is due, after a first one, if all take as long as before."""
+        spent, f = self._spent, self._fraction
+        left = f * spent.iteration_s - spent.measure_s
+        if left <= 0 or self.every is None:
+            return 0
+        unpaid = spent.overhead_s + self._probe_s - f * (spent.elapsed_s + self._probe_s)
+        return max(0, self.every - spent.since, math.ceil(unpaid / left) - 1)
+
     def iteration(self, *, seconds: float, measure_s: float, probe_s: float | None) -> None:
         """Records an iteration's time in all, measuring included; `probe_s` None: it had no probe."""
         spent = self._spent

@@ -20,6 +20,9 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from rlgns.noise.group_sums import GroupSums
+from rlgns.noise.sharding import processes_of_shards, sum_over_shards
+
 ELEMENTS_PER_BUCKET = 1 << 22
 """Elements that are summed over ranks in one message; a larger tensor is a message alone."""
 
@@ -52,13 +55,19 @@ class Ranks:
         """Joins the ranks of a DistributedDataParallel in the model, else those of `process_group`.
 
         Raises:
-            ValueError: a static graph, which torch 2.13 cannot run without averaging.
+            ValueError: a static graph, which torch 2.13 cannot run without averaging; parameters sharded otherwise than
+                by FSDP2 over one dimension; a process group for a sharded model.
         """
         found = (module for module in model.modules() if isinstance(module, DistributedDataParallel))
         self._ddp = next(found, None)
         if self._ddp is not None and self._ddp.static_graph:
             raise ValueError("DistributedDataParallel must be built with static_graph=False to be measured, got True")
+        self._shards = processes_of_shards(model)
+        self.weight = 1 if self._shards is None else dist.get_world_size(self._shards)
+        """Processes that run each part together: those of a sharded model, which count as one rank."""
         self._group = process_group if self._ddp is None else self._ddp.process_group
+        if self._shards is not None and self._group is not None:
+            raise ValueError("a sharded model averages its gradients itself: give no process_group")
         self.count = 1 if self._group is None else dist.get_world_size(self._group)
         """Number of ranks."""
 
@@ -80,6 +89,25 @@ class Ranks:
         self._ddp.require_forward_param_sync = False
         with self._ddp.no_sync():
             yield
+
+    def whole(self, sums: GroupSums) -> tuple[list[float], list[float]]:
+        """Returns per group |sum|^2 and <sum, sums of the groups before>, shards added up.
+
+        Raises:
+            RuntimeError: processes of a sharded model have different observations.
+        """
+        if self._shards is None:
+            return [float(square) for square in sums.squares], [float(cross) for cross in sums.crosses]
+        return sum_over_shards(sums.squares, sums.crosses, sums.observations, self._shards)
+
+    def largest(self, number: int) -> int:
+        """Returns the largest of the numbers that all processes give; all must call it."""
+        group = self._group if self._shards is None else self._shards
+        if group is None or dist.get_world_size(group) == 1:
+            return number
+        gathered: list[int | None] = [None] * dist.get_world_size(group)
+        dist.all_gather_object(gathered, number, group=group)
+        return max(n for n in gathered if n is not None)
 
     def gather(self, share: RankShare) -> list[RankShare]:
         """Returns every rank's share, in the order of ranks.

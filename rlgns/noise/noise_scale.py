@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
@@ -67,6 +68,17 @@ def scale_entries(prefix: str, estimate: NoiseScaleEstimate) -> dict[str, Any]:
         f"{prefix}/now_low": estimate.now_low,
         f"{prefix}/now_high": estimate.now_high,
     }
+
+
+def known_entries(estimate: NoiseScaleEstimate, overhead_fraction: float) -> dict[str, Any]:
+    """Returns what is known of a noise scale for a logger; `overhead_fraction` is NaN without a budget."""
+    entries = {
+        **scale_entries("noise", estimate),
+        "noise/updates": estimate.updates,
+        "noise/skipped": estimate.skipped,
+        "noise/overhead_fraction": overhead_fraction,
+    }
+    return {name: value for name, value in entries.items() if not isinstance(value, float) or math.isfinite(value)}
 
 
 class SmoothedScale(Statistic):

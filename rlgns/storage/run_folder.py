@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-import yaml
-
-from rlgns.config.files import read_yaml
+from rlgns.config.files import read_yaml, yaml_text
 from rlgns.errors import FaultError, UserError
 from rlgns.metrics.row_check import checked_row
 from rlgns.storage.files import create_atomically, lock, plain, reason, write_all, write_atomically
@@ -115,7 +113,7 @@ class RunFolder:
         Raises:
             UserError: A run is there already, or the folder cannot be written.
         """
-        text = yaml.safe_dump({"config": plain(config), "run": plain(about)}, sort_keys=False, allow_unicode=True)
+        text = yaml_text({"config": plain(config), "run": plain(about)})
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             create_atomically(self.config_path, text.encode())  # first: without it nothing else makes a run
@@ -144,7 +142,7 @@ class RunFolder:
             "run": {**about, "earlier_observations": earlier},
         }
         try:
-            write_atomically(self.config_path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+            write_atomically(self.config_path, yaml_text(content).encode())
         except OSError as error:
             raise UserError(f"cannot write {self.config_path}: {reason(error)}") from error
 

@@ -10,9 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, final
 
-import yaml
-
-from rlgns.config.files import read_yaml
+from rlgns.config.files import read_yaml, yaml_text
 from rlgns.critical.points import COLUMNS
 from rlgns.errors import FaultError, UserError
 from rlgns.storage.files import lock, reason, write_atomically
@@ -77,7 +75,7 @@ class SweepFolder:
 
     def write(self, content: Mapping[str, Any]) -> None:
         """Writes sweep.yaml from plain types. Raises UserError."""
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        text = yaml_text(content)
         try:
             self.runs_path.mkdir(exist_ok=True)
             write_atomically(self.sweep_path, text.encode())

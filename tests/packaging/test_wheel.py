@@ -2,92 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
-import subprocess
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
+from tests.packaging.installing import (
+    NO_COMPILER,
+    ROOT,
+    build_wheel,
+    empty_environment,
+    names_in,
+    pip,
+    run,
+    stand_in,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("LICENSE", "README.md", "agents", "configs", "envs", "pyproject.toml", "rlgns")
 HAS_COMPILER = shutil.which("gcc") is not None and platform.machine() == "x86_64" and sys.platform == "linux"
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-NO_COMPILER = {**ENVIRONMENT, "CC": "false"}
-
-
-def run(*command: str | Path, cwd: Path, environment: dict[str, str] = ENVIRONMENT) -> str:
-    """Returns standard output; the error output of a command that fails fails the test."""
-    ran = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
-
-
-def pip(python: Path | str, *arguments: str | Path, environment: dict[str, str] = ENVIRONMENT) -> None:
-    """Runs the test environment's pip for a Python; builds use its setuptools, and nothing is downloaded."""
-    command = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", *arguments]
-    run(*command, "--no-index", "--no-deps", "--no-build-isolation", cwd=ROOT.parent, environment=environment)
-
-
-def copy_of_sources(folder: Path) -> Path:
-    """Copies what a build needs, so that nothing built before is reused and nothing is left in the checkout."""
-    leftovers = shutil.ignore_patterns("__pycache__", "*.so")
-    folder.mkdir()
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=leftovers)
-        else:
-            shutil.copy(ROOT / name, folder)
-    return folder
-
-
-def build_wheel(source: Path, folder: Path, *, environment: dict[str, str] = ENVIRONMENT) -> Path:
-    pip(sys.executable, "wheel", "--wheel-dir", folder, source, environment=environment)
-    (wheel,) = folder.glob("rlgns-*.whl")
-    return wheel
-
-
-def names_in(wheel: Path) -> set[str]:
-    return set(zipfile.ZipFile(wheel).namelist())
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_of_sources(tmp_path_factory.mktemp("source") / "rlgns")
-
-
-@pytest.fixture(scope="module")
-def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(source, tmp_path_factory.mktemp("wheel"))
-
-
-def stand_in(package: str, folder: Path) -> Path:
-    """Writes the wheel of a distribution that owns the import package `package`."""
-    path = folder / f"stand_in_{package}-1.0-py3-none-any.whl"
-    about = f"stand_in_{package}-1.0.dist-info"
-    files = {
-        f"{package}/__init__.py": "OWNER = 'stand-in'\n",
-        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: stand-in-{package}\nVersion: 1.0\n",
-        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    files[f"{about}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{about}/RECORD"])
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
-    return path
-
-
-def empty_environment(folder: Path) -> Path:
-    """Makes a virtual environment that finds the test environment's distributions after its own; returns its Python."""
-    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=ROOT.parent)
-    (packages,) = folder.glob("lib/python*/site-packages")
-    behind = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    (packages / "test_environment.pth").write_text("\n".join(behind) + "\n")
-    return folder / "bin" / "python"
 
 
 def values_in(python: Path, expressions: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A bandit with a context that stays through a rollout, for Stable-Baselines3; |G|^2 and tr(Sigma) by enumeration.
+"""A bandit with a context that stays through a rollout; |G|^2 and tr(Sigma) by enumeration.
 
 Each environment draws one of CONTEXTS contexts for the whole rollout, then one-step episodes: action a in context c
 pays REWARDS[c, a]. Steps of one environment share the context, so observations are not independent; environments are.
@@ -35,21 +35,17 @@ class ContextBandit(gymnasium.Env):
         return np.eye(CONTEXTS, dtype=np.float32)[self.context], float(reward), True, False, {}
 
 
-def true_moments(model: Any, loss_of: Any) -> tuple[float, float]:
-    """(|G|^2, tr(Sigma) per observation, environments as the unit), from each context's and action's gradient.
-
-    `loss_of(context, action)` is one observation's loss.
-    """
+def gradient_table(model: Any, loss_of: Any) -> np.ndarray:
+    """[contexts, actions, parameters]; `loss_of(context, action)` is one observation's loss."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    with torch.no_grad():
-        contexts = torch.eye(CONTEXTS)
-        chances = model.get_distribution(contexts).distribution.probs.double().numpy()
-    gradients = np.stack(
-        [[_flat(loss_of(c, a), parameters) for a in range(ACTIONS)] for c in range(CONTEXTS)]
-    )  # [contexts, actions, parameters]
-    means = np.einsum("ca,cap->cp", chances, gradients)
+    return np.stack([[_flat(loss_of(c, a), parameters) for a in range(ACTIONS)] for c in range(CONTEXTS)])
+
+
+def moments_of_table(gradients: np.ndarray, chances: np.ndarray) -> tuple[float, float]:
+    """(|G|^2, tr(Sigma) per observation, environments as the unit) under those chances [contexts, actions]."""
+    means = np.einsum("ca,cap->cp", chances.astype(np.float64), gradients)
     true = means.mean(0)
-    within = np.einsum("ca,cap->c", chances, (gradients - means[:, None]) ** 2).mean()
+    within = np.einsum("ca,cap->c", chances.astype(np.float64), (gradients - means[:, None]) ** 2).mean()
     between = ((means - true) ** 2).sum(1).mean()
     return float(true @ true), float(within + STEPS * between)
 

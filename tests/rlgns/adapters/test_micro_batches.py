@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rlgns.adapters.advice import sentence
 from rlgns.adapters.micro_batches import SPARSE, TWICE, MicroBatches
-from rlgns.adapters.pace import StepPace
+from rlgns.adapters.pace import StepBudget
 from rlgns.adapters.steps import StepNoiseScale, row_count, rows_of
 from rlgns.critical.schedule import PAPER_RATIOS
 from tests.gloo import run_worker
@@ -107,7 +107,7 @@ def test_one_micro_batch_has_no_moments_and_nan_is_not_counted() -> None:
 @pytest.mark.parametrize("cost", [0.001, 0.3, 2.5])
 def test_measured_steps_stay_within_the_budget(overhead: float, cost: float) -> None:
     seconds = 0.0
-    pace, measured = StepPace(overhead, lambda: seconds), []
+    pace, measured = StepBudget(overhead, lambda: seconds), []
     pace.start()
     for step in range(3000):
         seconds += 5.0 if step == 0 else 1.0  # the first starts the host
@@ -122,18 +122,18 @@ def test_measured_steps_stay_within_the_budget(overhead: float, cost: float) -> 
     assert measured[:3] == [2, 2 + apart, 2 + 2 * apart][: len(measured)]
     paid = measured[-1] - measured[0]  # the last one is paid off by the steps that follow
     assert (len(measured) - 1) * cost <= overhead * (paid + (len(measured) - 1) * cost) * (1 + 1e-9)
-    restored = StepPace(overhead, lambda: seconds)
+    restored = StepBudget(overhead, lambda: seconds)
     restored.load_state_dict(pace.state_dict())
     assert restored.overhead_fraction == pace.overhead_fraction and restored.due() == pace.due()
 
 
 def test_an_overhead_of_zero_measures_nothing() -> None:
-    pace = StepPace(0.0)
+    pace = StepBudget(0.0)
     for _ in range(5):
         assert not pace.due()
         pace.end(0.0, None)
     with pytest.raises(ValueError, match="overhead must be from 0 to below 1, got 1"):
-        StepPace(1)
+        StepBudget(1)
 
 
 def test_rows_of_nested_batches() -> None:

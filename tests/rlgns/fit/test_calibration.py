@@ -53,7 +53,7 @@ def test_what_serves_the_agents_here() -> None:
 
 
 def test_a_sweep_becomes_a_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sweep, out = make_sweep(tmp_path / "sweep", batches=(32, 64, 128, 256, 512, 1024, 2048)), tmp_path / "mine.yaml"
+    sweep, out = make_sweep(tmp_path / "sweep", batches=(32, 64, 128, 256, 512, 1024, 2048)), tmp_path / "mine.json"
     options = ["--algorithm", "ppo", "--epochs", "4"]
     assert cli.main(["fit", str(sweep), "--calibration", str(out), *options]) == 0
     text = capsys.readouterr().out
@@ -62,13 +62,13 @@ def test_a_sweep_becomes_a_calibration(tmp_path: Path, capsys: pytest.CaptureFix
     mine = read_calibration(out)
     assert (mine.name, mine.algorithm, mine.epochs, mine.games, mine.goals) == ("mine", "ppo", 4, 3, 7)
     assert math.exp(-mine.log_ratio) == pytest.approx(NOISE_OVER_CRITICAL, rel=0.15)
-    assert "rlgns fit" in out.read_text() and "commit: " in out.read_text()
+    assert "rlgns fit" in out.read_text() and '"commit": ' in out.read_text()
     assert cli.main(["fit", str(sweep), "--calibration", str(out), *options, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["definition"] == PATH_AVERAGE
 
 
 def test_algorithm_and_epochs_are_those_of_the_sweeps_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sweep, out = make_sweep(tmp_path / "sweep"), tmp_path / "mine.yaml"
+    sweep, out = make_sweep(tmp_path / "sweep"), tmp_path / "mine.json"
     assert cli.main(["fit", str(sweep), "--calibration", str(out)]) == 2
     assert "the points do not say it" in capsys.readouterr().err
     for folder in SweepFolder(sweep).runs():
@@ -86,14 +86,14 @@ def test_files_of_several_games_are_fitted_together(tmp_path: Path, capsys: pyte
     paths = [write_points(tmp_path / f"{game}.csv", [r for r in rows if r["game"] == game]) for game in games]
     assert cli.main(["fit", *map(str, paths)]) == 0
     assert all(f"{game}\n" in capsys.readouterr().out for game in games[:1])
-    out = tmp_path / "mine.yaml"
+    out = tmp_path / "mine.json"
     assert cli.main(["fit", *map(str, paths), "--calibration", str(out), "--algorithm", "ppo", "--epochs", "2"]) == 0
     assert read_calibration(out).games == 3
 
 
 def test_one_game_borrows_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Our sweep of Breakout: one goal has both intervals. Epochs come from how often steps reuse observations."""
-    out = tmp_path / "ppo.yaml"
+    out = tmp_path / "ppo.json"
     assert cli.main(["fit", str(BREAKOUT), "--calibration", str(out), "--algorithm", "ppo"]) == 0
     text = capsys.readouterr().out
     assert "PPO with 4 epochs: 1 game, 1 goal" in text and "fewer than 3 games: the spreads are those of" in text
@@ -116,16 +116,16 @@ def test_one_game_borrows_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
     ],
 )
 def test_mistakes(arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["fit", *arguments, "--calibration", str(tmp_path / "out.yaml")]) == 2
+    assert cli.main(["fit", *arguments, "--calibration", str(tmp_path / "out.json")]) == 2
     output = capsys.readouterr()
     assert words in output.err and output.err.count("\n") == 1 and output.out == ""
-    assert not (tmp_path / "out.yaml").exists()
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_options_that_would_be_ignored_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fit", str(BREAKOUT), "--algorithm", "ppo"]) == 2
     assert "--algorithm ppo needs --calibration FILE" in capsys.readouterr().err
-    assert cli.main(["fit", str(BREAKOUT), "--calibration", "x.yaml", "--adaptive", "run"]) == 2
+    assert cli.main(["fit", str(BREAKOUT), "--calibration", "x.json", "--adaptive", "run"]) == 2
     assert "--calibration and --adaptive cannot be used together" in capsys.readouterr().err
 
 
@@ -133,22 +133,31 @@ def test_a_bad_cell_and_a_folder_that_cannot_be_written(tmp_path: Path, capsys: 
     bad = tmp_path / "goals.csv"
     bad.write_text("game,goal_score,critical_batch_observations,noise_scale_observations\nPong,0,10,20\nPong,1,0,20\n")
     ends = ["--algorithm", "a2c", "--calibration"]
-    assert cli.main(["fit", str(bad), *ends, str(tmp_path / "out.yaml")]) == 2
+    assert cli.main(["fit", str(bad), *ends, str(tmp_path / "out.json")]) == 2
     assert "line 3: critical_batch_observations must be a positive number, got '0'" in capsys.readouterr().err
-    assert cli.main(["fit", str(PAPER), *ends, str(tmp_path / "none" / "out.yaml")]) == 2
+    assert cli.main(["fit", str(PAPER), *ends, str(tmp_path / "none" / "out.json")]) == 2
     assert "--calibration: cannot write" in capsys.readouterr().err
 
 
 def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
     text = calibration_text(calibration_for(algorithm="a2c", epochs=1), {})
-    file = tmp_path / "mine.yaml"
+    file = tmp_path / "mine.json"
     for old, new, words in (
         ("goal_sd", "gaol_sd", r"unknown key 'gaol_sd' \(did you mean goal_sd\?\)"),
-        ("epochs: 1\n", "", "no key 'epochs'"),
-        ("epochs: 1\n", "epochs: few\n", "epochs"),
-        ("epochs: 1\n", "epochs: 0\n", "epochs must be at least 1"),
+        ('"epochs": 1,', "", "no key 'epochs'"),
+        ('"epochs": 1,', '"epochs": "few",', "epochs"),
+        ('"epochs": 1,', '"epochs": 0,', "epochs must be at least 1"),
+        ('"epochs": 1,', '"epochs": 1, "epochs": 2,', "is not valid JSON: epochs is given twice"),
+        ('"epochs": 1,', '"epochs": ,', "is not valid JSON: line 3, column 13: Expecting value"),
     ):
         file.write_text(text.replace(old, new))
         with pytest.raises(UserError, match=words):
             read_calibration(file)
     assert [c.name for c in shipped_calibrations()] == ["a2c"]
+
+
+def test_a_file_of_an_older_version_is_yaml(tmp_path: Path) -> None:
+    a2c = calibration_for(algorithm="a2c", epochs=1)
+    file = tmp_path / "a2c.yaml"
+    file.write_text(yaml.safe_dump(json.loads(calibration_text(a2c, {"commit": "abc"}))))
+    assert calibration_text(read_calibration(file), {}) == calibration_text(a2c, {})

@@ -33,6 +33,7 @@ class Case:
     """Observations in each group, by rank."""
     dtype: torch.dtype = torch.float64
     wrapped: bool = True
+    every: int | None = None
     options: dict[str, bool] = field(default_factory=lambda: {"find_unused_parameters": True})
 
 
@@ -43,6 +44,7 @@ CASES = {
     "not wrapped": Case(groups=((3, 3),) * 2, wrapped=False),
     "unequal, one rank empty": Case(groups=((2, 5), (), (3,), (1, 4, 6))),
     "float32": Case(groups=((4, 4),) * 4, dtype=torch.float32),
+    "every second step": Case(groups=((2, 5), (), (3,), (1, 4, 6)), every=2),
     "views of buckets": Case(
         groups=((4, 4),) * 2, options={"gradient_as_bucket_view": True, "find_unused_parameters": True}
     ),
@@ -107,7 +109,10 @@ def run_case(case: Case, rank: int, process_group: Any) -> dict[str, Any]:
     if case.wrapped:
         model = DistributedDataParallel(model, process_group=process_group, **case.options)
     monitor = NoiseScaleMonitor(
-        model, groups=max(1, len(case.groups[rank])), process_group=None if case.wrapped else process_group
+        model,
+        groups=max(1, len(case.groups[rank])),
+        process_group=None if case.wrapped else process_group,
+        every=case.every,
     )
     return take_steps(model, monitor, [groups_of(case, rank, step) for step in range(3)])
 
@@ -141,6 +146,23 @@ def overflow(rank: int) -> dict[str, Any]:
         estimate = monitor.estimate()
         seen.append((estimate.updates, estimate.skipped, scaler.get_scale(), moved))
     return {"seen": seen, "state": monitor.state_dict()}
+
+
+def paced(rank: int) -> list[bool]:
+    """Which of 40 steps were measured; each rank's clock has its own speed."""
+    model = torch.nn.Linear(2, 1)
+    now = [0.0]
+    options: dict[str, Any] = {"overhead": 0.2, "clock": lambda: now[0]}
+    monitor = NoiseScaleMonitor(model, groups=2, process_group=dist.group.WORLD, **options)
+    seen = []
+    for _ in range(40):
+        with monitor.step():
+            for _ in range(monitor.parts):
+                monitor.backward(model(torch.randn(2)).sum())
+                now[0] += 1.0 + rank
+        now[0] += 1.0
+        seen.append(monitor.moments is not None)
+    return seen
 
 
 def buffers(rank: int) -> list[Tensor]:
@@ -183,7 +205,7 @@ def work(rank: int, folder: str) -> None:
             results[name] = run_case(case, rank, process_group)
             if len(set(case.groups)) == 1 and case.wrapped:
                 results[name]["plain"] = plain_ddp(case, rank, process_group)
-    results["overflow"], results["buffers"] = overflow(rank), buffers(rank)
+    results["overflow"], results["buffers"], results["paced"] = overflow(rank), buffers(rank), paced(rank)
     results["mistakes"] = [mistake(rank, what) for what in ("scales", "models", "static graph")]
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
