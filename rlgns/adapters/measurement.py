@@ -6,23 +6,18 @@ episodes are split into groups; the gradient of each group's mean loss comes fro
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
-import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rlgns.adapters.groups import Indices, undisturbed
+from rlgns.adapters.record import NoiseScaleRecord
 from rlgns.config.calibrations import calibration_for
-from rlgns.critical.predicted import average_entries, critical_batch_entries
-from rlgns.critical.run_average import RunAverage
 from rlgns.critical.verdict import Verdict, verdict_of
 from rlgns.noise.monitor import NoiseScaleMonitor
-from rlgns.noise.noise_scale import scale_entries
 from rlgns.noise.tracker import NoiseScaleEstimate
 
 AT_ROLLOUT = "at the parameters that played"
@@ -31,7 +26,6 @@ AT_ROLLOUT = "at the parameters that played"
 PREFIX = "noise/at_rollout"
 """Of its entries, which mean what they mean in metrics.jsonl (docs/metrics.md)."""
 
-Indices = NDArray[np.int64]
 Loss = Callable[[Indices], Tensor]
 """The mean loss of some observations of a rollout."""
 
@@ -63,11 +57,10 @@ class RolloutNoiseScale:
         Raises:
             ValueError: Fewer than two groups, or a level outside (0, 1).
         """
-        self._model, self._groups, self._level = model, groups, level
-        self._monitor = NoiseScaleMonitor(model, groups=groups, level=level, process_group=process_group)
-        self._run_average = RunAverage()
-        self._calibration = calibration_for(algorithm=algorithm, epochs=epochs, definition=AT_ROLLOUT)
-        self._conditions: dict[str, Any] = {}  # of the newest measurement
+        self._model, self._groups = model, groups
+        self._monitor = NoiseScaleMonitor(model, groups=groups, process_group=process_group)
+        calibration = calibration_for(algorithm=algorithm, epochs=epochs, definition=AT_ROLLOUT)
+        self._record = NoiseScaleRecord(prefix=PREFIX, level=level, calibration=calibration)
 
     def measure(
         self,
@@ -97,46 +90,25 @@ class RolloutNoiseScale:
             for group in groups:
                 for part in np.array_split(group, passes):
                     self._monitor.backward(loss(part), observations=len(part))
-        moments = self._monitor.moments
-        grad_sq, trace = (moments.grad_sq, moments.trace) if moments else (math.nan, math.nan)
-        self._run_average.update(
-            grad_sq=grad_sq, trace=trace, batch=batch_observations, steps=1, learning_rate=learning_rate
+        self._record.update(
+            self._monitor.moments,
+            batch_observations=batch_observations,
+            learning_rate=learning_rate,
+            observations=observations,
+            num_envs=num_envs,
         )
-        self._conditions = {
-            f"{PREFIX}/grad_sq": grad_sq,
-            f"{PREFIX}/trace": trace,
-            "batch_observations": batch_observations,
-            "learning_rate": learning_rate,
-            "observations": observations,
-            "num_envs": num_envs,
-        }
 
     def estimate(self) -> NoiseScaleEstimate:
         """Returns the noise scale at the parameters that played, as of now."""
-        return self._monitor.estimate()
+        return self._record.estimate()
 
     def row(self) -> dict[str, Any]:
         """Returns the entries and their conditions; empty before the first measurement."""
-        if not self._conditions:
-            return {}
-        estimate = self.estimate()
-        row = {
-            **self._conditions,
-            **scale_entries(PREFIX, estimate),
-            "noise/updates": estimate.updates,
-            "noise/skipped": estimate.skipped,
-            **average_entries(self._run_average.estimate(self._level)),
-        }
-        return row | critical_batch_entries(row, self._calibration, self._level, now=PREFIX)
+        return self._record.row()
 
     def entries(self) -> dict[str, Any]:
         """Returns what a logger gets: the known numbers of `row` under noise/ and critical_batch/."""
-        return {
-            name: value
-            for name, value in self.row().items()
-            if name.startswith(("noise/", "critical_batch/"))
-            if not isinstance(value, float) or math.isfinite(value)
-        }
+        return self._record.entries()
 
     def verdict(self) -> Verdict:
         """Returns what follows for the batch."""
@@ -144,42 +116,8 @@ class RolloutNoiseScale:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything measured, as plain Python numbers and lists."""
-        return {
-            "monitor": self._monitor.state_dict(),
-            "run_average": self._run_average.state_dict(),
-            "conditions": dict(self._conditions),
-        }
+        return self._record.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
-        self._monitor.load_state_dict(state["monitor"])
-        self._run_average.load_state_dict(state["run_average"])
-        self._conditions = dict(state["conditions"])
-
-
-@contextlib.contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Puts gradients, buffers and torch's random numbers back at the end; the model's training mode stays.
-
-    Yields:
-        Nothing.
-    """
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    devices = {parameter.device for parameter, _ in gradients if parameter.device.type == "cuda"}
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
-        try:
-            yield
-        finally:
-            for parameter, gradient in gradients:
-                parameter.grad = gradient
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
-
-
-def split(units: Sequence[Indices], groups: int) -> list[Indices]:
-    """Returns groups of whole units (environments or episodes), as many as there are up to `groups`, in order."""
-    count = min(groups, len(units))
-    shares = np.array_split(np.arange(len(units)), count) if count else []
-    return [np.concatenate([units[unit] for unit in share]) for share in shares]
+        self._record.load_state_dict(state)

@@ -25,7 +25,8 @@ try:
 except ImportError as error:
     raise ImportError("rlgns.adapters.rllib needs RLlib 2.60: pip install 'rlgns[rllib]'") from error
 
-from rlgns.adapters.measurement import Indices, RolloutNoiseScale, split
+from rlgns.adapters.groups import Indices, split
+from rlgns.adapters.measurement import RolloutNoiseScale
 from rlgns.adapters.pace import Pace
 
 SETTINGS = {"noise_scale_overhead": 0.01, "noise_scale_groups": 8, "noise_scale_level": 0.95}

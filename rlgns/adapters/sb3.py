@@ -19,7 +19,8 @@ try:
 except ImportError as error:
     raise ImportError("rlgns.adapters.sb3 needs Stable-Baselines3: pip install 'rlgns[sb3]'") from error
 
-from rlgns.adapters.measurement import RolloutNoiseScale, split
+from rlgns.adapters.groups import split
+from rlgns.adapters.measurement import RolloutNoiseScale
 from rlgns.adapters.pace import Pace
 from rlgns.adapters.sb3_loss import chunk_observations, environments, rollout_loss
 from rlgns.critical.verdict import Verdict

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from rlgns.adapters.measurement import Indices
+from rlgns.adapters.groups import Indices
 
 COLUMNS = ("observations", "actions", "values", "log_probs", "advantages", "returns")
 """Of a rollout buffer, each [steps, environments, ...], observations may be a dictionary of them."""

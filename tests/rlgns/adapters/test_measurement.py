@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from rlgns.adapters.measurement import AT_ROLLOUT, RolloutNoiseScale, split, undisturbed
+from rlgns.adapters.groups import split, undisturbed
+from rlgns.adapters.measurement import AT_ROLLOUT, RolloutNoiseScale
 from rlgns.adapters.pace import Pace
 from rlgns.config.calibrations import calibration_for
 

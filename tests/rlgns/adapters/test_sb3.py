@@ -14,7 +14,7 @@ pytest.importorskip("stable_baselines3", reason="needs Stable-Baselines3")
 
 from stable_baselines3 import A2C, PPO
 
-from rlgns.adapters.measurement import split
+from rlgns.adapters.groups import split
 from rlgns.adapters.sb3_loss import environments, rollout_loss
 from tests.rlgns.adapters.sb3_cases import CASES, build, played, quiet
 

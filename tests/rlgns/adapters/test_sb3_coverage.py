@@ -19,7 +19,8 @@ pytest.importorskip("stable_baselines3", reason="needs Stable-Baselines3")
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
-from rlgns.adapters.measurement import RolloutNoiseScale, split
+from rlgns.adapters.groups import split
+from rlgns.adapters.measurement import RolloutNoiseScale
 from rlgns.adapters.sb3_loss import environments, rollout_loss
 from rlgns.noise import GradientSize, NoiseScaleEstimate, NoiseScaleTracker, group_moments
 from tests.rlgns.adapters.bandit import (
