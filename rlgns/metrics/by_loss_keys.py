@@ -100,10 +100,10 @@ def _share(name: str, meaning: str, formula: str, unknown: str) -> tuple[Key, ..
 
 BY_LOSS = KeyGroup(
     title="Noise scale by loss",
-    text="Shows which loss dominates the noise scale. Some of the batches behind `noise/scale` are also split by loss, at "
-    "the price of a backward pass each, as often as half of what the live measurement leaves of "
-    "`noise.overhead_budget` allows. The rest goes to the probe, whose views of the losses are at the parameters that "
-    "played; these are along the optimizer steps ([measurement.md](measurement.md)).",
+    text="Shows which loss dominates the noise scale. Some of the batches behind `noise/scale` are also split by "
+    "loss, at the price of a backward pass each, as often as half of what the live measurement leaves of "
+    "`noise.overhead_budget` allows. The rest goes to the probe, whose views of the losses are at the "
+    "parameters that played; these are along the optimizer steps ([measurement.md](measurement.md)).",
     keys=(
         *_of_loss("policy"),
         *_of_loss("value"),
