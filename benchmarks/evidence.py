@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from benchmarks.evidence_sections import difficulty_section, growth_section, wid
 from benchmarks.evidence_text import DEVIATIONS, DONE_BY, NOT_DONE, READING, SHORT
 from rlgns import formatting
 from rlgns.critical.agreement import MIN_TASKS, agreement
+from rlgns.critical.points import GoalFit
 from rlgns.errors import ExitCode, UserError, one_line
 from rlgns.report.agreement_figure import Task
 
@@ -50,7 +52,17 @@ def page(tasks: Sequence[TaskResult]) -> str:
     lines += ["## Difficulty", "", *difficulty_section(planned), ""]
     lines += ["## Deviations from the plan", "", *DEVIATIONS, "", "## Not done", "", *NOT_DONE, ""]
     lines += ["## How it was made", "", DONE_BY, "", *_sources(tasks), ""]
-    return "\n".join(lines)
+    return "\n".join(wrapped for line in "\n".join(lines).split("\n") for wrapped in _wrap(line))
+
+
+def _wrap(line: str) -> list[str]:
+    """A line of text in lines of 120; tables, code and pictures stay as they are."""
+    if line.startswith(("|", "    ", "!", "#")) or not line:
+        return [line]
+    return textwrap.wrap(
+        line, 120, subsequent_indent="  " if line.startswith("- ") else "", break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _state(tasks: Sequence[TaskResult]) -> list[str]:
@@ -73,9 +85,11 @@ def _found(tasks: Sequence[TaskResult]) -> list[str]:
     for task in tasks:
         ratios = [dot.predicted / dot.measured for dot in dots if dot.group == task.name]
         if ratios:
+            over = ", ".join(f"{ratio:.2g}" for ratio in ratios)
+            which = "goals from easy to hard" if len(ratios) > 1 else "the one goal where both are known"
+            worst = max(max(ratio, 1 / ratio) for ratio in ratios)
             lines.append(
-                f"- **{task.name}**: noise scale / critical batch {' '.join(f'{r:.2g},' for r in ratios)[:-1]} "
-                f"({'goals from easy to hard' if len(ratios) > 1 else 'one goal'})."
+                f"- **{task.name}**: noise scale / critical batch {over} ({which}); within a factor of {worst:.2g}."
             )
     groups = {task.group for task in tasks if any(dot.group == task.name for dot in dots)}
     table = [dot for dot in paper_points() if dot.counts and not dot.is_bound]
@@ -89,7 +103,8 @@ def _found(tasks: Sequence[TaskResult]) -> list[str]:
     if len(groups) < MIN_TASKS:
         lines.append(
             f"- **Nothing is decided yet.** The tasks here belong to {formatting.plural(len(groups), 'group')}; "
-            f"r² and scores of these runs alone need {MIN_TASKS} at least."
+            f"r² and scores of these runs alone need {MIN_TASKS} at least. "
+            "In the r² above tasks of one group count as if independent."
         )
     return lines
 
@@ -126,17 +141,16 @@ def _goals(tasks: Sequence[TaskResult]) -> list[str]:
 
 def _contest(tasks: Sequence[TaskResult]) -> list[str]:
     contested = [task for task in tasks if all(name in task.fits for name in CANDIDATES)]
-    lines = ["Predicted over critical batch:", "", f"| task | goal | {' | '.join(NAMES.values())} | path, as swept |"]
+    lines = [
+        "Predicted over critical batch; in brackets how many runs resolve the prediction, where not all do:",
+        "",
+        f"| task | goal | {' | '.join(NAMES.values())} | path, as swept |",
+    ]
     lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
     for task in contested:
         for place, goal in enumerate(task.goals):
             if goal.fit.identified:
-                cells = [
-                    f"{ratio:.2g}"
-                    if math.isfinite(ratio := task.fits[name][place].noise_over_critical)
-                    else "not known"
-                    for name in (*CANDIDATES, AS_SWEPT)
-                ]
+                cells = [_ratio(task.fits[name][place]) for name in (*CANDIDATES, AS_SWEPT)]
                 lines.append(f"| {task.name} | {abs(goal.goal_score):g} | {' | '.join(cells)} |")
     lines.append("")
     errors = [error for task in contested for error in task.errors]
@@ -152,6 +166,15 @@ def _contest(tasks: Sequence[TaskResult]) -> list[str]:
         else:
             lines += [f"{title} ({len(groups)} groups):", "", *_score_table(scores(some, names)), ""]
     return [*lines, SHORT]
+
+
+def _ratio(goal: GoalFit) -> str:
+    """Predicted over critical batch, and how many runs resolve the prediction where not all do."""
+    runs = [point for point in goal.points if math.isfinite(point.optimizer_steps)]
+    resolved = sum(bool(point.noise_scale) and point.noise_scale_high is not None for point in runs)
+    ratio = goal.noise_over_critical
+    text = f"{ratio:.2g}" if math.isfinite(ratio) else "not known"
+    return text if resolved == len(runs) else f"{text} ({resolved} of {len(runs)})"
 
 
 def _score_table(found: Sequence[Score]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -146,3 +147,9 @@ def draw(figure: Figure, path: Path) -> None:
     """Writes a figure as SVG. Raises UserError without a browser."""
     options = {"format": "svg", "width": WIDTH, "height": figure.height + 40, "scale": 1}
     render([{"fig": standalone(figure), "path": str(path), "opts": options}])
+    text = path.read_text()
+    # Plotly's random names, so that the same figure gives the same file.
+    random = dict.fromkeys(re.findall(r'id="defs-(\w{6})"|\btrace(\w{6})"', text))
+    for place, names in enumerate(random):
+        text = re.sub(f"(?<=[a-z]|-){''.join(names)}(?![0-9])", f"{figure.name}{place}", text)
+    path.write_text(text)

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.evidence_data import TaskResult, width_of
 from benchmarks.evidence_growth import Factor, critical_factor, ends, noise_factor
+from benchmarks.evidence_widths import EQUAL_STEPS, noise_at_step, trend
 from rlgns import formatting
 from rlgns.envs.games import find, human_normalised
 from rlgns.fit.paper import paper_goals
@@ -55,15 +56,19 @@ def widths_section(tasks: Sequence[TaskResult]) -> list[str]:
         if "width" in task.source:
             base = task.name.removesuffix(f"-w{width_of(task.name)}").removesuffix(f"-{task.source['width']}")
             families.setdefault(base, []).append(task)
-    several = {base: some for base, some in families.items() if len(some) > 1}
+    several = {
+        base: sorted(some, key=lambda task: int(task.source["width"]))
+        for base, some in families.items()
+        if len(some) > 1
+    }
     if not several:
         return ['No task has been trained at a second width yet; the plan\'s section "Widths" says what is to come.']
     lines = [
-        "| task | width | goal | critical batch (95 %) | noise scale (95 %) |",
+        "| task | width | goal | critical batch (95 %) | noise scale, path average (95 %) |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for base, some in several.items():
-        for task in sorted(some, key=lambda one: int(one.source["width"])):
+        for task in some:
             for goal in task.goals:
                 fit = goal.fit
                 critical = formatting.interval(fit.critical_batch, fit.critical_batch_low, fit.critical_batch_high)
@@ -72,6 +77,22 @@ def widths_section(tasks: Sequence[TaskResult]) -> list[str]:
                     f"{critical if fit.identified else fit.reason} | "
                     f"{formatting.interval(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high)} |"
                 )
+    lines += ["", "Slope of ln critical batch on ln width, at the hardest goal that all widths identify:", ""]
+    for base, some in several.items():
+        goal_score, slope = trend(some)
+        lines.append(
+            f"- {base}, loss {abs(goal_score):g}: {slope.value:.2f} ({slope.low:.2f} to {slope.high:.2f})"
+            if math.isfinite(slope.value)
+            else f"- {base}: no goal is identified at every width"
+        )
+    lines += ["", "Noise scale at equal steps, at one batch size:", ""]
+    lines += [f"| task | width | {' | '.join(f'step {step}' for step in EQUAL_STEPS)} |"]
+    lines += [f"| --- | ---: |{' ---: |' * len(EQUAL_STEPS)}"]
+    for base, some in several.items():
+        for task in some:
+            values = [noise_at_step(task, step) for step in EQUAL_STEPS]
+            cells = [formatting.rounded(value) if math.isfinite(value) else "" for value in values]
+            lines.append(f"| {base} | {task.source['width']} | {' | '.join(cells)} |")
     return lines
 
 
@@ -98,8 +119,8 @@ def difficulty_section(tasks: Sequence[TaskResult]) -> list[str]:
     lines += [
         "",
         "The paper's games, by the human-normalised score of their hardest goal, with the critical batch there: "
-        f"{games}. Rank correlation {_rank([goal.critical_batch for _, goal in placed]):.1f} over {len(placed)} games, "
-        "too few to tell an order from chance.",
+        f"{games}. Rank correlation {_rank([goal.critical_batch for _, goal in placed]):.1f} over {len(placed)} games "
+        "(positive: larger where the goal is further above a human's score), too few to tell an order from chance.",
     ]
     return lines
 

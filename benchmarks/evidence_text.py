@@ -10,6 +10,8 @@ READING = (
 )
 
 SHORT = (
+    "Runs that do not resolve a number are left out of its mean, as in `rlgns fit`. They may be those with the largest "
+    "noise scales, and then the mean is low.\n\n"
     "A win needs an interval that leaves out zero. With few groups the plan's percentile interval is a little short: "
     "of 400 made-up tables in which two candidates are equally good it leaves out zero in 12 % with 4 groups, 8 % with "
     "8 and 10 % with 9, not in 5 % (`tests/benchmarks/test_contest_scores.py` has such tables)."
@@ -37,6 +39,6 @@ DONE_BY = """\
     python -m examples.tasks TASK --contest runs/TASK         # all candidates along the best runs
     python -m benchmarks.evidence --add runs/TASK             # tables, then this page
 
-2 cores (AMD EPYC), no GPU, torch 2.13.0+cpu, one thread a trial. `mnist-*` and the language models also need `--data`.
-`rlgns fit docs/results/agreement/TASK.csv` prints a task's fits and `rlgns report docs/results/agreement/*.csv
+2 cores (AMD EPYC), no GPU, torch 2.13.0+cpu, one thread a trial. `mnist-*` and the language models need `--data`. \
+`rlgns fit docs/results/agreement/TASK.csv` prints a task's fits and `rlgns report docs/results/agreement/*.csv \
 docs/results/breakout-sweep.csv` has all of them in one page. Breakout: [breakout-sweep.md](breakout-sweep.md)."""

@@ -13,6 +13,8 @@ from benchmarks.evidence import page
 from benchmarks.evidence_data import AS_SWEPT, RESULTS, TaskResult, group_of, load_tasks, width_of, with_candidate
 from benchmarks.evidence_figures import calibrated
 from benchmarks.evidence_growth import BIN, critical_factor, noise_by_loss, noise_factor
+from benchmarks.evidence_sections import widths_section
+from benchmarks.evidence_widths import noise_at_step, trend
 from rlgns.critical.points import Point, fit_points
 from rlgns.report.agreement_figure import Task
 
@@ -97,3 +99,44 @@ def test_a_folder_without_anything_else_gives_tasks(tmp_path: Path) -> None:
         and task.rows == ()
         and not task.errors[0].predicted["path"] > 0
     )
+
+
+def at_width(width: int, critical: float, noise: float) -> TaskResult:
+    """A task at one width: critical batch of its one goal, and the noise scale of all rows."""
+    rows = tuple(
+        {"run": f"s{seed}", "batch_observations": 64.0, "step": step, "grad_sq": 1.0, "trace": noise * (1 + seed) ** 2}
+        for seed in (0, 1)
+        for step in range(1, 121)
+    )
+    return TaskResult(
+        name=f"toy-w{width}", group="toy", fits={AS_SWEPT: tuple(fit_points(points(-1, critical, noise)))}, rows=rows,
+        source={"width": width, "commit": "", "seeds": [0, 1]},
+    )  # fmt: skip
+
+
+def test_stronger_models_at_equal_loss_and_at_equal_steps() -> None:
+    several = [at_width(16, 10, 30.0), at_width(64, 40, 50.0), at_width(256, 160, 70.0)]
+    goal, slope = trend(several)
+    assert goal == -1 and slope.low < slope.value < slope.high
+    assert slope.value == pytest.approx(1.0, abs=0.15) and slope.high - slope.low < 0.6
+    assert math.isnan(trend(several[:1])[1].value)
+    assert noise_at_step(several[0], 30) == pytest.approx(60.0), "geometric mean of 30 and 120"
+    assert math.isnan(noise_at_step(several[0], 300)), "the runs had ended"
+    text = "\n".join(widths_section(several[::-1]))
+    assert text.index("| toy | 16 | 1 |") < text.index("| toy | 256 | 1 |")
+    assert "- toy, loss 1: " in text and "| toy | 16 | 60 | 60 |  |" in text
+
+
+def test_a_slope_has_the_interval_of_its_ends() -> None:
+    """Two widths: the slope is that of the line, and its ends those of the worst pair if one end is exact."""
+    exact, other = at_width(16, 10, 30.0), at_width(64, 40, 30.0)
+    fit = dataclasses.replace(
+        exact.goals[0].fit, critical_batch=10.0, critical_batch_low=10.0, critical_batch_high=10.0
+    )
+    goal = dataclasses.replace(exact.goals[0], fit=fit)
+    _, slope = trend([dataclasses.replace(exact, fits={AS_SWEPT: (goal,)}), other])
+    ends = [
+        math.log(end / 10) / math.log(4)
+        for end in (other.goals[0].fit.critical_batch_low, other.goals[0].fit.critical_batch_high)
+    ]
+    assert (slope.low, slope.high) == pytest.approx(tuple(ends))
