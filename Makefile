@@ -16,7 +16,7 @@ TEST_WORKERS ?= 2
 # Otherwise waiting OpenMP threads spin, which turns 3 s into 40 s on a busy machine
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help train test test-cluster fuzz test-docker check format bench bench-sizes clean
+.PHONY: help train test test-cluster fuzz test-docker check format bench bench-sizes evidence clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -52,6 +52,9 @@ bench: $(BENCH_STAMP) ## compare speed, starts and memory with Stable-Baselines3
 
 bench-sizes: $(BENCH_STAMP) ## measure cost against size: environments, batch, groups; about 10 minutes
 	$(BIN)/python benchmarks/sizes.py $(ARGS)
+
+evidence: $(STAMP) ## write docs/results/agreement.md and its figures anew from the tables of finished sweeps
+	$(BIN)/python -m benchmarks.evidence $(ARGS)
 
 clean: ## remove .venv and caches, never runs/
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -57,7 +57,7 @@ def run_sweep(settings: TaskSettings, path: Path, workers: int) -> Path:
         groups_of(batch, problem.per_draw)
     folder = SweepFolder(path)
     with folder.claimed():
-        _check_settings(folder, settings)
+        check_settings(folder, settings)
         folder.write({"task": plain(dataclasses.asdict(settings)), "about": {"commit": source_commit()}})
         write_points(folder, settings)
         jobs = [(settings, str(path), cell) for cell in settings.plan.cells]
@@ -67,7 +67,7 @@ def run_sweep(settings: TaskSettings, path: Path, workers: int) -> Path:
                 write_points(folder, settings)
             return folder.points_path
         # Spawned, not forked: a fork would inherit the folder's lock and keep it after this process was killed.
-        with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs)), _leave_interrupts) as pool:
+        with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs)), leave_interrupts) as pool:
             for _ in pool.imap_unordered(run_cell, jobs):
                 write_points(folder, settings)
     return folder.points_path
@@ -96,11 +96,11 @@ def _run_trial(
     plan, began = settings.plan, time.perf_counter()
 
     def over(own: TrialProgress) -> bool:
-        _exit_if_orphaned()
+        exit_if_orphaned()
         return plan.verdict(trial, known | {trial: own}) is not Verdict.UNFINISHED
 
     rows = train(
-        _problem(settings),
+        problem_of(settings),
         settings,
         batch=trial.cell.batch,
         learning_rate=trial.learning_rate,
@@ -151,12 +151,12 @@ def write_points(folder: SweepFolder, settings: TaskSettings) -> None:
 
 
 @lru_cache(maxsize=1)
-def _problem(settings: TaskSettings) -> Problem:
+def problem_of(settings: TaskSettings) -> Problem:
     """The problem of a task; a process reads its data once."""
     return make_problem(settings)
 
 
-def _check_settings(folder: SweepFolder, settings: TaskSettings) -> None:
+def check_settings(folder: SweepFolder, settings: TaskSettings) -> None:
     """Raises UserError where the folder holds a sweep of another task or with other settings."""
     if not folder.sweep_path.exists():
         return
@@ -171,12 +171,12 @@ def _check_settings(folder: SweepFolder, settings: TaskSettings) -> None:
             )
 
 
-def _leave_interrupts() -> None:
+def leave_interrupts() -> None:
     """Leaves Ctrl-C to the process of the sweep, which ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _exit_if_orphaned() -> None:
+def exit_if_orphaned() -> None:
     """Ends this process where the sweep that started it was killed, so that it does not train beside the next one."""
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():

@@ -13,10 +13,11 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from examples.tasks.problem import Problem
 from examples.tasks.settings import TaskSettings, groups_of
@@ -41,6 +42,25 @@ Row = Mapping[str, Any]
 Rows = Sequence[Row]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepToCome:
+    """What stands before an optimizer step. Who looks on must change nothing, the random state least of all."""
+
+    step: int
+    """Of the step to come, from 1."""
+    measured: bool
+    """Whether it is split into groups to measure the noise scale."""
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    groups: tuple[Tensor, ...]
+    """Its draws."""
+    generator: torch.Generator
+    """As it stands before the losses of these groups; copy it, do not draw from it."""
+
+
+Watch = Callable[[StepToCome], None]
+
+
 def train(
     problem: Problem,
     settings: TaskSettings,
@@ -49,6 +69,7 @@ def train(
     learning_rate: float,
     seed: int,
     over: Callable[[TrialProgress], bool],
+    watch: Watch | None = None,
 ) -> list[Row]:
     """Trains until `over` says so and returns the rows. The same arguments give the same rows, seconds aside.
 
@@ -59,6 +80,7 @@ def train(
         learning_rate: constant.
         seed: of the model's first parameters and of the draws.
         over: whether a trial that stands there has ended. A trial that diverged stands at the end of its budget.
+        watch: looks on before every optimizer step.
 
     Raises:
         UserError: A goal that the new model has reached already.
@@ -66,7 +88,7 @@ def train(
     torch.manual_seed(seed)
     model, generator = problem.model(), torch.Generator().manual_seed(seed)
     rows: list[Row] = []
-    for row in _steps(problem, model, make_optimizer(model, settings, learning_rate), batch, generator):
+    for row in _steps(problem, model, make_optimizer(model, settings, learning_rate), batch, generator, watch):
         rows.append(row)
         if row["step"] == 0 and row["loss"] <= max(settings.goals):
             raise UserError(
@@ -118,7 +140,12 @@ def goals_reached(rows: Rows, settings: TaskSettings, batch: int) -> list[GoalRe
 
 
 def _steps(
-    problem: Problem, model: nn.Module, optimizer: torch.optim.Optimizer, batch: int, generator: torch.Generator
+    problem: Problem,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: int,
+    generator: torch.Generator,
+    watch: Watch | None,
 ) -> Iterator[Row]:
     """Trains without end and yields a row per measured loss; ends only where the loss diverges."""
     groups = groups_of(batch, problem.per_draw)
@@ -130,9 +157,17 @@ def _steps(
     while True:
         step += 1
         draws = problem.draw(batch // problem.per_draw, generator)
-        if step <= ALL_MEASURED or step % MEASURE_EVERY == 0:
+        measured = step <= ALL_MEASURED or step % MEASURE_EVERY == 0
+        parts = draws.chunk(groups)
+        if watch is not None:
+            watch(
+                StepToCome(
+                    step=step, measured=measured, model=model, optimizer=optimizer, groups=parts, generator=generator
+                )
+            )
+        if measured:
             with monitor.step(observations=batch):
-                for part in draws.chunk(groups):
+                for part in parts:
                     monitor.backward(problem.loss(model, part, generator))
             if monitor.moments is not None and monitor.moments.is_finite:
                 moments.append((monitor.moments.grad_sq, monitor.moments.trace))

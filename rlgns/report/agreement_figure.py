@@ -130,7 +130,7 @@ def agreement_figure(sweeps: Sequence[SweepData]) -> Figure:
     for group, (color, symbol, size) in STYLES.items():
         some = [task for task in found if task.group == group]
         if some:
-            traces.append(_dots(some, group, color, symbol, size))
+            traces.append(dots(some, group, color, symbol, size))
     layout = axes("noise scale (observations, images, tokens)", "critical batch", hover="closest")
     for axis in ("xaxis", "yaxis"):
         layout[axis] |= log_axis([low, high])
@@ -149,7 +149,9 @@ def agreement_figure(sweeps: Sequence[SweepData]) -> Figure:
     )
 
 
-def _dots(some: Sequence[Task], group: str, color: str, symbol: str, size: int) -> dict[str, Any]:
+def dots(some: Sequence[Task], group: str, color: str, symbol: str, size: int) -> dict[str, Any]:
+    """Returns the trace of these tasks, with intervals on both axes where they are known."""
+
     def error(pairs: Sequence[tuple[float, tuple[float | None, float | None]]]) -> dict[str, Any]:
         more = [(high - at) if high is not None else 0 for at, (_, high) in pairs]
         less = [(at - low) if low is not None else 0 for at, (low, _) in pairs]

@@ -34,7 +34,7 @@ def write_images(content: ReportContent, out: Path) -> list[Path]:
     paths = [out / f"{name}.{kind}" for name in drawings for kind in ("png", "svg")]
     render(
         [
-            {"fig": _standalone(drawings[path.stem]), "path": str(path), "opts": _options(path, drawings[path.stem])}
+            {"fig": standalone(drawings[path.stem]), "path": str(path), "opts": _options(path, drawings[path.stem])}
             for path in paths
         ]
     )
@@ -50,7 +50,7 @@ def _options(path: Path, figure: Figure) -> Mapping[str, Any]:
     }
 
 
-def _standalone(figure: Figure) -> dict[str, Any]:
+def standalone(figure: Figure) -> dict[str, Any]:
     """Returns the figure with its title on white, as an image has no page around it."""
     layout = figure.layout | {
         "title": {
@@ -65,7 +65,7 @@ def _standalone(figure: Figure) -> dict[str, Any]:
         "plot_bgcolor": "white",
         "font": figure.layout["font"] | {"color": "#1b1f26", "family": "DejaVu Sans, Helvetica, Arial, sans-serif"},
     }
-    for axis in ("xaxis", "yaxis"):
+    for axis in (name for name in layout if name.startswith(("xaxis", "yaxis"))):
         layout[axis] = layout[axis] | {"gridcolor": "#e6eaef"}
     drawn: dict[str, Any] = plain({"data": figure.traces, "layout": layout})
     return drawn

@@ -1,0 +1,233 @@
+"""Writes docs/results/agreement.md and its figures: does the noise scale predict the critical batch?
+
+    python -m benchmarks.evidence                           # from the tables in docs/results/agreement
+    python -m benchmarks.evidence --add runs/mnist-conv     # takes a finished sweep's tables over first
+
+`make evidence` is the first. docs/notes/contest.md is the plan.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.contest_scores import MIN_GROUPS, PATH, Score, known, scores
+from benchmarks.evidence_data import (
+    AS_SWEPT,
+    CANDIDATES,
+    FOLDER,
+    PLANNED,
+    RESULTS,
+    TaskResult,
+    add_sweep,
+    load_tasks,
+    width_of,
+)
+from benchmarks.evidence_figures import agreement_traces, draw, growth_traces, our_tasks, paper_points
+from benchmarks.evidence_sections import difficulty_section, growth_section, widths_section
+from benchmarks.evidence_text import DEVIATIONS, DONE_BY, NOT_DONE, READING, SHORT
+from rlgns import formatting
+from rlgns.critical.agreement import MIN_TASKS, agreement
+from rlgns.critical.points import GoalFit
+from rlgns.errors import ExitCode, UserError, one_line
+from rlgns.report.agreement_figure import Task
+
+NAMES = {PATH: "path average", "preconditioned": "preconditioned", "hessian": "Hessian-weighted"}
+
+
+def page(tasks: Sequence[TaskResult]) -> str:
+    """Returns the whole page."""
+    planned = [task for task in tasks if width_of(task.name) is None]
+    lines = ["# Noise scale and critical batch, task by task", "", *_state(planned), ""]
+    lines += ["## What was found", "", *_found(planned), ""]
+    lines += ["![predicted against measured critical batch](agreement.svg)", "", READING, ""]
+    lines += ["## Every goal", "", *_goals(planned), ""]
+    lines += ["## Contest", "", *_contest(planned), ""]
+    lines += ["## Growth", "", *growth_section(planned), ""]
+    lines += ["## Stronger models", "", *widths_section(tasks), ""]
+    lines += ["## Difficulty", "", *difficulty_section(planned), ""]
+    lines += ["## Deviations from the plan", "", *DEVIATIONS, "", "## Not done", "", *NOT_DONE, ""]
+    lines += ["## How it was made", "", DONE_BY, "", *_sources(tasks), ""]
+    return "\n".join(wrapped for line in "\n".join(lines).split("\n") for wrapped in _wrap(line))
+
+
+def _wrap(line: str) -> list[str]:
+    """A line of text in lines of 120; tables, code and pictures stay as they are."""
+    if line.startswith(("|", "    ", "!", "#")) or not line:
+        return [line]
+    return textwrap.wrap(
+        line, 120, subsequent_indent="  " if line.startswith("- ") else "", break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _state(tasks: Sequence[TaskResult]) -> list[str]:
+    there = [task.name for task in tasks]
+    missing = [name for name in PLANNED if name not in there]
+    text = f"**{len(there)} of {len(PLANNED)} tasks are measured: {', '.join(there)}.**"
+    if missing:
+        text += f" Missing: {', '.join(missing)}. What is said below is about the measured ones alone."
+    return [
+        text,
+        "",
+        "The plan was fixed before any sweep: [../notes/contest.md](../notes/contest.md). `make evidence` writes this "
+        "page from the tables in [agreement/](agreement).",
+    ]
+
+
+def _found(tasks: Sequence[TaskResult]) -> list[str]:
+    dots = our_tasks(tasks)
+    lines = []
+    for task in tasks:
+        ratios = [dot.predicted / dot.measured for dot in dots if dot.group == task.name]
+        if ratios:
+            over = ", ".join(f"{ratio:.2g}" for ratio in ratios)
+            which = "goals from easy to hard" if len(ratios) > 1 else "the one goal where both are known"
+            worst = max(max(ratio, 1 / ratio) for ratio in ratios)
+            lines.append(
+                f"- **{task.name}**: noise scale / critical batch {over} ({which}); within a factor of {worst:.2g}."
+            )
+    groups = {task.group for task in tasks if any(dot.group == task.name for dot in dots)}
+    table = [dot for dot in paper_points() if dot.counts and not dot.is_bound]
+    own = [dot for dot in dots if dot.counts]
+    sets = {"the paper's Table 1 alone": table, "with the hardest goal of each task here": table + own}
+    if len(groups) >= MIN_TASKS:
+        sets["these tasks alone"] = own
+    lines += [
+        f"- r² of ln against ln, {name}: {_r_squared(some)}" for name, some in sets.items() if len(some) >= MIN_TASKS
+    ]
+    if len(groups) < MIN_TASKS:
+        lines.append(
+            f"- **Nothing is decided yet.** The tasks here belong to {formatting.plural(len(groups), 'group')}; "
+            f"r² and scores of these runs alone need {MIN_TASKS} at least. "
+            "In the r² above tasks of one group count as if independent."
+        )
+    return lines
+
+
+def _r_squared(dots: Sequence[Task]) -> str:
+    found = agreement([dot.predicted for dot in dots], [dot.measured for dot in dots])
+    without = [f"{dot.name} {value:.2f}" for dot, value in zip(dots, found.leave_one_out, strict=True)]
+    least = without[found.leave_one_out.index(found.leave_one_out_lowest)]
+    return (
+        f"{found.r_squared:.2f} ({found.r_squared_low:.2f} to {found.r_squared_high:.2f} over {found.tasks} tasks); "
+        f"without the task that supports it most, {least}; typical error of the bare noise scale a factor of "
+        f"{found.rms_factor:.2g}."
+    )
+
+
+def _goals(tasks: Sequence[TaskResult]) -> list[str]:
+    lines = [
+        "| task | goal | critical batch (95 %) | noise scale, path average (95 %) | noise / critical |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for task in tasks:
+        for goal in task.goals:
+            fit = goal.fit
+            critical = formatting.interval(fit.critical_batch, fit.critical_batch_low, fit.critical_batch_high)
+            ratio = goal.noise_over_critical
+            lines.append(
+                f"| {task.name if goal is task.goals[0] else ''} | {abs(goal.goal_score):g} | "
+                f"{critical if fit.identified else fit.reason} | "
+                f"{formatting.interval(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high)} | "
+                f"{f'{ratio:.2g}' if math.isfinite(ratio) else 'not known'} |"
+            )
+    return [*lines, "", "Goals are losses; Breakout's are scores. All points are in the tables; none was removed."]
+
+
+def _contest(tasks: Sequence[TaskResult]) -> list[str]:
+    contested = [task for task in tasks if all(name in task.fits for name in CANDIDATES)]
+    lines = [
+        "Predicted over critical batch; in brackets how many runs resolve the prediction, where not all do:",
+        "",
+        f"| task | goal | {' | '.join(NAMES.values())} | path, as swept |",
+    ]
+    lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
+    for task in contested:
+        for place, goal in enumerate(task.goals):
+            if goal.fit.identified:
+                cells = [_ratio(task.fits[name][place]) for name in (*CANDIDATES, AS_SWEPT)]
+                lines.append(f"| {task.name} | {abs(goal.goal_score):g} | {' | '.join(cells)} |")
+    lines.append("")
+    errors = [error for task in contested for error in task.errors]
+    every = [error for task in tasks for error in task.errors]
+    for title, some, names in (
+        ("The path average against the constant, all tasks", every, (PATH,)),
+        ("All candidates, over the goals that all of them predict", errors, CANDIDATES),
+        ("The same without digits", [e for e in errors if e.group != "digits"], CANDIDATES),
+    ):
+        groups = {error.group for error in some if all(known(error, name) for name in names)}
+        if len(groups) < MIN_GROUPS:
+            lines += [f"{title}: not scored, {len(groups)} of the {MIN_GROUPS} groups of tasks that a score needs.", ""]
+        else:
+            lines += [f"{title} ({len(groups)} groups):", "", *_score_table(scores(some, names)), ""]
+    return [*lines, SHORT]
+
+
+def _ratio(goal: GoalFit) -> str:
+    """Predicted over critical batch, and how many runs resolve the prediction where not all do."""
+    runs = [point for point in goal.points if math.isfinite(point.optimizer_steps)]
+    resolved = sum(bool(point.noise_scale) and point.noise_scale_high is not None for point in runs)
+    ratio = goal.noise_over_critical
+    text = f"{ratio:.2g}" if math.isfinite(ratio) else "not known"
+    return text if resolved == len(runs) else f"{text} ({resolved} of {len(runs)})"
+
+
+def _score_table(found: Sequence[Score]) -> list[str]:
+    lines = [
+        "| candidate | factor | typical error, a factor of (95 %) | less the path average (95 %) | "
+        "less the constant (95 %) | goals without a value |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+
+    def difference(value: float, low: float, high: float) -> str:
+        return f"{value:+.2f} ({low:+.2f} to {high:+.2f})" if math.isfinite(value) else ""
+
+    for one in found:
+        lines.append(
+            f"| {NAMES.get(one.candidate, one.candidate)} | {'the others' if one.calibrated else 'none'} | "
+            f"{math.exp(one.value):.2g} ({math.exp(one.low):.2g} to {math.exp(one.high):.2g}) | "
+            f"{'' if one.candidate == PATH else difference(one.less_path, one.less_path_low, one.less_path_high)} | "
+            f"{difference(one.less_constant, one.less_constant_low, one.less_constant_high)} | {one.missing} |"
+        )
+    return lines
+
+
+def _sources(tasks: Sequence[TaskResult]) -> list[str]:
+    return [
+        f"- {task.name}: commit {task.source['commit']}, seeds {', '.join(map(str, task.source['seeds']))}"
+        for task in tasks
+        if task.source
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes page and figures; returns an exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--add", type=Path, nargs="+", default=[], metavar="DIR", help="folders of finished sweeps")
+    parser.add_argument("--no-figures", action="store_true", help="write the page alone; figures need Chromium")
+    options = parser.parse_args(arguments)
+    try:
+        for path in options.add:
+            print(f"added {add_sweep(path)}")
+        tasks = load_tasks(FOLDER)
+        (RESULTS / "agreement.md").write_text(page(tasks))
+        planned = [task for task in tasks if width_of(task.name) is None]
+        if not options.no_figures:
+            draw(agreement_traces(planned), RESULTS / "agreement.svg")
+            growth = growth_traces(planned)
+            if growth is not None:
+                draw(growth, RESULTS / "agreement-growth.svg")
+    except (OSError, UserError, ValueError) as mistake:
+        print(f"evidence: {one_line(mistake)}", file=sys.stderr)
+        return ExitCode.USER_ERROR
+    print(RESULTS / "agreement.md")
+    return ExitCode.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""How noise scale and critical batch grow from the first goal to the last, task by task, and along the loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from benchmarks.evidence_data import TaskResult
+from rlgns.critical.points import GoalFit
+from rlgns.critical.run_average import SIZE_ROWS
+
+BIN = 1.5
+"""Width of a bin of losses, as a factor."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Factor:
+    """A ratio of last to first, with its 95 % interval; NaN where not known."""
+
+    value: float
+    low: float
+    high: float
+
+
+UNKNOWN = Factor(value=math.nan, low=math.nan, high=math.nan)
+
+
+def noise_factor(first: GoalFit, last: GoalFit, level: float = 0.95) -> Factor:
+    """Returns the growth of the path average over pairs of runs of one batch and seed that resolve both goals."""
+    logs = [
+        math.log(after / before)
+        for cell, before in _resolved(first).items()
+        for other, after in _resolved(last).items()
+        if other == cell
+    ]
+    if len(logs) < 3:
+        return UNKNOWN
+    mean, spread = float(np.mean(logs)), float(np.std(logs, ddof=1)) / math.sqrt(len(logs))
+    half = float(stdtrit(len(logs) - 1, 0.5 + level / 2)) * spread
+    return Factor(value=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half))
+
+
+def _resolved(goal: GoalFit) -> dict[tuple[float, float | None], float]:
+    return {
+        (point.batch_observations, point.seed): point.noise_scale
+        for point in goal.points
+        if point.noise_scale and point.noise_scale_high is not None
+    }
+
+
+def critical_factor(first: GoalFit, last: GoalFit) -> Factor:
+    """Returns the growth of the critical batch, with the interval that both fits' ends give (Donner and Zou 2012)."""
+    a, b = first.fit, last.fit
+    if not (a.identified and b.identified):
+        return UNKNOWN
+    mean = math.log(b.critical_batch / a.critical_batch)
+    below = math.hypot(
+        math.log(b.critical_batch / b.critical_batch_low), math.log(a.critical_batch_high / a.critical_batch)
+    )
+    above = math.hypot(
+        math.log(b.critical_batch_high / b.critical_batch), math.log(a.critical_batch / a.critical_batch_low)
+    )
+    return Factor(value=math.exp(mean), low=math.exp(mean - below), high=math.exp(mean + above))
+
+
+def noise_by_loss(task: TaskResult) -> list[tuple[float, float]]:
+    """Returns (loss, noise scale) of bins of the smoothed loss, from high to low; bins without a signal are left out.
+
+    Each row's moments are divided by the mean of |G|^2 + trace / B over the run's rows before, SIZE_ROWS at most.
+    """
+    sums: dict[int, np.ndarray] = {}
+    for name in dict.fromkeys(row["run"] for row in task.rows):
+        sizes: list[float] = []
+        before = 0.0
+        for row in (row for row in task.rows if row["run"] == name):
+            steps, before = row["step"] - before, row["step"]
+            if row["trace"] is None or row["grad_sq"] is None or not row["smoothed"]:
+                continue
+            size = float(np.mean(sizes[-SIZE_ROWS:])) if sizes else math.nan
+            sizes.append(row["grad_sq"] + row["trace"] / row["batch_observations"])
+            if size > 0:
+                place = math.floor(math.log(row["smoothed"]) / math.log(BIN))
+                added = steps / size * np.array([row["grad_sq"], row["trace"]])
+                sums[place] = sums.get(place, np.zeros(2)) + added
+    return [
+        (BIN ** (place + 0.5), float(trace / grad_sq))
+        for place, (grad_sq, trace) in sorted(sums.items(), reverse=True)
+        if grad_sq > 0
+    ]
+
+
+def ends(goals: Sequence[GoalFit]) -> tuple[GoalFit, GoalFit] | None:
+    """Returns the first and last identified goals; None with fewer than two."""
+    known = [goal for goal in goals if goal.fit.identified]
+    return (known[0], known[-1]) if len(known) > 1 else None
