@@ -90,6 +90,7 @@ def test_a_command_that_lacks_the_trainer_says_so_in_one_line(light: Path, tmp_p
         ("rlgns.load_run('x')", "rlgns.load_run needs the trainer: pip install 'rlgns[train]'"),
         ("import rlgns.adapters.sb3", "rlgns.adapters.sb3 needs Stable-Baselines3: pip install 'rlgns[sb3]'"),
         ("import rlgns.adapters.rllib", "rlgns.adapters.rllib needs RLlib 2.60: pip install 'rlgns[rllib]'"),
+        ("import rlgns.adapters.lightning", "rlgns.adapters.lightning needs Lightning: pip install 'rlgns[lightning]'"),
     ],
 )
 def test_python_says_what_it_lacks(light: Path, code: str, words: str) -> None:
