@@ -100,12 +100,16 @@ class MicroBatches:
 
             return hook
 
+        began = self._clock()
         hooks = [p.register_hook(watch(p)) for p in self._model.parameters() if p.requires_grad]
+        self.seconds += self._clock() - began
         try:
             yield
         finally:
+            began = self._clock()
             for handle in hooks:
                 handle.remove()
+            self.seconds += self._clock() - began
         self._products.append(products)
 
     def close(self, *, share: float, observations: float) -> None:

@@ -99,7 +99,7 @@ def fit(
 
 
 def quiet(**more: Any) -> NoiseScaleCallback:
-    return NoiseScaleCallback(**{"overhead": 0.9, "verbose": False, **more})
+    return NoiseScaleCallback(**{"overhead": 0.999, "verbose": False, **more})
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])

@@ -35,7 +35,7 @@ def one_thread() -> Iterator[None]:
 
 
 class Measured(NoiseScaleTrainer):
-    noise_scale_overhead = 0.9
+    noise_scale_overhead = 0.999
     noise_scale_verbose = False
 
 

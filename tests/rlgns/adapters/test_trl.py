@@ -79,7 +79,7 @@ def reward(prompts: list[str], completions: list[str], answer: list[int], **more
 
 
 class Measured(NoiseScaleGRPOTrainer):
-    noise_scale_overhead = 0.9
+    noise_scale_overhead = 0.999
     noise_scale_verbose = False
 
 
