@@ -10,9 +10,9 @@ BOUND_ONLY = "`critical_batch/predicted` is null"
 RUN_AVERAGE = KeyGroup(
     title="Run average",
     text="The noise scale, averaged along the run up to now with the weights of [M] appendix D, which the paper "
-    "compares with a sweep's critical batch. All measured optimizer steps enter, resolved or not, by their raw "
-    "moments. Steps whose learning rate has been annealed below half of the run's highest are left out, because a "
-    "small learning rate inflates the noise scale ([measurement.md](measurement.md)).",
+    "compares with a sweep's critical batch. Measured optimizer steps enter, resolved or not, by their raw "
+    "moments, but for those whose learning rate has been annealed below half of the run's highest, because a small "
+    "learning rate inflates the noise scale ([measurement.md](measurement.md)).",
     keys=(
         Key(
             name="noise/run_average",
@@ -54,7 +54,7 @@ RUN_AVERAGE = KeyGroup(
             name="noise/run_average_share",
             kind=float,
             unit="fraction",
-            meaning="Share of all optimizer steps so far that the average covers: those that were measured, at a "
+            meaning="Share of all optimizer steps so far that the average covers: those of measured iterations, at a "
             "learning rate of at least half of the run's highest (times sqrt(batch) if the batch is adaptive)",
             null_when="there was no step yet",
             absent_from=OLDER_RUNS,

@@ -8,7 +8,7 @@ from typing import Literal, final
 
 from rlgns import formatting
 from rlgns.config.schema import Config
-from rlgns.critical.verdict import verdict_of
+from rlgns.critical.verdict import Decision, verdict_of
 from rlgns.monitor.listener import Listener, Row, RunStart
 from rlgns.monitor.row_text import critical_batch_text
 from rlgns.noise.config import STEADY_HORIZON_OBSERVATIONS
@@ -90,6 +90,8 @@ class BatchAlert(Listener):
         new = row.get("noise/run_average_resolved")
         ends = (row.get("critical_batch/low"), row.get("critical_batch/high")) if new else (None, None)
         side = side_of(row["batch_observations"], *ends, self._factor)
+        if side == "large" and verdict_of(row).decision is not Decision.HALVE:
+            side = "near"  # the critical batch of now is larger: the verdict says keep
         state = self._states.get(key, AlertState())
         self._states[key] = state.after(side, row["observations"], hold_observations=self._hold)
         return self._states[key].announced
@@ -97,7 +99,7 @@ class BatchAlert(Listener):
     def _text(self, game: str, row: Row, side: Side) -> str:
         critical = critical_batch_text(row)
         verdict = verdict_of(row)
-        noise = f"noise scale {verdict.noise_scale}; {', '.join(verdict.conditions)}"
+        noise = f"run average of the noise scale {verdict.noise_scale}; {', '.join(verdict.conditions)}"
         where, instead = (
             ("below", "a larger batch would take fewer steps at nearly as many observations")
             if side == "small"

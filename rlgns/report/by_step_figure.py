@@ -19,8 +19,8 @@ def by_step_figure(run: RunData, max_points: int) -> Figure | None:
     sentence = (
         f"From the first to the last of {len(steps)} optimizer steps |G|^2 goes from {formatting.rounded(signal[0])} "
         f"to {formatting.rounded(signal[-1])} and tr(Sigma) from {formatting.rounded(trace[0])} to "
-        f"{formatting.rounded(trace[-1])}; single points scatter. A profile of |G|^2 that rises means that noise rules "
-        "the steps: each carries the parameters to where the gradient is larger."
+        f"{formatting.rounded(trace[-1])}; single points scatter and have no interval here. A |G|^2 that rises "
+        "severalfold means that a step moves the parameters further by noise than the best single step would."
     )
     if any(value <= 0 for value in signal):
         sentence += " Steps whose |G|^2 is not positive, because it cannot be told from noise, are not drawn."

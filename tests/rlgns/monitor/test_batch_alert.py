@@ -42,6 +42,7 @@ def row(iteration: int, low: float | None, high: float | None, *, batch: int = 2
         "critical_batch/low": low,
         "critical_batch/predicted": predicted,
         "critical_batch/high": high,
+        "critical_batch/now_high": high,
     }
 
 
@@ -101,6 +102,15 @@ def test_one_alert_per_crossing() -> None:
     assert alerts_of([FAR] * 9, config=dataclasses.replace(CONFIG, wandb=WandbConfig(alert_factor=16))) == []
 
 
+def test_a_batch_is_not_too_large_where_the_critical_batch_of_now_may_be_larger() -> None:
+    """The verdict says keep then."""
+    heard: list[str] = []
+    alert = BatchAlert(CONFIG, [lambda key, title, text: heard.append(title)])
+    for iteration in range(1, 10):
+        alert.row("pong", row(iteration, *TINY) | {"critical_batch/now_high": 300.0})
+    assert heard == []
+
+
 def test_a_row_of_an_older_version_whose_critical_batch_was_the_bare_noise_scale_says_nothing() -> None:
     heard: list[str] = []
     alert = BatchAlert(CONFIG, [lambda key, title, text: heard.append(title)])
@@ -117,8 +127,8 @@ def test_the_text_is_one_line_with_the_numbers() -> None:
         alert.row("pong", row(iteration, 4000, 9000))
     assert lines == [
         "pong: the batch of 256 observations has been more than 8 times below the predicted critical batch, 6,000 "
-        "(4,000 to 9,000) (noise scale 3,000 (2,000 to 4,000); learning rate 2.4e-4, calibrated on A2C), for 3k "
-        "observations: a larger batch would take fewer steps at nearly as many observations "
+        "(4,000 to 9,000) (run average of the noise scale 3,000 (2,000 to 4,000); learning rate 2.4e-4, calibrated on A2C), "
+        "for 3k observations: a larger batch would take fewer steps at nearly as many observations "
         "(wandb.alert_factor)"
     ]
 
