@@ -10,9 +10,9 @@ Twice the batch costs less where C/(2B) + 2B/C < C/B + B/C, that is where C > sq
 The interval decides: double only if its low end is above sqrt(2) B, halve only if its high end is below B/sqrt(2). So
 "keep" means that this batch is the best of the three or that too little is known to say otherwise.
 
-The critical batch is that of the run so far, and it usually grows. So while the learning rate is as tuned, "halve" also
-needs the critical batch of now (`critical_batch/now_high`) below B/sqrt(2): a run of 30,000 observations has seen
-nothing but the easy beginning.
+The critical batch is that of the run so far, and it usually grows: "halve" is said of a run of this length. And while
+the learning rate is as tuned, "halve" also needs the critical batch of now (`critical_batch/now_high`) below B/sqrt(2):
+a run of 30,000 observations has seen nothing but the easy beginning.
 """
 
 from __future__ import annotations
@@ -97,6 +97,8 @@ class Verdict:
 
     def _advice(self) -> str:
         them = "them" if self.num_envs else "it"
+        if self.decision is Decision.HALVE:
+            return f"halve {them} in a run of this length; a longer one needs more"
         if self.decision is not Decision.KEEP:
             return f"{self.decision.value} {them}"
         if decide(self.batch, self.low, self.high) is Decision.HALVE:
@@ -164,9 +166,12 @@ def _small_now(row: Mapping[str, Any], batch: float) -> bool:
 def _conditions(row: Mapping[str, Any], share: float, preset: str) -> list[str]:
     mean, now = _number(row, "noise/run_average_learning_rate"), _number(row, "learning_rate")
     found = []
+    late = now < TUNED_SHARE * mean
+    if late and share < FULL_SHARE:
+        found.append(f"from the {percent(share)} of the run before the learning rate fell below half")
     if known(mean):
         found.append(f"learning rate {rate(mean)}{'' if math.isclose(mean, now, rel_tol=0.01) else ' on average'}")
-    if share < FULL_SHARE:
+    if not late and share < FULL_SHARE:
         found.append(f"{percent(share)} of the run counts")
     if preset:
         found.append(f"preset {preset}")

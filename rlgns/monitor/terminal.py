@@ -137,7 +137,7 @@ class LiveTerminal(Listener):
         wide, full = width >= NARROW_COLUMNS, width >= FULL_COLUMNS
         titles = ["game", "observations" if wide else "obs.", "score", "human", "observations/s" if wide else "obs./s"]
         titles += ["learning rate"] if full else []
-        titles += ["noise scale", "critical batch" if wide else "critical", "batch"]
+        titles += ["noise scale now" if wide else "noise scale", "critical batch" if wide else "critical", "batch"]
         cells = [
             [game if wide else game[:14], *(_cells(row, wide, full) if row else [""] * (len(titles) - 1))]
             for game, row in rows

@@ -123,9 +123,9 @@ class DesignEffectStatistic(Statistic):
             kind=float,
             unit="ratio",
             meaning="Smoothed: how many correlated observations of one environment are worth one independent "
-            "observation; 1 means no correlation. It grows with `agent.rollout_steps`; single values scatter, also below 1",
-            formula="trace between environments / variance of an observation; the latter from groups of shuffled observations "
-            "and, for what they share with their batch, the former",
+            "observation; 1 means no correlation. It grows with `agent.rollout_steps`; values scatter, also below 1",
+            formula="trace between environments / variance of an observation; the latter from groups of shuffled "
+            "observations and, for what they share with their batch, the former",
             null_when="not measured yet",
         ),
     )

@@ -79,7 +79,9 @@ def test_the_sentence_has_the_number_its_environments_and_its_conditions() -> No
 def test_every_outcome_in_words() -> None:
     double, halve = verdict_of(row(1200, 400, 3600)), verdict_of(row(50, 20, 170))
     assert double.headline().endswith("the batch of 150 (50 to 450) environments; you use 32: double them.")
-    assert halve.headline().endswith("the batch of 6 (2 to 21) environments; you use 32: halve them.")
+    assert halve.headline().endswith(
+        "the batch of 6 (2 to 21) environments; you use 32: halve them in a run of this length; a longer one needs more."
+    )
     unsure = verdict_of(row(700, 120, 4100))
     assert unsure.headline().endswith(
         "you use 32: keep them, since the interval includes them; the best estimate says more."
@@ -110,8 +112,8 @@ def test_half_the_batch_needs_the_critical_batch_of_now_too(now_high: float | No
 def test_an_annealed_run_names_the_share_that_counts_and_a_constant_rate_does_not() -> None:
     annealed = {"learning_rate": 1e-9, "noise/run_average_share": 0.5, "noise/run_average_learning_rate": 3.75e-4}
     assert verdict_of(row(230, 80, 700, **annealed)).conditions == (
+        "from the 50 % of the run before the learning rate fell below half",
         "learning rate 3.8e-4 on average",
-        "50 % of the run counts",
         "calibrated on A2C",
     )
 

@@ -127,8 +127,8 @@ def test_the_text_is_one_line_with_the_numbers() -> None:
         alert.row("pong", row(iteration, 4000, 9000))
     assert lines == [
         "pong: the batch of 256 observations has been more than 8 times below the predicted critical batch, 6,000 "
-        "(4,000 to 9,000) (run average of the noise scale 3,000 (2,000 to 4,000); learning rate 2.4e-4, calibrated on A2C), "
-        "for 3k observations: a larger batch would take fewer steps at nearly as many observations "
+        "(4,000 to 9,000) (run average of the noise scale 3,000 (2,000 to 4,000); learning rate 2.4e-4, calibrated on "
+        "A2C), for 3k observations: a larger batch would take fewer steps at nearly as many observations "
         "(wandb.alert_factor)"
     ]
 

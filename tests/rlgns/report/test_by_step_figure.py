@@ -31,7 +31,7 @@ def test_both_moments_by_step() -> None:
     assert figure.layout["yaxis"]["type"] == "log"
     assert figure.table[1] == (1, 0.09, 110.0, 110.0 / batch)
     assert "|G|^2 goes from 0.012 to 0.26 and tr(Sigma) from 110 to 110" in figure.sentence
-    assert "noise rules the steps" in figure.sentence
+    assert "further by noise" in figure.sentence
     assert "noise scale" not in figure.sentence and "not drawn" not in figure.sentence
     assert [made.name for made in run_figures(run, 500)][:5] == [
         "score", "noise-scale", "critical-batch", "ladder", "by-step"
