@@ -80,7 +80,8 @@ def test_every_outcome_in_words() -> None:
     double, halve = verdict_of(row(1200, 400, 3600)), verdict_of(row(50, 20, 170))
     assert double.headline().endswith("the batch of 150 (50 to 450) environments; you use 32: double them.")
     assert halve.headline().endswith(
-        "the batch of 6 (2 to 21) environments; you use 32: halve them in a run of this length; a longer one needs more."
+        "the batch of 6 (2 to 21) environments; you use 32: halve them in a run of this length; a longer one needs "
+        "more."
     )
     unsure = verdict_of(row(700, 120, 4100))
     assert unsure.headline().endswith(
