@@ -46,7 +46,7 @@ print(monitor.estimate())
 print(rlgns.fit_pareto([64, 128, 256, 512], [9000, 5100, 3200, 2100]))
 print(len(rlgns.fit_pareto(rlgns.paper_points())))
 from rlgns.adapters.measurement import calibration_for
-print(calibration_for(algorithm="a2c", epochs=1).games)
+print(calibration_for(algorithm="a2c", epochs=1).name)
 print([name for name in ("ray", "gymnasium", "ale_py", "wandb", "yaml", "rich") if importlib.util.find_spec(name)])
 """
 
@@ -65,10 +65,10 @@ def light(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_recipe_runs_and_nothing_of_the_trainer_is_there(light: Path) -> None:
-    estimate, fit, games_and_goals, games, found = run(light, "-c", RECIPE, cwd=light.parent).splitlines()
+    estimate, fit, games_and_goals, calibration, found = run(light, "-c", RECIPE, cwd=light.parent).splitlines()
     assert estimate.startswith("noise scale ") and "observations (95 %)" in estimate
     assert fit.startswith("critical batch ")
-    assert (int(games_and_goals), int(games), found) == (30, 4, "[]")
+    assert (int(games_and_goals), calibration, found) == (30, "a2c", "[]")
 
 
 def test_a_command_that_lacks_the_trainer_says_so_in_one_line(light: Path, tmp_path: Path) -> None:
