@@ -48,10 +48,10 @@ format: $(DEV_STAMP) ## format, and fix what the linter can fix
 	$(BIN)/ruff check --fix .
 
 bench: $(BENCH_STAMP) ## compare speed, starts and memory with Stable-Baselines3, stock RLlib and the machine's limit; about 14 minutes
-	$(BIN)/python benchmarks/throughput.py $(ARGS)
+	$(BIN)/python -m benchmarks.throughput $(ARGS)
 
 bench-sizes: $(BENCH_STAMP) ## measure cost against size: environments, batch, groups; about 10 minutes
-	$(BIN)/python benchmarks/sizes.py $(ARGS)
+	$(BIN)/python -m benchmarks.sizes $(ARGS)
 
 evidence: $(STAMP) ## write docs/results/agreement.md and its figures anew from the tables of finished sweeps
 	$(BIN)/python -m benchmarks.evidence $(ARGS)

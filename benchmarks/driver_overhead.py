@@ -1,6 +1,6 @@
 """Measures what one iteration costs the driver beside playing and learning, by number of runners.
 
-    python benchmarks/driver_overhead.py --markdown docs/results/driver-overhead.md
+    python -m benchmarks.driver_overhead --markdown docs/results/driver-overhead.md
 
 Runs the real training loop (`AtariPPO.step`: weights to the object store, a call to each runner, answers and rollouts
 back, the row of metrics) with stubs at both ends: runners that only put a rollout of real size into the object store,

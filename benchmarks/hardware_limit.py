@@ -1,6 +1,6 @@
 """Measures the limit of a training run on this machine: environments alone, and the network's matrix products alone.
 
-    python benchmarks/hardware_limit.py [--rounds 5] [--preset ppo] [--game pong]
+    python -m benchmarks.hardware_limit [--rounds 5] [--preset ppo] [--game pong]
 
 Prints operations and least bytes per observation and layer, the rate of plain matrix products at exactly the network's
 shapes (a thread's share of a batch; all threads at once, as in training), that rate as a share of the machine's peak at

@@ -1,6 +1,6 @@
 """Compares the compiled kernels, layer by layer, with torch's convolutions and with plain matrix products.
 
-    python benchmarks/kernels.py [--preset ppo] [--observations 128] [--rounds 30]
+    python -m benchmarks.kernels [--preset ppo] [--observations 128] [--rounds 30]
 
 Prints 10^9 operations a second on one thread (medians of alternating rounds, processor time): of the kernels, of
 torch's own bfloat16 convolutions (images channels last, as in training without the kernels) and of `torch.mm` at the

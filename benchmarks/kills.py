@@ -1,6 +1,6 @@
 """Kills parts of runs at random moments, by SIGKILL unless a kind (`KINDS`, in turn) says else, and checks the results.
 
-    python benchmarks/kills.py DIR --runs 2 --kills 100 --references 24 --markdown docs/results/kills.md
+    python -m benchmarks.kills DIR --runs 2 --kills 100 --references 24 --markdown docs/results/kills.md
 
 Uses a cluster of two nodes on this machine: the head, and a second node that is killed with all its processes and
 restarted. The driver resumes by `rlgns train --resume`, everything else recovers by itself. DIR holds the killed runs,

@@ -1,6 +1,6 @@
 """Turns runs' folders into a page under docs/results/: a figure (SVG), a thinned table (CSV) and the facts (Markdown).
 
-    python benchmarks/results.py NAME "TITLE" "COMMAND" DIR [DIR ...]
+    python -m benchmarks.results NAME "TITLE" "COMMAND" DIR [DIR ...]
 
 Several folders are seeds of the same experiment: one line each in the figure.
 """

@@ -1,6 +1,6 @@
 """Cost against size: observations/s, the noise scale's overhead and memory by environments, batch and groups.
 
-    python benchmarks/sizes.py [--all] [--seconds 15] [--only SWEEP ...] [--csv FILE] [--figure FILE] [--markdown FILE]
+    python -m benchmarks.sizes [--all] [--seconds 15] [--only SWEEP ...] [--csv FILE] [--figure FILE] [--markdown FILE]
 
 Runs the training's collectors, updater and ride-along without RLlib, in a fresh process for every size. Each rollout is
 learned from twice, with the noise scale and without, in alternating order, so that other load on the machine affects
@@ -189,7 +189,7 @@ def page(points: Sequence[Point], failed: Sequence[str], options: argparse.Names
     lines = [
         f"# Cost against size, {datetime.date.today().isoformat()}",
         "",
-        f"- Command: `{shlex.join(['python', 'benchmarks/sizes.py', *words])}`, commit {source_commit() or 'unknown'}",
+        f"- Command: `{shlex.join(['python', '-m', 'benchmarks.sizes', *words])}`, commit {source_commit() or 'unknown'}",
         f"- Machine: {hardware.detect().describe()}",
         f"- Training: {options.game}, preset `ppo`, 4 epochs; no RLlib around it, no probe. Every rollout is learned "
         "from twice, with the noise scale and without, in alternating order; rates are from medians, overheads are "
@@ -219,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures every size and prints a page; writes the files that were asked for. Returns 1 where a size failed."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(
-        prog="benchmarks/sizes.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.sizes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--all", action="store_true", help="every power of two on each axis")
     parser.add_argument("--only", nargs="+", choices=list(FEW), default=list(FEW), metavar="SWEEP", help="axes")

@@ -1,6 +1,6 @@
 """Kills all processes of a small sweep with SIGKILL at random moments, resumes it, and checks it against its plan.
 
-    python benchmarks/sweep_kills.py --kills 10 --markdown docs/results/sweep-kills.md
+    python -m benchmarks.sweep_kills --kills 10 --markdown docs/results/sweep-kills.md
 
 Checks after the last resume: the trials are those of an uninterrupted sweep, each once; each trial has every iteration
 once, in order, up to its budget; points.csv agrees with the runs' rows.

@@ -1,6 +1,6 @@
 """Compares the total throughput of one trial per core with that of one trial on all cores.
 
-    python benchmarks/sweep_parallel.py --rounds 5 --sweep breakout-quick
+    python -m benchmarks.sweep_parallel --rounds 5 --sweep breakout-quick
 
 The two alternate, so that other load on the machine affects both. Prints the ratio of observations per second, summed
 over trials.

@@ -1,6 +1,6 @@
 """Draws what `rlgns train` shows during a run into docs/terminal.svg: the terminal's own code, fed with a run's rows.
 
-    python benchmarks/terminal_recording.py DIR --command "rlgns train --game pong --observations 120000"
+    python -m benchmarks.terminal_recording DIR --command "rlgns train --game pong --observations 120000"
 
 DIR is the run's folder, runs/GAME-DATE-TIME.
 """

@@ -1,6 +1,6 @@
 """Compares two ways to use all cores: operations on several threads, and threads with a share of the batch each.
 
-    python benchmarks/threads.py [--rounds 15]
+    python -m benchmarks.threads [--rounds 15]
 
 Prints observations per second (median and range) of forward and backward passes of one batch of 256 through each
 preset's network. The two ways alternate, so that other load on the machine affects both.

@@ -1,7 +1,7 @@
 """Throughput of rlgns against Stable-Baselines3's PPO and RLlib's own PPO, measured alternately in one run.
 
     make bench
-    python benchmarks/throughput.py --markdown docs/results/throughput.md --json throughput.json
+    python -m benchmarks.throughput --markdown docs/results/throughput.md --json throughput.json
 
 All contenders train the same game with the same network (Nature CNN, 84x84, stack of 4), 8 environments x 128 steps,
 4 epochs of 4 batches of 256 and the same step size. Each runs in its own process.

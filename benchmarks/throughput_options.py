@@ -71,7 +71,9 @@ def settings_of(options: argparse.Namespace, scratch: str) -> Settings:
 
 def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="benchmarks/throughput.py", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.throughput",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=_positive, default=7, help="rounds of all contenders (%(default)s)")
     parser.add_argument(

@@ -48,7 +48,7 @@ def describe(options: argparse.Namespace, sizes: Settings, words: Sequence[str])
     network = f"preset {sizes.preset}, " + ("Nature CNN, 84x84" if sizes.preset == "ppo" else "its own network")
     return {
         "date": datetime.date.today().isoformat(),
-        "command": shlex.join(["python", "benchmarks/throughput.py", *words]),
+        "command": shlex.join(["python", "-m", "benchmarks.throughput", *words]),
         "commit": source_commit() or "unknown",
         "machine": f"{machine.describe()}, Python {platform.python_version()}",
         "gpu": machine.gpu,

@@ -66,7 +66,7 @@ def test_the_page_names_the_command_and_links_its_files(tmp_path: Path, monkeypa
     files = ["--csv", str(tmp_path / "points.csv"), "--markdown", str(tmp_path / "page.md")]
     assert sizes.main([*words, *files]) == 1
     made = (tmp_path / "page.md").read_text()
-    assert "benchmarks/sizes.py --only batch groups --most 300" in made
+    assert "-m benchmarks.sizes --only batch groups --most 300" in made
     assert "[points.csv](points.csv)" in made
     assert '"groups": 64} ended with code -9' in made  # and the other sizes are there
     assert "![" not in made  # no figure was asked for
