@@ -189,7 +189,7 @@ def page(points: Sequence[Point], failed: Sequence[str], options: argparse.Names
     lines = [
         f"# Cost against size, {datetime.date.today().isoformat()}",
         "",
-        f"- Command: `{shlex.join(['python', '-m', 'benchmarks.sizes', *words])}`, commit {source_commit() or 'unknown'}",
+        f"- Command: `python -m benchmarks.sizes {shlex.join(words)}`, commit {source_commit() or 'unknown'}",
         f"- Machine: {hardware.detect().describe()}",
         f"- Training: {options.game}, preset `ppo`, 4 epochs; no RLlib around it, no probe. Every rollout is learned "
         "from twice, with the noise scale and without, in alternating order; rates are from medians, overheads are "

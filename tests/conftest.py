@@ -1,10 +1,13 @@
 """Settings and fixtures of all tests."""
 
+import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under `nohup` it is ignored, which commands respect and tests inherit
 
 settings.register_profile("no clock", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("no clock")

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlgns.critical.run_average import TUNED_SHARE
-from rlgns.formatting import count, first_upper, interval, known, percent, rate, rounded, short
+from rlgns.formatting import count, first_upper, interval, known, percent, plural, rate, rounded, short
 
 MARGIN = math.sqrt(2)
 """Ratio of critical batch and batch beyond which the next doubling or halving costs less."""
@@ -80,12 +80,17 @@ class Verdict:
             return f"Critical batch not known yet{known_so_far}{more}."
         text = interval(self.value, self.low, self.high)
         envs = ""
-        if self.num_envs:
-            per_env = self.batch / self.num_envs
-            middle, low, high = (max(1, round(x / per_env)) for x in (self.value, self.low, self.high))
-            ends = f" ({low:,} to {high:,})" if low < high else ""
-            envs = f", the batch of {count(middle)}{ends} environment{'' if high == 1 else 's'}"
+        if self.num_envs and self.batch > 0:
+            envs = f", the batch of {self._environments()}"
         return f"Critical batch about {text} observations{envs}; {self._use()}: {self._advice()}."
+
+    def _environments(self) -> str:
+        """The critical batch in environments, with its interval where both ends are known."""
+        middle, low, high = (x * self.num_envs / self.batch for x in (self.value, self.low, self.high))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return plural(max(1, round(middle)), "environment")
+        middle, low, high = (max(1, round(x)) for x in (middle, low, high))
+        return f"{middle:,} ({low:,} to {high:,}) environments" if low < high else plural(middle, "environment")
 
     def sentence(self) -> str:
         """Returns the result with its conditions in brackets."""

@@ -76,6 +76,13 @@ def test_the_sentence_has_the_number_its_environments_and_its_conditions() -> No
     assert verdict_of(row(230, 80, 700)).noise_scale == "1,500 (900 to 4,000)"
 
 
+@pytest.mark.parametrize(
+    "ends", [{"critical_batch/low": None}, {"critical_batch/low": 1e300}, {"batch_observations": 1e-300}]
+)
+def test_rows_without_sense_have_a_sentence(ends: dict[str, Any]) -> None:
+    assert verdict_of(row(230, 80, 700, **ends)).sentence()
+
+
 def test_every_outcome_in_words() -> None:
     double, halve = verdict_of(row(1200, 400, 3600)), verdict_of(row(50, 20, 170))
     assert double.headline().endswith("the batch of 150 (50 to 450) environments; you use 32: double them.")
