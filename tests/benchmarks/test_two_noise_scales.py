@@ -8,7 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from benchmarks.two_noise_scales import B_GROUP, GROUPS, RATIO, SCENARIOS, TASKS, Played, Scenario, measure, play
+from benchmarks.known_losses import B_GROUP, GROUPS, TASKS
+from benchmarks.two_noise_scales import RATIO, SCENARIOS, Played, Scenario, measure, play
 from rlgns.noise import NoiseScaleTracker
 from rlgns.noise.moments import Moments, moments_from_gram
 
