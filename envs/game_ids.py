@@ -86,7 +86,8 @@ def _game(name: str, base: str) -> str:
         if other and not near and not name.startswith("ALE/"):
             raise ValueError(
                 f"{name} is no Atari game: rlgns train plays Atari alone (`rlgns games` lists {len(GAMES)}); to "
-                "measure the noise scale of other tasks, put NoiseScaleMonitor into its torch loop (docs/torch-loop.md)"
+                "measure the noise scale of other tasks, use an adapter for its trainer (docs/hosts) or put "
+                "NoiseScaleMonitor into its torch loop (docs/torch-loop.md)"
             ) from None
         raise
 
