@@ -78,7 +78,7 @@ def machine(scale: Scale) -> dict[str, Any]:
 
 
 def emulators(scale: Scale) -> dict[str, float]:
-    """Observations per second of the emulators alone, by threads, and with each thread on a core of its own."""
+    """Observations per second of the emulators alone, by threads, and with each thread pinned to a core."""
     found = {}
     for threads in scale.threads:
         for offset in (-1, 0):

@@ -41,7 +41,7 @@ class PreconditionedMoments:
             self.by_step[coming.step] = moments
 
     def in_rows(self, rows: Rows) -> list[Row]:
-        """Returns a trial's rows with the means of these moments in place of its own."""
+        """Returns a trial's rows with their moments replaced by the means of these."""
         replaced, since = [], 0
         for row in rows:
             some = [self.by_step[step] for step in range(since + 1, row["step"] + 1) if step in self.by_step]

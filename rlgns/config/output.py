@@ -62,8 +62,8 @@ class WandbConfig:
     """What goes to W&B as files: `none`, `report` (at the end), or `all` (checkpoints too: hourly and at the end)."""
 
     video_every_observations: int = 0
-    """Every so many observations the newest checkpoint plays 10 games and one more that is filmed, in a process of its
-    own; scores and video go to W&B, the video into DIR/videos too. 0: never."""
+    """Every so many observations the newest checkpoint plays 10 games, and one more on video, in a separate
+    process; scores and video go to W&B, the video into DIR/videos too. 0: never."""
 
     alert_factor: float = 2.0
     """Alert, in the terminal and in W&B, when the batch is this many times off the interval of the predicted critical

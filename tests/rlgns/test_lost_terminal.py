@@ -15,7 +15,7 @@ import yaml
 
 from rlgns.storage.checkpoint import newest_whole
 from rlgns.storage.run_folder import RunFolder
-from tests.rlgns.test_train import TINY, iterations
+from tests.rlgns.training_process import TINY, iterations
 
 
 def test_a_closed_session_saves(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rlgns.monitor.mirror_listener import EVERY_S, MirrorListener
 from rlgns.storage.checkpoint import load_newest, newest_whole
 from rlgns.storage.mirror_restore import restore
 from rlgns.storage.run_folder import RunFolder
-from tests.rlgns.test_train import iterations, start, until_a_row
+from tests.rlgns.training_process import iterations, start, until_a_row
 from tests.rows import make_row
 from tests.s3_server import SECRET, CutOff, environment, serving
 
