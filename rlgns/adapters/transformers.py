@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlgns.adapters.groups import Indices
 from rlgns.adapters.steps import LossOfRows, StepNoiseScale, row_count, rows_of
+from rlgns.adapters.trainer_settings import TrainerSettings
 
 try:
     import transformers
@@ -35,34 +36,15 @@ HOST_COUNTERS = ("_metrics", "_total_train_tokens")
 """What trainers of TRL count in `compute_loss`."""
 
 
-class NoiseScaleMixin:
+class NoiseScaleMixin(TrainerSettings):
     """Measures the noise scale of a Trainer's steps, and logs it with the loss.
 
     For any subclass of Trainer whose `training_step` is Trainer's or calls it: `class Mine(NoiseScaleMixin,
     SFTTrainer): pass`. Training is bit for bit the same. Entries: `noise/*` (docs/hosts/transformers.md).
     """
 
-    noise_scale_overhead = 0.01
-    """Largest share of the time for measuring; 0: never measure."""
-    noise_scale_groups = 8
-    """Most groups of an extra pass, where a step has one micro-batch."""
-    noise_scale_level = 0.95
-    """Confidence of the intervals."""
-    noise_scale_verbose = True
-    """Whether training ends with a sentence about the batch."""
-
     if TYPE_CHECKING:
-        args: Any
-        accelerator: Any
-        state: Any
-        model: Any
-        model_wrapped: Any
-        optimizer: Any
-        compute_loss: Callable[..., Any]
-        compute_loss_context_manager: Callable[..., Any]
         _prepare_inputs: Callable[..., Any]
-        add_callback: Callable[..., Any]
-        is_world_process_zero: Callable[[], bool]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Checks the order of base classes. Raises TypeError where Trainer comes first, which hides the mixin."""

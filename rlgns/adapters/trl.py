@@ -18,6 +18,7 @@ from rlgns.adapters.nested_pass import nested_pass
 from rlgns.adapters.pace import StepBudget
 from rlgns.adapters.prompts import PromptNoiseScale
 from rlgns.adapters.steps import rows_of
+from rlgns.adapters.trainer_settings import TrainerSettings
 from rlgns.adapters.transformers import Saver, counters_kept, saved_state
 
 try:
@@ -38,7 +39,7 @@ RATIOS = ("bnpo",)
 PICTURES = ("pixel_values", "image_grid_thw", "num_images")
 
 
-class GRPONoiseScaleMixin:
+class GRPONoiseScaleMixin(TrainerSettings):
     """Measures the noise of GRPO's gradient between prompts and within, and logs it with the loss.
 
     Before the first step on a generation, its prompts are split into groups and the completions of each prompt in two
@@ -46,29 +47,10 @@ class GRPONoiseScaleMixin:
     (docs/hosts/trl.md).
     """
 
-    noise_scale_overhead = 0.01
-    """Largest share of the time for measuring; 0: never measure."""
-    noise_scale_groups = 8
-    """Most groups of prompts, of one process."""
-    noise_scale_level = 0.95
-    """Confidence of the intervals."""
-    noise_scale_verbose = True
-    """Whether training ends with sentences about the batch."""
-
     if TYPE_CHECKING:
-        args: Any
-        accelerator: Any
-        state: Any
-        model: Any
-        model_wrapped: Any
-        optimizer: Any
         loss_type: str
         num_generations: int
         current_gradient_accumulation_steps: int
-        compute_loss: Callable[..., Any]
-        compute_loss_context_manager: Callable[..., Any]
-        add_callback: Callable[..., Any]
-        is_world_process_zero: Callable[[], bool]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Builds the trainer as without the mixin.
