@@ -53,7 +53,7 @@ class RunEstimate:
     """Batch in use at the newest row; NaN before the first."""
 
     def __str__(self) -> str:
-        return f"{self.verdict}\nalong the run: {self.noise_scale}\nnow: {self.noise_scale_now}"
+        return f"{self.verdict}\nrun average: {self.noise_scale}\nnow: {self.noise_scale_now}"
 
 
 def run_estimate(row: Row, *, level: float, preset: str = "") -> RunEstimate:

@@ -16,7 +16,7 @@ from rlgns.report.run_figures import GAMES, run_figures
 PROXY = (
     "The critical batch is the batch at which training needs twice the fewest possible optimizer steps and twice the "
     "fewest possible observations. Here it is predicted from the run average of the noise scale with a ratio that was "
-    "measured on four other games under A2C; the interval says how far games and algorithms differ. Only a sweep over "
+    "measured on four games under A2C; the interval says how far games and algorithms differ. Only a sweep over "
     "batch sizes measures it."
 )
 """What a reader needs to know before the numbers."""

@@ -31,7 +31,7 @@ def test_it_is_the_newest_rows() -> None:
     lines = str(found).splitlines()
     assert lines[0] == verdict_of(row, preset="quick").sentence()
     assert lines[0].startswith("Critical batch about ") and "calibrated on A2C" in lines[0]
-    assert lines[1] == f"along the run: {found.noise_scale}"
+    assert lines[1] == f"run average: {found.noise_scale}"
     assert lines[2].startswith("now: noise scale ") and lines[2].endswith(" observations (90 %)")
 
 
@@ -53,7 +53,7 @@ def test_nothing_is_known_before_the_first_row() -> None:
     found = run_estimate({}, level=0.95)
     assert math.isnan(found.batch_observations) and found.calibration == ""
     assert str(found) == (
-        "Critical batch not known yet.\nalong the run: noise scale not known yet\nnow: noise scale not known yet"
+        "Critical batch not known yet.\nrun average: noise scale not known yet\nnow: noise scale not known yet"
     )
 
 
