@@ -4,7 +4,7 @@
 | --- | --- |
 | a set of environments (`envs.vector.AtariEnvs`) | run.seed, and as spawn key: set of environments, restarts |
 | actions of a set of environments (`engine.collect.Collector`) | run.seed, iteration, set of environments |
-| batches and groups of an update (`agents.update.Updater`) | run.seed, iteration |
+| batches and groups of an update (`agents.update.Updater`) | run.seed, iteration, UPDATE |
 | groups of a probe (`engine.probe.Probe`) | run.seed, iteration, PROBE |
 | initial weights (RLlib seeds torch) | run.seed |
 | games of an evaluation (`evaluate`) | --seed, and as spawn key: EVALUATION, 0 |
@@ -19,11 +19,14 @@
 Sets of environments are numbered from 0 in training. Evaluation and calibration play the same kind of games with the
 same seeds, so their sets have numbers that training never reaches.
 
-NumPy pads a seed with zeros: (run.seed, iteration) is (run.seed, iteration, 0). So the batches of an update come from
-the same bits as the first set's actions. That is kept, for another stream would change every run.
+NumPy pads a seed with zeros: (run.seed, iteration) would be (run.seed, iteration, 0), the first set's actions. So every
+stream of training has a third number.
 """
 
 from __future__ import annotations
+
+UPDATE = 0xBA7C4
+"""Third number of the stream that draws an update's batches and groups, in place of a set of environments."""
 
 PROBE = 0x9806E
 """Third number of the probe's stream, in place of a set of environments."""
