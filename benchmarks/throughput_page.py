@@ -132,6 +132,9 @@ def _noise_lines(summary: dict[str, Any]) -> list[str]:
         f"quartiles {riding.lower_quartile:+.1f} to {riding.upper_quartile:+.1f}, {riding.count} paired rounds without "
         f"a probe), their time together {total:+.1f} % (95 % by resampling the pairs {low:+.1f} to {high:+.1f})."
     )
+    if "noise_riding_cpu_percent" in summary:
+        total, low, high = summary["noise_riding_cpu_percent"]
+        line += f" By processor time {total:+.1f} % ({low:+.1f} to {high:+.1f})."
     if "noise_probe" in summary:
         probe, (total, low, high) = summary["noise_probe"], summary["noise_cost_percent"]
         line += (

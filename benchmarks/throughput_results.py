@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 PEERS = {
     "Stable-Baselines3 PPO": ("sb3-dummy", "sb3-subproc"),
@@ -46,6 +47,9 @@ class Turn:
     foreign_cores: float
     """Cores that everything else on the machine kept busy meanwhile."""
 
+    cpu_s: float = 0.0
+    """CPU seconds of all the contender's processes; 0: not measured."""
+
     overhead_s: tuple[float, ...] = ()
     """By iteration: wall-clock time that was neither sampling nor learning; ours only."""
 
@@ -54,6 +58,9 @@ class Turn:
 
     probes: int = 0
     """Probes of the noise scale in this turn; ours only."""
+
+    probe_s: float = 0.0
+    """Seconds of these probes together."""
 
     probe_every: int | None = None
     """Iterations between two probes under the budget, at the end of the turn; ours only."""
@@ -77,9 +84,11 @@ class Turn:
             observations=report["observations"],
             seconds=report["seconds"],
             foreign_cores=report["foreign_cores"],
+            cpu_s=report.get("cpu_s", 0.0),
             overhead_s=tuple(whole - sample - learn for whole, sample, learn in parts),
             wall_s=tuple(wall),
             probes=report.get("probes", 0),
+            probe_s=report.get("probe_s", 0.0),
             probe_every=report.get("probe_every"),
             details=report.get("details", {}),
         )
@@ -158,7 +167,8 @@ def summarise(turns: Sequence[Turn], starts: Sequence[Start] = ()) -> dict[str, 
         rates: Spread of observations/s by contender; settings: by peer, its best setting's name; ratios: by peer and
         setting, Spread of ours/peer from rounds in which both ran; comparisons: Spread by name of COMPARISONS;
         noise_riding_percent: Spread of paired time on/off - 1 where no probe was taken; noise_riding_total_percent: the
-        same of all that time together with its 95 % interval; noise_probe: a probe's seconds, its cadence (every so
+        same of all that time together with its 95 % interval; noise_riding_cpu_percent: the same of processor time,
+        which scatters less on a shared machine; noise_probe: a probe's seconds, its cadence (every so
         many iterations) and its share of the time in percent; noise_cost_percent: both together, with the interval;
         overhead_ms, overhead_percent: Spread over iterations of ours; details: Spread of what the limit is made of;
         env_share, peak_share: Spread of ours against the environments alone and against the limit at the machine's
@@ -198,25 +208,33 @@ def _noise_cost(turns: Sequence[Turn]) -> dict[str, Any]:
     if not both:
         return {}
     seconds = np.array([[turn.seconds / turn.observations for turn in pair] for pair in both])
-    drawn = np.random.default_rng(0).integers(0, len(both), (RESAMPLED, len(both)))
-    resampled = seconds[drawn].sum(1)
-    low, high = np.quantile(100 * (resampled[:, 0] / resampled[:, 1] - 1), (0.025, 0.975))
-    on_s, off_s = seconds.sum(0)
-    riding = (100 * (on_s / off_s - 1), float(low), float(high))
+    off_s = seconds[:, 1].sum()
+    riding = _more_in_all(seconds)
     found: dict[str, Any] = {
         "noise_riding_percent": Spread.of([100 * (off.rate / on.rate - 1) for on, off in both]),
         "noise_riding_total_percent": riding,
     }
+    if all(turn.cpu_s for pair in both for turn in pair):
+        cpu_s = np.array([[turn.cpu_s / turn.observations for turn in pair] for pair in both])
+        found["noise_riding_cpu_percent"] = _more_in_all(cpu_s)
     ours = [turn for turn in turns if turn.contender == "ours"]
     probed, every = [turn for turn in ours if turn.probes], ours[-1].probe_every
     if probed and every:
-        usual_s = float(np.median(seconds[:, 0]))
-        probe_s = statistics.mean((turn.seconds - usual_s * turn.observations) / turn.probes for turn in probed)
+        probe_s = statistics.mean(turn.probe_s / turn.probes for turn in probed)
         iteration_s = off_s / len(both) * ours[-1].observations / max(1, len(ours[-1].wall_s))
         percent = 100 * probe_s / (every * iteration_s)
         found["noise_probe"] = {"seconds": probe_s, "every": every, "percent": percent}
         found["noise_cost_percent"] = tuple(part + percent for part in riding)
     return found
+
+
+def _more_in_all(seconds: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Returns by how many percent the first column's sum of [pairs, 2] exceeds the second's, and its 95 % interval."""
+    drawn = np.random.default_rng(0).integers(0, len(seconds), (RESAMPLED, len(seconds)))
+    resampled = seconds[drawn].sum(1)
+    low, high = np.quantile(100 * (resampled[:, 0] / resampled[:, 1] - 1), (0.025, 0.975))
+    first, second = seconds.sum(0)
+    return float(100 * (first / second - 1)), float(low), float(high)
 
 
 def _overhead(turns: Sequence[Turn]) -> dict[str, Any]:

@@ -88,10 +88,10 @@ class Ours:
 
         Returns:
             observations; wall_s, sample_s, learn_s, lists with one entry per iteration; probes, the number of
-            noise-scale probes among them; probe_every, iterations between two probes under the budget, or None;
-            resident, bytes of this process after each stage, the newest last.
+            noise-scale probes among them; probe_s, their seconds together; probe_every, iterations between two
+            probes under the budget, or None; resident, bytes of this process after each stage, the newest last.
         """
-        done, probes_before = 0, self._probes
+        done, probes_before, probe_s = 0, self._probes, 0.0
         times: dict[str, list[float]] = {"wall_s": [], "sample_s": [], "learn_s": []}
         while done < observations:
             began = time.perf_counter()
@@ -101,9 +101,14 @@ class Ours:
             times["learn_s"].append(row["throughput/learn_s"])
             done += row["rollout_observations"]
             self._probes = row.get("noise/probes", 0)
+            probe_s += row.get("noise/probe_s", 0.0)
             self._resident.setdefault("first iteration", _resident_bytes())
         self._resident["all iterations"] = _resident_bytes()
-        probed = {"probes": self._probes - probes_before, "probe_every": row.get("noise/probe_every_iterations")}
+        probed = {
+            "probes": self._probes - probes_before,
+            "probe_s": probe_s,
+            "probe_every": row.get("noise/probe_every_iterations"),
+        }
         return {"observations": done, **times, **probed, "resident": self._resident}
 
     def close(self) -> None:

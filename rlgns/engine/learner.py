@@ -16,6 +16,7 @@ from rlgns.agents.compute.precision import choose_device, choose_precision, prep
 from rlgns.agents.compute.team import Team
 from rlgns.agents.schedule import learning_rate
 from rlgns.agents.update import Updater
+from rlgns.config import random_streams
 from rlgns.engine.collect import Played
 from rlgns.engine.loopback import keep_on_loopback
 from rlgns.engine.loss_splits import LossSplits
@@ -24,6 +25,10 @@ from rlgns.engine.probe import Probe
 from rlgns.engine.ride_along import RideAlong
 from rlgns.engine.run_settings import RunSettings
 from rlgns.engine.training_state import on_cpu
+
+REFRESH_OBSERVATIONS = 1024
+"""Smoothed noise scales, the run average and their intervals are computed once in so many observations, after the first
+so many in every iteration: they take about a millisecond, and an iteration of `a2c-paper` is 80 ms."""
 
 
 class AtariLearner(TorchLearner):
@@ -128,7 +133,7 @@ class AtariLearner(TorchLearner):
         stats = self._updater.update(
             [rollout for part in played for rollout in part.rollouts],
             learning_rate=rate,
-            seed=seed,
+            seed=(*seed, random_streams.UPDATE),
             groups=now.groups_per_batch,
             split_shuffled=shuffled,
             step_by_loss=self._losses.step(first_is_shuffled=shuffled) if by_loss else None,
@@ -151,6 +156,7 @@ class AtariLearner(TorchLearner):
                 optimizer_steps=stats.optimizer_steps,
                 batch_observations=now.batch_observations,
                 learning_rate=rate,
+                refresh=_refreshed(observations, observations + now.rollout_observations),
             ),
             **self._losses.report(),
             **self._probe.report(now.batch_observations),
@@ -196,6 +202,11 @@ class AtariLearner(TorchLearner):
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
         # It moves the tensors to its parameters' device, and keeps those that are there already.
         self._updater.optimizer.load_state_dict(on_cpu(state))
+
+
+def _refreshed(before: int, after: int) -> bool:
+    """Returns whether an iteration's row has new estimates; `before` and `after` it: observations of training."""
+    return before < REFRESH_OBSERVATIONS or before // REFRESH_OBSERVATIONS != after // REFRESH_OBSERVATIONS
 
 
 def _lag(played: Sequence[Played], version: int, *, most: int) -> int:

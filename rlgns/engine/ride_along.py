@@ -41,6 +41,7 @@ class RideAlong:
         self._shuffled_every = config.shuffled_every
         self._statistics = LiveStatistics(config, minibatches=minibatches)
         self._run_average, self._level = RunAverage(), config.level
+        self._average: dict[str, Any] | None = None
         self._waiting: list[tuple[Tensor, GroupSplit]] = []
         self.divisors: dict[int, float | None] = {}
         """What each batch of the last `settle` was divided by (`GradientSize`), by optimizer steps before it."""
@@ -89,10 +90,19 @@ class RideAlong:
         """Smoothed design effect; NaN before a batch was split by shuffled observations."""
         return self._statistics.design_effect
 
-    def report(self, *, optimizer_steps: int, batch_observations: int, learning_rate: float) -> dict[str, Any]:
-        """Ends an iteration of so many steps at this batch and rate: returns its entries of the metrics row."""
+    def report(
+        self, *, optimizer_steps: int, batch_observations: int, learning_rate: float, refresh: bool = True
+    ) -> dict[str, Any]:
+        """Ends an iteration of so many steps at this batch and rate: returns its entries of the metrics row.
+
+        Args:
+            optimizer_steps: Of the iteration.
+            batch_observations: Of each step.
+            learning_rate: Of each step.
+            refresh: Without it, smoothed noise scales, the run average and their intervals are those of the last row.
+        """
         self.settle()
-        row = self._statistics.row()
+        row = self._statistics.row(refresh=refresh)
         self._run_average.update(
             grad_sq=row["noise/grad_sq"],
             trace=row["noise/trace"],
@@ -101,7 +111,9 @@ class RideAlong:
             learning_rate=learning_rate,
         )
         self.measure_s = 0.0
-        return {**row, **average_entries(self._run_average.estimate(self._level))}
+        if refresh or self._average is None:
+            self._average = average_entries(self._run_average.estimate(self._level))
+        return {**row, **self._average}
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all sums, plain types."""
@@ -111,3 +123,4 @@ class RideAlong:
         """Restores what `state_dict` returned."""
         self._statistics.load_state_dict(state)
         self._run_average.load_state_dict(state["run_average"])
+        self._average = None

@@ -90,6 +90,6 @@ class AtRolloutStatistic(SmoothedScale):
         if not (batch.step or batch.shuffled):
             self.add(batch)
 
-    def row(self) -> dict[str, Any]:
+    def row(self, *, refresh: bool = True) -> dict[str, Any]:
         """Ends an iteration: returns the raw moments of its first batch, and the smoothed noise scale."""
-        return self.entries(self.tracker.estimate())
+        return self.entries(self.smoothed(refresh=refresh))

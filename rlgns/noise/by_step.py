@@ -61,7 +61,7 @@ class ByStepStatistic(Statistic):
         """Forgets all sums."""
         self._sums = {}
 
-    def row(self) -> dict[str, Any]:
+    def row(self, *, refresh: bool = True) -> dict[str, Any]:
         """Ends an iteration: returns the smoothed moments by step, first step first."""
         size = self._size.value or 0.0
         return {

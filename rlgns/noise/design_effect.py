@@ -147,7 +147,7 @@ class DesignEffectStatistic(Statistic):
         """Forgets all sums."""
         self.tracker.restart()
 
-    def row(self) -> dict[str, Any]:
+    def row(self, *, refresh: bool = True) -> dict[str, Any]:
         """Ends an iteration: returns the smoothed design effect."""
         return {"noise/design_effect": self.tracker.estimate()}
 

@@ -72,9 +72,14 @@ class LiveStatistics:
         for statistic in self._statistics.values():
             statistic.update(batch)
 
-    def row(self) -> dict[str, Any]:
-        """Ends an iteration: returns the entries of all statistics, numbers before lists."""
-        entries = [entry for statistic in self._statistics.values() for entry in statistic.row().items()]
+    def row(self, *, refresh: bool = True) -> dict[str, Any]:
+        """Ends an iteration: returns the entries of all statistics, numbers before lists.
+
+        Args:
+            refresh: Without it, smoothed noise scales and their intervals are those of the last row.
+        """
+        rows = [statistic.row(refresh=refresh) for statistic in self._statistics.values()]
+        entries = [entry for row in rows for entry in row.items()]
         return dict(sorted(entries, key=lambda entry: isinstance(entry[1], list)))
 
     def estimate(self) -> NoiseScaleEstimate:

@@ -91,6 +91,7 @@ class SmoothedScale(Statistic):
         """Starts empty; arguments as in NoiseScaleTracker."""
         self.tracker = NoiseScaleTracker(horizon_observations, level, follows_run=follows_run)
         self._latest: list[Moments] = []  # of this iteration
+        self._smoothed: NoiseScaleEstimate | None = None
 
     def add(self, batch: MeasuredBatch) -> None:
         """Adds a batch that counts."""
@@ -101,6 +102,13 @@ class SmoothedScale(Statistic):
     def restart(self) -> None:
         """Forgets all sums; the iteration's raw moments stay."""
         self.tracker.restart()
+        self._smoothed = None
+
+    def smoothed(self, *, refresh: bool) -> NoiseScaleEstimate:
+        """Returns the smoothed noise scale; without `refresh`, and unless sums started anew, that of the last call."""
+        if refresh or self._smoothed is None:
+            self._smoothed = self.tracker.estimate()
+        return self._smoothed
 
     def entries(self, estimate: NoiseScaleEstimate) -> dict[str, Any]:
         """Ends an iteration: returns the raw moments of its batches and the smoothed noise scale."""
@@ -119,6 +127,7 @@ class SmoothedScale(Statistic):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
         self.tracker.load_state_dict(state)
+        self._smoothed = None
 
 
 @final
@@ -152,7 +161,8 @@ class NoiseScaleStatistic(SmoothedScale):
             kind=float,
             unit="observations",
             meaning="Noise scale B_simple, mean of the last `noise/horizon_observations`, along the optimizer steps of "
-            "the first epoch. At the parameters that played it is `noise/at_rollout/scale`",
+            "the first epoch. Computed once in 1,024 observations, with its interval. At the parameters that played it "
+            "is `noise/at_rollout/scale`",
             formula="`noise/trace` / `noise/grad_sq`, both divided by the gradients' recent size and smoothed alike "
             "([measurement.md](measurement.md))",
             source="[M] eq. 2.9",
@@ -220,9 +230,9 @@ class NoiseScaleStatistic(SmoothedScale):
         if not batch.shuffled:
             self.add(batch)
 
-    def row(self) -> dict[str, Any]:
+    def row(self, *, refresh: bool = True) -> dict[str, Any]:
         """Ends an iteration: returns the raw moments of its batches, and the smoothed noise scale and ladder."""
-        estimate = self.tracker.estimate().scaled(self._size.value or 0.0)
+        estimate = self.smoothed(refresh=refresh).scaled(self._size.value or 0.0)
         return self.entries(estimate) | {
             "noise/updates": estimate.updates,
             "noise/skipped": estimate.skipped,

@@ -50,8 +50,12 @@ class Statistic(ABC):
         """Forgets all sums: the gradients' size has jumped, and those of before are in units of another size."""
 
     @abstractmethod
-    def row(self) -> dict[str, Any]:
-        """Ends an iteration: returns its entries of the metrics row; NaN where undefined."""
+    def row(self, *, refresh: bool = True) -> dict[str, Any]:
+        """Ends an iteration: returns its entries of the metrics row; NaN where undefined.
+
+        Args:
+            refresh: Without it, entries that take long to compute may be those of the last row.
+        """
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

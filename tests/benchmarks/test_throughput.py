@@ -52,6 +52,10 @@ def test_the_cost_of_the_noise_scale_is_extra_time() -> None:
     assert "noise_cost_percent" not in summary  # the cost of a probe is unknown: there was none
     assert any("median +2.0 % (95 % interval of the median +2.0 to +2.0" in line for line in tables(summary))
     assert any("too few rounds for an interval" in line for line in tables(summarise(turns[:8])))
+    assert "noise_riding_cpu_percent" not in summary  # not measured
+    busy = [dataclasses.replace(one, cpu_s=3.03 if one.contender == "ours" else 3.0) for one in turns]
+    assert summarise(busy)["noise_riding_cpu_percent"] == pytest.approx((1, 1, 1))
+    assert any("By processor time +1.0 % (+1.0 to +1.0)" in line for line in tables(summarise(busy)))
 
 
 def test_the_cost_of_probes_follows_from_their_cadence_alone() -> None:
@@ -62,7 +66,9 @@ def test_the_cost_of_probes_follows_from_their_cadence_alone() -> None:
         for number in range(101):
             seconds = 2.02 + 2 * (number in probed)
             ours = turn(number, "ours", 1000 / seconds)
-            found.append(dataclasses.replace(ours, probes=int(number in probed), probe_every=25))
+            found.append(
+                dataclasses.replace(ours, probes=int(number in probed), probe_s=2 * (number in probed), probe_every=25)
+            )
             found += [turn(number, "ours-no-noise", 500), turn(number, "sb3-dummy", 100)] if number else []
         return found
 

@@ -65,6 +65,31 @@ def test_raw_moments_are_of_one_iteration_and_the_ladder_of_the_batch_in_use() -
     assert [rung["batch_observations"] for rung in statistics.row()["noise/ladder"]] == [32, 64, 128]
 
 
+def test_without_refresh_the_smoothed_entries_are_those_of_the_last_row() -> None:
+    statistics = LiveStatistics(CONFIG, minibatches=2)
+    take(statistics, batches(16))
+    first = statistics.row(refresh=False)
+    assert first == after(16).row(), "nothing to repeat yet"
+    take(statistics, batches(4, seed=1), start=16)
+    kept = statistics.row(refresh=False)
+    fresh = after(16, 4).row()
+    assert kept["noise/grad_sq"] == fresh["noise/grad_sq"] != first["noise/grad_sq"]
+    for name in ("noise/updates", "noise/scale", "noise/at_rollout/now"):
+        assert kept[name] == first[name] != fresh[name]
+    assert statistics.row()["noise/updates"] == fresh["noise/updates"]
+    take(statistics, [1e9 * one for one in batches(12, seed=2)], start=20)  # a jump: all sums start anew
+    assert statistics.row(refresh=False)["noise/scale"] == statistics.row()["noise/scale"] != fresh["noise/scale"]
+
+
+def after(*counts: int) -> LiveStatistics:
+    statistics = LiveStatistics(CONFIG, minibatches=2)
+    for seed, count in enumerate(counts):
+        take(statistics, batches(count, seed=seed), start=sum(counts[:seed]))
+        if seed + 1 < len(counts):
+            statistics.row()
+    return statistics
+
+
 def test_before_the_first_batch_and_after_one_that_is_not_finite() -> None:
     statistics = LiveStatistics(CONFIG, minibatches=2)
     row = statistics.row()
