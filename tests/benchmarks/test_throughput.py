@@ -220,12 +220,12 @@ def test_a_tiny_run_of_real_contenders(tmp_path: Path, capsys: pytest.CaptureFix
     numbers = {"rounds": 1, "pairs": 1, "observations": 33, "envs": 4, "steps": 8, "epochs": 1, "minibatches": 2}
     sizes = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
     files = ["--markdown", str(page), "--json", str(raw), "--starts", "0", "--memory-minutes", "0"]
-    assert throughput.main([*sizes, "--only", "ours", peer, "ours-learner", *files]) == 0
+    assert throughput.main([*sizes, "--only", "ours", peer, *files]) == 0
     printed = capsys.readouterr()
     assert page.read_text() == printed.out.removesuffix("\n")
     assert f"built      {peer}" in printed.err
     content = json.loads(raw.read_text())
-    contenders = sorted(["ours", "ours-learner", peer])
+    contenders = sorted(["ours", peer])
     assert sorted(entry["contender"] for entry in content["turns"] if entry["round"]) == contenders
     assert sum(entry["probes"] for entry in content["turns"] if not entry["round"]) == 1
     for entry in content["turns"]:
@@ -234,7 +234,7 @@ def test_a_tiny_run_of_real_contenders(tmp_path: Path, capsys: pytest.CaptureFix
         assert len(entry["overhead_s"]) == (2 if entry["contender"] == "ours" else 0)
     assert list(content["summary"]["settings"].values()) == [peer]
     assert "RLlib's own overhead" in printed.out
-    assert sorted(content["memory"]) == sorted(["ours", "ours-learner", peer])
+    assert sorted(content["memory"]) == contenders
     assert content["memory"]["ours"]["main"] > content["resident"]["libraries"] > 0
     goals = {row["what"]: row["verdict"] for row in content["goals"]}
     assert goals["memory, all processes' own"] == "stated"

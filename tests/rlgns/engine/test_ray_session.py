@@ -47,7 +47,7 @@ def listening_beyond_loopback(family: list[psutil.Process]) -> list[tuple[str, s
     ("killed", "layout"),
     [
         ("raylet", {"runners": 1, "learners": 2}),
-        ("gcs_server", {"runners": 0}),
+        pytest.param("gcs_server", {"runners": 0}, marks=pytest.mark.cluster),
     ],
 )
 def test_a_private_ray_is_this_users_alone_and_its_death_ends_the_run(
