@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rlgns.agents.compute.chain_pass import ChainPass
 from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
+from rlgns.agents.compute.factored import factored_is_cheaper
 from rlgns.agents.compute.forward_backward import AutogradPass, KernelPass, NetworkPass
 from rlgns.agents.compute.precision import autocast
 from rlgns.agents.compute.team import Team, cuts
@@ -57,7 +58,8 @@ class ComputeCopy:
         self._convolutions = NativeConvolutions(self.network) if by_kernels else None
         self._on_accelerator = self.parameters[0].device.type != "cpu"
         in_one_pass = self._on_accelerator if in_one_pass is None else in_one_pass
-        self._in_one_pass = in_one_pass and chain is not None and not by_kernels
+        self.in_one_pass = in_one_pass and chain is not None and not by_kernels
+        """Whether `evaluate` returns a ChainPass."""
         with torch.no_grad():
             self._heads = self.network.joined_heads()
 
@@ -69,11 +71,21 @@ class ComputeCopy:
     @property
     def takes_parts(self) -> bool:
         """Whether parts of one evaluated batch can be differentiated separately."""
-        return self._convolutions is not None or self._in_one_pass
+        return self._convolutions is not None or self.in_one_pass
+
+    def costs_less_factored(self, batch: int, groups: int) -> bool:
+        """Says whether inner products of groups should come from factors (`factored_is_cheaper`); only a GPU counts."""
+        if not (self._on_accelerator and self.in_one_pass and self.network.chain):
+            return False
+        weight = self.network.chain.hidden.weight
+        outputs, inputs = weight.shape
+        return factored_is_cheaper(
+            batch=batch, groups=groups, inputs=inputs, outputs=outputs, factor_bytes=weight.element_size()
+        )
 
     def evaluate(self, stacks: FrameStacks, where: Tensor) -> NetworkPass:
         """Evaluates some observations, int64 [batch] of `step * num_envs + env`."""
-        if self._in_one_pass:
+        if self.in_one_pass:
             return ChainPass(self.network, self._heads, stacks.gather(where))
         if self._convolutions is None:
             with autocast(where.device, self._autocast):

@@ -1,0 +1,79 @@
+"""Inner products of a layer's weight gradients from their factors, against the gradients themselves."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlgns.agents.compute import factored
+from rlgns.agents.compute.factored import factored_is_cheaper, factored_products
+
+INPUTS, OUTPUTS, BATCH = 40, 24, 48
+NATURE = {"inputs": 3136, "outputs": 512}
+
+
+def factors(dtype: torch.dtype, losses: int = 2) -> tuple[list[Tensor], Tensor]:
+    """Gradients of each loss and inputs; as a rectifier leaves them, half of them zero, with a mean in common."""
+    draw = torch.Generator().manual_seed(0)
+
+    def some(columns: int) -> Tensor:
+        return (torch.randn(BATCH, columns, generator=draw) + 0.3).relu()
+
+    return [(some(OUTPUTS) - 0.4).to(dtype) for _ in range(losses)], some(INPUTS).to(dtype)
+
+
+def rows_of(gradients: list[Tensor], inputs: Tensor, groups: int) -> Tensor:
+    """The slow twin: each group's gradient, an outer product for each observation; float64 [losses * groups, -1]."""
+    size, rows = BATCH // groups, []
+    for gradient in gradients:
+        for group in range(groups):
+            mine = range(group * size, (group + 1) * size)
+            rows.append(sum(torch.outer(gradient[a].double(), inputs[a].double()) for a in mine).flatten())
+    return torch.stack(rows)
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8, BATCH])  # up to one observation a group
+@pytest.mark.parametrize("losses", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_products_are_those_of_the_rows(groups: int, losses: int, dtype: torch.dtype) -> None:
+    """Of bfloat16 factors too: their products are summed in float32."""
+    gradients, inputs = factors(dtype, losses)
+    rows = rows_of(gradients, inputs, groups)
+    found = factored_products(gradients, inputs, groups)
+    assert found.dtype == torch.float64
+    assert found.shape == (losses * groups, losses * groups)
+    assert relative_error(found, rows @ rows.T) < (1e-12 if dtype == torch.float64 else 1e-6)
+
+
+def test_another_pairing_of_factors_is_seen() -> None:
+    """The biased twin: each observation's input with its neighbour's gradient."""
+    gradients, inputs = factors(torch.float32, 1)
+    rows = rows_of(gradients, inputs, 8)
+    assert relative_error(factored_products([gradients[0].roll(1, 0)], inputs, 8), rows @ rows.T) > 0.01
+
+
+@pytest.mark.parametrize("most_pairs", [1, 3 * 2 * BATCH * BATCH // 8])  # a group at a time, and three
+def test_batches_too_large_for_one_matrix_are_cut(most_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    gradients, inputs = factors(torch.float64)
+    whole = factored_products(gradients, inputs, 8)
+    monkeypatch.setattr(factored, "MOST_PAIRS", most_pairs)
+    torch.testing.assert_close(factored_products(gradients, inputs, 8), whole, rtol=1e-12, atol=1e-12)
+
+
+def test_counts_choose_factors_for_many_small_groups() -> None:
+    def chosen(batch: int, groups: int, factor_bytes: int = 2) -> bool:
+        return factored_is_cheaper(batch=batch, groups=groups, factor_bytes=factor_bytes, **NATURE)
+
+    assert chosen(1024, 8)  # the preset gpu: 25 MB and 7.6e9 operations, against 565 MB
+    assert chosen(256, 64)
+    assert chosen(4096, 64)
+    assert chosen(64, 64, 4)  # one observation a group, in float32
+    assert not chosen(4096, 8)
+    assert not chosen(1024, 8, 4)
+    assert not chosen(32_768, 64)
+    for batch in (64, 512, 4096):  # more groups never speak against them
+        wanted = [chosen(batch, groups) for groups in (2, 4, 8, 16, 32, 64)]
+        assert wanted == sorted(wanted)
