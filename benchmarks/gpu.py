@@ -1,4 +1,4 @@
-"""What a GPU and its processor reach, in one go of about seven minutes: correct values first, then speed.
+"""What a GPU and its processor reach, in one go of about nine minutes: correct values first, then speed.
 
     python -m benchmarks.gpu OUT.json            # needs torch, gymnasium and ale-py; neither Ray nor the C extension
 
@@ -26,6 +26,8 @@ import numpy as np
 import torch
 from ale_py.vector_env import AtariVectorEnv
 
+from benchmarks.gpu_products import step_ms
+from benchmarks.gpu_trials import GAME, rates
 from benchmarks.sizes_worker import Size, Training
 from rlgns.agents.compute.chain_pass import ChainPass
 from rlgns.agents.compute.flat_gradients import FlatGradients
@@ -36,11 +38,12 @@ from rlgns.agents.rollout import FrameStacks
 from rlgns.agents.update import Updater
 from rlgns.gram import gram_on_device
 
-GAME = "pong"
 ROLLOUT = 4096
 """Observations of a rollout in all stages of the learner."""
 
 BATCHES, GROUPS = (256, 1024, 4096), (2, 8, 64)
+TRIALS = (1, 2, 4)
+"""Trials on the GPU at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,6 +167,25 @@ def learner(scale: Scale) -> dict[str, Any]:
     return found
 
 
+def inner_products(scale: Scale) -> dict[str, Any]:
+    """Milliseconds of a measured step, by how the groups' inner products are computed."""
+    training = _training(scale, minibatches=1, groups=2)
+    rollouts, _ = training.play()
+    training.close()
+    return step_ms(rollouts, (1, 4, 16) if scale.envs == 128 else (2,), scale.seconds / 3)
+
+
+def trials(scale: Scale) -> dict[str, dict[str, float]]:
+    """Observations per second of N trials on the GPU together, each with an equal share of the cores.
+
+    By them MOST_PER_GPU and CORES_PER_TRIAL of rlgns/machine/placement.py are to be set: N trials are worth it as long
+    as their total of playing and learning grows.
+    """
+    steps = ROLLOUT // 128 if scale.envs == 128 else 16
+    size = Size(sweep="", num_envs=scale.envs, rollout_steps=steps, minibatches=4 if scale.envs > 4 else 2, groups=8)
+    return {f"{count}": rates(size, count, scale.seconds) for count in (TRIALS if scale.envs == 128 else (2,))}
+
+
 def end_to_end(scale: Scale) -> dict[str, float]:
     """Observations per second of playing and learning in turn, environments x steps."""
     found = {}
@@ -215,9 +237,11 @@ STAGES: dict[str, Callable[[Scale], dict[str, Any]]] = {
     "values": values,
     "synchronisations": synchronisations,
     "learner": learner,
+    "inner products": inner_products,
     "end to end": end_to_end,
     "playing": playing,
     "pong": pong,
+    "trials": trials,
 }
 
 
