@@ -2,7 +2,7 @@
 
     make bench
     python -m benchmarks.throughput --markdown docs/results/throughput.md --json throughput.json
-    python -m benchmarks.throughput --against ../before --rounds 60 --starts 0 --memory-minutes 0
+    python -m benchmarks.throughput --against ../before --rounds 60 --observations 8192 --starts 0
 
 The last compares this checkout with another in alternating turns. The other needs its own benchmarks, and its kernels.
 
