@@ -15,6 +15,7 @@ from rlgns.agents.batches import Batch, Indices, draw_batches
 from rlgns.agents.buffers import Buffers
 from rlgns.agents.compute.compute_copy import ComputeCopy
 from rlgns.agents.compute.data_parallel import DataParallel
+from rlgns.agents.compute.factored import factored_is_cheaper
 from rlgns.agents.compute.flat_gradients import FlatGradients
 from rlgns.agents.compute.step_graphs import CudaRecorder, Recorder, StepGraphs
 from rlgns.agents.compute.team import Team
@@ -90,16 +91,18 @@ class Updater:
             say: Gets one line if steps cannot be recorded.
             batch_observations: Of a measured batch, if known.
             factored: Whether the inner products of groups are computed without rows of the hidden layer's weights
-                (`FactoredGradients`), unless several learners or a listener of group gradients need the rows. None: on
-                an accelerator, where a count for `batch_observations` says that it costs less.
+                (`FactoredGradients`), unless several learners or a listener of group gradients need the rows, or the
+                compiled kernels compute. None: where it costs less for `batch_observations` (`factored_is_cheaper`).
         """
         self._config, self._groups = config, groups
         self._team, self._data_parallel = team or Team(1), data_parallel or DataParallel()
         alone = self._data_parallel.count == 1 and on_groups is None
-        self._copy = ComputeCopy(network, precision, in_one_pass=factored or None)
-        if factored is None and batch_observations is not None:
-            factored = self._copy.costs_less_factored(batch_observations, groups)
-        factored = bool(factored) and alone and on_products is not None and self._copy.in_one_pass
+        self._copy = ComputeCopy(network, precision)
+        can = alone and on_products is not None and self._copy.takes_one_pass
+        if can and factored is None and batch_observations is not None:
+            factored = factored_is_cheaper(self._copy.hidden_weight, batch=batch_observations, groups=groups)
+        factored = can and bool(factored)
+        self._copy.in_one_pass |= factored
         rows = self._team.size if factored else max(-(-groups // self._data_parallel.count), self._team.size)
         self._flat = FlatGradients(network, rows=rows)
         self._device = self._flat.rows.device

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from rlgns.agents.compute.chain_pass import ChainPass
 from rlgns.agents.compute.convolutions import Frames, NativeConvolutions
-from rlgns.agents.compute.factored import factored_is_cheaper
 from rlgns.agents.compute.forward_backward import AutogradPass, KernelPass, NetworkPass
 from rlgns.agents.compute.precision import autocast
 from rlgns.agents.compute.team import Team, cuts
@@ -58,10 +57,18 @@ class ComputeCopy:
         self._convolutions = NativeConvolutions(self.network) if by_kernels else None
         self._on_accelerator = self.parameters[0].device.type != "cpu"
         in_one_pass = self._on_accelerator if in_one_pass is None else in_one_pass
-        self.in_one_pass = in_one_pass and chain is not None and not by_kernels
+        self.takes_one_pass = chain is not None and not by_kernels
+        """Whether `in_one_pass` may be set."""
+        self.in_one_pass = in_one_pass and self.takes_one_pass
         """Whether `evaluate` returns a ChainPass."""
         with torch.no_grad():
             self._heads = self.network.joined_heads()
+
+    @property
+    def hidden_weight(self) -> Tensor:
+        """Of a chain's hidden layer, in the type of the passes."""
+        assert self.network.chain is not None
+        return self.network.chain.hidden.weight
 
     @property
     def block(self) -> int:
@@ -72,16 +79,6 @@ class ComputeCopy:
     def takes_parts(self) -> bool:
         """Whether parts of one evaluated batch can be differentiated separately."""
         return self._convolutions is not None or self.in_one_pass
-
-    def costs_less_factored(self, batch: int, groups: int) -> bool:
-        """Says whether inner products of groups should come from factors (`factored_is_cheaper`); only a GPU counts."""
-        if not (self._on_accelerator and self.in_one_pass and self.network.chain):
-            return False
-        weight = self.network.chain.hidden.weight
-        outputs, inputs = weight.shape
-        return factored_is_cheaper(
-            batch=batch, groups=groups, inputs=inputs, outputs=outputs, factor_bytes=weight.element_size()
-        )
 
     def evaluate(self, stacks: FrameStacks, where: Tensor) -> NetworkPass:
         """Evaluates some observations, int64 [batch] of `step * num_envs + env`."""

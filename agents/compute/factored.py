@@ -16,6 +16,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rlgns.agents.compute.team import Team
+
 MOST_PAIRS = 2**25
 """Pairs of observations whose products are held at a time: 128 MiB for each matrix of them."""
 
@@ -30,9 +32,15 @@ OPERATIONS_PER_BYTE = {2: 100, 4: 10, 8: 10}
 """Operations in the time in which an accelerator moves a byte, by the bytes of a factor: about half of what the data
 sheets of A100, H100, H200 and L4 have, 200 and more for 16 bits and 12 and more for 32. Not measured."""
 
+ON_PROCESSOR = 5
+"""The same of a processor: a core did 5 x 10^10 operations in float32 and moved 9 GB a second (AMD EPYC, 2 threads)."""
 
-def factored_is_cheaper(*, batch: int, groups: int, inputs: int, outputs: int, factor_bytes: int) -> bool:
-    """Says whether inner products from factors cost an accelerator less than those of rows, by count.
+GAIN_ON_PROCESSOR, GROUPS_ON_PROCESSOR = 3.0, 8
+"""How many times cheaper, and how many groups, before a processor uses factors: with few groups nothing was gained."""
+
+
+def factored_is_cheaper(weight: Tensor, *, batch: int, groups: int) -> bool:
+    """Says whether inner products from factors cost less than those of rows, by count.
 
         rows      ROW_BYTES groups inputs outputs  bytes,  2 groups^2 inputs outputs  operations in float64
         factors   PAIR_BYTES batch^2               bytes,  2 batch^2 (inputs + outputs)  operations
@@ -40,19 +48,21 @@ def factored_is_cheaper(*, batch: int, groups: int, inputs: int, outputs: int, f
     The mean gradient, which both need, takes the same operations.
 
     Args:
+        weight: Of the layer [outputs, inputs], in the type of its factors, on the device that computes.
         batch: Observations.
         groups: That they are split into.
-        inputs: Of the layer.
-        outputs: Of the layer.
-        factor_bytes: Of a number of its inputs and gradients.
     """
-    weights = inputs * outputs
-    rows = ROW_BYTES * groups * weights + 2 * groups**2 * weights / OPERATIONS_PER_BYTE[8]
-    pairs = PAIR_BYTES * batch**2 + 2 * batch**2 * (inputs + outputs) / OPERATIONS_PER_BYTE[factor_bytes]
+    on_processor, (outputs, inputs) = weight.device.type == "cpu", weight.shape
+    in_float64 = ON_PROCESSOR if on_processor else OPERATIONS_PER_BYTE[8]
+    per_byte = ON_PROCESSOR if on_processor else OPERATIONS_PER_BYTE[weight.element_size()]
+    rows = ROW_BYTES * groups * weight.numel() + 2 * groups**2 * weight.numel() / in_float64
+    pairs = PAIR_BYTES * batch**2 + 2 * batch**2 * (inputs + outputs) / per_byte
+    if on_processor:
+        return groups >= GROUPS_ON_PROCESSOR and GAIN_ON_PROCESSOR * pairs < rows
     return pairs < rows
 
 
-def factored_products(gradients: Sequence[Tensor], inputs: Tensor, groups: int) -> Tensor:
+def factored_products(gradients: Sequence[Tensor], inputs: Tensor, groups: int, team: Team) -> Tensor:
     """Computes the inner products of all groups' weight gradients, of one loss or several.
 
     Args:
@@ -60,6 +70,7 @@ def factored_products(gradients: Sequence[Tensor], inputs: Tensor, groups: int) 
             each.
         inputs: Of the layer, [batch, inputs].
         groups: That the batch is split into.
+        team: Threads that share the work.
 
     Returns:
         Float64 [losses * groups, losses * groups], the first loss's groups before the second's.
@@ -67,16 +78,17 @@ def factored_products(gradients: Sequence[Tensor], inputs: Tensor, groups: int) 
     batch, losses = len(inputs), len(gradients)
     size = batch // groups
     every = gradients[0] if losses == 1 else torch.cat(list(gradients))
-    at_once = max(1, MOST_PAIRS // (losses * batch * size))
-    found = []
-    for gradient in gradients:
-        for first in range(0, groups, at_once):
-            mine = slice(first * size, (first + at_once) * size)
-            by_output, by_input = matrix_product(gradient[mine], every.T), matrix_product(inputs[mine], inputs.T)
-            pairs = by_output.view(-1, size, losses, groups, size)
-            pairs = pairs.mul_(by_input.view(-1, size, 1, groups, size))
-            found.append(pairs.sum((1, 4), dtype=torch.float64).flatten(1))
-    return torch.cat(found)
+    at_once = max(1, min(-(-groups // team.size), MOST_PAIRS // (losses * batch * size)))
+
+    def work(job: tuple[Tensor, int]) -> Tensor:
+        gradient, first = job
+        mine = slice(first * size, (first + at_once) * size)
+        by_output, by_input = matrix_product(gradient[mine], every.T), matrix_product(inputs[mine], inputs.T)
+        pairs = by_output.view(-1, size, losses, groups, size).mul_(by_input.view(-1, size, 1, groups, size))
+        return pairs.sum((1, 4), dtype=torch.float64).flatten(1)
+
+    jobs = [(gradient, first) for gradient in gradients for first in range(0, groups, at_once)]
+    return torch.cat(team.map(work, jobs))
 
 
 def matrix_product(left: Tensor, right: Tensor) -> Tensor:

@@ -1,11 +1,15 @@
 """Updates whose inner products come without rows of the hidden layer's weights, against updates with rows."""
 
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from rlgns.agents.compute import native
+from rlgns.agents.compute.team import Team
 from rlgns.agents.config import AgentConfig, NetworkConfig
 from rlgns.agents.network import ActorCritic, build_network
 from rlgns.agents.update import Updater
@@ -17,9 +21,18 @@ STACK, SIZE, ACTIONS, STEPS, ENVS = 2, 16, 4, 8, 8
 CONFIG = AgentConfig(rollout_steps=STEPS, epochs=2, minibatches=2)
 
 
-def new_network() -> ActorCritic:
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Operations this small spend their time at the barriers of several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def new_network(last_channels: int = 8) -> ActorCritic:
     torch.manual_seed(0)
-    config = NetworkConfig(channels=(16, 8), kernels=(4, 3), strides=(2, 1), hidden=32)
+    config = NetworkConfig(channels=(16, last_channels), kernels=(4, 3), strides=(2, 1), hidden=32)
     return build_network(config, num_actions=ACTIONS, frame_stack=STACK, image_size=SIZE)
 
 
@@ -62,12 +75,14 @@ def error(found: list[Tensor], expected: list[Tensor]) -> float:
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_measurement_and_training_are_those_with_rows(groups: int) -> None:
+@pytest.mark.parametrize("team", [1, 3])
+def test_measurement_and_training_are_those_with_rows(groups: int, team: int) -> None:
     """Float32. Later batches are at other weights, so the products say that the steps were the same too."""
     rows_weights, rows_products, rows_losses, _ = trained(False, groups=groups)
-    weights, products, losses, updater = trained(True, groups=groups)
+    with closing(Team(team)) as workers:
+        weights, products, losses, updater = trained(True, groups=groups, team=workers)
     assert updater._gradients._factored is not None
-    assert len(updater._flat.rows) == 1  # no row for each group
+    assert len(updater._flat.rows) == team  # none for each group
     assert len(products) == 4
     assert len(losses) == 2
     assert error(products, rows_products) < 1e-5
@@ -127,14 +142,24 @@ def test_rows_stay_where_they_are_needed(needs_rows: dict[str, Any]) -> None:
     assert len(updater._flat.rows) == 4
 
 
-def test_a_processor_keeps_its_rows_whatever_the_counts_say() -> None:
+@pytest.mark.parametrize(("groups", "factored"), [(4, False), (8, True)])
+def test_a_processor_without_kernels_chooses_by_its_rule(groups: int, factored: bool) -> None:
     updater = Updater(
         new_network(),
         CONFIG,
-        groups=4,
+        groups=groups,
         precision="float32",
         on_products=lambda products, split: None,
-        batch_observations=4,
+        batch_observations=8,
+    )
+    assert (updater._gradients._factored is not None) == updater._copy.in_one_pass == factored
+
+
+@pytest.mark.skipif(native.library() is None, reason="needs the compiled kernels")
+def test_the_compiled_kernels_keep_their_rows() -> None:
+    network = new_network(last_channels=16)
+    updater = Updater(
+        network, CONFIG, groups=8, precision="bfloat16", on_products=lambda *_: None, batch_observations=8
     )
     assert updater._gradients._factored is None
-    assert not updater._copy.in_one_pass
+    assert updater._copy.takes_parts
