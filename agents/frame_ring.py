@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 import numpy as np
@@ -31,10 +32,11 @@ class FrameRing:
         size = envs * (self._pixels + 1)
         self._host = torch.empty(size, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
         self._there = torch.empty(size, dtype=torch.uint8, device=device)
-        self._full = False
+        self._full, self._begun = False, 0
 
     def begin(self) -> None:
         """Begins the next rollout with the frames that the last one ended with, which it overwrites."""
+        self._begun += 1
         if self._full:
             self._frames[: self._stack] = self._frames[self._steps :].clone()
 
@@ -61,7 +63,7 @@ class FrameRing:
         blank_oldest_(seen.view(envs, self._stack, self._pixels), missing, waits=False)
         return seen
 
-    @property
-    def frames(self) -> Tensor:
-        """What `Rollout.frames` has, on the device; valid until the next rollout begins."""
-        return self._frames[: self._steps + self._stack - 1]
+    def hold(self) -> Callable[[], Tensor | None]:
+        """Returns what gives this rollout's frames, as `Rollout.frames` has them, and None once the next one begins."""
+        number = self._begun
+        return lambda: self._frames[: self._steps + self._stack - 1] if self._begun == number else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +49,8 @@ class Rollout:
     """[T, N] the return ends here: game over, or a life lost under a protocol that says so."""
     truncated: npt.NDArray[np.bool_]
     """[T, N] the time limit cut the game off here."""
-    frames_there: Tensor | None = None
-    """`frames` on the learner's accelerator, where its process played; valid until it plays again (`FrameRing`)."""
+    frames_there: Callable[[], Tensor | None] | None = None
+    """Returns `frames` on the learner's accelerator, where its process played, and None once it plays again."""
 
     @property
     def num_steps(self) -> int:

@@ -230,7 +230,8 @@ class Updater:
         """Returns the rollouts on the device, and the share of the returns' variance that their values explain."""
         data, explained_variance = make_training_data(rollouts, self._config)
         upload = Upload(self._device) if buffers is None else self._upload
-        there = [rollout.frames_there for rollout in rollouts if rollout.frames_there is not None]
+        held = [rollout.frames_there() if rollout.frames_there else None for rollout in rollouts]
+        there = [frames for frames in held if frames is not None]
         frames = there if len(there) == len(rollouts) else as_tensors([rollout.frames for rollout in rollouts])
         ages = as_tensors([rollout.ages for rollout in rollouts])
         joined, *rest = upload([frames, ages, *([column] for column in data)])

@@ -35,8 +35,8 @@ sheets of A100, H100, H200 and L4 have, 200 and more for 16 bits and 12 and more
 ON_PROCESSOR = 5
 """The same of a processor: a core did 5 x 10^10 operations in float32 and moved 9 GB a second (AMD EPYC, 2 threads)."""
 
-GAIN_ON_PROCESSOR, GROUPS_ON_PROCESSOR = 3.0, 8
-"""How many times cheaper, and how many groups, before a processor uses factors: with few groups nothing was gained."""
+GAIN_ON_PROCESSOR, GROUPS_ON_PROCESSOR = 3.0, 16
+"""How many times cheaper, and how many groups, before a processor uses factors: with fewer two threads gain nothing."""
 
 
 def factored_is_cheaper(weight: Tensor, *, batch: int, groups: int) -> bool:

@@ -94,7 +94,7 @@ class Collector:
                 self._observations = step.observations
             next_values = self._look(policy, self._steps)[1]
         rollout = recorder.finish(next_values, log_probabilities(logits, actions))
-        rollout.frames_there = self._ring.frames if self._ring else None
+        rollout.frames_there = self._ring.hold() if self._ring else None
         return rollout, episodes
 
     def close(self) -> None:

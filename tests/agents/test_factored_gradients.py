@@ -142,7 +142,7 @@ def test_rows_stay_where_they_are_needed(needs_rows: dict[str, Any]) -> None:
     assert len(updater._flat.rows) == 4
 
 
-@pytest.mark.parametrize(("groups", "factored"), [(4, False), (8, True)])
+@pytest.mark.parametrize(("groups", "factored"), [(8, False), (16, True)])
 def test_a_processor_without_kernels_chooses_by_its_rule(groups: int, factored: bool) -> None:
     updater = Updater(
         new_network(),
@@ -150,7 +150,7 @@ def test_a_processor_without_kernels_chooses_by_its_rule(groups: int, factored: 
         groups=groups,
         precision="float32",
         on_products=lambda products, split: None,
-        batch_observations=8,
+        batch_observations=16,
     )
     assert (updater._gradients._factored is not None) == updater._copy.in_one_pass == factored
 
@@ -159,7 +159,7 @@ def test_a_processor_without_kernels_chooses_by_its_rule(groups: int, factored: 
 def test_the_compiled_kernels_keep_their_rows() -> None:
     network = new_network(last_channels=16)
     updater = Updater(
-        network, CONFIG, groups=8, precision="bfloat16", on_products=lambda *_: None, batch_observations=8
+        network, CONFIG, groups=16, precision="bfloat16", on_products=lambda *_: None, batch_observations=16
     )
     assert updater._gradients._factored is None
     assert updater._copy.takes_parts

@@ -1,5 +1,7 @@
 """Frames that stay on the device that plays: the stacks that the policy sees, and the frames that the learner gets."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -24,12 +26,20 @@ def test_stacks_are_those_of_a_naive_look_up(steps: int, stack: int) -> None:
             # The first was copied at the last rollout's end: it is not looked at again.
             newest = blank if number and t == 0 else rollout.frames[t + stack - 1]
             np.testing.assert_array_equal(ring.stacks(t, newest, rollout.ages[t]).numpy(), stacks[t])
-        np.testing.assert_array_equal(ring.frames.numpy(), rollout.frames)
+        frames = ring.hold()
+        np.testing.assert_array_equal(numbers(frames()), rollout.frames)
         if number < 5:
             after = rollouts[number + 1]
             found = ring.stacks(steps, after.frames[stack - 1], after.ages[0])
             np.testing.assert_array_equal(found.numpy(), seen[number + 1][0])
-        np.testing.assert_array_equal(ring.frames.numpy(), rollout.frames)  # until the next begins
+        np.testing.assert_array_equal(numbers(frames()), rollout.frames)
+    ring.begin()
+    assert frames() is None  # whoever learns from an older rollout takes the processor's frames
+
+
+def numbers(frames: torch.Tensor | None) -> np.ndarray:
+    assert frames is not None
+    return frames.numpy()
 
 
 @pytest.mark.parametrize("both", [True, False])
@@ -39,7 +49,7 @@ def test_the_learner_takes_the_frames_that_are_there(both: bool) -> None:
     for there in (False, True):
         network, (rollouts, _) = small_network(), rollouts_of(0)
         for rollout in rollouts if there and both else rollouts[: int(there)]:
-            rollout.frames_there = torch.from_numpy(rollout.frames)
+            rollout.frames_there = functools.partial(torch.from_numpy, rollout.frames)
             rollout.frames = np.zeros_like(rollout.frames)
         updater = Updater(network, PPO, groups=GROUPS, precision="float32", on_products=lambda *_: None)
         updater.update(rollouts, learning_rate=1e-3, seed=SEED)

@@ -92,6 +92,6 @@ def test_counts_choose_factors_for_many_small_groups() -> None:
 
 def test_a_processor_chooses_them_where_they_were_measured_to_be_faster() -> None:
     """The presets' 2 and 4 groups keep their rows, and training there its bits."""
-    measured = {(256, 2): False, (256, 4): False, (256, 16): True, (256, 64): True, (64, 64): True}
+    measured = {(256, 2): False, (256, 8): False, (256, 16): True, (256, 64): True, (64, 64): True}
     for dtype in (torch.float32, torch.bfloat16):
         assert {sizes: chosen(*sizes, dtype, "cpu") for sizes in measured} == measured
