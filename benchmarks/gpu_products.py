@@ -29,19 +29,20 @@ def step_ms(rollouts: Sequence[Rollout], minibatches: Sequence[int], seconds: fl
     Returns:
         By batch and groups, the median milliseconds of a step: `rows`, `factors`, and `off` without a measurement.
     """
+    warm_up = WARM_UP if choose_device("auto").type == "cuda" else 0
     envs, steps, found = sum(part.num_envs for part in rollouts), rollouts[0].num_steps, {}
     for batches in minibatches:
         for groups in sorted({2, min(8, envs // batches), envs // batches} - {1}):
             times: dict[str, list[float]] = {"rows": [], "factors": [], "off": []}
             updaters = {name: _updater(name, steps, batches, groups) for name in times}
             began = time.perf_counter()
-            while time.perf_counter() - began < seconds or len(times["off"]) <= WARM_UP:
+            while time.perf_counter() - began < seconds or len(times["off"]) <= warm_up:
                 for name, updater in updaters.items():
                     before = time.perf_counter()
                     updater.update(rollouts, learning_rate=RATE, seed=(0, 0))
                     times[name].append(time.perf_counter() - before)
             found[f"batch {envs * steps // batches}, {groups} groups"] = {
-                name: 1e3 * float(np.median(each[WARM_UP:])) / batches for name, each in times.items()
+                name: 1e3 * float(np.median(each[warm_up:])) / batches for name, each in times.items()
             }
     return found
 
