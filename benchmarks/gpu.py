@@ -109,7 +109,7 @@ def values(scale: Scale) -> dict[str, float]:
     pixels = [FrameStacks.of(rollouts, at, 4).gather(where.to(at)).cpu() for at in (device, cpu)]
     found["frames that differ"] = float((pixels[0] != pixels[1]).sum())
     results: list[list[torch.Tensor]] = []
-    for at in (device, cpu):
+    for at, factored in ((device, True), (cpu, False)):  # so products from factors are compared with those of rows
         torch.manual_seed(0)
         policy = build_network(network, num_actions=6, frame_stack=4, image_size=84).to(at)
         flat = FlatGradients(policy, rows=4)
@@ -118,12 +118,19 @@ def values(scale: Scale) -> dict[str, float]:
         outputs.differentiate(loss, flat.views, [8] * 4)
         rows = flat.rows.clone()
         config = AgentConfig(rollout_steps=steps, minibatches=2, epochs=2)
-        Updater(policy, config, groups=2, precision="float32", on_products=lambda *_: None).update(
-            rollouts, learning_rate=1e-3, seed=(0, 0)
-        )
+        products: list[torch.Tensor] = []
+        Updater(
+            policy,
+            config,
+            groups=2,
+            precision="float32",
+            on_products=lambda found, split, products=products: products.append(found),  # type: ignore[misc]
+            factored=factored,
+        ).update(rollouts, learning_rate=1e-3, seed=(0, 0))
         weights = torch.cat([parameter.detach().flatten() for parameter in policy.parameters()])
-        results.append([rows.cpu(), gram_on_device(rows).cpu(), weights.cpu()])
-    for name, there, here in zip(("gradients", "Gram matrix", "weights after 4 steps"), *results, strict=True):
+        results.append([rows.cpu(), gram_on_device(rows).cpu(), weights.cpu(), torch.stack(products)])
+    names = ("gradients", "Gram matrix", "weights after 4 steps", "products from factors against those of rows")
+    for name, there, here in zip(names, *results, strict=True):
         found[name] = float((there - here).norm() / here.norm())
     return found
 
