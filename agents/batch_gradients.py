@@ -17,6 +17,7 @@ from rlgns.agents.compute.forward_backward import Row
 from rlgns.agents.compute.products import products_and_mean_, products_of_both
 from rlgns.agents.compute.team import Team
 from rlgns.agents.config import AgentConfig
+from rlgns.agents.factored_gradients import FactoredGradients
 from rlgns.agents.loss import STATISTICS, Minibatch, actor_critic_loss, policy_part
 from rlgns.agents.rollout import FrameStacks
 
@@ -73,10 +74,14 @@ class BatchGradients:
         on_groups: OnGroups | None,
         team: Team,
         data_parallel: DataParallel,
+        factored: FactoredGradients | None = None,
     ) -> None:
-        """Takes the network's copy, the rows that gradients go to, and who computes them; see `Updater`."""
+        """Takes the network's copy, the rows that gradients go to, and who computes them; see `Updater`.
+
+        `factored` computes measured batches instead of rows. It needs a single learner, and no listener to the rows.
+        """
         self._copy, self._gradients, self._config = copy, gradients, config
-        self._on_groups = on_groups
+        self._on_groups, self._factored = on_groups, factored
         self._buffers = Buffers()
         self._team, self._data_parallel = team, data_parallel
 
@@ -101,6 +106,14 @@ class BatchGradients:
             by_loss: Whether they are wanted by loss too: a second backward pass, of the policy's loss. The gradient
                 does not depend on it.
         """
+        if self._factored is not None:
+            statistics, of_groups, of_both = self._factored.measured(groups, stacks, data, by_loss=by_loss)
+            return StepGradient(
+                statistics=statistics,
+                gradient=self._gradients.rows[0],
+                products=of_groups,
+                by_loss=None if of_both is None else _by_loss(of_both),
+            )
         mine = groups[self._data_parallel.share(len(groups))]
         rows = self._gradients.rows[: len(mine)]
         policy = self._buffers("policy", *rows.shape, device=rows.device) if by_loss else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,8 @@ class Rollout:
     """[T, N] the return ends here: game over, or a life lost under a protocol that says so."""
     truncated: npt.NDArray[np.bool_]
     """[T, N] the time limit cut the game off here."""
+    frames_there: Callable[[], Tensor | None] | None = None
+    """Returns `frames` on the learner's accelerator, where its process played, and None once it plays again."""
 
     @property
     def num_steps(self) -> int:
@@ -97,6 +99,11 @@ class RolloutRecorder:
         )
         self._rollout.frames[: stack - 1] = self._tail
         self._step = 0
+
+    @property
+    def ages(self) -> npt.NDArray[np.uint8]:
+        """Frames of the current game in each stack of the observation that comes next, [N]."""
+        return self._age
 
     def observe(self, newest_frames: npt.NDArray[np.uint8]) -> None:
         """Stores the newest frame [N, H, W] of the observation that is about to be acted on."""

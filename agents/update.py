@@ -15,10 +15,12 @@ from rlgns.agents.batches import Batch, Indices, draw_batches
 from rlgns.agents.buffers import Buffers
 from rlgns.agents.compute.compute_copy import ComputeCopy
 from rlgns.agents.compute.data_parallel import DataParallel
+from rlgns.agents.compute.factored import factored_is_cheaper
 from rlgns.agents.compute.flat_gradients import FlatGradients
 from rlgns.agents.compute.step_graphs import CudaRecorder, Recorder, StepGraphs
 from rlgns.agents.compute.team import Team
 from rlgns.agents.config import AgentConfig
+from rlgns.agents.factored_gradients import FactoredGradients
 from rlgns.agents.loss import STATISTICS, Minibatch
 from rlgns.agents.network import ActorCritic
 from rlgns.agents.optimizer import make_optimizer, set_learning_rate
@@ -67,6 +69,8 @@ class Updater:
         cuda_graphs: bool = True,
         recorder: Recorder | None = None,
         say: Callable[[str], None] = print,
+        batch_observations: int | None = None,
+        factored: bool | None = None,
     ) -> None:
         """Takes what is trained and with what.
 
@@ -85,11 +89,21 @@ class Updater:
                 gradients, which need the host in every step, do without.
             recorder: Records steps on any device; None: as `cuda_graphs` says.
             say: Gets one line if steps cannot be recorded.
+            batch_observations: Of a measured batch, if known.
+            factored: Whether the inner products of groups are computed without rows of the hidden layer's weights
+                (`FactoredGradients`), unless several learners or a listener of group gradients need the rows, or the
+                compiled kernels compute. None: where it costs less for `batch_observations` (`factored_is_cheaper`).
         """
         self._config, self._groups = config, groups
         self._team, self._data_parallel = team or Team(1), data_parallel or DataParallel()
+        alone = self._data_parallel.count == 1 and on_groups is None
         self._copy = ComputeCopy(network, precision)
-        rows = max(-(-groups // self._data_parallel.count), self._team.size)
+        can = alone and on_products is not None and self._copy.takes_one_pass
+        if can and factored is None and batch_observations is not None:
+            factored = factored_is_cheaper(self._copy.hidden_weight, batch=batch_observations, groups=groups)
+        factored = can and bool(factored)
+        self._copy.in_one_pass |= factored
+        rows = self._team.size if factored else max(-(-groups // self._data_parallel.count), self._team.size)
         self._flat = FlatGradients(network, rows=rows)
         self._device = self._flat.rows.device
         self._on_products, self._on_losses = on_products, on_losses
@@ -101,9 +115,11 @@ class Updater:
             on_groups=on_groups,
             team=self._team,
             data_parallel=self._data_parallel,
+            factored=FactoredGradients(self._copy, self._flat, config, groups=groups, team=self._team)
+            if factored
+            else None,
         )
         self.optimizer = make_optimizer(list(network.parameters()), config, self._team)
-        alone = self._data_parallel.count == 1 and on_groups is None
         if recorder is None and cuda_graphs and alone and self._device.type == "cuda" and torch.cuda.is_available():
             recorder = CudaRecorder()
         self._upload = Upload(self._device, packs=True if recorder else None)
@@ -198,7 +214,8 @@ class Updater:
 
         Args:
             rollouts: As for `update`.
-            splits: Each a list of parts, at most as many as there are groups; a part is indices `step * N + env`.
+            splits: Each a list of parts, at most as many as there are groups (`factored`: as the team has threads); a
+                part is indices `step * N + env`.
 
         Yields:
             Per split the gradients of its parts' mean losses [parts, parameters], overwritten by the next.
@@ -212,10 +229,13 @@ class Updater:
     def _given(self, rollouts: Sequence[Rollout], buffers: Buffers | None) -> tuple[FrameStacks, Minibatch, float]:
         """Returns the rollouts on the device, and the share of the returns' variance that their values explain."""
         data, explained_variance = make_training_data(rollouts, self._config)
-        arrays = [as_tensors([getattr(rollout, name) for rollout in rollouts]) for name in ("frames", "ages")]
         upload = Upload(self._device) if buffers is None else self._upload
-        frames, ages, *columns = upload([*arrays, *([column] for column in data)])
-        return FrameStacks(frames, ages, self._copy.block, buffers), Minibatch(*columns), explained_variance
+        held = [rollout.frames_there() if rollout.frames_there else None for rollout in rollouts]
+        there = [frames for frames in held if frames is not None]
+        frames = there if len(there) == len(rollouts) else as_tensors([rollout.frames for rollout in rollouts])
+        ages = as_tensors([rollout.ages for rollout in rollouts])
+        joined, *rest = upload([frames, ages, *([column] for column in data)])
+        return FrameStacks(joined, rest[0], self._copy.block, buffers), Minibatch(*rest[1:]), explained_variance
 
     def _split(self, batch: Batch, step: int) -> GroupSplit | None:
         if not (batch.first_epoch and self._listened_to):

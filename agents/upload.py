@@ -39,10 +39,18 @@ class Upload:
         """Returns each array on the device, contiguous and valid until the next call.
 
         Args:
-            arrays: Each in parts on the processor, of one type and equal but for their second dimension.
+            arrays: Each in parts, of one type and equal but for their second dimension, on the processor; or on the
+                device already, where they are joined.
         """
-        if not self._packs:
-            return [self._joined(number, parts) for number, parts in enumerate(arrays)]
+        packs = [self._packs and parts[0].device.type == "cpu" for parts in arrays]
+        block = iter(self._sent([parts for parts, packed in zip(arrays, packs, strict=True) if packed]))
+        numbered = enumerate(zip(arrays, packs, strict=True))
+        return [next(block) if packed else self._joined(number, parts) for number, (parts, packed) in numbered]
+
+    def _sent(self, arrays: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """Sends arrays in one block."""
+        if not arrays:
+            return []
         shapes = [_shape(parts) for parts in arrays]
         sizes = [math.prod(shape) * parts[0].element_size() for shape, parts in zip(shapes, arrays, strict=True)]
         starts = [0]
@@ -60,7 +68,8 @@ class Upload:
     def _joined(self, number: int, parts: Sequence[Tensor]) -> Tensor:
         if len(parts) == 1:
             return parts[0]
-        return _join(parts, self._buffers(f"{number}", *_shape(parts), dtype=parts[0].dtype))
+        first = parts[0]
+        return _join(parts, self._buffers(f"{number}", *_shape(parts), dtype=first.dtype, device=first.device))
 
     def _pinned(self, size: int) -> Tensor:
         """The last call's copy has ended when the next begins: an update ends with values that the host asked for."""

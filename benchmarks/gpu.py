@@ -1,4 +1,4 @@
-"""What a GPU and its processor reach, in one go of about seven minutes: correct values first, then speed.
+"""What a GPU and its processor reach, in one go of about nine minutes: correct values first, then speed.
 
     python -m benchmarks.gpu OUT.json            # needs torch, gymnasium and ale-py; neither Ray nor the C extension
 
@@ -26,6 +26,8 @@ import numpy as np
 import torch
 from ale_py.vector_env import AtariVectorEnv
 
+from benchmarks.gpu_products import step_ms
+from benchmarks.gpu_trials import GAME, rates
 from benchmarks.sizes_worker import Size, Training
 from rlgns.agents.compute.chain_pass import ChainPass
 from rlgns.agents.compute.flat_gradients import FlatGradients
@@ -36,11 +38,12 @@ from rlgns.agents.rollout import FrameStacks
 from rlgns.agents.update import Updater
 from rlgns.gram import gram_on_device
 
-GAME = "pong"
 ROLLOUT = 4096
 """Observations of a rollout in all stages of the learner."""
 
 BATCHES, GROUPS = (256, 1024, 4096), (2, 8, 64)
+TRIALS = (1, 2, 4)
+"""Trials on the GPU at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +109,7 @@ def values(scale: Scale) -> dict[str, float]:
     pixels = [FrameStacks.of(rollouts, at, 4).gather(where.to(at)).cpu() for at in (device, cpu)]
     found["frames that differ"] = float((pixels[0] != pixels[1]).sum())
     results: list[list[torch.Tensor]] = []
-    for at in (device, cpu):
+    for at, factored in ((device, True), (cpu, False)):  # so products from factors are compared with those of rows
         torch.manual_seed(0)
         policy = build_network(network, num_actions=6, frame_stack=4, image_size=84).to(at)
         flat = FlatGradients(policy, rows=4)
@@ -115,12 +118,19 @@ def values(scale: Scale) -> dict[str, float]:
         outputs.differentiate(loss, flat.views, [8] * 4)
         rows = flat.rows.clone()
         config = AgentConfig(rollout_steps=steps, minibatches=2, epochs=2)
-        Updater(policy, config, groups=2, precision="float32", on_products=lambda *_: None).update(
-            rollouts, learning_rate=1e-3, seed=(0, 0)
-        )
+        products: list[torch.Tensor] = []
+        Updater(
+            policy,
+            config,
+            groups=2,
+            precision="float32",
+            on_products=lambda found, split, products=products: products.append(found),  # type: ignore[misc]
+            factored=factored,
+        ).update(rollouts, learning_rate=1e-3, seed=(0, 0))
         weights = torch.cat([parameter.detach().flatten() for parameter in policy.parameters()])
-        results.append([rows.cpu(), gram_on_device(rows).cpu(), weights.cpu()])
-    for name, there, here in zip(("gradients", "Gram matrix", "weights after 4 steps"), *results, strict=True):
+        results.append([rows.cpu(), gram_on_device(rows).cpu(), weights.cpu(), torch.stack(products)])
+    names = ("gradients", "Gram matrix", "weights after 4 steps", "products from factors against those of rows")
+    for name, there, here in zip(names, *results, strict=True):
         found[name] = float((there - here).norm() / here.norm())
     return found
 
@@ -162,6 +172,25 @@ def learner(scale: Scale) -> dict[str, Any]:
             count = sum(part.num_steps * part.num_envs for part in rollouts)
             found[f"batch {batch}, {groups} groups"] = {"on": count / on, "off": count / off, "cost": on / off - 1}
     return found
+
+
+def inner_products(scale: Scale) -> dict[str, Any]:
+    """Milliseconds of a measured step, by how the groups' inner products are computed."""
+    training = _training(scale, minibatches=1, groups=2)
+    rollouts, _ = training.play()
+    training.close()
+    return step_ms(rollouts, (1, 4, 16) if scale.envs == 128 else (2,), scale.seconds / 3)
+
+
+def trials(scale: Scale) -> dict[str, dict[str, float]]:
+    """Observations per second of N trials on the GPU together, each with an equal share of the cores.
+
+    By them MOST_PER_GPU and CORES_PER_TRIAL of rlgns/machine/placement.py are to be set: N trials are worth it as long
+    as their total of playing and learning grows.
+    """
+    steps = ROLLOUT // 128 if scale.envs == 128 else 16
+    size = Size(sweep="", num_envs=scale.envs, rollout_steps=steps, minibatches=4 if scale.envs > 4 else 2, groups=8)
+    return {f"{count}": rates(size, count, scale.seconds) for count in (TRIALS if scale.envs == 128 else (2,))}
 
 
 def end_to_end(scale: Scale) -> dict[str, float]:
@@ -215,9 +244,11 @@ STAGES: dict[str, Callable[[Scale], dict[str, Any]]] = {
     "values": values,
     "synchronisations": synchronisations,
     "learner": learner,
+    "inner products": inner_products,
     "end to end": end_to_end,
     "playing": playing,
     "pong": pong,
+    "trials": trials,
 }
 
 

@@ -79,6 +79,7 @@ class Training:
                 network,
                 run.agent,
                 groups=run.groups_per_batch,
+                batch_observations=run.batch_observations,
                 precision=precision,
                 on_products=self._measure.on_products if measured else None,
                 team=team if device.type == "cpu" else None,

@@ -2,6 +2,9 @@
 
     make bench
     python -m benchmarks.throughput --markdown docs/results/throughput.md --json throughput.json
+    python -m benchmarks.throughput --against ../before --rounds 60 --observations 8192 --starts 0
+
+The last compares this checkout with another in alternating turns. The other needs its own benchmarks, and its kernels.
 
 All contenders train the same game with the same network (Nature CNN, 84x84, stack of 4), 8 environments x 128 steps,
 4 epochs of 4 batches of 256 and the same step size. Each runs in its own process.
@@ -47,7 +50,7 @@ from benchmarks.throughput_memory import (
 )
 from benchmarks.throughput_options import parse, settings_of
 from benchmarks.throughput_page import NOTES, describe, head, tables
-from benchmarks.throughput_processes import ContenderError, Memory, Process, environment_of
+from benchmarks.throughput_processes import ROOT, ContenderError, Memory, Process, environment_of
 from benchmarks.throughput_results import Start, Turn, summarise
 from rlgns.agents.compute import native
 from rlgns.agents.compute.precision import choose_device, choose_precision
@@ -232,7 +235,9 @@ def _process(name: str, folder_name: str, settings: Settings, options: argparse.
     folder = Path(settings.scratch) / folder_name
     folder.mkdir()
     own = dataclasses.replace(settings, scratch=str(folder))
-    return Process(name, own, environment=environment_of(name, options.peers_omp), timeout_s=options.timeout)
+    environment = environment_of(name, options.peers_omp)
+    checkout = options.against if "@" in name else ROOT
+    return Process(name, own, environment=environment, timeout_s=options.timeout, checkout=checkout)
 
 
 def _say(text: str) -> None:

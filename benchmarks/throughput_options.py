@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.peers.settings import Settings
 from benchmarks.peers.worker import BUILDERS
+from rlgns.agents.compute import native
 from rlgns.config.files import presets
 from rlgns.config.load import resolve
 from rlgns.envs.games import GAMES
@@ -27,6 +28,7 @@ DEFAULT = (
     "rllib-local-encoder",
     "rllib-2-runners-encoder",
 )
+BUILD_KERNELS = "run there: python -c 'import setuptools; setuptools.setup()' build_ext --inplace"
 OURS = tuple(name for name in BUILDERS if name.startswith(("ours", "limit")))
 """Contenders that can train other presets than `ppo`."""
 
@@ -40,8 +42,17 @@ def parse(words: Sequence[str], description: str) -> argparse.Namespace:
     """
     parser = _parser(description)
     options = parser.parse_args(words)
+    if options.against:
+        options.against = options.against.resolve()
+        if not (options.against / "benchmarks" / "peers" / "worker.py").exists():
+            parser.error(f"--against {options.against}: must be a checkout of rlgns, with benchmarks/peers/worker.py")
+        if native.library() is not None and not any((options.against / "agents").glob("_kernels*")):
+            parser.error(
+                f"--against {options.against}: has no compiled kernels, and this checkout has; {BUILD_KERNELS}"
+            )
+        options.only = [*(options.only or ["ours"]), f"ours@{options.against.name}"]
     options.only = options.only or [name for name in DEFAULT if options.preset == "ppo" or name in OURS]
-    others = [name for name in options.only if name not in OURS]
+    others = [name for name in options.only if name.partition("@")[0] not in OURS]
     if options.preset != "ppo" and others:
         parser.error(f"--preset {options.preset}: peers train `ppo` only, got --only {others[0]}")
     run = resolve([options.preset], {"run.games": [options.game]})
@@ -90,6 +101,12 @@ def _parser(description: str) -> argparse.ArgumentParser:
         "--observations", type=_positive, default=1024, help="least observations in each turn (%(default)s)"
     )
     parser.add_argument("--only", nargs="+", choices=list(BUILDERS), metavar="NAME", help="contenders, see below")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="CHECKOUT",
+        help="compare with `ours` of another checkout; without --only these two alone",
+    )
     parser.add_argument(
         "--preset",
         choices=presets(),

@@ -49,7 +49,8 @@ def describe(options: argparse.Namespace, sizes: Settings, words: Sequence[str])
     return {
         "date": datetime.date.today().isoformat(),
         "command": shlex.join(["python", "-m", "benchmarks.throughput", *words]),
-        "commit": source_commit() or "unknown",
+        "commit": (source_commit() or "unknown")
+        + (f" against {source_commit(options.against) or 'unknown'}" if options.against else ""),
         "machine": f"{machine.describe()}, Python {platform.python_version()}",
         "gpu": machine.gpu,
         "versions": {name: _version(name) for name in PACKAGES},
@@ -88,8 +89,9 @@ def tables(summary: dict[str, Any]) -> list[str]:
         "| contender | observations/s, median | lowest to highest | turns |",
         "| --- | ---: | ---: | ---: |",
     ]
-    for name, rate in sorted(summary["rates"].items(), key=lambda item: list(DESCRIPTIONS).index(item[0])):
-        what = f"{name}: {DESCRIPTIONS[name]}"
+    described = {**DESCRIPTIONS, **{name: "ours of the other checkout" for name in summary["rates"] if "@" in name}}
+    for name, rate in sorted(summary["rates"].items(), key=lambda item: list(described).index(item[0])):
+        what = f"{name}: {described[name]}"
         lines.append(f"| {what} | {rate.median:.0f} | {rate.low:.0f} to {rate.high:.0f} | {rate.count} |")
     if summary["ratios"] or summary["comparisons"]:
         lines += [
@@ -105,6 +107,7 @@ def tables(summary: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
+        *_against_lines(summary),
         *_noise_lines(summary),
         *_overhead_lines(summary),
         *_limit_lines(summary),
@@ -115,6 +118,24 @@ def tables(summary: dict[str, Any]) -> list[str]:
 
 def _ratio_line(what: str, ratio: Spread) -> str:
     return f"| {what} | {ratio.median:.2f} | {ratio.low:.2f} to {ratio.high:.2f} | {ratio.count} |"
+
+
+def _against_lines(summary: dict[str, Any]) -> list[str]:
+    """Says how this checkout compares with another, in time, since that is what a change costs."""
+    lines = []
+    for what, ratio in summary["comparisons"].items():
+        if "@" in what:
+            interval = (
+                "too few rounds for an interval"
+                if ratio.count < FEWEST_FOR_INTERVAL
+                else f"95 % interval of the median {100 * (1 / ratio.median_high - 1):+.1f} to "
+                f"{100 * (1 / ratio.median_low - 1):+.1f}"
+            )
+            lines.append(
+                f"- Time of this checkout against {what}: median {100 * (1 / ratio.median - 1):+.1f} % ({interval}, "
+                f"{ratio.count} paired rounds)."
+            )
+    return lines
 
 
 def _noise_lines(summary: dict[str, Any]) -> list[str]:

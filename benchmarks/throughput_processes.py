@@ -56,17 +56,30 @@ class Process:
     is killed (SIGKILL), its contenders die with it, but agents of their Rays may remain, stopped.
     """
 
-    def __init__(self, name: str, settings: Settings, *, environment: dict[str, str], timeout_s: float) -> None:
-        """Starts building the contender; `wait_until_ready` waits until it is built."""
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        *,
+        environment: dict[str, str],
+        timeout_s: float,
+        checkout: Path = ROOT,
+    ) -> None:
+        """Starts building the contender; `wait_until_ready` waits until it is built.
+
+        `checkout`: whose sources run, with its own .venv if it has one. `NAME@ANYTHING` is its contender NAME.
+        """
         self.name = name
         self._timeout_s = timeout_s
         self._log = Path(settings.scratch) / "log"
         self._began = time.perf_counter()
+        own_python = checkout / ".venv" / "bin" / "python"
+        python = str(own_python) if checkout != ROOT and own_python.exists() else sys.executable
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.peers.worker", name, settings.to_json()],
-                cwd=ROOT,
-                env={**environment, "PYTHONPATH": str(ROOT)},
+                [python, "-m", "benchmarks.peers.worker", name.partition("@")[0], settings.to_json()],
+                cwd=checkout,
+                env={**environment, "PYTHONPATH": str(checkout)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

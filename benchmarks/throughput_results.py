@@ -185,7 +185,8 @@ def summarise(turns: Sequence[Turn], starts: Sequence[Start] = ()) -> dict[str, 
         summary["settings"][peer] = max(present, key=lambda name: rates[name].median)
         if "ours" in rates:
             summary["ratios"][peer] = {name: _ratio(pairs(turns, "ours", name)) for name in present}
-    for what, (first, second) in COMPARISONS.items():
+    others = {f"{name}, the other checkout": ("ours", name) for name in rates if "@" in name}
+    for what, (first, second) in (COMPARISONS | others).items():
         if both := pairs(turns, first, second):
             summary["comparisons"][what] = _ratio(both)
     summary |= _noise_cost(every_turn) | _overhead(turns) | _limit(turns) | _starts(starts)

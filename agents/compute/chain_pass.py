@@ -57,21 +57,49 @@ class ChainPass:
         self._both.requires_grad_()
         self.logits, self.values = self._both[:, :-1], self._both[:, -1]
 
+    @property
+    def features(self) -> Tensor:
+        """Inputs of the hidden layer, [batch, inputs]."""
+        return self._features
+
     def differentiate(self, loss: Tensor, rows: Sequence[Row], sizes: Sequence[int], *, again: bool = False) -> None:
         """As in NetworkPass."""
         (both,) = torch.autograd.grad(loss, [self._both], retain_graph=again)
         with torch.no_grad():
-            gradients = self._by_parameter(_means_of_parts(both, sizes), sizes)
-            to = [view for row in rows for view in row]
-            torch._foreach_copy_(to, [of_parameter[part] for part in range(len(rows)) for of_parameter in gradients])
+            gradients, hidden = self._by_parameter(_means_of_parts(both, sizes), sizes)
+            gradients.insert(2 * len(self._layers), _products(hidden, self._features, sizes))
+            _copy_to(rows, gradients)
 
-    def _by_parameter(self, both: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        """Returns gradients [parts, ...] by each parameter, in the network's order; `both`: by the heads' outputs."""
+    def differentiate_factored(
+        self, loss: Tensor, rows: Sequence[Row], sizes: Sequence[int], *, again: bool = False
+    ) -> Tensor:
+        """As `differentiate`, but for the hidden layer's weights, which the rows lack.
+
+        Returns:
+            Gradients by the hidden layer's outputs, before its rectifier, [batch, outputs], of the mean over each part.
+            A part's gradient by the weights is their product with the `features` over the part.
+        """
+        (both,) = torch.autograd.grad(loss, [self._both], retain_graph=again)
+        with torch.no_grad():
+            gradients, hidden = self._by_parameter(_means_of_parts(both, sizes), sizes)
+            _copy_to(rows, gradients)
+        return hidden
+
+    def _by_parameter(self, both: Tensor, sizes: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+        """Returns gradients by each parameter but the hidden layer's weights, and by that layer's outputs.
+
+        Args:
+            both: Gradient by the heads' outputs.
+            sizes: Observations of each part.
+
+        Returns:
+            [parts, ...] for each parameter, in the network's order; and [batch, outputs].
+        """
         heads, heads_biases = _products(both, self._hidden.to(both.dtype), sizes), _sums(both, sizes)
         hidden = _rectified((both @ self._heads).to(self._hidden.dtype), self._hidden)
         features = _rectified(hidden @ self._hidden_layer.weight, self._features)
         found = [heads[:, :-1], heads_biases[:, :-1], heads[:, -1:], heads_biases[:, -1:]]
-        found = [_products(hidden, self._features, sizes), _sums(hidden, sizes), *found]
+        found = [_sums(hidden, sizes), *found]
         gradient = features.view(self._shape)
         for number in reversed(range(len(self._layers))):
             weight, stride = self._layers[number]
@@ -82,7 +110,13 @@ class ChainPass:
             found = [by_weight, _sums(gradient.sum((2, 3)), sizes), *found]
             if number:
                 gradient = _rectified(_by_input(x, weight, gradient, stride), x)
-        return found
+        return found, hidden
+
+
+def _copy_to(rows: Sequence[Row], gradients: Sequence[Tensor]) -> None:
+    """Copies gradients [parts, ...] by each parameter to each part's row."""
+    to = [view for row in rows for view in row]
+    torch._foreach_copy_(to, [of_parameter[part] for part in range(len(rows)) for of_parameter in gradients])
 
 
 def _means_of_parts(gradient: Tensor, sizes: Sequence[int]) -> Tensor:

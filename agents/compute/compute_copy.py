@@ -57,9 +57,18 @@ class ComputeCopy:
         self._convolutions = NativeConvolutions(self.network) if by_kernels else None
         self._on_accelerator = self.parameters[0].device.type != "cpu"
         in_one_pass = self._on_accelerator if in_one_pass is None else in_one_pass
-        self._in_one_pass = in_one_pass and chain is not None and not by_kernels
+        self.takes_one_pass = chain is not None and not by_kernels
+        """Whether `in_one_pass` may be set."""
+        self.in_one_pass = in_one_pass and self.takes_one_pass
+        """Whether `evaluate` returns a ChainPass."""
         with torch.no_grad():
             self._heads = self.network.joined_heads()
+
+    @property
+    def hidden_weight(self) -> Tensor:
+        """Of a chain's hidden layer, in the type of the passes."""
+        assert self.network.chain is not None
+        return self.network.chain.hidden.weight
 
     @property
     def block(self) -> int:
@@ -69,11 +78,11 @@ class ComputeCopy:
     @property
     def takes_parts(self) -> bool:
         """Whether parts of one evaluated batch can be differentiated separately."""
-        return self._convolutions is not None or self._in_one_pass
+        return self._convolutions is not None or self.in_one_pass
 
     def evaluate(self, stacks: FrameStacks, where: Tensor) -> NetworkPass:
         """Evaluates some observations, int64 [batch] of `step * num_envs + env`."""
-        if self._in_one_pass:
+        if self.in_one_pass:
             return ChainPass(self.network, self._heads, stacks.gather(where))
         if self._convolutions is None:
             with autocast(where.device, self._autocast):

@@ -33,6 +33,10 @@ def products_and_mean_(rows: Tensor, team: Team) -> Tensor:
     both, so that products along with a mean cost next to nothing.
     """
     total = rows.shape[1]
+    if rows.device.type != "cpu":  # one thread, and parts would be launched one by one
+        products = inner_products(rows)
+        mean_in_place(rows)
+        return products
 
     def work(parts: range) -> list[Tensor]:
         found = []
@@ -55,6 +59,8 @@ def products_of_both(first: Tensor, second: Tensor, team: Team) -> Tensor:
         Float64 [2 count, 2 count], the first matrix's rows before the second's.
     """
     total = first.shape[1]
+    if first.device.type != "cpu":
+        return inner_products(torch.cat([first, second]))
 
     def work(parts: range) -> list[Tensor]:
         each = [elements(total, range(part, part + 1)) for part in parts]

@@ -15,6 +15,7 @@ from torch import Tensor
 from rlgns.agents.compute.flat_gradients import equal_parts
 from rlgns.agents.compute.inference import Player, Policy
 from rlgns.agents.compute.team import Team
+from rlgns.agents.frame_ring import FrameRing
 from rlgns.agents.network import ActorCritic
 from rlgns.agents.rollout import Rollout, RolloutRecorder
 from rlgns.config.schema import Config
@@ -47,8 +48,13 @@ class Collector:
         stream: int,
         share: int = 0,
         started: Callable[[int], None] = lambda more: None,
+        ring: bool | None = None,
     ) -> None:
-        """Starts the games, staggered. `stream` keeps the random numbers of several collectors apart."""
+        """Starts the games, staggered.
+
+        `stream` keeps the random numbers of several collectors apart. `ring`: whether frames stay on the network's
+        device (`FrameRing`); None: on an accelerator.
+        """
         self.share = share
         """Index of the share of its runner's environments that this is part of."""
         self._envs, self._player = envs, Player(network, precision, envs.num_envs)
@@ -58,6 +64,8 @@ class Collector:
         self._cuda_stream: torch.cuda.Stream | None = None
         self._observations = envs.reset(started)
         self._recorder = RolloutRecorder(rollout_steps, self._observations, ages(self._observations))
+        has_ring = self._device.type != "cpu" if ring is None else ring
+        self._ring = FrameRing(rollout_steps, self._observations, self._device) if has_ring else None
 
     def collect(self, *, seed: int, iteration: int) -> tuple[Rollout, list[Episode]]:
         """Plays one rollout; its random numbers depend only on (seed, iteration, stream)."""
@@ -68,8 +76,8 @@ class Collector:
         recorder = self._recorder
         with self._player.playing() as policy:
             for t in range(self._steps):
+                logits[t], values = self._look(policy, t)
                 recorder.observe(self._observations[:, -1])
-                logits[t], values = self._evaluate(policy, self._observations)
                 actions[t] = draw_actions(logits[t], noise[t])
                 step = self._envs.step(actions[t])
                 ended = step.terminated | step.truncated
@@ -84,12 +92,23 @@ class Collector:
                 )
                 episodes += step.episodes
                 self._observations = step.observations
-            next_values = self._evaluate(policy, self._observations)[1]
-        return recorder.finish(next_values, log_probabilities(logits, actions)), episodes
+            next_values = self._look(policy, self._steps)[1]
+        rollout = recorder.finish(next_values, log_probabilities(logits, actions))
+        rollout.frames_there = self._ring.hold() if self._ring else None
+        return rollout, episodes
 
     def close(self) -> None:
         """Stops the emulators."""
         self._envs.close()
+
+    def _look(self, policy: Policy, t: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Evaluates the observations of step t; those after the last step are the next rollout's first."""
+        if self._ring is None:
+            return self._evaluate(policy, self._observations)
+        with self._own_stream():
+            if t == 0:
+                self._ring.begin()
+            return _answers(policy(self._ring.stacks(t, self._observations[:, -1], self._recorder.ages)))
 
     def _evaluate(
         self, policy: Policy, observations: npt.NDArray[np.uint8]
@@ -98,9 +117,7 @@ class Collector:
             logits, values = policy(torch.from_numpy(observations))
             return logits.numpy(), values.numpy()
         with self._own_stream():
-            logits, values = policy(self._staged(observations).to(self._device, non_blocking=True))
-            both = torch.cat([logits, values[:, None]], 1).cpu().numpy()  # one wait
-        return both[:, :-1], both[:, -1]
+            return _answers(policy(self._staged(observations).to(self._device, non_blocking=True)))
 
     def _staged(self, observations: npt.NDArray[np.uint8]) -> Tensor:
         """Copies observations to pinned memory, from which a copy to the device does not wait for other work there."""
@@ -242,6 +259,13 @@ class Collectors:
         for tier in self._tiers:
             for collector in tier:
                 collector.close()
+
+
+def _answers(outputs: tuple[Tensor, Tensor]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Returns a policy's outputs as arrays, with one wait for an accelerator."""
+    logits, values = outputs
+    both = torch.cat([logits, values[:, None]], 1).cpu().numpy()
+    return both[:, :-1], both[:, -1]
 
 
 def draw_actions(logits: npt.NDArray[np.float32], noise: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

@@ -71,10 +71,12 @@ class AtariLearner(TorchLearner):
         )
         self._probe = Probe(run, self.network)
         self._said: list[str] = []
+        largest = run.at(run.env_tiers[-1])
         self._updater = Updater(
             self.network,
             run.agent,
-            groups=run.at(run.env_tiers[-1]).groups_per_batch,
+            groups=largest.groups_per_batch,
+            batch_observations=largest.batch_observations,
             precision=self.precision,
             on_products=self._measure.on_products if run.noise.enabled else None,
             on_losses=self._losses.on_losses,

@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 
 
-def source_commit() -> str:
-    """Returns the source's git commit, with `+` where files differ; outside a checkout RLGNS_COMMIT, or empty.
+def source_commit(checkout: Path = Path(__file__).parent) -> str:
+    """Returns a checkout's git commit, with `+` where files differ; outside a checkout RLGNS_COMMIT, or empty.
 
-    Images and jobs have no checkout: they set RLGNS_COMMIT.
+    The default is this source's. Images and jobs have no checkout: they set RLGNS_COMMIT.
     """
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty=+", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -106,7 +106,7 @@ def trials_per_gpu(cpus: float, gpus: float) -> int:
 
     While one trial plays, which takes most of its time, the GPU would be idle. A trial needs about 2 GiB of a GPU's
     memory under `gpu` (its rows of gradients and the libraries), so that memory is no limit on GPUs of 16 GiB and more.
-    How much it helps was not measured.
+    How much it helps was not measured; the stage `trials` of `benchmarks.gpu` does.
     """
     return max(1, min(MOST_PER_GPU, int(cpus / gpus / CORES_PER_TRIAL)))
 

@@ -97,7 +97,7 @@ def test_storage_is_the_newest_frame_of_each_observation() -> None:
 def test_a_rollout_is_left_alone_by_the_next_one() -> None:
     """The last rollout may still be on its way to a learner while the next is recorded."""
     first, second = random_rollouts(1, steps=4, envs=2, rollouts=2, stack=4)[0]
-    for name in first.__slots__:
+    for name in set(first.__slots__) - {"frames_there"}:
         assert not np.shares_memory(getattr(first, name), getattr(second, name)), name
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import shutil
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from benchmarks.throughput_options import parse, settings_of
 from benchmarks.throughput_page import tables
 from benchmarks.throughput_processes import ContenderError, Process, environment_of
 from benchmarks.throughput_results import Spread, Start, Turn, pairs, sign_test_rank, summarise
+from rlgns.agents.compute import native
 from rlgns.config.load import resolve
 
 
@@ -248,3 +250,51 @@ def _command(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def test_another_checkout_runs_its_own_sources(tmp_path: Path) -> None:
+    """Which say of themselves that they trained a thousand observations more."""
+    for name in ("rlgns", "agents", "envs", "configs"):
+        (tmp_path / name).symlink_to(throughput.ROOT / name)
+    shutil.copytree(throughput.ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("dated"))
+    worker = tmp_path / "benchmarks" / "peers" / "limit.py"
+    worker.write_text(worker.read_text().replace('{"observations": ', '{"observations": 1000 + '))
+    numbers = {"num_envs": 4, "rollout_steps": 8, "epochs": 1, "minibatches": 2}
+    found = []
+    for name, checkout in (("limit", throughput.ROOT), ("limit@before", tmp_path)):
+        scratch = tmp_path / name
+        scratch.mkdir()
+        settings = Settings(**numbers, threads=2, scratch=str(scratch))  # type: ignore[arg-type]
+        environment = environment_of(name, "default")
+        process = Process(name, settings, environment=environment, timeout_s=120, checkout=checkout)
+        try:
+            process.wait_until_ready()
+            found.append(process.turn(32)["observations"])
+        finally:
+            process.ask_to_end()
+            process.end()
+    assert found[1] == found[0] + 1000
+
+
+def test_another_checkout_is_compared_in_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tmp_path / "before"
+    with pytest.raises(SystemExit):
+        parse(["--against", str(before)], "")
+    assert "must be a checkout of rlgns, with benchmarks/peers/worker.py" in capsys.readouterr().err
+    for folder in ("agents", "benchmarks/peers"):
+        (before / folder).mkdir(parents=True)
+    (before / "benchmarks" / "peers" / "worker.py").touch()
+    if native.library() is not None:
+        with pytest.raises(SystemExit):
+            parse(["--against", str(before)], "")
+        assert "has no compiled kernels, and this checkout has; run there: python -c" in capsys.readouterr().err
+    (before / "agents" / "_kernels.abi3.so").touch()
+    assert parse(["--against", str(before)], "").only == ["ours", "ours@before"]
+    turns = []
+    for number, machine in enumerate((1.0, 0.5, 2.0, 1.1, 1.2, 1.3), start=1):
+        turns += [turn(number, "ours", 100 * machine), turn(number, "ours@before", 80 * machine)]
+    (line,) = [line for line in tables(summarise(turns)) if line.startswith("- Time of this checkout")]
+    assert line == (
+        "- Time of this checkout against ours@before, the other checkout: median -20.0 % (95 % interval of the median "
+        "-20.0 to -20.0, 6 paired rounds)."
+    )

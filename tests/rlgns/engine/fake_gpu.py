@@ -38,10 +38,12 @@ from rlgns.agents.rollout import FrameStacks, Rollout
 from rlgns.agents.rollout_gradients import BeforeSteps
 from rlgns.agents.update import Updater
 from rlgns.config.schema import Config
+from rlgns.engine.collect import Collector
 from rlgns.engine.loss_splits import LossSplits
 from rlgns.engine.probe import Probe
 from rlgns.engine.ride_along import RideAlong
 from rlgns.envs.config import EnvConfig
+from rlgns.envs.vector import AtariEnvs
 from rlgns.noise.config import NoiseConfig
 from tests.agents.synthetic import random_rollouts
 
@@ -79,13 +81,20 @@ class Traffic(TorchDispatchMode):
         """Values that the host asked for, and copies to it."""
         self.uploads: Counts = collections.Counter()
         """Copies from the host. They wait too, since none is from pinned memory."""
+        self.upload_bytes: Counts = collections.Counter()
+        """Their bytes."""
         self.launches: Counts = collections.Counter()
         """Operations on the device, but for backward passes."""
 
     def clear(self) -> None:
         """Forgets what was counted."""
-        for counts in (self.waits, self.uploads, self.launches):
+        for counts in self.counts().values():
             counts.clear()
+
+    def counts(self) -> dict[str, Counts]:
+        """Returns all counts by name."""
+        names = ("waits", "uploads", "upload_bytes", "launches")
+        return {name: getattr(self, name) for name in names}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Counts an operation and runs it. A value that is asked for is false, 1 or 0.5."""
@@ -103,6 +112,8 @@ class Traffic(TorchDispatchMode):
         made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if name in ("_to_copy", "copy_") and given[-1].device != made[0].device:
             (self.uploads if made[0].device == GPU else self.waits)[_caller()] += 1
+            if made[0].device == GPU:
+                self.upload_bytes[_caller()] += made[0].numel() * made[0].element_size()
         if name not in NO_LAUNCH and any(tensor.device == GPU for tensor in given + made):
             self.launches[_caller()] += 1
         return result
@@ -172,9 +183,29 @@ def network_on_gpu() -> ActorCritic:
         return build_network(RUN.network, num_actions=6, frame_stack=4, image_size=84)
 
 
-def rollouts() -> list[Rollout]:
-    """Of two runners."""
-    return [random_rollouts(seed, steps=8, envs=2, stack=4, size=84, actions=6)[0][0] for seed in range(2)]
+def rollouts(*, there: bool = False) -> list[Rollout]:
+    """Of two sets of environments; `there`: with their frames on the GPU."""
+    found = [random_rollouts(seed, steps=8, envs=2, stack=4, size=84, actions=6)[0][0] for seed in range(2)]
+    for rollout in found if there else ():
+        frames = torch.empty(rollout.frames.shape, dtype=torch.uint8, device=GPU)
+        rollout.frames_there = functools.partial(torch.Tensor.view_as, frames, frames)
+    return found
+
+
+def of_playing(precision: str) -> dict[str, Counts]:
+    """Counts of a rollout of two real games, not the first: 8 steps and the observations after them."""
+    with fake_gpu() as traffic:
+        network = network_on_gpu()
+        envs = AtariEnvs("pong", RUN.env, num_envs=2, seed=0, threads=1)
+        collector = Collector(envs, network, rollout_steps=8, precision=precision, stream=0)
+        for iteration in range(2):
+            traffic.clear()
+            rollout, _ = collector.collect(seed=0, iteration=iteration)
+            frames = rollout.frames_there() if rollout.frames_there else None
+            assert frames is not None
+            assert frames.device == GPU
+        collector.close()
+    return traffic.counts()
 
 
 def of_updates(precision: str) -> dict[str, dict[str, Counts]]:
@@ -195,22 +226,22 @@ def of_updates(precision: str) -> dict[str, dict[str, Counts]]:
             precision=precision,
             on_products=measure.on_products,
             on_losses=losses.on_losses,
+            batch_observations=RUN.batch_observations,
         )
         extra: dict[str, tuple[BeforeSteps | None, int | None]] = {
             "first": (None, None),
             "update": (None, None),
+            "update of frames that are there": (None, None),
             "update by loss": (None, 1),
             "update and probe": (lambda fresh: probe.measure(fresh, (0, 2)), None),
         }
         for number, (name, (before_steps, by_loss)) in enumerate(extra.items()):
+            given = rollouts(there="there" in name)
             traffic.clear()
-            updater.update(
-                rollouts(), learning_rate=1e-3, seed=(0, number), step_by_loss=by_loss, before_steps=before_steps
-            )
+            updater.update(given, learning_rate=1e-3, seed=(0, number), step_by_loss=by_loss, before_steps=before_steps)
             measure.settle()
             losses.settle(measure.divisors, 64)
-            counts = {"waits": traffic.waits, "uploads": traffic.uploads, "launches": traffic.launches}
-            found[name] = {kind: counter.copy() for kind, counter in counts.items()}
+            found[name] = {kind: counter.copy() for kind, counter in traffic.counts().items()}
     del found["first"]
     return found
 
@@ -234,5 +265,6 @@ def waits_of_branches() -> dict[str, int]:
 if __name__ == "__main__":
     allow_gpu_tensors()
     torch.set_num_threads(1)
-    result = {"branches": waits_of_branches(), "bfloat16": of_updates("bfloat16")}
+    counted = {"playing": of_playing("bfloat16"), **of_updates("bfloat16")}
+    result = {"branches": waits_of_branches(), "bfloat16": counted}
     (Path(sys.argv[1]) / "traffic.json").write_text(json.dumps(result))

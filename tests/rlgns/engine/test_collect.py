@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,10 +51,11 @@ def make_network(
 
 
 @contextmanager
-def collecting(game: str, *, stream: int = 0, precision: str = "float32") -> Iterator[tuple[Collector, ActorCritic]]:
+def collecting(game: str, **settings: Any) -> Iterator[tuple[Collector, ActorCritic]]:
     envs = make_envs(game)
     network = make_network(envs.num_actions)
-    with closing(Collector(envs, network, rollout_steps=STEPS, precision=precision, stream=stream)) as collector:
+    settings = {"precision": "float32", "stream": 0, **settings}
+    with closing(Collector(envs, network, rollout_steps=STEPS, **settings)) as collector:
         yield collector, network
 
 
@@ -120,6 +122,22 @@ def test_the_same_seed_plays_the_same_rollouts() -> None:
     with collecting("pong") as (collector, _):
         for iteration in range(2):
             assert same(pong()[iteration][0], collector.collect(seed=1, iteration=iteration)[0])
+
+
+@pytest.mark.parametrize("game", ["pong", "breakout"])
+def test_frames_that_stay_on_the_device_are_those_of_the_rollout(game: str) -> None:
+    """As on an accelerator; the processor's rollouts are the same, bit for bit."""
+    with collecting(game) as (plain, _), collecting(game, ring=True) as (collector, _):
+        for iteration in range(3):
+            expected, episodes = plain.collect(seed=1, iteration=iteration)
+            rollout, found = collector.collect(seed=1, iteration=iteration)
+            assert rollout.frames_there is not None
+            assert expected.frames_there is None  # where the device is a processor there is no second copy
+            frames, rollout.frames_there = rollout.frames_there(), None
+            assert frames is not None
+            np.testing.assert_array_equal(frames.numpy(), rollout.frames)
+            assert same(rollout, expected)
+            assert found == episodes
 
 
 def test_bfloat16_plays_with_heads_in_float32() -> None:

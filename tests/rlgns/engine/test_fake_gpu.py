@@ -41,9 +41,21 @@ def test_waits_are_seen_and_the_device_chooses_the_branches_without(seen: dict[s
 
 def test_an_update_is_given_two_copies_and_asked_for_one(seen: dict[str, Any]) -> None:
     """The rollouts and all batches; what all steps report, with the products that were measured."""
-    for update in ("update", "update by loss"):
-        assert seen["bfloat16"][update]["uploads"] == {"upload.py:Upload.__call__": 2}
+    for update in ("update", "update of frames that are there", "update by loss"):
+        assert seen["bfloat16"][update]["uploads"] == {"upload.py:Upload._sent": 2}
         assert seen["bfloat16"][update]["waits"] == {"optimizer_steps.py:OptimizerSteps.finish": 1}
+
+
+def test_playing_sends_each_frame_once_and_the_learner_none_again(seen: dict[str, Any]) -> None:
+    """A step is given one block, the newest frame and age of each environment, and asked for one."""
+    playing, frame, envs, steps = seen["bfloat16"]["playing"], 84 * 84, 2, 8
+    assert playing["uploads"] == {"frame_ring.py:FrameRing.stacks": steps}  # not the first: the last rollout's end
+    assert playing["upload_bytes"] == {"frame_ring.py:FrameRing.stacks": steps * envs * (frame + 1)}
+    assert playing["waits"] == {"collect.py:_answers": steps + 1}
+    sent = [
+        sum(seen["bfloat16"][name]["upload_bytes"].values()) for name in ("update", "update of frames that are there")
+    ]
+    assert sent[0] - sent[1] == (steps + 3) * 2 * envs * frame
 
 
 def test_traffic_is_what_was_recorded(seen: dict[str, Any]) -> None:
@@ -53,7 +65,7 @@ def test_traffic_is_what_was_recorded(seen: dict[str, Any]) -> None:
     recorded = json.loads(GOLDEN.read_text())
     assert found.keys() == recorded.keys()
     for part, kinds in found.items():
-        for kind in ("waits", "uploads"):
+        for kind in ("waits", "uploads", "upload_bytes"):
             assert kinds[kind] == recorded[part][kind], f"{kind} of {part}"
         now, before = (sum(counts["launches"].values()) for counts in (kinds, recorded[part]))
         assert now <= 1.02 * before, f"launches of {part}"  # by function in the file; a few more are no regression
