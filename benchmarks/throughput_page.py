@@ -135,6 +135,9 @@ def _against_lines(summary: dict[str, Any]) -> list[str]:
                 f"- Time of this checkout against {what}: median {100 * (1 / ratio.median - 1):+.1f} % ({interval}, "
                 f"{ratio.count} paired rounds)."
             )
+            if "comparison_cpu_percent" in summary:
+                total, low, high = summary["comparison_cpu_percent"]
+                lines[-1] += f" Processor time of all together {total:+.1f} % ({low:+.1f} to {high:+.1f})."
     return lines
 
 

@@ -166,10 +166,11 @@ def summarise(turns: Sequence[Turn], starts: Sequence[Start] = ()) -> dict[str, 
     Returns:
         rates: Spread of observations/s by contender; settings: by peer, its best setting's name; ratios: by peer and
         setting, Spread of ours/peer from rounds in which both ran; comparisons: Spread by name of COMPARISONS;
-        noise_riding_percent: Spread of paired time on/off - 1 where no probe was taken; noise_riding_total_percent: the
-        same of all that time together with its 95 % interval; noise_riding_cpu_percent: the same of processor time,
-        which scatters less on a shared machine; noise_probe: a probe's seconds, its cadence (every so
-        many iterations) and its share of the time in percent; noise_cost_percent: both together, with the interval;
+        comparison_cpu_percent: processor time of ours over that of the other checkout, and its 95 % interval;
+        noise_riding_percent: Spread of paired time on/off - 1 where no probe was taken; noise_riding_total_percent:
+        the same of all that time together with its 95 % interval; noise_riding_cpu_percent: the same of processor
+        time, which scatters less on a shared machine; noise_probe: a probe's seconds, its cadence (every so many
+        iterations) and its share of the time in percent; noise_cost_percent: both together, with the interval;
         overhead_ms, overhead_percent: Spread over iterations of ours; details: Spread of what the limit is made of;
         env_share, peak_share: Spread of ours against the environments alone and against the limit at the machine's
         peak; start_s, built_s: Spread by contender; start_ratio: by peer, Spread of ours/peer within rounds;
@@ -189,6 +190,8 @@ def summarise(turns: Sequence[Turn], starts: Sequence[Start] = ()) -> dict[str, 
     for what, (first, second) in (COMPARISONS | others).items():
         if both := pairs(turns, first, second):
             summary["comparisons"][what] = _ratio(both)
+            if what in others and all(turn.cpu_s for pair in both for turn in pair):
+                summary["comparison_cpu_percent"] = _more_in_all(_cpu_s(both))
     summary |= _noise_cost(every_turn) | _overhead(turns) | _limit(turns) | _starts(starts)
     if turns:
         summary["foreign_cores"] = Spread.of([turn.foreign_cores for turn in turns])
@@ -216,8 +219,7 @@ def _noise_cost(turns: Sequence[Turn]) -> dict[str, Any]:
         "noise_riding_total_percent": riding,
     }
     if all(turn.cpu_s for pair in both for turn in pair):
-        cpu_s = np.array([[turn.cpu_s / turn.observations for turn in pair] for pair in both])
-        found["noise_riding_cpu_percent"] = _more_in_all(cpu_s)
+        found["noise_riding_cpu_percent"] = _more_in_all(_cpu_s(both))
     ours = [turn for turn in turns if turn.contender == "ours"]
     probed, every = [turn for turn in ours if turn.probes], ours[-1].probe_every
     if probed and every:
@@ -227,6 +229,11 @@ def _noise_cost(turns: Sequence[Turn]) -> dict[str, Any]:
         found["noise_probe"] = {"seconds": probe_s, "every": every, "percent": percent}
         found["noise_cost_percent"] = tuple(part + percent for part in riding)
     return found
+
+
+def _cpu_s(both: Sequence[tuple[Turn, Turn]]) -> NDArray[np.float64]:
+    """Returns [pairs, 2], processor time per observation."""
+    return np.array([[turn.cpu_s / turn.observations for turn in pair] for pair in both])
 
 
 def _more_in_all(seconds: NDArray[np.float64]) -> tuple[float, float, float]:
