@@ -51,10 +51,11 @@ class Foraging(MultiAgentEnv):
             max_episode_steps=MOST_STEPS,
             force_coop=True,
         )
-        self.possible_agents = self.agents = [f"player {index}" for index in range(players)]
+        self._players = [f"player {index}" for index in range(players)]
+        self.possible_agents = self.agents = list(self._players)
         size = 3 * (FOODS + MOST_PLAYERS) + 1
-        self.observation_spaces = dict.fromkeys(self.agents, Box(-1.0, 1.0, (size,), np.float32))
-        self.action_spaces = dict.fromkeys(self.agents, Discrete(ACTIONS))
+        self.observation_spaces = dict.fromkeys(self._players, Box(-1.0, 1.0, (size,), np.float32))
+        self.action_spaces = dict.fromkeys(self._players, Discrete(ACTIONS))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -67,13 +68,13 @@ class Foraging(MultiAgentEnv):
         self, action_dict: dict[str, int]
     ) -> tuple[Observations, dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]:
         """Moves all players."""
-        found, rewards, over, _, _ = self._game.step([action_dict[agent] for agent in self.agents])
+        found, rewards, over, _, _ = self._game.step([action_dict[player] for player in self._players])
         paid = float(sum(rewards))
-        ends = dict.fromkeys([*self.agents, "__all__"], bool(over))
-        return self._seen(found), dict.fromkeys(self.agents, paid), ends, dict.fromkeys(ends, False), {}
+        ends = dict.fromkeys([*self._players, "__all__"], bool(over))
+        return self._seen(found), dict.fromkeys(self._players, paid), ends, dict.fromkeys(ends, False), {}
 
     def _seen(self, found: Any) -> Observations:
-        absent = np.tile(np.float32([-1, -1, 0]), MOST_PLAYERS - len(self.agents))
-        time = np.float32([FIELD * self._game.current_step / MOST_STEPS])
-        seen = [np.concatenate([one, absent, time]) / np.float32(FIELD) for one in found]
-        return dict(zip(self.agents, seen, strict=True))
+        absent = [-1.0, -1.0, 0.0] * (MOST_PLAYERS - len(self._players))
+        time = FIELD * self._game.current_step / MOST_STEPS
+        seen = [np.array([*one, *absent, time], np.float32) / np.float32(FIELD) for one in found]
+        return dict(zip(self._players, seen, strict=True))

@@ -90,7 +90,8 @@ def run(players: int, seed: int, path: Path, *, until: float, most_steps: int) -
     start_ray(1, store_bytes=2**27)
     algorithm = configuration(players, seed).build_algo()
     torch.set_num_threads(1)
-    began, rows, score, steps = time.perf_counter(), [], 0.0, 0
+    began, score, steps = time.perf_counter(), 0.0, 0
+    rows: list[dict[str, Any]] = []
     try:
         while score < until and steps < most_steps:
             result = algorithm.train()

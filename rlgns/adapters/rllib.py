@@ -82,7 +82,7 @@ class _AsynchronousLearner(NoiseScaleLearner):
             )
         super().build()
 
-    def update(self, training_data: Any, *, timesteps: dict[str, Any], **more: Any) -> Any:
+    def update(self, training_data: Any, *, timesteps: dict[str, Any], **more: Any) -> Any:  # type: ignore[override]
         """Makes a batch and queues it for the thread that learns, as RLlib does."""
         self._making = timesteps = dict(timesteps)
         return super().update(training_data, timesteps=timesteps, **more)
@@ -114,15 +114,17 @@ class _AsynchronousLearner(NoiseScaleLearner):
         return rows  # each pass is over the whole batch
 
 
-class NoiseScaleIMPALALearner(_AsynchronousLearner, IMPALATorchLearner):
+class NoiseScaleIMPALALearner(_AsynchronousLearner, IMPALATorchLearner):  # type: ignore[misc]  # as RLlib's own
     """Measures the noise scale of each module under IMPALA; see `_AsynchronousLearner` and docs/hosts/rllib.md."""
 
     _calibration = "a2c"
 
 
-class NoiseScaleAPPOLearner(_AsynchronousLearner, APPOTorchLearner):
+class NoiseScaleAPPOLearner(_AsynchronousLearner, APPOTorchLearner):  # type: ignore[misc]  # as RLlib's own
     """Measures the noise scale of each module under APPO; see `_AsynchronousLearner` and docs/hosts/rllib.md."""
 
     def _passes(self) -> int:
-        buffered = self.config.circular_buffer_iterations_per_batch if self.config.use_circular_buffer else 1
-        return int(self.config.num_epochs * buffered)
+        config: Any = self.config
+        return int(
+            config.num_epochs * (config.circular_buffer_iterations_per_batch if config.use_circular_buffer else 1)
+        )

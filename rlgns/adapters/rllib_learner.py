@@ -38,7 +38,8 @@ class NoiseScaleLearner(TorchLearner):
 
     def build(self) -> None:
         """Checks the configuration. Raises ValueError where it cannot be measured."""
-        name, own = type(self).__name__, self.config.get_default_learner_class()
+        own: Any = self.config.get_default_learner_class()
+        name = type(self).__name__
         if not isinstance(self, own):
             raise ValueError(
                 f"{name} does not learn as {type(self.config).__name__} asks, whose learner is {own.__name__}: "
