@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from lbforaging.foraging import ForagingEnv
-from numpy.typing import NDArray
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 FIELD = 5
@@ -23,7 +22,7 @@ MOST_PLAYERS = 4
 
 ACTIONS = 6
 
-Observations = dict[str, NDArray[np.float32]]
+PerPlayer = dict[Any, Any]
 
 
 class Foraging(MultiAgentEnv):
@@ -57,23 +56,21 @@ class Foraging(MultiAgentEnv):
         self.observation_spaces = dict.fromkeys(self._players, Box(-1.0, 1.0, (size,), np.float32))
         self.action_spaces = dict.fromkeys(self._players, Discrete(ACTIONS))
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observations, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: PerPlayer | None = None) -> tuple[PerPlayer, PerPlayer]:
         """Begins a game."""
         found, _ = self._game.reset(seed=seed)
         return self._seen(found), {}
 
-    def step(
-        self, action_dict: dict[str, int]
-    ) -> tuple[Observations, dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]:
+    def step(  # type: ignore[override]  # as RLlib's own
+        self, action_dict: PerPlayer
+    ) -> tuple[PerPlayer, PerPlayer, PerPlayer, PerPlayer, PerPlayer]:
         """Moves all players."""
         found, rewards, over, _, _ = self._game.step([action_dict[player] for player in self._players])
         paid = float(sum(rewards))
         ends = dict.fromkeys([*self._players, "__all__"], bool(over))
         return self._seen(found), dict.fromkeys(self._players, paid), ends, dict.fromkeys(ends, False), {}
 
-    def _seen(self, found: Any) -> Observations:
+    def _seen(self, found: Any) -> PerPlayer:
         absent = [-1.0, -1.0, 0.0] * (MOST_PLAYERS - len(self._players))
         time = FIELD * self._game.current_step / MOST_STEPS
         seen = [np.array([*one, *absent, time], np.float32) / np.float32(FIELD) for one in found]
