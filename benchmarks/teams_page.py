@@ -164,59 +164,72 @@ def _text(factor: Factor, times: float = 1.0) -> str:
 
 
 def growth_table(rows: Sequence[Row]) -> list[str]:
-    """Returns a table of growth factors and exponents by score, in both units."""
+    """Returns a table of growth factors, largest team over smallest, and exponents by score, in both units."""
     lines = [
-        "| score | noise scale | largest over smallest team (95 %) | the same in steps of the game | "
+        "| score | noise scale | players | factor (95 %) | the same in steps of the game | "
         "exponent of the team's size (95 %) |",
-        "| ---: | --- | ---: | ---: | ---: |",
+        "| ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     for level in LEVELS:
         for name, words in (("run_average", "average up to the score"), ("now", "now, at the score")):
             logs = by_size(readings(rows, level), name)
             factor, slope = growth(logs), exponent(logs)
+            ends = f"{min(logs)} to {max(logs)}" if logs else ""
             per_step = min(logs) / max(logs) if logs else math.nan
             slopes = (
                 f"{slope.value:.2f} ({slope.low:.2f} to {slope.high:.2f})"
                 if math.isfinite(slope.value)
                 else "not known"
             )
-            lines.append(f"| {level:g} | {words} | {_text(factor)} | {_text(factor, per_step)} | {slopes} |")
+            lines.append(f"| {level:g} | {words} | {ends} | {_text(factor)} | {_text(factor, per_step)} | {slopes} |")
     return lines
 
 
 def figure(rows: Sequence[Row]) -> Figure:
-    """Draws the noise scale against the team's size: each run's, and the means."""
+    """Draws the noise scale against the team's size: each run's, lower bounds as triangles, and the means."""
     traces: list[dict[str, Any]] = []
+    seen: list[float] = []
     for place, level in enumerate(LEVELS):
-        found = [reading for reading in readings(rows, level) if reading.resolved]
-        logs, color = by_size(found), CATEGORIES[place]
-        shift = 1.03 if place else 1 / 1.03
-        x = [reading.players * shift for reading in found]
-        values = [reading.run_average for reading in found]
-        more = [reading.run_average_high - reading.run_average for reading in found]
-        less = [reading.run_average - reading.run_average_low for reading in found]
-        bars = {"type": "data", "symmetric": False, "array": more, "arrayminus": less, "thickness": 1, "width": 0}
-        marker = {"color": color, "size": 8, "symbol": SYMBOLS[place]}
-        name = f"score {level:g}, each run"
-        traces.append(line(x, values, name, color, mode="markers", marker=marker, error_y=bars | {"color": color}))
+        found, color, shift = readings(rows, level), CATEGORIES[place], 1.03 if place else 1 / 1.03
+        traces += _dots([r for r in found if r.resolved], f"score {level:g}, each run", color, SYMBOLS[place], shift)
+        lower = [r for r in found if not r.resolved and r.run_average_low > 0]
+        marker = {"color": color, "size": 8, "symbol": "triangle-up-open"}
+        x, y = [r.players * shift for r in lower], [r.run_average_low for r in lower]
+        traces.append(line(x, y, f"score {level:g}, at least", color, mode="markers", marker=marker))
+        logs = by_size(found)
         sizes = sorted(logs)
         means = [mean_of(logs, players).value for players in sizes]
         traces.append(line([float(n) for n in sizes], means, f"score {level:g}, mean", color, mode="lines"))
-    ends = [value for trace in traces for value in trace["y"]]
-    layout = axes("players", "noise scale (observations of players)", hover="closest")
+        seen += [*y, *means, *(end for r in found if r.resolved for end in (r.run_average_low, r.run_average_high))]
     sizes = sorted({players for players, _ in runs_of(rows)})
+    middle, centre = (math.exp(float(np.mean(np.log(some)))) for some in (means, sizes))
+    slope = [middle * n / centre for n in sizes]
+    traces.append(line([float(n) for n in sizes], slope, "in proportion to players", GREY, "dot"))
+    layout = axes("players", "noise scale (observations of players)", hover="closest")
     layout["xaxis"] |= {"type": "log", "tickvals": sizes, "ticktext": [str(n) for n in sizes]}
-    layout["yaxis"] |= log_axis(ends)
-    if sizes and ends:
-        middle = math.exp(float(np.mean(np.log(ends))))
-        centre = math.exp(float(np.mean(np.log(sizes))))
-        traces.append(
-            line([float(n) for n in sizes], [middle * n / centre for n in sizes], "in proportion", GREY, "dot")
-        )
+    layout["yaxis"] |= log_axis(seen)
+    layout["margin"] = layout["margin"] | {"t": 76}  # the legend is below the title
     return Figure(
         name="teams", title="Noise scale at equal score by team size", sentence="", traces=traces, layout=layout,
-        height=380,
+        height=400,
     )  # fmt: skip
+
+
+def _dots(found: Sequence[Reading], name: str, color: str, symbol: str, shift: float) -> list[dict[str, Any]]:
+    """The trace of these runs, with their intervals."""
+    values = [reading.run_average for reading in found]
+    error = {
+        "type": "data",
+        "symmetric": False,
+        "array": [reading.run_average_high - reading.run_average for reading in found],
+        "arrayminus": [reading.run_average - reading.run_average_low for reading in found],
+        "thickness": 1,
+        "width": 0,
+        "color": color,
+    }
+    marker = {"color": color, "size": 8, "symbol": symbol}
+    x = [reading.players * shift for reading in found]
+    return [line(x, values, name, color, mode="markers", marker=marker, error_y=error)]
 
 
 def page(rows: Sequence[Row]) -> str:
