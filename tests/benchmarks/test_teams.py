@@ -125,6 +125,6 @@ def test_a_rehearsal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     made = path.stat().st_mtime_ns
     rows = list(csv.DictReader(path.open()))
     assert [int(row["iteration"]) for row in rows] == [1, 2, 3]
-    assert int(rows[-1]["game_steps"]) >= 3000 and float(rows[-1]["trace"]) > 0 and int(rows[-1]["updates"]) == 1
+    assert int(rows[-1]["game_steps"]) >= 3000 and float(rows[-1]["trace"]) > 0
     assert teams.main(words) == 0 and path.stat().st_mtime_ns == made, "a finished run is kept"
     assert "| 0.8 | 2 | 0 of 1 |" in capsys.readouterr().out
