@@ -17,6 +17,7 @@ from benchmarks.evidence_data import RESULTS as RESULTS
 from benchmarks.evidence_growth import UNKNOWN, Factor
 from benchmarks.teams_text import DONE_BY, FOUND, LEAD, NOT_TRIED
 from rlgns import formatting
+from rlgns.critical.run_average import AverageEstimate, RunAverage
 from rlgns.report.figure import CATEGORIES, GREY, SYMBOLS, Figure, axes, line, log_axis
 
 LEVELS = (0.6, 0.8)
@@ -132,17 +133,38 @@ def exponent(logs: dict[int, list[float]]) -> Factor:
     return Factor(value=slope, low=slope - half, high=slope + half)
 
 
+def pooled(rows: Sequence[Row], level: float) -> dict[int, AverageEstimate]:
+    """Returns, by team size, the run average of the measured rows of all its runs, one after another, up to the score.
+
+    Each |G|^2 and trace enters, whether or not its run resolves them.
+    """
+    averages: dict[int, RunAverage] = {}
+    for (players, _), some in runs_of(rows).items():
+        average = averages.setdefault(players, RunAverage())
+        before = math.nan
+        for row in some:
+            if math.isfinite(row["grad_sq"]) and row["grad_sq"] != before:  # else not measured
+                average.update(
+                    grad_sq=row["grad_sq"], trace=row["trace"], batch=row["batch_observations"], steps=1.0,
+                    learning_rate=1.0,
+                )  # fmt: skip
+            before = row["grad_sq"]
+            if row["score"] >= level:
+                break
+    return {players: average.estimate(LEVEL_OF_CONFIDENCE) for players, average in averages.items()}
+
+
 def table_of_levels(rows: Sequence[Row]) -> list[str]:
     """Returns a table of noise scales by score and team size."""
     lines = [
         "| score | players | runs there | steps of the game | noise scale, observations of players (95 %) | "
-        "steps of the game (95 %) | each run's | now |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
+        "steps of the game (95 %) | all runs' moments together (95 %) | each run's | now |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     runs = runs_of(rows)
     for level in LEVELS:
         found = readings(rows, level)
-        logs = by_size(found)
+        logs, together = by_size(found), pooled(rows, level)
         for players in sorted({players for players, _ in runs}):
             own = [reading for reading in found if reading.players == players]
             mean, count = mean_of(logs, players), sum(size == players for size, _ in runs)
@@ -151,9 +173,13 @@ def table_of_levels(rows: Sequence[Row]) -> list[str]:
             now = "; ".join(formatting.interval(r.now, r.now_low, r.now_high) for r in own)
             lines.append(
                 f"| {level:g} | {players} | {len(own)} of {count} | {steps} | {_text(mean)} | "
-                f"{_text(mean, 1 / players)} | {each} | {now} |"
+                f"{_text(mean, 1 / players)} | {_together(together[players])} | {each} | {now} |"
             )
     return lines
+
+
+def _together(average: AverageEstimate) -> str:
+    return formatting.interval(average.value, average.low, average.high)
 
 
 def _text(factor: Factor, times: float = 1.0) -> str:

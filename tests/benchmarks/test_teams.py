@@ -28,7 +28,8 @@ def made_up(power: float, sizes: tuple[int, ...] = (1, 2, 4), seeds: int = 4, sp
             noise = 100 * players**power * math.exp(spread * rng.standard_normal())
             for score, value in ((0.1, 1.0), (0.9, noise), (0.9, 1e9)):
                 numbers = dict.fromkeys(teams_page.Reading.__dataclass_fields__, value)
-                rows.append(numbers | {"players": players, "seed": seed, "score": score})
+                moments = {"grad_sq": 1.0, "trace": value, "batch_observations": 512.0}
+                rows.append(numbers | moments | {"players": players, "seed": seed, "score": score})
     return rows
 
 
@@ -67,6 +68,21 @@ def test_a_run_without_an_upper_end_is_left_out_of_the_mean() -> None:
     rows[1]["run_average_high"] = math.nan
     assert len(by_size(readings(rows, 0.8))[1]) == 3
     assert "at least 100" in "\n".join(teams_page.table_of_levels(rows))
+
+
+def test_moments_of_all_runs_are_pooled_up_to_the_score_each_measurement_once() -> None:
+    rows = []
+    for seed, grad_sq in ((0, 3.0), (1, -1.0)):  # the second run alone resolves nothing
+        for score, value, trace in ((0.1, 1.0, 100.0), (0.2, grad_sq, 200.0), (0.3, grad_sq, 200.0), (0.9, 1.0, 100.0)):
+            numbers = {"players": 2, "seed": seed, "score": score, "grad_sq": value, "trace": trace}
+            rows.append(numbers | {"batch_observations": 1e9})
+        rows.append(rows[-1] | {"grad_sq": 1e6})
+    (average,) = teams_page.pooled(rows, 0.8).values()
+    # the first only sets the size; then moments are over the mean |G|^2 of the rows before
+    sizes = (1.0, 2.0, 5 / 3, 6 / 4, 5 / 5)
+    used = zip((3.0, 1.0, 1.0, -1.0, 1.0), (200.0, 100.0, 100.0, 200.0, 100.0), sizes, strict=True)
+    grad_sq, trace = np.sum([(g / size, t / size) for g, t, size in used], axis=0)
+    assert average.value == pytest.approx(trace / grad_sq, rel=1e-6)
 
 
 def foraging(players: int) -> object:
