@@ -4,7 +4,7 @@
     python -m benchmarks.teams DIR --add          # takes the tables over and writes docs/results/teams.md
 
 One run per team size and seed, each in a process, a few minutes of a core. A run that was stopped is run again;
-finished ones are kept. docs/notes/teams.md is the plan. Needs `pip install 'rlgns[rllib,bench]'`.
+finished ones are kept. docs/notes/teams.md is the plan. Needs `pip install 'rlgns[train,bench]'`.
 """
 
 from __future__ import annotations

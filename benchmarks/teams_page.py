@@ -197,18 +197,24 @@ def growth_table(rows: Sequence[Row]) -> list[str]:
         "| ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     for level in LEVELS:
-        for name, words in (("run_average", "average up to the score"), ("now", "now, at the score")):
-            logs = by_size(readings(rows, level), name)
-            factor, slope = growth(logs), exponent(logs)
-            ends = f"{min(logs)} to {max(logs)}" if logs else ""
-            per_step = min(logs) / max(logs) if logs else math.nan
-            slopes = (
-                f"{slope.value:.2f} ({slope.low:.2f} to {slope.high:.2f})"
-                if math.isfinite(slope.value)
-                else "not known"
-            )
-            lines.append(f"| {level:g} | {words} | {ends} | {_text(factor)} | {_text(factor, per_step)} | {slopes} |")
+        found = readings(rows, level)
+        average, now = by_size(found), by_size(found, "now")
+        lines += [_growth_line(level, "average up to the score", average), _growth_line(level, "now, there", now)]
+        if level == max(LEVELS) and len(average) > 2:
+            first, *others = sorted(average)
+            for some in ((first, others[0]), others):
+                part = {players: average[players] for players in some}
+                lines.append(_growth_line(level, "average, not planned", part))
     return lines
+
+
+def _growth_line(level: float, words: str, logs: dict[int, list[float]]) -> str:
+    factor, slope = growth(logs), exponent(logs)
+    ends = f"{min(logs)} to {max(logs)}" if logs else ""
+    per_step = min(logs) / max(logs) if logs else math.nan
+    known = math.isfinite(slope.value)
+    slopes = f"{slope.value:.2f} ({slope.low:.2f} to {slope.high:.2f})" if known else "not known"
+    return f"| {level:g} | {words} | {ends} | {_text(factor)} | {_text(factor, per_step)} | {slopes} |"
 
 
 def figure(rows: Sequence[Row]) -> Figure:

@@ -13,7 +13,6 @@ from benchmarks import teams_page
 from benchmarks.teams_page import RESULTS, by_size, exponent, growth, mean_of, page, read_tables, readings
 
 
-@pytest.mark.skipif(not (RESULTS / "teams.csv").exists(), reason="no run yet")
 def test_the_page_is_that_of_its_table() -> None:
     rows = read_tables([RESULTS / "teams.csv"])
     assert (RESULTS / "teams.md").read_text() == page(rows), "run python -m benchmarks.teams DIR --add"
