@@ -15,8 +15,12 @@ Indices = NDArray[np.int64]
 
 
 @contextlib.contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
+def undisturbed(model: nn.Module, *, restores_random: bool = True) -> Iterator[None]:
     """Puts gradients, buffers and random numbers (torch's, numpy's, Python's) back; the model's training mode stays.
+
+    Args:
+        model: Whose gradients and buffers.
+        restores_random: False where other threads draw random numbers meanwhile, which must not come twice.
 
     Yields:
         Nothing.
@@ -25,12 +29,13 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     devices = {parameter.device for parameter, _ in gradients if parameter.device.type == "cuda"}
     numpy_state, python_state = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with torch.random.fork_rng(devices=devices, enabled=restores_random), torch.enable_grad():
         try:
             yield
         finally:
-            np.random.set_state(numpy_state)
-            random.setstate(python_state)
+            if restores_random:
+                np.random.set_state(numpy_state)
+                random.setstate(python_state)
             for parameter, gradient in gradients:
                 parameter.grad = gradient
             with torch.no_grad():

@@ -43,6 +43,7 @@ class RolloutNoiseScale:
         epochs: int,
         level: float = 0.95,
         process_group: dist.ProcessGroup | None = None,
+        restores_random: bool = True,
     ) -> None:
         """Starts with nothing measured.
 
@@ -53,11 +54,12 @@ class RolloutNoiseScale:
             epochs: Passes of training over a rollout.
             level: Confidence of the intervals.
             process_group: Processes that hold the same model and other parts of the same rollout.
+            restores_random: Whether `measure` puts random numbers back; not where other threads draw meanwhile.
 
         Raises:
             ValueError: Fewer than two groups, or a level outside (0, 1).
         """
-        self._model, self._groups = model, groups
+        self._model, self._groups, self._restores_random = model, groups, restores_random
         self._monitor = NoiseScaleMonitor(model, groups=groups, process_group=process_group)
         calibration = calibration_for(algorithm=algorithm, epochs=epochs, definition=AT_ROLLOUT)
         self._record = NoiseScaleRecord(prefix=PREFIX, level=level, calibration=calibration)
@@ -86,7 +88,8 @@ class RolloutNoiseScale:
         """
         longest, shortest = max(map(len, groups), default=1), min(map(len, groups), default=1)
         passes = min(-(-longest // chunk_observations), shortest)
-        with undisturbed(self._model), self._monitor.step(parts=self._groups * passes):
+        kept = undisturbed(self._model, restores_random=self._restores_random)
+        with kept, self._monitor.step(parts=self._groups * passes):
             for group in groups:
                 for part in np.array_split(group, passes):
                     self._monitor.backward(loss(part), observations=len(part))

@@ -1,4 +1,4 @@
-"""The noise scale of RLlib's PPO as it comes: a learner.
+"""The noise scale of RLlib's PPO, APPO and IMPALA as they come: a learner for each.
 
 from rlgns.adapters.rllib import NoiseScalePPOLearner
 config = config.learners(learner_class=NoiseScalePPOLearner)
@@ -6,38 +6,29 @@ config = config.learners(learner_class=NoiseScalePPOLearner)
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-import torch.distributed as dist
 
 try:
     import tree
+    from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
+    from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
     from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
-    from ray.rllib.core import DEFAULT_MODULE_ID
     from ray.rllib.core.columns import Columns
-    from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
     from ray.rllib.policy.sample_batch import SampleBatch
-    from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 except ImportError as error:
     raise ImportError("rlgns.adapters.rllib needs RLlib 2.60: pip install 'rlgns[rllib]'") from error
 
-from rlgns.adapters.groups import Indices, split
-from rlgns.adapters.measurement import RolloutNoiseScale
-from rlgns.adapters.pace import Pace
-
-SETTINGS = {"noise_scale_overhead": 0.01, "noise_scale_groups": 8, "noise_scale_level": 0.95}
-"""Of `learner_config_dict`, with their defaults: share of the time, most groups of episodes, confidence."""
+from rlgns.adapters.rllib_learner import NoiseScaleLearner, valid_rows
+from rlgns.adapters.rllib_units import games_of_chunks, rows_of_games
 
 MOST_OBSERVATIONS = 2048
 
-STATE = "noise_scale"
+GAMES = "noise_scale_games"
 
 
-class NoiseScalePPOLearner(PPOTorchLearner):
+class NoiseScalePPOLearner(NoiseScaleLearner, PPOTorchLearner):
     """Measures the noise scale of each module at the parameters that played, and logs it to RLlib's metrics.
 
     Before the first step on a train batch, the gradient of the learner's own loss is computed for each group of whole
@@ -48,147 +39,92 @@ class NoiseScalePPOLearner(PPOTorchLearner):
     agents have. Several learners measure the same batch together, each its part, when the first one's budget allows.
     """
 
-    def build(self) -> None:
-        """Checks the configuration. Raises ValueError where it cannot be measured."""
-        super().build()
-        recurrent = [name for name in self.module.keys() if self.module[name].unwrapped().is_stateful()]  # noqa: SIM118
-        if recurrent:
-            raise ValueError(
-                f"module {recurrent[0]!r} is recurrent, and NoiseScalePPOLearner measures feed-forward modules: "
-                "leave learner_class as it was"
-            )
-        chosen = {**SETTINGS, **{k: v for k, v in self.config.learner_config_dict.items() if k in SETTINGS}}
-        self._groups, self._level = int(chosen["noise_scale_groups"]), chosen["noise_scale_level"]
-        self._pace = Pace(chosen["noise_scale_overhead"])
-        self._measured: dict[str, RolloutNoiseScale] = {}
-        self._learners = max(1, self.config.num_learners)
-
-    def noise_scale(self, module_id: str) -> RolloutNoiseScale:
-        """Returns what was measured of a module."""
-        if module_id not in self._measured:
-            module: Any = self.module[module_id].unwrapped()
-            self._measured[module_id] = RolloutNoiseScale(
-                module,
-                groups=self._groups,
-                algorithm="ppo",
-                epochs=self.config.num_epochs,
-                level=self._level,
-                process_group=dist.group.WORLD if self._learners > 1 else None,
-            )
-        return self._measured[module_id]
-
     def _make_batch_if_necessary(self, training_data: Any) -> Any:
         """Returns the train batch as RLlib does, after measuring it where that is due."""
         episodes = training_data.episodes
-        names = None if episodes is None else _chunks(episodes)  # RLlib renames episodes
+        games = None if episodes is None else games_of_chunks(episodes)  # RLlib renames episodes
         batch = super()._make_batch_if_necessary(training_data)
-        due = names is not None and self._first(self._pace.due())
-        self._pace.end(functools.partial(self._measure, batch, names) if due and names is not None else None)
-        for module_id, measured in self._measured.items():
-            for name, value in measured.entries().items():
-                if not isinstance(value, str):
-                    self.metrics.log_value((module_id, name), value, window=1)
-            fraction = self._pace.overhead_fraction
-            self.metrics.log_value((module_id, "noise/overhead_fraction"), fraction, window=1)
+        self._measure_if_due(batch, games)
         return batch
 
-    def _first(self, flag: bool) -> bool:
-        """Returns the first learner's flag: all must measure the same batches, and their clocks differ."""
-        if self._learners == 1:
-            return flag
-        told = torch.tensor(int(flag), device=self._device)
-        dist.broadcast(told, src=0)
-        return bool(told)
+    def _part(self, data: Any, where: torch.Tensor) -> Any:
+        return SampleBatch(tree.map_structure(lambda column: column[where], dict(data)))
 
-    def _measure(self, batch: Any, names: Mapping[str, Sequence[str]]) -> None:
-        logger, self.metrics = self.metrics, MetricsLogger()  # the loss logs
-        try:
-            for module_id in sorted(self.module.keys()):  # the same order in each learner
-                if self.should_module_be_updated(module_id, batch):
-                    data = batch.policy_batches.get(module_id)
-                    self._measure_module(module_id, data, names.get(module_id, ()))
-        finally:
-            self.metrics = logger
+    def _rows_per_pass(self, batch: float, rows: int) -> int:
+        return max(round(batch), MOST_OBSERVATIONS)
 
-    def _measure_module(self, module_id: str, data: Any, names: Sequence[str]) -> None:
-        config: Any = self.config.get_config_for_module(module_id)
-        valid = np.zeros(0, bool) if data is None else data[Columns.LOSS_MASK].cpu().numpy().astype(bool)
-        module = self.module[module_id].unwrapped()
 
-        def loss(indices: Indices) -> Any:
-            where = torch.from_numpy(indices).to(data[Columns.LOSS_MASK].device)
-            part = SampleBatch(tree.map_structure(lambda column: column[where], dict(data)))
-            outputs = module.forward_train(part)
-            found: Any = self.compute_loss_for_module(module_id=module_id, config=config, batch=part, fwd_out=outputs)
-            return found
+class _AsynchronousLearner(NoiseScaleLearner):
+    """Measures V-trace's loss at the parameters from which the first step on a train batch starts.
 
-        units = _units(valid, names)
-        order = np.random.default_rng(self._weights_seq_no).permutation(len(units))  # runners send the longest last
-        share = valid.mean() if len(valid) else 0.0
-        batch = min(self.config.minibatch_size or len(valid), len(valid)) * share
-        self.noise_scale(module_id).measure(
-            split([units[unit] for unit in order], self._groups),
-            loss,
-            chunk_observations=max(round(batch), MOST_OBSERVATIONS),
-            batch_observations=self._of_all(float(batch)),
-            learning_rate=self.get_optimizer(module_id).param_groups[0]["lr"],
-            observations=self._observations,
-        )
+    RLlib makes a batch on one thread and learns from it on another, which alone changes parameters and gradients: it
+    also measures. The games of a batch go there with it, in `timesteps`, the one thing that RLlib queues with a batch.
+    They are taken out at the first step: APPO's buffer draws a batch again, when parameters already depend on it.
 
-    def _of_all(self, observations: float) -> float:
-        """Returns the sum over learners, whose mean gradient takes a step."""
-        if self._learners == 1:
-            return observations
-        total = torch.tensor(observations, dtype=torch.float64, device=self._device)
-        dist.all_reduce(total)
-        return float(total)
+    V-trace takes each row's target from the rows after it. So the loss of a group is that of the whole batch with only
+    the group's rows in the loss mask: the groups' losses add up to the batch's exactly, at a pass over the batch each.
+    """
+
+    _restores_random = False  # other threads draw meanwhile
+
+    def build(self) -> None:
+        """Checks the configuration. Raises ValueError where it cannot be measured."""
+        name = type(self).__name__
+        if self.config.num_aggregator_actors_per_learner:
+            raise ValueError(
+                f"{name} needs the episodes of a batch, got num_aggregator_actors_per_learner="
+                f"{self.config.num_aggregator_actors_per_learner}: set it to 0"
+            )
+        if self.config.num_learners > 1:
+            raise ValueError(
+                f"{name} measures one learner, since several learn from different batches at a time, got "
+                f"num_learners={self.config.num_learners}: set it to 0 or 1"
+            )
+        super().build()
+
+    def update(self, training_data: Any, *, timesteps: dict[str, Any], **more: Any) -> Any:  # type: ignore[override]
+        """Makes a batch and queues it for the thread that learns, as RLlib does."""
+        self._making = timesteps = dict(timesteps)
+        return super().update(training_data, timesteps=timesteps, **more)
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Notes how far training is, then does what RLlib does."""
-        self._observations = int(timesteps.get("num_env_steps_sampled_lifetime", 0))
+        """Notes, on the thread that learns, the games of the batch."""
+        self._learning = timesteps
         super().before_gradient_based_update(timesteps=timesteps)
 
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Returns RLlib's state and what was measured."""
-        state: dict[str, Any] = super().get_state(*args, **kwargs)
-        if self._measured:
-            modules = {module_id: measured.state_dict() for module_id, measured in self._measured.items()}
-            state[STATE] = {"pace": self._pace.state_dict(), "modules": modules}
-        return state
+    def _make_batch_if_necessary(self, training_data: Any) -> Any:
+        """Returns the train batch as RLlib does; on the thread that learns after measuring it where that is due."""
+        if training_data.episodes is None:
+            batch = super()._make_batch_if_necessary(training_data)
+            self._measure_if_due(batch, self._learning.pop(GAMES, None))
+            return batch
+        games = games_of_chunks(training_data.episodes)
+        batch = super()._make_batch_if_necessary(training_data)
+        for module_id, data in batch.policy_batches.items():  # an error on the other thread would go unseen
+            rows_of_games(valid_rows(data), games.get(module_id, ()), type(self).__name__)
+        self._making[GAMES] = games
+        return batch
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restores what `get_state` returned; a state without measurements leaves them as they are."""
-        super().set_state(state)
-        if STATE in state:
-            self._pace.load_state_dict(state[STATE]["pace"])
-            for module_id, measured in state[STATE]["modules"].items():
-                self.noise_scale(module_id).load_state_dict(measured)
+    def _part(self, data: Any, where: torch.Tensor) -> Any:
+        mask = torch.zeros_like(data[Columns.LOSS_MASK])
+        mask[where] = True
+        return SampleBatch({**data, Columns.LOSS_MASK: mask})
 
-
-def _chunks(episodes: Sequence[Any]) -> dict[str, list[str]]:
-    """Returns, by module, the game of each chunk of an episode, in the order of the train batch's rows."""
-    found: dict[str, list[str]] = {}
-    for episode in episodes:
-        of_agents = episode.agent_episodes.values() if isinstance(episode, MultiAgentEpisode) else [episode]
-        for each in of_agents:
-            module_id = str(each.module_id) if isinstance(episode, MultiAgentEpisode) else DEFAULT_MODULE_ID
-            found.setdefault(module_id, []).append(str(episode.id_))
-    return found
+    def _rows_per_pass(self, batch: float, rows: int) -> int:
+        return rows  # each pass is over the whole batch
 
 
-def _units(valid: Any, names: Sequence[str]) -> list[Indices]:
-    """Rows of each independent game: a chunk ends with a row that is not valid; chunks of one name are one game.
+class NoiseScaleIMPALALearner(_AsynchronousLearner, IMPALATorchLearner):  # type: ignore[misc]  # as RLlib's own
+    """Measures the noise scale of each module under IMPALA; see `_AsynchronousLearner` and docs/hosts/rllib.md."""
 
-    Raises:
-        ValueError: There are not as many chunks as names.
-    """
-    ends = np.flatnonzero(~valid)
-    if len(ends) != len(names) or (len(ends) and ends[-1] != len(valid) - 1):
-        raise ValueError(
-            f"the train batch has {len(ends)} episodes and the rollout {len(names)}: NoiseScalePPOLearner needs "
-            "RLlib's default learner connectors"
+    _calibration = "a2c"
+
+
+class NoiseScaleAPPOLearner(_AsynchronousLearner, APPOTorchLearner):  # type: ignore[misc]  # as RLlib's own
+    """Measures the noise scale of each module under APPO; see `_AsynchronousLearner` and docs/hosts/rllib.md."""
+
+    def _passes(self) -> int:
+        config: Any = self.config
+        return int(
+            config.num_epochs * (config.circular_buffer_iterations_per_batch if config.use_circular_buffer else 1)
         )
-    rows: dict[str, list[Indices]] = {}
-    for name, begin, end in zip(names, [0, *(ends + 1)][:-1] if len(ends) else [], ends, strict=True):
-        rows.setdefault(name, []).append(np.arange(begin, end))
-    return [np.concatenate(chunks) for chunks in rows.values()]

@@ -16,7 +16,8 @@ from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.examples.envs.classes.multi_agent import MultiAgentCartPole
 
-from rlgns.adapters.rllib import NoiseScalePPOLearner, _chunks, _units
+from rlgns.adapters.rllib import NoiseScalePPOLearner
+from rlgns.adapters.rllib_units import games_of_chunks, rows_of_games
 from rlgns.metrics.registry import KEYS
 from tests.reference.noise import slow_moments
 
@@ -150,7 +151,7 @@ def test_several_agents_of_one_game_are_one_unit() -> None:
     runner = MultiAgentEnvRunner(config=config)
     episodes = [runner.sample(num_timesteps=100, random_actions=False) for _ in range(3)]
     runner.stop()
-    chunks = _chunks(episodes[0])
+    chunks = games_of_chunks(episodes[0])
     games = [str(episode.id_) for episode in episodes[0]]
     assert chunks["two"] == games
     assert sorted(set(chunks["one"])) == sorted(games)
@@ -236,6 +237,6 @@ def test_a_recurrent_module_is_refused() -> None:
 
 def test_chunks_of_one_episode_are_one_unit() -> None:
     valid = np.array([1, 1, 0, 1, 0, 1, 1, 1, 0], dtype=bool)
-    assert [list(unit) for unit in _units(valid, ["a", "b", "a"])] == [[0, 1, 5, 6, 7], [3]]
-    with pytest.raises(ValueError, match="has 3 episodes and the rollout 2: NoiseScalePPOLearner needs"):
-        _units(valid, ["a", "b"])
+    assert [list(unit) for unit in rows_of_games(valid, ["a", "b", "a"], "Learner")] == [[0, 1, 5, 6, 7], [3]]
+    with pytest.raises(ValueError, match="has 3 episodes and the rollout 2: Learner needs"):
+        rows_of_games(valid, ["a", "b"], "Learner")
