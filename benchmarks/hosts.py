@@ -56,8 +56,8 @@ def pieces(checkpoint: str, parts: Sequence[str], seeds: int) -> list[Piece]:
         run = dataclasses.replace(pong.frozen(checkpoint, FROZEN_ROLLOUTS), host=host)
         found.append(Piece(part="frozen", kind=host, run=run))
     found.append(Piece(part="frozen", kind="calibrate", run=pong.frozen(checkpoint, CALIBRATION_ROUNDS)))
-    for game, settings in GAMES.items():
-        for seed in range(seeds):
+    for seed in range(seeds):
+        for game, settings in GAMES.items():
             for host in HOSTS if game == "pong" else HOSTS[:2]:
                 found.append(Piece(part=game, kind=host, run=dataclasses.replace(settings, host=host, seed=seed)))
     return [piece for piece in found if piece.part in parts]

@@ -116,7 +116,7 @@ def _training(game: str, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> lis
 
 def _series(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, list[Rows], list[float]]]:
     """Returns name, measured rows by seed, and scores; rlgns twice, by first batches and by whole rollouts."""
-    found = []
+    found: list[tuple[str, list[Rows], list[float]]] = []
     for host, files in runs.items():
         if not files:
             continue
@@ -124,7 +124,7 @@ def _series(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, 
         found.append((NAMES[host], [measured(file["found"]) for file in files], scores))
         if host == "ours":
             found[-1] = (f"{NAMES[host]}, first batches", *found[-1][1:])
-            probed = [
+            probed: list[Rows] = [
                 [
                     {"grad_sq": row["probe_grad_sq"], "trace": row["probe_trace"]}
                     for row in file["found"][FIRST:]

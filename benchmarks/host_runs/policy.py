@@ -74,6 +74,9 @@ class PolicyModule(TorchRLModule, ValueFunctionAPI):
 
     def setup(self) -> None:
         """Builds the policy."""
+        assert isinstance(self.model_config, dict)
+        assert self.observation_space is not None
+        assert self.action_space is not None
         self._policy = build_policy(self.model_config["run"], self.observation_space, self.action_space)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
