@@ -1,6 +1,6 @@
 """Compares the noise scale of three hosts with equal settings: Stable-Baselines3, RLlib and rlgns.
 
-    python -m benchmarks.hosts DIR --checkpoint CHECKPOINT [--page FILE] [--only NAME ...]
+    python -m benchmarks.hosts DIR --checkpoint CHECKPOINT [--csv FILE] [--only NAME ...]
 
 CHECKPOINT is one of a run of Pong under the preset `quick`. Every piece has a process and a file in DIR; what is there
 is not measured again. The plan, written before: docs/notes/hosts.md.
@@ -77,7 +77,7 @@ def measure(piece: Piece, folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures what is missing and prints the page. Returns 1 where a piece failed; the others are on the page."""
+    """Measures what is missing and prints the tables. Returns 1 where a piece failed; the others are on the page."""
     parts = ("same", "frozen", *GAMES)
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.hosts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", metavar="CHECKPOINT", default="", help="for the parts `same` and `frozen`")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, metavar="NAME", help="parts")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="of each training (%(default)s)")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write the page, and its rows beside it as CSV")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the rows of all pieces")
     options = parser.parse_args(arguments)
     wanted = [part for part in options.only if options.checkpoint or part not in ("same", "frozen")]
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -99,9 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(failed[-1], file=sys.stderr, flush=True)
     text, rows = page(options.folder, source_commit())
     print(text)
-    if options.page:
-        options.page.write_text(text, encoding="utf-8")
-        options.page.with_suffix(".csv").write_text(rows, encoding="utf-8")
+    if options.csv:
+        options.csv.write_text(rows, encoding="utf-8")
     return 1 if failed else 0
 
 

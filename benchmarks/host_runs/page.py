@@ -47,8 +47,15 @@ def _same(rows: Rows) -> list[str]:
         "| host | mean \\|G\\|^2 / rlgns | mean trace / rlgns | noise scale (95 %) |",
         "| --- | ---: | ---: | ---: |",
     ]
-    names = {**NAMES, "changed": "RLlib, advantages standardised as the others do"}
-    for host in ("ours", "sb3", "rllib", "changed"):
+    names = {
+        **NAMES,
+        "changed": "RLlib, advantages standardised as the others do",
+        "grouped": "rlgns in RLlib's groups",
+        "games": "rlgns, each game a group",
+    }
+    for host in (
+        host for host in ("ours", "sb3", "rllib", "changed", "grouped", "games") if f"{host}_trace" in rows[0]
+    ):
         own = [{name: row[f"{host}_{name}"] for name in ("grad_sq", "trace")} for row in rows]
         ratios = [_mean(rows, f"{host}_{name}") / _mean(rows, f"ours_{name}") for name in ("grad_sq", "trace")]
         table.append(f"| {names[host]} | {ratios[0]:.4f} | {ratios[1]:.4f} | {_text(noise_scale(own))} |")

@@ -4,7 +4,8 @@ rlgns plays, with its own environments and in float32. Every rollout is written 
 episodes, given to RLlib's learner; each adapter then measures it as it measures its host's own.
 
 RLlib standardises advantages over all rows of its batch, one row per game among them that is there for its value alone.
-A second learner standardises them over the observations, as the others do.
+A second learner standardises them over the observations, as the others do. What then differs is the groups, of games
+instead of environments: rlgns measures in RLlib's groups too, and with each game as a group.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from benchmarks.host_runs.rllib import configure
 from benchmarks.host_runs.rows import FIRST, PREFIX
 from benchmarks.host_runs.sb3 import build
 from benchmarks.host_runs.settings import HostRun, make_env
-from rlgns.adapters.groups import split
+from rlgns.adapters.groups import Indices, split
 from rlgns.adapters.measurement import RolloutNoiseScale
 from rlgns.adapters.rllib import NoiseScalePPOLearner
 from rlgns.adapters.sb3_loss import MOST_OBSERVATIONS, environments, rollout_loss
@@ -36,7 +37,7 @@ from rlgns.agents.compute.products import inner_products
 from rlgns.agents.rollout import FrameStacks, Rollout
 from rlgns.agents.update import Updater
 from rlgns.calibrate.frozen_policy import play_rounds, prepare_policy
-from rlgns.noise import moments_from_gram
+from rlgns.noise.moments import moments_from_sums
 from rlgns.storage.checkpoint import Policy, load_policy
 
 Array = NDArray[Any]
@@ -60,22 +61,29 @@ class OverObservations(NoiseScalePPOLearner):
 def same_rollouts(run: HostRun) -> list[dict[str, float]]:
     """Returns a row per rollout: `HOST_grad_sq` and `HOST_trace`; the first two have none.
 
-    `HOST` is ours, sb3, rllib or changed: RLlib with advantages standardised over the observations.
+    `HOST` is ours, sb3, rllib; changed: RLlib with advantages standardised over the observations; grouped: rlgns in
+    RLlib's groups; games: rlgns with each game, or the part of it in this rollout, as a group.
     """
     policy = _in_float32(load_policy(Path(run.checkpoint)), run)
     model, learner, changed = build(run), _learner(run, NoiseScalePPOLearner), _learner(run, OverObservations)
     measured = RolloutNoiseScale(model.policy, groups=run.num_envs, algorithm="ppo", epochs=1)
     rows = []
     with closing(prepare_policy(policy)) as team:
-        ours = Updater(policy.network, policy.config.agent, groups=run.num_envs, precision="float32", team=team)
+        ours = Updater(policy.network, policy.config.agent, groups=2 * run.num_envs, precision="float32", team=team)
         games = play_rounds(policy, team, sets=1, seed=run.seed)
         with closing(games):
             for _ in range(run.iterations):
                 longer = next(games).rollouts
                 rollouts = [_without_last_step(rollout) for rollout in longer]
                 data = _Columns(longer, rollouts)
+                by_game = data.rows_by_game()
+                order = np.random.default_rng(learner._weights_seq_no + 1).permutation(
+                    len(by_game)
+                )  # as the adapter does
                 found = {
-                    "ours": _by_ours(ours, rollouts, run),
+                    "ours": _by_ours(ours, rollouts, data.rows_by_environment()),
+                    "grouped": _by_ours(ours, rollouts, split([by_game[game] for game in order], run.num_envs)),
+                    "games": _by_ours(ours, rollouts, by_game),
                     "sb3": _by_sb3(model, measured, data),
                     "rllib": _by_rllib(learner, data),
                     "changed": _by_rllib(changed, data),
@@ -123,13 +131,26 @@ class _Columns:
         every = stacks.gather(torch.arange((self.steps + 1) * self.num_envs)).numpy()
         self.observations = every.reshape(self.steps + 1, self.num_envs, *every.shape[1:])
 
-    def episodes(self) -> Iterator[SingleAgentEpisode]:
-        """Yields each environment's games, whole or in part, as RLlib's runner would return them."""
+    def rows_by_environment(self) -> list[Indices]:
+        """Returns each environment's observations, `step * num_envs + env`."""
+        steps = np.arange(self.steps, dtype=np.int64) * self.num_envs
+        return [steps + env for env in range(self.num_envs)]
+
+    def rows_by_game(self) -> list[Indices]:
+        """Returns those of each game, in the order of `episodes`."""
+        steps = np.arange(self.steps, dtype=np.int64) * self.num_envs
+        return [steps[first:end] + env for env, first, end in self._games()]
+
+    def episodes(self) -> list[SingleAgentEpisode]:
+        """Returns each environment's games, whole or in part, as RLlib's runner would."""
+        return [self._episode(env, first, end) for env, first, end in self._games()]
+
+    def _games(self) -> Iterator[tuple[int, int, int]]:
         for env in range(self.num_envs):
             first = 0
             for end in [*np.flatnonzero(self.ends[:, env]) + 1, self.steps]:
                 if end > first:
-                    yield self._episode(env, first, int(end))
+                    yield env, first, int(end)
                 first = int(end)
 
     def _episode(self, env: int, first: int, end: int) -> SingleAgentEpisode:
@@ -148,10 +169,11 @@ class _Columns:
         )
 
 
-def _by_ours(updater: Updater, rollouts: Sequence[Rollout], run: HostRun) -> Moments:
-    steps = np.arange(run.rollout_steps, dtype=np.int64) * run.num_envs
-    gradients = next(updater.gradients(rollouts, [[steps + env for env in range(run.num_envs)]]))
-    moments = moments_from_gram(inner_products(gradients).cpu().numpy(), run.rollout_steps)
+def _by_ours(updater: Updater, rollouts: Sequence[Rollout], groups: Sequence[Indices]) -> Moments:
+    products = inner_products(next(updater.gradients(rollouts, [groups]))).cpu().numpy()
+    sizes = np.array([len(group) for group in groups], np.float64)
+    cross = np.outer(sizes, sizes) * products
+    moments = moments_from_sums(list(sizes), list(np.diag(products)), float(cross.sum() - np.trace(cross)))
     return moments.grad_sq, moments.trace
 
 
@@ -183,7 +205,7 @@ def _learner(run: HostRun, kind: type[NoiseScalePPOLearner]) -> Any:
 
 def _by_rllib(learner: Any, data: _Columns) -> Moments:
     learner.update(
-        episodes=list(data.episodes()),
+        episodes=data.episodes(),
         timesteps={"num_env_steps_sampled_lifetime": 0},
         num_epochs=1,
         minibatch_size=data.actions.size,
