@@ -6,7 +6,8 @@ CHECKPOINT is one of a run of Pong under the preset `quick`. Every piece has a p
 is not measured again. The plan, written before: docs/notes/hosts.md.
 
     same            the same rollouts of the checkpoint's policy, measured by all three
-    frozen          each host plays with the checkpoint's policy, which nothing changes; brute force beside them
+    frozen          each host plays with one policy, which nothing changes: Pong with the checkpoint's and brute force
+                    beside it, the other games with their first weights
     cartpole, lunarlander, pong     training; LunarLander needs Box2D
 """
 
@@ -28,7 +29,8 @@ from rlgns.machine.commit import source_commit
 
 ROOT = Path(__file__).parent.parent
 
-SAME_ROLLOUTS, FROZEN_ROLLOUTS, CALIBRATION_ROUNDS = 22, 52, 16
+SAME_ROLLOUTS, CALIBRATION_ROUNDS = 22, 16
+FROZEN_ROLLOUTS = {"pong": 52, "cartpole": 62, "lunarlander": 32}
 SEEDS = 3
 
 
@@ -52,9 +54,10 @@ def pieces(checkpoint: str, parts: Sequence[str], seeds: int) -> list[Piece]:
     """Returns everything to measure, the sharpest comparison first."""
     pong = GAMES["pong"]
     found = [Piece(part="same", kind="same", run=pong.frozen(checkpoint, SAME_ROLLOUTS))]
-    for host in ("sb3", "rllib"):
-        run = dataclasses.replace(pong.frozen(checkpoint, FROZEN_ROLLOUTS), host=host)
-        found.append(Piece(part="frozen", kind=host, run=run))
+    for game, rollouts in FROZEN_ROLLOUTS.items():
+        for host in HOSTS[:2]:
+            run = GAMES[game].frozen(checkpoint if game == "pong" else "", rollouts)
+            found.append(Piece(part="frozen", kind=host, run=dataclasses.replace(run, host=host)))
     found.append(Piece(part="frozen", kind="calibrate", run=pong.frozen(checkpoint, CALIBRATION_ROUNDS)))
     for seed in range(seeds):
         for game, settings in GAMES.items():

@@ -30,9 +30,11 @@ def page(folder: Path, commit: str) -> tuple[str, str]:
     lines = [f"Commit {commit}.", ""]
     if "same" in files:
         lines += ["## The same rollouts", "", *_same(files["same"]["found"]), ""]
-    frozen = {name.split("-")[2]: found for name, found in files.items() if name.startswith("frozen-")}
-    if frozen:
-        lines += ["## A frozen policy, played by each host", "", *_frozen(frozen, files.get("calibrate")), ""]
+    for game in GAMES:
+        frozen = {name.split("-")[2]: f for name, f in files.items() if name.startswith(f"frozen-{game}-")}
+        if frozen:
+            truth = files.get("calibrate") if game == "pong" else None
+            lines += [f"## A frozen policy of {game}, played by each host", "", *_frozen(frozen, truth), ""]
     for game in GAMES:
         runs = {host: [f for n, f in files.items() if n.startswith(f"{game}-{host}-")] for host in HOSTS}
         if any(runs.values()):

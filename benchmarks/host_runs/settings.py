@@ -61,10 +61,10 @@ class HostRun:
     @property
     def name(self) -> str:
         """Of its file."""
-        return f"{'frozen-' if self.checkpoint else ''}{self.game}-{self.host}-{self.seed}"
+        return f"{'' if self.learning_rate else 'frozen-'}{self.game}-{self.host}-{self.seed}"
 
     def frozen(self, checkpoint: str, iterations: int) -> HostRun:
-        """Returns a run that plays with a checkpoint's policy and never changes it."""
+        """Returns a run that plays with a checkpoint's policy, empty: with its first weights, and never changes it."""
         return dataclasses.replace(
             self, checkpoint=checkpoint, iterations=iterations, learning_rate=0.0, epochs=1, minibatches=1
         )

@@ -178,7 +178,7 @@ def test_the_page_says_who_agrees(tmp_path: Path) -> None:
 
 def test_what_is_measured_is_not_measured_again(tmp_path: Path) -> None:
     found = hosts.pieces("somewhere", ("same", "frozen", *GAMES), 2)
-    assert len({piece.name for piece in found}) == len(found) == 1 + 3 + 2 * (2 + 2 + 3)
+    assert len({piece.name for piece in found}) == len(found) == 1 + 7 + 2 * (2 + 2 + 3)
     piece = next(piece for piece in found if piece.name == "cartpole-sb3-0")
     write(tmp_path, "sb3", piece.run, [])
     hosts.measure(piece, tmp_path)
