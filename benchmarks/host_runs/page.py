@@ -153,7 +153,8 @@ def _csv(files: Mapping[str, Any]) -> str:
         rows = file["found"] if isinstance(file["found"], list) else [file["found"]]
         for number, row in enumerate(rows):
             for name, value in row.items():
-                if math.isfinite(value):
+                raw = name.endswith(("grad_sq", "trace", "score")) or not isinstance(file["found"], list)
+                if raw and math.isfinite(value):
                     table.writerow([piece, number, name, f"{value:.6g}"])
     return text.getvalue()
 
