@@ -112,7 +112,7 @@ def _in_float32(policy: Policy, run: HostRun) -> Policy:
 
 def _without_last_step(rollout: Rollout) -> Rollout:
     parts = {field.name: getattr(rollout, field.name) for field in dataclasses.fields(rollout)}
-    return Rollout(**{name: part[:-1] for name, part in parts.items()})
+    return Rollout(**{name: None if part is None else part[:-1] for name, part in parts.items()})
 
 
 class _Columns:
