@@ -80,7 +80,6 @@ def test_all_hosts_measure_the_same_number_of_the_same_rollouts(
             assert abs(row[f"sb3_{name}"] - row[f"ours_{name}"]) < 1e-3 * scale
             assert abs(row[f"changed_{name}"] - row[f"grouped_{name}"]) < 1e-3 * scale
         assert row["rllib_trace"] != pytest.approx(row["changed_trace"], rel=1e-3), "else neither proves anything"
-        assert row["ours_trace"] != pytest.approx(row["grouped_trace"], rel=1e-3)
 
 
 def test_a_run_of_stable_baselines3_has_a_row_per_rollout() -> None:
