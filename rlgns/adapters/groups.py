@@ -44,7 +44,20 @@ def undisturbed(model: nn.Module, *, restores_random: bool = True) -> Iterator[N
 
 
 def split(units: Sequence[Indices], groups: int) -> list[Indices]:
-    """Returns groups of whole units (environments or episodes), as many as there are up to `groups`, in order."""
+    """Returns groups of whole units (environments or episodes), as many as there are up to `groups`.
+
+    Units of one length stay in order. Of different lengths the longest go first, each to the smallest group so far, so
+    that groups are nearly equal: `moments_from_sums` takes the noise of an observation for the same in groups of any
+    size, but a short rest of a game is all alike, or all of it the game's end.
+    """
     count = min(groups, len(units))
-    shares = np.array_split(np.arange(len(units)), count) if count else []
-    return [np.concatenate([units[unit] for unit in share]) for share in shares]
+    if len({len(unit) for unit in units}) <= 1:
+        shares = np.array_split(np.arange(len(units)), count) if count else []
+        return [np.concatenate([units[unit] for unit in share]) for share in shares]
+    dealt: list[list[Indices]] = [[] for _ in range(count)]
+    sizes = [0] * count
+    for unit in sorted(units, key=len, reverse=True):
+        smallest = sizes.index(min(sizes))
+        dealt[smallest].append(unit)
+        sizes[smallest] += len(unit)
+    return [np.concatenate(group) for group in dealt]

@@ -47,8 +47,6 @@ class StepShare:
     """In all its micro-batches."""
     problem: str = ""
     """Why the step cannot be measured; empty where it can."""
-    every: int | None = None
-    """Steps until the next measured one, as this process would have it."""
 
 
 @final
@@ -136,7 +134,7 @@ class MicroBatches:
         products[gradient.device] = square + inner(gradient, gradient), cross
 
     def finish(
-        self, *, scale: float = 1.0, averaged_scale: float | None = None, equal: bool, every: int | None = None
+        self, *, scale: float = 1.0, averaged_scale: float | None = None, equal: bool
     ) -> tuple[Moments | None, StepShare]:
         """Ends the step, after the host's averaging and before its clipping; every process calls it.
 
@@ -145,11 +143,9 @@ class MicroBatches:
             averaged_scale: That `p.grad` still has; None: the same.
             equal: Whether every micro-batch has the share 1 / micro-batches whatever its size; else shares are
                 proportional to observations.
-            every: As in `StepShare`.
 
         Returns:
-            Moments, None with fewer than two micro-batches; and the share of the whole step, whose `every` is that of
-            the first process.
+            Moments, None with fewer than two micro-batches; and the share of the whole step.
         """
         squares, crosses = (
             [sum(float(pair[which]) for pair in products.values()) for products in self._products] for which in (0, 1)
@@ -159,7 +155,6 @@ class MicroBatches:
             shares=tuple(self._shares),
             observations=self._observations,
             problem=self._problem,
-            every=every,
         )
         whole = mine if self.processes == 1 else _joined(self._gathered(mine))
         if whole.problem or len(whole.squares) < 2:
@@ -184,13 +179,22 @@ def processes_of(model: nn.Module) -> tuple[Any, int]:
     return (None, 1) if ddp is None else (ddp.process_group, dist.get_world_size(ddp.process_group))
 
 
+def largest(model: nn.Module, number: int) -> int:
+    """Returns the largest of the numbers that the processes of `processes_of` give; all must call it."""
+    group, processes = processes_of(model)
+    if processes == 1:
+        return number
+    found: list[Any] = [None] * processes
+    dist.all_gather_object(found, number, group=group)
+    return max(found)
+
+
 def _joined(processes: Sequence[StepShare]) -> StepShare:
     return StepShare(
         squares=tuple(square for process in processes for square in process.squares),
         shares=tuple(share for process in processes for share in process.shares),
         observations=sum(process.observations for process in processes),
         problem=next((process.problem for process in processes if process.problem), ""),
-        every=processes[0].every,
     )
 
 

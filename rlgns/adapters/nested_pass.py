@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,6 @@ from rlgns.noise.nested import HalvedGroup, NestedMoments, nested_moments
 Gradient = dict[nn.Parameter, Tensor]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NestedPass:
-    """What the pass found, the same on every process."""
-
-    moments: NestedMoments | None
-    """None with fewer than two groups in all."""
-    every: int
-    """Of the first process."""
-
-
 def nested_pass(
     model: nn.Module,
     loss: Callable[[Indices], Tensor],
@@ -38,8 +27,7 @@ def nested_pass(
     per_cluster: int,
     groups: int,
     most_rows: int,
-    every: Callable[[], int],
-) -> NestedPass:
+) -> NestedMoments | None:
     """Measures clusters whose observations are neighbours: cluster p has rows p C to p C + C - 1.
 
     Parameters, their gradients, buffers and random numbers are afterwards as before. Memory: three more gradients.
@@ -51,7 +39,9 @@ def nested_pass(
         per_cluster: C, at least 2.
         groups: Of whole clusters, of this process, at most.
         most_rows: Rows in a pass, at most.
-        every: Returns, after the pass, in how many steps the next one may come, as this process would have it.
+
+    Returns:
+        The moments, the same on every process; None with fewer than two groups in all.
     """
     parameters, ranks = [p for p in model.parameters() if p.requires_grad], Ranks(model)
     first = per_cluster // 2
@@ -75,15 +65,14 @@ def nested_pass(
             norms += _inner(whole, whole)
             for parameter, gradient in whole.items():
                 total[parameter] = total[parameter] + gradient if parameter in total else gradient
-    shares: list[Any] = [(found, norms, every())]
+    shares: list[Any] = [(found, norms)]
     if ranks.count > 1:
         ranks.add_up(total, parameters)
         shares = [None] * ranks.count
-        dist.all_gather_object(shares, (found, norms, every()), group=processes_of(model)[0])
+        dist.all_gather_object(shares, (found, norms), group=processes_of(model)[0])
         crosses = _inner(total, total) - sum(share[1] for share in shares)
     joined = [group for share in shares for group in share[0]]
-    moments = nested_moments(joined, crosses, first=first, per_cluster=per_cluster) if len(joined) > 1 else None
-    return NestedPass(moments=moments, every=shares[0][2])
+    return nested_moments(joined, crosses, first=first, per_cluster=per_cluster) if len(joined) > 1 else None
 
 
 def _gradient(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,11 +16,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rlgns.adapters.advice import sentence
 from rlgns.adapters.groups import Indices, split, undisturbed
-from rlgns.adapters.micro_batches import MicroBatches
-from rlgns.adapters.pace import StepBudget
+from rlgns.adapters.micro_batches import MicroBatches, largest
 from rlgns.adapters.record import NoiseScaleRecord
 from rlgns.noise.moments import Moments
 from rlgns.noise.monitor import NoiseScaleMonitor
+from rlgns.noise.step_pace import StepPace
 from rlgns.noise.tracker import NoiseScaleEstimate
 
 LossOfRows = Callable[[Indices], tuple[Tensor, float]]
@@ -64,7 +65,7 @@ class StepNoiseScale:
             raise ValueError(f"parameter {sharded} is sharded (FSDP2, tensor parallel), which cannot be measured")
         self._model, self._groups, self._clock = model, groups, clock
         self._batches = MicroBatches(model, clock)
-        self._pace = StepBudget(overhead, clock)
+        self._pace = StepPace(overhead=overhead, clock=clock, timed=True)
         self._record = NoiseScaleRecord(prefix="noise", level=level)
         self._unit, self._observations, self._rows = "observations", 0.0, 0
         self._seen, self._per_step = 0, 0  # micro-batches of this step, and of the last
@@ -73,7 +74,7 @@ class StepNoiseScale:
 
     def watching(self) -> AbstractContextManager[None]:
         """Returns the context for the backward pass of one micro-batch."""
-        watched = self._pace.due() and (self._per_step > 1 or self._batches.processes > 1)
+        watched = self._pace.measures and (self._per_step > 1 or self._batches.processes > 1)
         return self._batches.micro_batch() if watched else contextlib.nullcontext()
 
     def add(self, *, observations: float, rows: int, share: float) -> None:
@@ -104,19 +105,15 @@ class StepNoiseScale:
             averaged_scale: That `p.grad` still has.
             loss: For an extra pass over the step's only micro-batch.
         """
-        due, every, spent_s = self._pace.due(), None, 0.0
         self._unit = unit
-        if due and self._batches.count:
-            began = self._clock()
-            spent_s = self._batches.seconds
-            every = self._pace.every(spent_s)
-            moments, whole = self._batches.finish(scale=scale, averaged_scale=averaged_scale, equal=equal, every=every)
-            every = whole.every
+        if self._pace.measures and self._batches.count:
+            began, in_hooks_s = self._clock(), self._batches.seconds
+            moments, whole = self._batches.finish(scale=scale, averaged_scale=averaged_scale, equal=equal)
             self._update(moments, whole.observations, self._rows * self._batches.processes, learning_rate)
             if whole.problem:
                 self._warn(whole.problem)
-            spent_s += self._clock() - began
-        elif due and loss is not None and self._seen == 1 and self._batches.processes == 1:
+            self._pace.spent(in_hooks_s + self._clock() - began)
+        elif self._pace.measures and loss is not None and self._seen == 1 and self._batches.processes == 1:
             began = self._clock()
             units = np.array_split(np.arange(self._rows), max(1, self._rows // _least_rows(self._model)))
             groups = split(units, self._groups)
@@ -125,9 +122,8 @@ class StepNoiseScale:
             else:
                 moments, observations = extra_pass(self._model, groups, loss)
                 self._update(moments, observations, self._rows, learning_rate)
-            spent_s = self._clock() - began
-            every = self._pace.every(spent_s)
-        self._pace.end(spent_s, every)
+            self._pace.spent(self._clock() - began)
+        self._pace.end(functools.partial(largest, self._model))
         self._batches.start()
         self._per_step, self._seen, self._rows = self._seen, 0, 0
 

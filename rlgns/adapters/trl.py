@@ -6,24 +6,28 @@ trainer = NoiseScaleGRPOTrainer(model, reward_funcs=reward, args=args, train_dat
 
 from __future__ import annotations
 
+import functools
 import math
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rlgns.adapters.groups import Indices
+from rlgns.adapters.micro_batches import largest
 from rlgns.adapters.nested_pass import nested_pass
-from rlgns.adapters.pace import StepBudget
 from rlgns.adapters.prompts import PromptNoiseScale
 from rlgns.adapters.steps import rows_of
 from rlgns.adapters.trainer_settings import TrainerSettings
-from rlgns.adapters.transformers import Saver, counters_kept, saved_state
+from rlgns.noise.step_pace import StepPace
 
 try:
     import trl
     from trl import GRPOTrainer
+
+    from rlgns.adapters.transformers import Saver, counters_kept, saved_state
 except ImportError as error:
     raise ImportError("rlgns.adapters.trl needs TRL: pip install 'rlgns[trl]'") from error
 
@@ -67,7 +71,7 @@ class GRPONoiseScaleMixin(TrainerSettings):
         self._noise_scale: PromptNoiseScale | None = PromptNoiseScale(
             per_prompt=self.num_generations, level=self.noise_scale_level
         )
-        self._noise_pace = StepBudget(self.noise_scale_overhead)
+        self._noise_pace = StepPace(overhead=self.noise_scale_overhead, timed=True)
         self._noise_warned = False
         self._noise_completions = 0
         self._check()
@@ -137,10 +141,11 @@ class GRPONoiseScaleMixin(TrainerSettings):
         output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         if training:
             self._noise_completions += len(output["completion_ids"]) * self.accelerator.num_processes
-            spent_s, every = 0.0, None
-            if self._noise_pace.due() and self._can_measure(output):
-                spent_s, every = self._noise_pace.spend(lambda pace: self._measure(output, pace))
-            self._noise_pace.end(spent_s, every)
+            if self._noise_pace.measures and self._can_measure(output):
+                began = time.perf_counter()
+                self._measure(output)
+                self._noise_pace.spent(time.perf_counter() - began)
+            self._noise_pace.end(functools.partial(largest, self.model_wrapped))
         return output
 
     def _can_measure(self, output: Mapping[str, Any]) -> bool:
@@ -156,7 +161,7 @@ class GRPONoiseScaleMixin(TrainerSettings):
             return True
         return False
 
-    def _measure(self, output: Mapping[str, Any], pace: Callable[[], int]) -> int:
+    def _measure(self, output: Mapping[str, Any]) -> None:
         rows = len(output["completion_ids"])
         tokens = float(output["completion_mask"].sum())
         accumulated = self.current_gradient_accumulation_steps
@@ -167,25 +172,23 @@ class GRPONoiseScaleMixin(TrainerSettings):
                 found: torch.Tensor = self.compute_loss(self.model_wrapped, part)
             return found * self._per_completion(part, rows, tokens, accumulated)
 
-        found = nested_pass(
+        moments = nested_pass(
             self.model_wrapped,
             loss,
             clusters=rows // self.num_generations,
             per_cluster=self.num_generations,
             groups=self.noise_scale_groups,
             most_rows=self.args.per_device_train_batch_size,
-            every=pace,
         )
         step = self.args.per_device_train_batch_size * accumulated * self.accelerator.num_processes
         self.noise_scale.update(
-            found.moments,
+            moments,
             batch_observations=step,
             learning_rate=self.optimizer.param_groups[0]["lr"],
             observations=self._noise_completions,
         )
-        if found.moments is not None and not math.isfinite(found.moments.trace):
+        if moments is not None and not math.isfinite(moments.trace):
             self._warn("the gradient of a generation is NaN or infinite and is not counted; look at rewards")
-        return found.every
 
     def _per_completion(self, part: Mapping[str, Any], rows: int, tokens: float, accumulated: int) -> float:
         """Factor that makes the host's loss of a part the mean over its completions, as it is in a whole generation."""

@@ -48,7 +48,7 @@ COMMANDS: dict[str, Command] = {
 }
 """Every command, in the order of `rlgns --help`."""
 
-WITHOUT_TRAINER = ("fit", "games")
+WITHOUT_TRAINER = ("fit", "games", "schedule")
 """Commands that need what `pip install rlgns` brings and no more."""
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from rlgns.config.calibrations import calibration_for
 from rlgns.config.files import exists
-from rlgns.config.load import from_dict
 from rlgns.critical.predicted import with_predictions
 from rlgns.errors import UserError
+from rlgns.extras import TRAINER
 from rlgns.storage.files import reason
 from rlgns.storage.run_folder import RunFolder
 
@@ -46,6 +46,13 @@ def read_rows(path: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def _rows_of_folder(path: Path) -> Sequence[Mapping[str, Any]]:
+    try:
+        from rlgns.config.load import from_dict  # needs PyYAML, as every config.yaml does
+    except ImportError as error:
+        raise UserError(
+            f"{path} is a run's folder, which needs the trainer: pip install 'rlgns[{TRAINER}]', or name its "
+            "metrics.jsonl, which does not"
+        ) from error
     found = RunFolder.find(path)
     if len(found) > 1:
         names = ", ".join(folder.path.name for folder in found)

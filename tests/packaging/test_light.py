@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import subprocess
 import sys
 import tomllib
@@ -71,6 +72,27 @@ def test_the_recipe_runs_and_nothing_of_the_trainer_is_there(light: Path) -> Non
     assert (int(games_and_goals), calibration, found) == (30, "a2c", "[]")
 
 
+def test_schedule_reads_what_hosts_log(light: Path, tmp_path: Path) -> None:
+    rows = [
+        {"noise/observations": 10_000 * k, "noise/batch_observations": 512}
+        | {f"noise/now{end}": 2000.0 * k * factor for end, factor in (("", 1), ("_low", 0.9), ("_high", 1.1))}
+        for k in range(1, 21)
+    ]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": rows}))
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "config.yaml").write_text("config: {}\n")
+    rlgns = light.parent / "rlgns"
+    for name in ("trainer_state.json", "metrics.jsonl"):
+        assert "from observation" in run(rlgns, "schedule", name, cwd=tmp_path)
+    command = [rlgns, "schedule", "."]
+    ran = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2 and ran.stdout == ""
+    assert ran.stderr == (
+        "rlgns: . is a run's folder, which needs the trainer: pip install 'rlgns[train]', or name its metrics.jsonl, "
+        "which does not\n"
+    )
+
+
 def test_a_command_that_lacks_the_trainer_says_so_in_one_line(light: Path, tmp_path: Path) -> None:
     rlgns = light.parent / "rlgns"
     assert "rlgns train" in run(rlgns, "--help", cwd=tmp_path)
@@ -90,6 +112,7 @@ def test_a_command_that_lacks_the_trainer_says_so_in_one_line(light: Path, tmp_p
         ("rlgns.load_run('x')", "rlgns.load_run needs the trainer: pip install 'rlgns[train]'"),
         ("import rlgns.adapters.sb3", "rlgns.adapters.sb3 needs Stable-Baselines3: pip install 'rlgns[sb3]'"),
         ("import rlgns.adapters.rllib", "rlgns.adapters.rllib needs RLlib 2.60: pip install 'rlgns[rllib]'"),
+        ("import rlgns.adapters.trl", "rlgns.adapters.trl needs TRL: pip install 'rlgns[trl]'"),
         ("import rlgns.adapters.lightning", "rlgns.adapters.lightning needs Lightning: pip install 'rlgns[lightning]'"),
     ],
 )

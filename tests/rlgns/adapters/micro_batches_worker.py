@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rlgns.adapters.micro_batches import MicroBatches
+from rlgns.adapters.micro_batches import MicroBatches, largest
 
 RANKS = 2
 SIZES = ((4, 3), (5, 2))
@@ -63,8 +63,8 @@ def train(rank: int, *, watched: bool, counted: bool, views: bool) -> dict[str, 
         for parameter in model.parameters():
             parameter.grad /= SCALE  # as a scaler's unscale_
         if watched:
-            moments, share = batches.finish(scale=SCALE, averaged_scale=1.0, equal=not counted, every=5 + rank)
-            found.append((moments, share))
+            moments, share = batches.finish(scale=SCALE, averaged_scale=1.0, equal=not counted)
+            found.append((moments, share, largest(model, 5 + rank)))
         nn.utils.clip_grad_norm_(model.parameters(), 0.5)
         optimizer.step()
     return {"moments": found, "state": module.state_dict()}

@@ -14,10 +14,57 @@ from rlgns.config.calibrations import calibration_for
 
 
 def test_groups_are_of_whole_units_in_order() -> None:
-    units = [np.arange(3), np.arange(3, 5), np.arange(5, 9), np.arange(9, 10), np.arange(10, 12)]
-    assert [list(group) for group in split(units, 2)] == [list(range(9)), [9, 10, 11]]
+    units = [np.arange(3 * number, 3 * number + 3) for number in range(5)]
+    assert [list(group) for group in split(units, 2)] == [list(range(9)), list(range(9, 15))]
     assert [list(group) for group in split(units, 9)] == [list(unit) for unit in units]
     assert split([], 8) == []
+
+
+def windows(rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """Gradients (one number each) of 32 environments for 64 steps, and the rows of environments and of games.
+
+    Neighbours are alike; games are independent and 100 steps long.
+    """
+    values = np.empty((32, 64))
+    environments, games = [], []
+    for env in range(32):
+        rows = np.arange(64) + 64 * env
+        end = int(rng.integers(100)) + 1
+        environments.append(rows)
+        games += [rows[:end], rows[end:]] if end < 64 else [rows]
+        for game in (slice(0, end), slice(end, 64)):
+            walk = rng.normal()
+            for step in range(*game.indices(64)):
+                values[env, step] = walk
+                walk = 0.967 * walk + 0.255 * rng.normal()
+    return values.reshape(-1), environments, games
+
+
+def trace(values: np.ndarray, groups: list[np.ndarray]) -> float:
+    means, sizes = np.array([values[group].mean() for group in groups]), np.array([len(group) for group in groups])
+    return float((sizes * (means - values.mean()) ** 2).sum() / (len(groups) - 1))
+
+
+def test_games_of_any_length_have_the_noise_of_their_environments() -> None:
+    """400 draws; the twin puts random games into groups, whatever their length."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        values, environments, games = windows(rng)
+        order = [games[game] for game in rng.permutation(len(games))]
+        shares = np.array_split(np.arange(len(order)), 32)
+        alike = [np.concatenate([order[game] for game in share]) for share in shares]
+        found.append([trace(values, groups) for groups in (environments, split(order, 32), alike)])
+    truth, dealt, twin = np.mean(found, axis=0)
+    assert dealt == pytest.approx(truth, rel=0.04)
+    assert twin < 0.93 * truth
+
+
+def test_units_of_different_lengths_make_nearly_equal_groups() -> None:
+    units = [np.arange(size) + 100 * number for number, size in enumerate((5, 64, 64, 59))]
+    groups = split(units, 3)
+    assert [len(group) for group in groups] == [64, 64, 64]
+    assert {int(row) // 100 for row in groups[2]} == {0, 3}
 
 
 def test_a_model_in_training_mode_is_left_as_it_was() -> None:

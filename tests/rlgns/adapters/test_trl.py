@@ -86,9 +86,9 @@ class Measured(NoiseScaleGRPOTrainer):
 class Recorded(Measured):
     """Keeps the newest measured generation and the parameters at that time."""
 
-    def _measure(self, output: Any, pace: Any) -> int:
+    def _measure(self, output: Any) -> None:
         self.seen = dict(output), {name: value.clone() for name, value in self.model.state_dict().items()}
-        return super()._measure(output, pace)
+        super()._measure(output)
 
 
 def build(kind: Any, folder: Path, **more: Any) -> Any:

@@ -112,6 +112,55 @@ def test_measuring_stays_inside_the_budget_and_uses_it(overhead: float, cost: fl
     assert pace.overhead_fraction == pytest.approx(spent, rel=0.02, abs=cost / 10_000)
 
 
+@pytest.mark.parametrize("overhead", [0.01, 0.2])
+@pytest.mark.parametrize("cost", [0.001, 0.3, 2.5])
+def test_steps_whose_cost_the_caller_knows_stay_within_the_budget(overhead: float, cost: float) -> None:
+    clock, measured, shares = Clock(), [], []
+    pace = StepPace(overhead=overhead, clock=clock, timed=True)
+    clock.now += 100.0
+    pace.start()
+    for step in range(3000):
+        clock.now += 5.0 if step == 0 else 1.0  # the first starts the host
+        due = pace.measures
+        if due:
+            measured.append(step)
+            clock.now += cost
+            pace.spent(cost)
+        pace.end(lambda wait: wait)
+        shares += [pace.overhead_fraction] if due else []
+    assert measured[0] == 2, "the first step's time includes starting up, and so may the second's"
+    spent = len(measured) * cost / (clock.now - 100.0)
+    assert pace.overhead_fraction == pytest.approx(spent)
+    assert max(shares[1:], default=0.0) <= overhead * (1 + 1e-9), "the first is paid off before the second"
+    apart = math.ceil(cost * (1 - overhead) / overhead - 1e-9)
+    assert spent >= 0.95 * cost / (apart + cost) - cost / 3000
+    restored = StepPace(overhead=overhead, clock=clock, timed=True)
+    restored.load_state_dict(json.loads(json.dumps(pace.state_dict())))
+    assert restored.state_dict() == pace.state_dict() and restored.measures == pace.measures
+
+
+def test_a_step_that_could_not_be_measured_leaves_the_next_one_due() -> None:
+    clock = Clock()
+    pace = StepPace(overhead=0.1, clock=clock, timed=True)
+    pace.start()
+    due = []
+    for _ in range(5):
+        clock.now += 1.0
+        due.append(pace.measures)
+        pace.end(lambda wait: wait)
+    assert due == [False, False, True, True, True]
+    pace.spent(1.0)
+    pace.end(lambda wait: wait)
+    assert not pace.measures
+
+
+def test_a_state_of_an_older_version_is_not_taken_over() -> None:
+    pace = StepPace(overhead=0.1, timed=True)
+    before = pace.state_dict()
+    pace.load_state_dict({"elapsed_s": 5.0, "overhead_s": 1.0, "step_s": 1.0, "steps": 4.0, "next": 9.0})
+    assert pace.state_dict() == before
+
+
 def test_never_and_without_a_budget() -> None:
     _, monitor, measured = train(20, lambda monitor: monitor.parts, overhead=0.0)
     assert not any(measured) and monitor.as_dict()["noise/updates"] == 0
