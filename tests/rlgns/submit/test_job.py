@@ -81,6 +81,7 @@ def test_a_stopped_job_saves_and_no_key_is_visible(head: Head, tmp_path: Path) -
     assert "cannot be reached" in (shown + rest) or "offline" in (shown + rest)  # ... and its server not
 
 
+@pytest.mark.cluster
 def test_a_sweep_continues_without_its_follower(head: Head, tmp_path: Path) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(
@@ -179,6 +180,7 @@ def test_the_exit_status_of_the_command_is_returned(head: Head, tmp_path: Path) 
     assert "cannot be written" in out
 
 
+@pytest.mark.cluster
 def test_a_job_that_never_starts_reports_what_it_waits_for_and_why_it_failed(head: Head) -> None:
     pip = {"packages": ["rlgns-does-not-exist==1.0"], "pip_install_options": ["--no-index"]}
     client, messages = JobsClient(head.url), list[str]()
