@@ -151,9 +151,9 @@ def sign_test_rank(count: int, miss: float = 0.05) -> int:
 
     The number of values below the median is binomial(count, 1/2). 0 where even the whole range misses more often.
     """
-    rank, tail = 0, 0.5**count
+    rank, tail = 0, 1 / 2**count  # integers: 0.5**count times a binomial number overflows from 1,024 values on
     while rank < count // 2:
-        following = tail + math.comb(count, rank + 1) * 0.5**count
+        following = tail + math.comb(count, rank + 1) / 2**count
         if 2 * following > miss:
             break
         rank, tail = rank + 1, following

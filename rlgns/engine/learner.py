@@ -26,9 +26,12 @@ from rlgns.engine.ride_along import RideAlong
 from rlgns.engine.run_settings import RunSettings
 from rlgns.engine.training_state import on_cpu
 
-REFRESH_OBSERVATIONS = 1024
-"""Smoothed noise scales, the run average and their intervals are computed once in so many observations, after the first
-so many in every iteration: they take about a millisecond, and an iteration of `a2c-paper` is 80 ms."""
+REFRESH_OBSERVATIONS = 4096
+"""Where rollouts are short, smoothed noise scales, the run average and their intervals are computed once in so many
+observations, but for the first so many: they take about a millisecond, and an iteration of `a2c-paper` is 80 ms."""
+
+SHORT_ROLLOUT_OBSERVATIONS = 1024
+"""Rollouts of fewer are short."""
 
 
 class AtariLearner(TorchLearner):
@@ -208,7 +211,8 @@ class AtariLearner(TorchLearner):
 
 def _refreshed(before: int, after: int) -> bool:
     """Returns whether an iteration's row has new estimates; `before` and `after` it: observations of training."""
-    return before < REFRESH_OBSERVATIONS or before // REFRESH_OBSERVATIONS != after // REFRESH_OBSERVATIONS
+    early, long = before < REFRESH_OBSERVATIONS, after - before >= SHORT_ROLLOUT_OBSERVATIONS
+    return early or long or before // REFRESH_OBSERVATIONS != after // REFRESH_OBSERVATIONS
 
 
 def _lag(played: Sequence[Played], version: int, *, most: int) -> int:

@@ -161,8 +161,8 @@ class NoiseScaleStatistic(SmoothedScale):
             kind=float,
             unit="observations",
             meaning="Noise scale B_simple, mean of the last `noise/horizon_observations`, along the optimizer steps of "
-            "the first epoch. Computed once in 1,024 observations, with its interval. At the parameters that played it "
-            "is `noise/at_rollout/scale`",
+            "the first epoch. With rollouts below 1,024 observations computed once in 4,096. At the parameters that "
+            "played it is `noise/at_rollout/scale`",
             formula="`noise/trace` / `noise/grad_sq`, both divided by the gradients' recent size and smoothed alike "
             "([measurement.md](measurement.md))",
             source="[M] eq. 2.9",

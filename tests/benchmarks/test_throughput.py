@@ -114,6 +114,11 @@ def test_starts_are_compared_within_rounds() -> None:
     assert any("Start of ours: 18.0 s" in line and "9.0 s of it until built" in line for line in tables(summary))
 
 
+def test_the_rank_of_many_values_is_near_the_normal_one() -> None:
+    for count in (1000, 1085, 20_000):
+        assert abs(sign_test_rank(count) - (count / 2 - 0.98 * math.sqrt(count))) < 2
+
+
 def test_overhead_is_time_that_is_neither_sampling_nor_learning() -> None:
     report = {"observations": 64, "seconds": 3.0, "foreign_cores": 0.0}
     times = {"wall_s": [1.0, 2.0], "sample_s": [0.2, 0.5], "learn_s": [0.7, 1.3]}
