@@ -111,8 +111,9 @@ def _in_float32(policy: Policy, run: HostRun) -> Policy:
 
 
 def _without_last_step(rollout: Rollout) -> Rollout:
-    parts = {field.name: getattr(rollout, field.name) for field in dataclasses.fields(rollout)}
-    return Rollout(**{name: None if part is None else part[:-1] for name, part in parts.items()})
+    names = {field.name for field in dataclasses.fields(rollout)} - {"frames_there"}
+    shorter: dict[str, Any] = {name: getattr(rollout, name)[:-1] for name in names}
+    return Rollout(**shorter)
 
 
 class _Columns:
