@@ -201,6 +201,7 @@ def test_another_preset_is_trained_by_ours_alone_with_its_sizes() -> None:
     assert plain.network == resolve(["ppo"]).network
 
 
+@pytest.mark.cluster
 def test_another_checkout_runs_its_own_sources(tmp_path: Path) -> None:
     """Which say of themselves that they trained a thousand observations more."""
     for name in ("rlgns", "agents", "envs", "configs"):

@@ -13,6 +13,8 @@ from benchmarks import throughput
 from benchmarks.peers.settings import Settings
 from benchmarks.throughput_processes import Process, environment_of
 
+pytestmark = pytest.mark.cluster
+
 
 def test_starts_and_memory_of_a_contender_are_measured(tmp_path: Path) -> None:
     settings = Settings(num_envs=4, rollout_steps=8, epochs=1, minibatches=2, threads=2, scratch=str(tmp_path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
 import yaml
 
 from benchmarks import sweep_kills
@@ -12,6 +13,7 @@ from rlgns.storage.checkpoint import newest_whole
 from rlgns.storage.sweep_folder import SweepFolder
 
 
+@pytest.mark.cluster
 def test_a_sweep_that_is_killed_and_interrupted_ends_as_planned(tmp_path: Path) -> None:
     config, out = tmp_path / "small.yaml", tmp_path / "sweep"
     small = {**sweep_kills.SWEEP, "sweep": {"batches": [32], "goals": [2, 3], "learning_rates": 3}}
