@@ -28,7 +28,7 @@ train: $(STAMP) ## install the trainer, then train PPO on Pong with a live noise
 test: check ## install everything, then run every check and test
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(ARGS)
 
-test-cluster: $(DEV_STAMP) ## run the long tests that `make test` leaves out: clusters of several nodes, whole jobs
+test-cluster: $(DEV_STAMP) ## run the long tests that `make test` leaves out: clusters of several nodes, whole jobs, killed sweeps, benchmarks against other trainers
 	$(BIN)/python -m pytest -n 0 -m cluster $(ARGS)
 
 fuzz: $(DEV_STAMP) ## give the commands 2,700 damaged command lines and files; about 5 minutes

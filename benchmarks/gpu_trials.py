@@ -1,6 +1,6 @@
 """Several trials on one GPU: what N of them train together, against what one trains alone.
 
-`benchmarks.gpu` starts each trial as a process of its own, with an equal share of the cores:
+`benchmarks.gpu` starts each trial as a separate process, with an equal share of the cores:
 
     python -m benchmarks.gpu_trials SIZE SECONDS          # SIZE: fields of sizes_worker.Size, JSON
 

@@ -67,7 +67,7 @@ def pieces(checkpoint: str, parts: Sequence[str], seeds: int) -> list[Piece]:
 
 
 def measure(piece: Piece, folder: Path) -> None:
-    """Measures a piece in a process of its own, unless its file is there. Raises CalledProcessError where it fails."""
+    """Measures a piece in a separate process, unless its file is there. Raises CalledProcessError where it fails."""
     file = folder / f"{piece.name}.json"
     if file.exists():
         return

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(players: int, seed: int, path: Path, until: float, most_steps: int) -> None:
-    """One run in a process of its own."""
+    """One run, in a separate process."""
     command = [sys.executable, "-m", "benchmarks.teams_run", str(players), str(seed), str(path.resolve())]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, str(until), str(most_steps)], cwd=ROOT, env=environment, check=True)
