@@ -22,7 +22,8 @@ examples:
   rlgns sweep --config mine.yaml --sweep.batches 64,256,1024 --sweep.seeds 0,1 --sweep.goals 2,10
   rlgns sweep --resume runs/breakout
 
-Shipped sweeps: breakout-quick, pong-quick (10 hours on 2 cores), paper-a2c (for a cluster). docs/sweeps.md
+Shipped sweeps: breakout-quick, qbert-quick, space-invaders-quick (1 to 2 hours on 2 cores), pong-quick (10 hours),
+paper-a2c (for a cluster). docs/sweeps.md
 explains what a sweep decides, and how. Every key can be set by --section.key VALUE, also those of the section `sweep`.
 """
 

@@ -66,7 +66,7 @@ def test_a_resolved_sweep_can_be_read_again(tmp_path: Path) -> None:
     assert resolve_sweep(again, {}) == sweep
 
 
-@pytest.mark.parametrize("name", ["breakout-quick", "pong-quick", "paper-a2c"])
+@pytest.mark.parametrize("name", ["breakout-quick", "pong-quick", "qbert-quick", "space-invaders-quick", "paper-a2c"])
 def test_shipped_sweeps_can_run(name: str) -> None:
     sweep = resolve_sweep(name, {})
     assert all(config.groups_per_batch >= 2 for config in sweep.configs.values())
