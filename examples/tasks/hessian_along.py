@@ -80,8 +80,9 @@ class HessianProducts:
             [flat_gradient(problem, coming.model, problem.draw(each, generator), generator) for _ in range(GROUPS)]
         )
         others = problem.draw(behind, generator)
-        # The fast LSTM has no second derivative. Torch warns of a setting that flags() restores.
-        with warnings.catch_warnings(action="ignore"), torch.backends.mkldnn.flags(enabled=False):
+        # The fast LSTM has no second derivative, fast convolutions have. Torch warns of a setting that flags() resets.
+        fast = problem.per_draw == 1
+        with warnings.catch_warnings(action="ignore"), torch.backends.mkldnn.flags(enabled=fast):
             products = hessian_vector_products(
                 [lambda: problem.loss(coming.model, others, generator)], list(coming.model.parameters()), gradients
             )
