@@ -15,28 +15,16 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.contest_scores import MIN_GROUPS, PATH, Score, known, scores
-from benchmarks.evidence_data import (
-    AS_SWEPT,
-    CANDIDATES,
-    FOLDER,
-    PLANNED,
-    RESULTS,
-    TaskResult,
-    add_sweep,
-    load_tasks,
-    width_of,
-)
-from benchmarks.evidence_figures import agreement_traces, draw, growth_traces, our_tasks, paper_points
+from benchmarks.evidence_contest import contest_section
+from benchmarks.evidence_data import FOLDER, PLANNED, RESULTS, TaskResult, add_sweep, load_tasks, width_of
+from benchmarks.evidence_figures import agreement_traces, draw, our_tasks, paper_points
+from benchmarks.evidence_growth_figures import loss_traces, score_traces
 from benchmarks.evidence_sections import difficulty_section, growth_section, widths_section
-from benchmarks.evidence_text import DEVIATIONS, DONE_BY, NOT_DONE, READING, SHORT
+from benchmarks.evidence_text import DEVIATIONS, DONE_BY, NOT_DONE, READING
 from rlgns import formatting
 from rlgns.critical.agreement import MIN_TASKS, agreement
-from rlgns.critical.points import GoalFit
 from rlgns.errors import ExitCode, UserError, one_line
 from rlgns.report.agreement_figure import Task
-
-NAMES = {PATH: "path average", "preconditioned": "preconditioned", "hessian": "Hessian-weighted"}
 
 
 def page(tasks: Sequence[TaskResult]) -> str:
@@ -46,7 +34,7 @@ def page(tasks: Sequence[TaskResult]) -> str:
     lines += ["## What was found", "", *_found(planned), ""]
     lines += ["![predicted against measured critical batch](agreement.svg)", "", READING, ""]
     lines += ["## Every goal", "", *_goals(planned), ""]
-    lines += ["## Contest", "", *_contest(planned), ""]
+    lines += ["## Contest", "", *contest_section(planned), ""]
     lines += ["## Growth", "", *growth_section(planned), ""]
     lines += ["## Stronger models", "", *widths_section(tasks), ""]
     lines += ["## Difficulty", "", *difficulty_section(planned), ""]
@@ -139,64 +127,6 @@ def _goals(tasks: Sequence[TaskResult]) -> list[str]:
     return [*lines, "", "Goals are losses; Breakout's are scores. All points are in the tables; none was removed."]
 
 
-def _contest(tasks: Sequence[TaskResult]) -> list[str]:
-    contested = [task for task in tasks if all(name in task.fits for name in CANDIDATES)]
-    lines = [
-        "Predicted over critical batch; in brackets how many runs resolve the prediction, where not all do:",
-        "",
-        f"| task | goal | {' | '.join(NAMES.values())} | path, as swept |",
-    ]
-    lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
-    for task in contested:
-        for place, goal in enumerate(task.goals):
-            if goal.fit.identified:
-                cells = [_ratio(task.fits[name][place]) for name in (*CANDIDATES, AS_SWEPT)]
-                lines.append(f"| {task.name} | {abs(goal.goal_score):g} | {' | '.join(cells)} |")
-    lines.append("")
-    errors = [error for task in contested for error in task.errors]
-    every = [error for task in tasks for error in task.errors]
-    for title, some, names in (
-        ("The path average against the constant, all tasks", every, (PATH,)),
-        ("All candidates, over the goals that all of them predict", errors, CANDIDATES),
-        ("The same without digits", [e for e in errors if e.group != "digits"], CANDIDATES),
-    ):
-        groups = {error.group for error in some if all(known(error, name) for name in names)}
-        if len(groups) < MIN_GROUPS:
-            lines += [f"{title}: not scored, {len(groups)} of the {MIN_GROUPS} groups of tasks that a score needs.", ""]
-        else:
-            lines += [f"{title} ({len(groups)} groups):", "", *_score_table(scores(some, names)), ""]
-    return [*lines, SHORT]
-
-
-def _ratio(goal: GoalFit) -> str:
-    """Predicted over critical batch, and how many runs resolve the prediction where not all do."""
-    runs = [point for point in goal.points if math.isfinite(point.optimizer_steps)]
-    resolved = sum(bool(point.noise_scale) and point.noise_scale_high is not None for point in runs)
-    ratio = goal.noise_over_critical
-    text = f"{ratio:.2g}" if math.isfinite(ratio) else "not known"
-    return text if resolved == len(runs) else f"{text} ({resolved} of {len(runs)})"
-
-
-def _score_table(found: Sequence[Score]) -> list[str]:
-    lines = [
-        "| candidate | factor | typical error, a factor of (95 %) | less the path average (95 %) | "
-        "less the constant (95 %) | goals without a value |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
-
-    def difference(value: float, low: float, high: float) -> str:
-        return f"{value:+.2f} ({low:+.2f} to {high:+.2f})" if math.isfinite(value) else ""
-
-    for one in found:
-        lines.append(
-            f"| {NAMES.get(one.candidate, one.candidate)} | {'the others' if one.calibrated else 'none'} | "
-            f"{math.exp(one.value):.2g} ({math.exp(one.low):.2g} to {math.exp(one.high):.2g}) | "
-            f"{'' if one.candidate == PATH else difference(one.less_path, one.less_path_low, one.less_path_high)} | "
-            f"{difference(one.less_constant, one.less_constant_low, one.less_constant_high)} | {one.missing} |"
-        )
-    return lines
-
-
 def _sources(tasks: Sequence[TaskResult]) -> list[str]:
     return [
         f"- {task.name}: commit {task.source['commit']}, seeds {', '.join(map(str, task.source['seeds']))}"
@@ -219,9 +149,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         planned = [task for task in tasks if width_of(task.name) is None]
         if not options.no_figures:
             draw(agreement_traces(planned), RESULTS / "agreement.svg")
-            growth = growth_traces(planned)
-            if growth is not None:
-                draw(growth, RESULTS / "agreement-growth.svg")
+            for name, figure in (("growth", loss_traces(planned)), ("score", score_traces(planned))):
+                if figure is not None:
+                    draw(figure, RESULTS / f"agreement-{name}.svg")
     except (OSError, UserError, ValueError) as mistake:
         print(f"evidence: {one_line(mistake)}", file=sys.stderr)
         return ExitCode.USER_ERROR

@@ -1,8 +1,8 @@
 """What the page about noise scale and critical batch is made of: the tables under docs/results/agreement.
 
 TASK.csv            points of a finished sweep, as they came
-contest/TASK.csv    every candidate along its best runs (python -m examples.tasks TASK --contest DIR)
-rows/TASK.csv.gz    rows of the best runs of the hardest goal
+contest/TASK.csv    every candidate along its best runs: python -m examples.tasks TASK --contest DIR, or a game's rows
+rows/TASK.csv.gz    rows of the best runs of the hardest goal; of games, means over blocks of rows
 sources.yaml        command, commit, seeds of each sweep
 """
 
@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from benchmarks.contest_scores import PATH, GoalErrors
+from benchmarks.evidence_games import PLAYED, POLICY, add_game
 from examples.tasks.sweep import read_rows
 from rlgns.critical.points import GoalFit, Point, best_points, cell_number, fit_points
 from rlgns.fit.points_file import read_points
@@ -29,6 +30,7 @@ from rlgns.fit.points_file import read_points
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 FOLDER = RESULTS / "agreement"
 CANDIDATES = (PATH, "preconditioned", "hessian")
+GAME_CANDIDATES = (PATH, PLAYED, POLICY)
 AS_SWEPT = "path_as_swept"
 PLANNED = (
     "digits-sgd",
@@ -41,8 +43,13 @@ PLANNED = (
     "characters-lstm-32",
     "characters-lstm-64",
     "breakout",
+    "qbert",
+    "space_invaders",
+    "pong",
 )
-"""Tasks of the plan (docs/notes/contest.md), and the game that has a sweep."""
+"""Tasks of the plan (docs/notes/contest.md), games last."""
+BREAKOUT = RESULTS / "breakout-sweep.csv"
+"""The sweep of Breakout from before the plan, until its repetition is among the tables."""
 ROW_COLUMNS = ("run", "batch_observations", "step", "loss", "smoothed", "grad_sq", "trace")
 
 
@@ -101,10 +108,11 @@ def load_tasks(folder: Path = FOLDER, games: Sequence[Path] | None = None) -> li
 
     Args:
         folder: with the tables.
-        games: tables of points of games; by default those of docs/results.
+        games: tables of points outside the folder; by default Breakout's, where the folder has none.
     """
     sources = yaml.safe_load((folder / "sources.yaml").read_text()) if (folder / "sources.yaml").exists() else {}
-    files = [*sorted(folder.glob("*.csv")), *([RESULTS / "breakout-sweep.csv"] if games is None else games)]
+    elsewhere = [BREAKOUT] if games is None and not (folder / "breakout.csv").exists() else games or ()
+    files = [*sorted(folder.glob("*.csv")), *elsewhere]
     found = [_load(file, folder, sources) for file in files]
     return sorted(found, key=lambda task: PLANNED.index(task.name) if task.name in PLANNED else len(PLANNED))
 
@@ -117,7 +125,7 @@ def _load(file: Path, folder: Path, sources: Mapping[str, Any]) -> TaskResult:
     if contest.exists():
         with contest.open(newline="") as text:
             lines = list(csv.DictReader(text))
-        for candidate in CANDIDATES:
+        for candidate in dict.fromkeys(line["candidate"] for line in lines):
             fits[candidate] = _sorted(fit_points(with_candidate(points, lines, candidate)))
     rows = folder / "rows" / f"{name}.csv.gz"
     return TaskResult(
@@ -154,10 +162,22 @@ def with_candidate(points: Sequence[Point], lines: Sequence[Mapping[str, str]], 
 def add_sweep(path: Path, folder: Path = FOLDER) -> str:
     """Copies what the page needs of a finished sweep into the folder and returns the task's name."""
     content = yaml.safe_load((path / "sweep.yaml").read_text())
-    task = content["task"]
-    name = task["name"]
     for below in (folder / "contest", folder / "rows"):
         below.mkdir(parents=True, exist_ok=True)
+    source = {"commit": content["about"]["commit"]}
+    if "task" in content:
+        name = _add_task(content["task"]["name"], path, folder)
+        source |= {"seeds": content["task"]["seeds"], "width": content["task"]["width"]}
+    else:
+        name = add_game(path, folder)
+        source |= {"seeds": list(content["sweep"]["seeds"])}
+    sources_file = folder / "sources.yaml"
+    sources = yaml.safe_load(sources_file.read_text()) if sources_file.exists() else {}
+    sources_file.write_text(yaml.safe_dump({**sources, name: source}, sort_keys=True))
+    return name
+
+
+def _add_task(name: str, path: Path, folder: Path) -> str:
     shutil.copyfile(path / "points.csv", folder / f"{name}.csv")
     if (path / "contest.csv").exists():
         shutil.copyfile(path / "contest.csv", folder / "contest" / f"{name}.csv")
@@ -172,11 +192,7 @@ def add_sweep(path: Path, folder: Path = FOLDER) -> str:
             cells = ["" if number is None else f"{number:.5g}" for number in numbers]
             writer.writerow([point.run, f"{point.batch_observations:g}", row["step"], *cells])
     (folder / "rows" / f"{name}.csv.gz").write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
-    sources_file = folder / "sources.yaml"
-    sources = yaml.safe_load(sources_file.read_text()) if sources_file.exists() else {}
-    sources[name] = {"commit": content["about"]["commit"], "seeds": task["seeds"], "width": task["width"]}
-    sources_file.write_text(yaml.safe_dump(sources, sort_keys=True))
-    return str(name)
+    return name
 
 
 def _read_rows(file: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The page's two figures: predicted against measured critical batch, and noise scale against loss."""
+"""The page's first figure, predicted against measured critical batch, and how a figure becomes a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 from benchmarks.contest_scores import PATH, GoalErrors, factors
 from benchmarks.evidence_data import TaskResult
-from benchmarks.evidence_growth import noise_by_loss
 from rlgns.fit.paper import paper_goals, paper_tasks
 from rlgns.report.agreement_figure import Task, dots
 from rlgns.report.figure import CATEGORIES, GREY, PURPLE, SYMBOLS, Figure, axes, line, log_axis
@@ -121,25 +120,6 @@ def agreement_traces(tasks: Sequence[TaskResult]) -> Figure:
         traces=traces,
         layout=layout,
         height=480,
-    )
-
-
-def growth_traces(tasks: Sequence[TaskResult]) -> Figure | None:
-    """Draws the noise scale against the loss of every task with rows; None where there is none."""
-    traces = []
-    for index, task in enumerate(tasks):
-        curve = noise_by_loss(task)
-        if curve:
-            color = CATEGORIES[index % len(CATEGORIES)]
-            traces.append(line([x for x, _ in curve], [y for _, y in curve], task.name, color, mode="lines+markers"))
-    if not traces:
-        return None
-    layout = axes("loss (training goes to the right)", "noise scale (images, words)", hover="closest")
-    layout["xaxis"] |= log_axis(x for trace in traces for x in trace["x"])
-    layout["xaxis"]["range"] = layout["xaxis"]["range"][::-1]
-    layout["yaxis"] |= log_axis(y for trace in traces for y in trace["y"])
-    return Figure(
-        name="growth", title="Noise scale against loss", sentence="", traces=traces, layout=layout, height=380
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -12,9 +13,12 @@ from scipy.special import stdtrit
 from benchmarks.evidence_data import TaskResult
 from rlgns.critical.points import GoalFit
 from rlgns.critical.run_average import SIZE_ROWS
+from rlgns.envs.games import human_normalised
+
+Row = Mapping[str, Any]
 
 BIN = 1.5
-"""Width of a bin of losses, as a factor."""
+"""Width of a bin of losses or scores, as a factor."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +72,17 @@ def critical_factor(first: GoalFit, last: GoalFit) -> Factor:
 
 
 def noise_by_loss(task: TaskResult) -> list[tuple[float, float]]:
-    """Returns (loss, noise scale) of bins of the smoothed loss, from high to low; bins without a signal are left out.
+    """Returns (loss, noise scale) of bins of the smoothed loss, from high to low; none for a game."""
+    return _binned(task, lambda row: row.get("smoothed"))[::-1]
+
+
+def noise_by_score(task: TaskResult) -> list[tuple[float, float]]:
+    """Returns (human-normalised score, noise scale) of bins of the score, from low to high; none for other tasks."""
+    return _binned(task, lambda row: human_normalised(task.name, row["score"]) if row.get("score") else None)
+
+
+def _binned(task: TaskResult, of: Callable[[Row], float | None]) -> list[tuple[float, float]]:
+    """Noise scales of bins of a positive number of the rows; bins without a signal are left out.
 
     Each row's moments are divided by the mean of |G|^2 + trace / B over the run's rows before, SIZE_ROWS at most.
     """
@@ -78,17 +92,18 @@ def noise_by_loss(task: TaskResult) -> list[tuple[float, float]]:
         before = 0.0
         for row in (row for row in task.rows if row["run"] == name):
             steps, before = row["step"] - before, row["step"]
-            if row["trace"] is None or row["grad_sq"] is None or not row["smoothed"]:
+            progress = of(row)
+            if row["trace"] is None or row["grad_sq"] is None or progress is None or progress <= 0:
                 continue
             size = float(np.mean(sizes[-SIZE_ROWS:])) if sizes else math.nan
             sizes.append(row["grad_sq"] + row["trace"] / row["batch_observations"])
             if size > 0:
-                place = math.floor(math.log(row["smoothed"]) / math.log(BIN))
+                place = math.floor(math.log(progress) / math.log(BIN))
                 added = steps / size * np.array([row["grad_sq"], row["trace"]])
                 sums[place] = sums.get(place, np.zeros(2)) + added
     return [
         (BIN ** (place + 0.5), float(trace / grad_sq))
-        for place, (grad_sq, trace) in sorted(sums.items(), reverse=True)
+        for place, (grad_sq, trace) in sorted(sums.items())
         if grad_sq > 0
     ]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.evidence_data import TaskResult, width_of
-from benchmarks.evidence_growth import Factor, critical_factor, ends, noise_factor
+from benchmarks.evidence_growth import Factor, critical_factor, ends, noise_by_loss, noise_by_score, noise_factor
 from benchmarks.evidence_widths import EQUAL_STEPS, noise_at_step, trend
 from rlgns import formatting
 from rlgns.envs.games import find, human_normalised
@@ -38,8 +38,10 @@ def growth_section(tasks: Sequence[TaskResult]) -> list[str]:
             f"| {game}, the paper's A2C | {a.goal_score:g} to {b.goal_score:g} | "
             f"{b.critical_batch / a.critical_batch:.2g} | {b.noise_scale / a.noise_scale:.2g} |"
         )
-    if any(task.rows for task in tasks):
+    if any(noise_by_loss(task) for task in tasks):
         lines += ["", "![noise scale against loss](agreement-growth.svg)"]
+    if any(noise_by_score(task) for task in tasks):
+        lines += ["", "![noise scale against score](agreement-score.svg)"]
     return lines
 
 

@@ -42,7 +42,8 @@ class PreconditionedMoments:
 
     def in_rows(self, rows: Rows) -> list[Row]:
         """Returns a trial's rows with their moments replaced by the means of these."""
-        replaced, since = [], 0
+        replaced: list[Row] = []
+        since = 0
         for row in rows:
             some = [self.by_step[step] for step in range(since + 1, row["step"] + 1) if step in self.by_step]
             since = row["step"]
