@@ -164,7 +164,8 @@ def game_sweep(path: Path) -> Path:
         rows = [
             {
                 "optimizer_steps": 4 * number, "observations": 4 * number * batch, "seconds": float(number),
-                "iteration": number, "batch_observations": batch, "num_envs": 8, "score_mean": 160 + 560 * number / steps,
+                "iteration": number, "batch_observations": batch, "num_envs": 8,
+                "score_mean": 160 + 560 * number / steps,
                 "score_episodes": 100 + number,
                 "noise/grad_sq": 1.0, "noise/trace": 100.0, "noise/at_rollout/grad_sq": 1.0,
                 "noise/at_rollout/trace": 200.0,
