@@ -42,6 +42,7 @@ PLANNED = (
     "words-lstm-64",
     "characters-lstm-32",
     "characters-lstm-64",
+    "characters-lstm-64-longer",
     "breakout",
     "qbert",
     "space_invaders",

@@ -176,6 +176,15 @@ TASKS: dict[str, TaskSettings] = {
         dataclasses.replace(_WORDS, name="words-lstm-64", width=64),
         _CHARACTERS,
         dataclasses.replace(_CHARACTERS, name="characters-lstm-64", width=64),
+        dataclasses.replace(
+            _CHARACTERS,
+            name="characters-lstm-64-longer",
+            width=64,
+            goals=(2.1, 1.9, 1.85),
+            batches=_powers(1024, 7),
+            learning_rates=3,
+            budget=40_000_000,
+        ),
         dataclasses.replace(_CONV, name="fashion-conv", dataset="fashion", goals=(0.8, 0.5, 0.35)),
         dataclasses.replace(
             _CONV, name="svhn-conv", dataset="svhn", width=32, goals=(1.5, 0.8, 0.5), budget=10_000_000
