@@ -1,4 +1,4 @@
-"""Command line of the tasks: one trial, a sweep, or the contest along a sweep's best runs. See docs/sweeps.md."""
+"""Command line of the tasks: a trial, a sweep, or the contest or adaptive runs of a sweep. See docs/sweeps.md."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from examples.tasks.adaptive import run_adaptive
 from examples.tasks.contest import run_contest
 from examples.tasks.problem import make_problem
 from examples.tasks.settings import TASKS, TaskSettings, find_task, groups_of
@@ -28,10 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = chosen_settings(options)
         if options.workers < 1:
             raise UserError(f"--workers must be at least 1, got {options.workers}")
+        if sum(where is not None for where in (options.sweep, options.contest, options.adaptive)) > 1:
+            raise UserError("give one of --sweep, --contest and --adaptive; the last two are about a sweep that ended")
         if options.contest is not None:
-            if options.sweep is not None:
-                raise UserError("give --sweep or --contest, not both: the contest is about a sweep that has ended")
             print(f"contest: {run_contest(settings, options.contest, options.workers)}")
+            return ExitCode.DONE
+        if options.adaptive is not None:
+            print(f"adaptive: {run_adaptive(settings, options.adaptive, options.workers)}")
             return ExitCode.DONE
         if options.sweep is None:
             _one_trial(settings)
@@ -88,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sweep", type=Path, metavar="DIR", help="run or continue the sweep in this folder")
     parser.add_argument(
         "--contest", type=Path, metavar="DIR", help="measure all candidates along this sweep's best runs"
+    )
+    parser.add_argument(
+        "--adaptive", type=Path, metavar="DIR", help="train adaptive batches beside this sweep's best fixed batch"
     )
     parser.add_argument("--data", metavar="PATH", help="a .npz file, a text file, or the folder of torchvision's data")
     parser.add_argument("--batches", type=int, nargs="+", metavar="B", help="observations per optimizer step")

@@ -23,7 +23,7 @@ from examples.tasks.problem import Problem
 from examples.tasks.settings import TaskSettings, groups_of
 from rlgns.critical.goals import WINDOW, GoalReached, reach_goals
 from rlgns.errors import UserError
-from rlgns.noise import NoiseScaleMonitor
+from rlgns.noise import NoiseScaleEstimate, NoiseScaleMonitor
 from rlgns.sweep.plan import TrialProgress
 
 EVALUATE_EVERY = 0.05
@@ -60,6 +60,9 @@ class StepToCome:
 
 Watch = Callable[[StepToCome], None]
 
+Steer = Callable[[int, NoiseScaleEstimate], tuple[int, float]]
+"""Gives batch and learning rate of the step to come, from its number and what is known of the noise scale."""
+
 
 def train(
     problem: Problem,
@@ -70,6 +73,7 @@ def train(
     seed: int,
     over: Callable[[TrialProgress], bool],
     watch: Watch | None = None,
+    steer: Steer | None = None,
 ) -> list[Row]:
     """Trains until `over` says so and returns the rows. The same arguments give the same rows, seconds aside.
 
@@ -81,6 +85,8 @@ def train(
         seed: of the model's first parameters and of the draws.
         over: whether a trial that stands there has ended. A trial that diverged stands at the end of its budget.
         watch: looks on before every optimizer step.
+        steer: changes batch and learning rate; its batches can all be split into as many groups as `batch`. Rows then
+            have `batch`, `observations` and `scale` too, the smoothed noise scale where it is resolved.
 
     Raises:
         UserError: A goal that the new model has reached already.
@@ -88,7 +94,8 @@ def train(
     torch.manual_seed(seed)
     model, generator = problem.model(), torch.Generator().manual_seed(seed)
     rows: list[Row] = []
-    for row in _steps(problem, model, make_optimizer(model, settings, learning_rate), batch, generator, watch):
+    optimizer = make_optimizer(model, settings, learning_rate)
+    for row in _steps(problem, model, optimizer, batch, generator, watch, steer):
         rows.append(row)
         if row["step"] == 0 and row["loss"] <= max(settings.goals):
             raise UserError(
@@ -113,11 +120,11 @@ def progress(rows: Rows, settings: TaskSettings, batch: int) -> TrialProgress:
         for before, row in itertools.pairwise(rows):
             if row["smoothed"] is not None and row["smoothed"] <= goal:
                 share = max(0.0, (before["smoothed"] - goal) / (before["smoothed"] - row["smoothed"]))
-                steps = before["step"] + share * (row["step"] - before["step"])
-                reached[-goal] = math.ceil(steps * batch)
+                played, since = _observations(before, batch), _observations(row, batch) - _observations(before, batch)
+                reached[-goal] = math.ceil(played + share * since)
                 break
     diverged = rows[-1]["smoothed"] is None
-    observations = rows[-1]["step"] * batch
+    observations = _observations(rows[-1], batch)
     return TrialProgress(observations=max(observations, settings.budget) if diverged else observations, reached=reached)
 
 
@@ -126,17 +133,24 @@ def goals_reached(rows: Rows, settings: TaskSettings, batch: int) -> list[GoalRe
     as_games = [
         {
             "optimizer_steps": row["step"],
-            "observations": row["step"] * batch,
+            "observations": _observations(row, batch),
             "seconds": row["seconds"],
-            "batch_observations": batch,
+            "batch_observations": row.get("batch", batch),
             "score_mean": None if row["smoothed"] is None else -row["smoothed"],
             "score_episodes": WINDOW,
             "noise/grad_sq": row["grad_sq"],
             "noise/trace": row["trace"],
+            "noise/scale": row.get("scale"),
+            "noise/resolved": row.get("scale") is not None,
         }
         for row in rows
     ]
     return [found for found in reach_goals(as_games, [-goal for goal in settings.goals]) if found is not None]
+
+
+def _observations(row: Row, batch: int) -> int:
+    observations: int = row.get("observations", row["step"] * batch)
+    return observations
 
 
 def _steps(
@@ -146,6 +160,7 @@ def _steps(
     batch: int,
     generator: torch.Generator,
     watch: Watch | None,
+    steer: Steer | None,
 ) -> Iterator[Row]:
     """Trains without end and yields a row per measured loss; ends only where the loss diverges."""
     groups = groups_of(batch, problem.per_draw)
@@ -153,9 +168,12 @@ def _steps(
     began = time.perf_counter()
     first = smoothed = problem.goal_loss(model)
     yield {"step": 0, "seconds": 0.0, "loss": first, "smoothed": smoothed, "grad_sq": None, "trace": None}
-    step, due, moments = 0, 1, list[tuple[float, float]]()
+    step, due, moments, observations = 0, 1, list[tuple[float, float]](), 0
     while True:
         step += 1
+        if steer is not None:
+            batch, optimizer.param_groups[0]["lr"] = steer(step, monitor.estimate())
+        observations += batch
         draws = problem.draw(batch // problem.per_draw, generator)
         measured = step <= ALL_MEASURED or step % MEASURE_EVERY == 0
         parts = draws.chunk(groups)
@@ -193,7 +211,14 @@ def _steps(
             "smoothed": None if diverged else smoothed,
             "grad_sq": grad_sq,
             "trace": trace,
+            **({} if steer is None else _steered(monitor, batch, observations)),
         }
         if diverged:
             return
         moments.clear()
+
+
+def _steered(monitor: NoiseScaleMonitor, batch: int, observations: int) -> Row:
+    estimate = monitor.estimate()
+    scale = estimate.noise_scale if estimate.resolved else None
+    return {"batch": batch, "observations": observations, "scale": scale}
