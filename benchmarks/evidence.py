@@ -15,21 +15,22 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.evidence_adaptive import adaptive_section
 from benchmarks.evidence_contest import contest_section
-from benchmarks.evidence_data import FOLDER, PLANNED, RESULTS, TaskResult, add_sweep, load_tasks, width_of
+from benchmarks.evidence_data import FOLDER, PLANNED, RESULTS, TaskResult, add_sweep, load_tasks
 from benchmarks.evidence_figures import agreement_traces, draw, our_tasks, paper_points
 from benchmarks.evidence_growth_figures import loss_traces, score_traces
 from benchmarks.evidence_sections import difficulty_section, growth_section, widths_section
-from benchmarks.evidence_text import DEVIATIONS, DONE_BY, NOT_DONE, READING
+from benchmarks.evidence_text import ADAPTIVE, DEVIATIONS, DONE_BY, NOT_DONE, READING
 from rlgns import formatting
 from rlgns.critical.agreement import MIN_TASKS, agreement
 from rlgns.errors import ExitCode, UserError, one_line
 from rlgns.report.agreement_figure import Task
 
 
-def page(tasks: Sequence[TaskResult]) -> str:
-    """Returns the whole page."""
-    planned = [task for task in tasks if width_of(task.name) is None]
+def page(tasks: Sequence[TaskResult], folder: Path = FOLDER) -> str:
+    """Returns the whole page; `folder` has the pairs of adaptive and fixed runs."""
+    planned = [task for task in tasks if task.name in PLANNED]
     lines = ["# Noise scale and critical batch, task by task", "", *_state(planned), ""]
     lines += ["## What was found", "", *_found(planned), ""]
     lines += ["![predicted against measured critical batch](agreement.svg)", "", READING, ""]
@@ -38,6 +39,7 @@ def page(tasks: Sequence[TaskResult]) -> str:
     lines += ["## Growth", "", *growth_section(planned), ""]
     lines += ["## Stronger models", "", *widths_section(tasks), ""]
     lines += ["## Difficulty", "", *difficulty_section(planned), ""]
+    lines += ["## Adaptive batch", "", *adaptive_section(folder), "", ADAPTIVE, ""]
     lines += ["## Deviations from the plan", "", *DEVIATIONS, "", "## Not done", "", *NOT_DONE, ""]
     lines += ["## How it was made", "", DONE_BY, "", *_sources(tasks), ""]
     return "\n".join(wrapped for line in "\n".join(lines).split("\n") for wrapped in _wrap(line))
@@ -146,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"added {add_sweep(path)}")
         tasks = load_tasks(FOLDER)
         (RESULTS / "agreement.md").write_text(page(tasks))
-        planned = [task for task in tasks if width_of(task.name) is None]
+        planned = [task for task in tasks if task.name in PLANNED]
         if not options.no_figures:
             draw(agreement_traces(planned), RESULTS / "agreement.svg")
             for name, figure in (("growth", loss_traces(planned)), ("score", score_traces(planned))):

@@ -3,6 +3,7 @@
 TASK.csv            points of a finished sweep, as they came
 contest/TASK.csv    every candidate along its best runs: python -m examples.tasks TASK --contest DIR, or a game's rows
 rows/TASK.csv.gz    rows of the best runs of the hardest goal; of games, means over blocks of rows
+adaptive/TASK.csv   pairs of adaptive and fixed runs: python -m examples.tasks TASK --adaptive DIR
 sources.yaml        command, commit, seeds of each sweep
 """
 
@@ -163,7 +164,7 @@ def with_candidate(points: Sequence[Point], lines: Sequence[Mapping[str, str]], 
 def add_sweep(path: Path, folder: Path = FOLDER) -> str:
     """Copies what the page needs of a finished sweep into the folder and returns the task's name."""
     content = yaml.safe_load((path / "sweep.yaml").read_text())
-    for below in (folder / "contest", folder / "rows"):
+    for below in (folder / "contest", folder / "rows", folder / "adaptive"):
         below.mkdir(parents=True, exist_ok=True)
     source = {"commit": content["about"]["commit"]}
     if "task" in content:
@@ -180,8 +181,9 @@ def add_sweep(path: Path, folder: Path = FOLDER) -> str:
 
 def _add_task(name: str, path: Path, folder: Path) -> str:
     shutil.copyfile(path / "points.csv", folder / f"{name}.csv")
-    if (path / "contest.csv").exists():
-        shutil.copyfile(path / "contest.csv", folder / "contest" / f"{name}.csv")
+    for more in ("contest", "adaptive"):
+        if (path / f"{more}.csv").exists():
+            shutil.copyfile(path / f"{more}.csv", folder / more / f"{name}.csv")
     hardest = max(point.goal_score for point in read_points(path / "points.csv"))
     best = [p for p in best_points(read_points(path / "points.csv")) if p.goal_score == hardest]
     text = io.StringIO()

@@ -17,6 +17,8 @@ SHORT = (
     "8 and 10 % with 9, not in 5 % (`tests/benchmarks/test_contest_scores.py` has such tables)."
 )
 
+ADAPTIVE = "ADAPTIVE TEXT"
+
 DEVIATIONS = [
     "- The sweeps' own column `noise_scale` comes from an older version of the run average, in which a row's own size "
     "entered its weight. The path average here is computed from the same raw moments by the present version, which was "

@@ -3,8 +3,9 @@ r"""An adaptive batch against the best fixed batch, for a task whose sweep has e
 The cheapest batch at every moment is B = sqrt(r N), N the noise scale and r the observations that one step is worth
 (McCandlish et al. 2018, arXiv:1812.06162, appendix D); here r is the swept critical batch of the hardest goal. N is the
 live noise scale times the ratio of critical batch to path average at that goal, and `rlgns.critical.adaptive` decides,
-with a step in place of an iteration and a batch of the grid in place of a number of environments. At every batch the
-learning rate is the geometric mean of the sweep's best.
+with a step in place of an iteration and a batch of the grid in place of a number of environments. The learning rate is
+that of the fixed batch throughout ("constant rate"), or at every batch the geometric mean of the sweep's best ("swept
+rates").
 
 A run's cost is S / S_min + E / E_min, least at B = r among fixed batches, where it is 4. Adaptive and fixed runs of new
 seeds are paired; the model predicts a ratio of (1 + sqrt(gamma)) / 2, gamma from the fixed runs' noise scales.
@@ -14,6 +15,7 @@ docs/notes/contest.md, "Adaptive batch", is the plan.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 import multiprocessing
@@ -40,6 +42,7 @@ from rlgns.sweep.plan import TrialProgress
 
 SEEDS = tuple(range(100, 116))
 """Of the pairs; no sweep has them."""
+FIXED, SWEPT, CONSTANT = "fixed", "adaptive, swept rates", "adaptive, constant rate"
 COLUMNS = (
     "game",
     "goal_score",
@@ -148,7 +151,7 @@ def run_adaptive(settings: TaskSettings, path: Path, workers: int) -> Path:
     with folder.claimed():
         check_settings(folder, settings)
         setup = setup_of(fit_points(read_points(folder.points_path)), make_problem(settings).per_draw)
-        jobs = [(settings, setup, mode, seed) for seed in SEEDS for mode in ("fixed", "adaptive")]
+        jobs = [(settings, setup, mode, seed) for seed in SEEDS for mode in (FIXED, SWEPT, CONSTANT)]
         with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs)), leave_interrupts) as pool:
             lines = list(pool.imap(run_one, jobs))
         text = io.StringIO()
@@ -168,8 +171,10 @@ def run_one(job: Job) -> dict[str, Any]:
     settings, setup, mode, seed = job
     torch.set_num_threads(1)
     score = setup.goal.goal_score
-    first = setup.first if mode == "adaptive" else setup.fixed
-    follow = Follow(setup, first, setup.tiers if mode == "adaptive" else (first,))
+    first = setup.fixed if mode == FIXED else setup.first
+    if mode == CONSTANT:
+        setup = dataclasses.replace(setup, rates=dict.fromkeys(setup.rates, setup.rates[setup.fixed]))
+    follow = Follow(setup, first, (first,) if mode == FIXED else setup.tiers)
 
     def over(own: TrialProgress) -> bool:
         exit_if_orphaned()

@@ -11,7 +11,7 @@ import pytest
 
 from examples.tasks import adaptive
 from examples.tasks.__main__ import main
-from examples.tasks.adaptive import Follow, Setup, setup_of
+from examples.tasks.adaptive import CONSTANT, FIXED, SWEPT, Follow, Setup, setup_of
 from examples.tasks.problem import make_problem
 from examples.tasks.settings import find_task
 from examples.tasks.trial import goals_reached, train
@@ -108,8 +108,9 @@ def test_the_command_trains_pairs_of_new_seeds(
     assert main([*few, "--learning-rates", "3", "--widenings", "1", "--adaptive", folder]) == 0
     with (tmp_path / "sweep" / "adaptive.csv").open(newline="") as text:
         lines = list(csv.DictReader(text))
+    modes = [FIXED, SWEPT, CONSTANT]
     assert [(line["batch_mode"], line["seed"]) for line in lines] == [
-        ("fixed", "100"), ("adaptive", "100"), ("fixed", "101"), ("adaptive", "101"),
-    ]  # fmt: skip
+        (mode, seed) for seed in ("100", "101") for mode in modes
+    ]
     assert all(2 < float(line["cost"]) < 12 for line in lines)
-    assert len({line["largest_batch"] for line in lines if line["batch_mode"] == "fixed"}) == 1
+    assert len({line["largest_batch"] for line in lines if line["batch_mode"] == FIXED}) == 1
