@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rlgns.critical.schedule import PAPER_RATIOS
+from rlgns.critical.schedule import TASK_RATIOS
 from rlgns.critical.verdict import MARGIN, Decision, decide
 from rlgns.formatting import count, interval, rounded
 from rlgns.noise.in_row import now_in, run_average_in
@@ -15,7 +15,7 @@ from rlgns.noise.in_row import now_in, run_average_in
 def sentence(row: Mapping[str, Any], unit: str, prefix: str = "noise") -> str:
     """Returns what a measured run says of its batch, in one or two sentences.
 
-    "Double" and "halve" hold at both of PAPER_RATIOS and at both ends of the interval.
+    "Double" and "halve" hold at both of TASK_RATIOS and at both ends of the interval.
 
     Args:
         row: Of `NoiseScaleRecord`, with `batch_rows` where a row of data is several observations; may be empty.
@@ -35,14 +35,13 @@ def sentence(row: Mapping[str, Any], unit: str, prefix: str = "noise") -> str:
     elif rows and round(batch) != rows and math.isfinite(scale.value):
         known += f", {rounded(scale.value / batch * rows)} rows of data"
     use = f"a step has {count(batch)}"
-    decision = decide(batch, scale.low / PAPER_RATIOS[1], scale.high / PAPER_RATIOS[0])
+    decision = decide(batch, scale.low / TASK_RATIOS[1], scale.high / TASK_RATIOS[0])
     advice = {
         Decision.DOUBLE: "double it",
         Decision.HALVE: "halve it",
         Decision.KEEP: "keep it",
         Decision.UNKNOWN: "not known yet whether to double it",
     }[decision]
-    if decision is Decision.HALVE and not now_in(row, prefix).high < PAPER_RATIOS[0] * batch / MARGIN:
+    if decision is Decision.HALVE and not now_in(row, prefix).high < TASK_RATIOS[0] * batch / MARGIN:
         advice = "keep it, since it may be larger by now"  # as `rlgns.critical.verdict` has it
-    low, high = PAPER_RATIOS
-    return f"{known}; {use}: {advice}. (On images and text the critical batch was {low:g} to {high:g} times smaller.)"
+    return f"{known}; {use}: {advice}. (On images and text the critical batch was within a factor of 8 of it.)"

@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PAPER_RATIOS = (1.5, 8.0)
-"""Least and greatest ratio of average noise scale and critical batch of images and text: McCandlish et al. 2018,
-arXiv:1812.06162, Table 1 (configs/paper/table1.csv), without autoencoders, whose noise scale is below it."""
+TASK_RATIOS = (1 / 8, 8.0)
+"""Least and greatest ratio of average noise scale and critical batch of images and text: 1.5 to 8 in McCandlish et al.
+2018, arXiv:1812.06162, Table 1 (configs/paper/table1.csv; its autoencoders, 0.05, left out), 0.14 to 2 in the sweeps of
+docs/results/agreement.md, the lower ones under Adam."""
 
 Array = NDArray[np.float64]
 
@@ -83,7 +84,7 @@ def measured_points(rows: Sequence[Mapping[str, Any]]) -> list[MeasuredPoint]:
     Args:
         rows: Of metrics.jsonl or of a host's log: `observations` and `batch_observations` (there under noise/), and
             `critical_batch/now`, `now_low`, `now_high`; where a log has no calibrated critical batch, `noise/now*`
-            over PAPER_RATIOS.
+            over TASK_RATIOS.
     """
     points = []
     for row in rows:
@@ -93,7 +94,7 @@ def measured_points(rows: Sequence[Mapping[str, Any]]) -> list[MeasuredPoint]:
         prefix = "critical_batch" if calibrated else "noise"
         value, low, high = (_number(row, f"{prefix}/{name}") for name in ("now", "now_low", "now_high"))
         if not calibrated:
-            least, greatest = PAPER_RATIOS
+            least, greatest = TASK_RATIOS
             value, low, high = value / math.sqrt(least * greatest), low / greatest, high / least
         low, high = low if low > 0 else 0.0, high if high > 0 else math.inf
         value = value if value > 0 and math.isfinite(high) else math.nan

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from rlgns.critical.schedule import PAPER_RATIOS, MeasuredPoint, _rising, measured_points, schedule
+from rlgns.critical.schedule import TASK_RATIOS, MeasuredPoint, _rising, measured_points, schedule
 
 
 def point(observations: float, value: float, spread: float = 1.2, batch: float = 64.0) -> MeasuredPoint:
@@ -127,6 +127,6 @@ def test_rows_of_runs_and_of_hosts() -> None:
     }
     first, second = measured_points([run, {"loss": 1.0}, {**run, "critical_batch/now_low": None}, host])
     assert (first.low, first.high, first.steps) == (100, math.inf, 8) and math.isnan(first.value)
-    least, greatest = PAPER_RATIOS
+    least, greatest = TASK_RATIOS
     assert (second.low, second.high) == (800 / greatest, 1200 / least) and second.observations == 200
     assert second.value == pytest.approx(1000 / math.sqrt(least * greatest)) and math.isnan(second.steps)
