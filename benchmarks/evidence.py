@@ -18,21 +18,20 @@ from pathlib import Path
 from benchmarks.evidence_adaptive import adaptive_section
 from benchmarks.evidence_contest import contest_section
 from benchmarks.evidence_data import FOLDER, PLANNED, RESULTS, TaskResult, add_sweep, load_tasks
-from benchmarks.evidence_figures import agreement_traces, draw, our_tasks, paper_points
+from benchmarks.evidence_figures import agreement_traces, draw
 from benchmarks.evidence_growth_figures import loss_traces, score_traces
 from benchmarks.evidence_sections import difficulty_section, growth_section, widths_section
+from benchmarks.evidence_summary import found_section
 from benchmarks.evidence_text import ADAPTIVE, DEVIATIONS, DONE_BY, NOT_DONE, READING
 from rlgns import formatting
-from rlgns.critical.agreement import MIN_TASKS, agreement
 from rlgns.errors import ExitCode, UserError, one_line
-from rlgns.report.agreement_figure import Task
 
 
 def page(tasks: Sequence[TaskResult], folder: Path = FOLDER) -> str:
     """Returns the whole page; `folder` has the pairs of adaptive and fixed runs."""
     planned = [task for task in tasks if task.name in PLANNED]
     lines = ["# Noise scale and critical batch, task by task", "", *_state(planned), ""]
-    lines += ["## What was found", "", *_found(planned), ""]
+    lines += ["## What was found", "", *found_section(planned), ""]
     lines += ["![predicted against measured critical batch](agreement.svg)", "", READING, ""]
     lines += ["## Every goal", "", *_goals(planned), ""]
     lines += ["## Contest", "", *contest_section(planned), ""]
@@ -67,47 +66,6 @@ def _state(tasks: Sequence[TaskResult]) -> list[str]:
         "The plan was fixed before any sweep: [../notes/contest.md](../notes/contest.md). `make evidence` writes this "
         "page from the tables in [agreement/](agreement).",
     ]
-
-
-def _found(tasks: Sequence[TaskResult]) -> list[str]:
-    dots = our_tasks(tasks)
-    lines = []
-    for task in tasks:
-        ratios = [dot.predicted / dot.measured for dot in dots if dot.group == task.name]
-        if ratios:
-            over = ", ".join(f"{ratio:.2g}" for ratio in ratios)
-            which = "goals from easy to hard" if len(ratios) > 1 else "the one goal where both are known"
-            worst = max(max(ratio, 1 / ratio) for ratio in ratios)
-            lines.append(
-                f"- **{task.name}**: noise scale / critical batch {over} ({which}); within a factor of {worst:.2g}."
-            )
-    groups = {task.group for task in tasks if any(dot.group == task.name for dot in dots)}
-    table = [dot for dot in paper_points() if dot.counts and not dot.is_bound]
-    own = [dot for dot in dots if dot.counts]
-    sets = {"the paper's Table 1 alone": table, "with the hardest goal of each task here": table + own}
-    if len(groups) >= MIN_TASKS:
-        sets["these tasks alone"] = own
-    lines += [
-        f"- r² of ln against ln, {name}: {_r_squared(some)}" for name, some in sets.items() if len(some) >= MIN_TASKS
-    ]
-    if len(groups) < MIN_TASKS:
-        lines.append(
-            f"- **Nothing is decided yet.** The tasks here belong to {formatting.plural(len(groups), 'group')}; "
-            f"r² and scores of these runs alone need {MIN_TASKS} at least. "
-            "In the r² above tasks of one group count as if independent."
-        )
-    return lines
-
-
-def _r_squared(dots: Sequence[Task]) -> str:
-    found = agreement([dot.predicted for dot in dots], [dot.measured for dot in dots])
-    without = [f"{dot.name} {value:.2f}" for dot, value in zip(dots, found.leave_one_out, strict=True)]
-    least = without[found.leave_one_out.index(found.leave_one_out_lowest)]
-    return (
-        f"{found.r_squared:.2f} ({found.r_squared_low:.2f} to {found.r_squared_high:.2f} over {found.tasks} tasks); "
-        f"without the task that supports it most, {least}; typical error of the bare noise scale a factor of "
-        f"{found.rms_factor:.2g}."
-    )
 
 
 def _goals(tasks: Sequence[TaskResult]) -> list[str]:

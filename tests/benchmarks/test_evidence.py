@@ -3,51 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmarks.evidence import page
-from benchmarks.evidence_contest import contest_section
 from benchmarks.evidence_data import (
     AS_SWEPT,
-    GAME_CANDIDATES,
     RESULTS,
     TaskResult,
-    add_sweep,
     group_of,
     load_tasks,
     width_of,
     with_candidate,
 )
 from benchmarks.evidence_figures import calibrated
-from benchmarks.evidence_growth import BIN, critical_factor, noise_by_loss, noise_by_score, noise_factor
-from benchmarks.evidence_growth_figures import loss_traces, score_traces
+from benchmarks.evidence_growth import BIN, critical_factor, noise_by_loss, noise_factor
 from benchmarks.evidence_sections import widths_section
 from benchmarks.evidence_widths import noise_at_step, trend
-from rlgns.critical.points import Point, fit_points
+from rlgns.critical.points import fit_points
 from rlgns.report.agreement_figure import Task
+from tests.benchmarks.evidence_points import points
 
 
 def test_the_page_is_that_of_its_tables() -> None:
     assert (RESULTS / "agreement.md").read_text() == page(load_tasks()), "run make evidence"
-
-
-def points(goal: float, critical: float, noise: float, seed: int = 0) -> list[Point]:
-    rng = np.random.default_rng(seed)
-    return [
-        Point(
-            game="toy", goal_score=goal, batch_observations=batch, observations=steps * batch, optimizer_steps=steps,
-            seed=number, run=f"b{batch}-s{number}", noise_scale=noise * math.exp(0.1 * rng.standard_normal()),
-            noise_scale_low=1.0, noise_scale_high=1e4,
-        )
-        for batch in (8, 16, 32, 64, 128, 256, 512)
-        for number in (0, 1)
-        for steps in [100 * (1 + critical / batch) * math.exp(0.05 * rng.standard_normal())]
-    ]  # fmt: skip
 
 
 def test_growth_is_the_ratio_of_last_to_first() -> None:
@@ -153,52 +134,3 @@ def test_a_slope_has_the_interval_of_its_ends() -> None:
         for end in (other.goals[0].fit.critical_batch_low, other.goals[0].fit.critical_batch_high)
     ]
     assert (slope.low, slope.high) == pytest.approx(tuple(ends))
-
-
-def game_sweep(path: Path) -> Path:
-    """A sweep of Qbert on disk: one run per batch, whose noise scale is 100, at the rollout 200, the policy's 50."""
-    points_lines = ["game,goal_score,batch_observations,optimizer_steps,observations,seed,run,noise_scale"]
-    for batch in (64, 128, 256, 512):
-        run, steps = f"qbert-b{batch}", 400 * (1 + 100 / batch)
-        (path / "runs" / run).mkdir(parents=True)
-        rows = [
-            {
-                "optimizer_steps": 4 * number, "observations": 4 * number * batch, "seconds": float(number),
-                "iteration": number, "batch_observations": batch, "num_envs": 8,
-                "score_mean": 160 + 560 * number / steps,
-                "score_episodes": 100 + number,
-                "noise/grad_sq": 1.0, "noise/trace": 100.0, "noise/at_rollout/grad_sq": 1.0,
-                "noise/at_rollout/trace": 200.0,
-                "noise/by_loss/policy/grad_sq": 2.0 if number % 3 == 0 else None,
-                "noise/by_loss/policy/trace": 100.0 if number % 3 == 0 else None,
-            }
-            for number in range(1, 401)
-        ]  # fmt: skip
-        (path / "runs" / run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        points_lines.append(f"qbert,300,{batch},{steps},{steps * batch},0,{run},100")
-    (path / "points.csv").write_text("\n".join(points_lines) + "\n")
-    (path / "sweep.yaml").write_text("sweep: {seeds: [0]}\nconfig: {}\nabout: {commit: abc}\n")
-    return path
-
-
-def test_a_game_is_taken_over_with_its_own_candidates(tmp_path: Path) -> None:
-    folder = tmp_path / "tables"
-    assert add_sweep(game_sweep(tmp_path / "sweep"), folder) == "qbert"
-    (task,) = load_tasks(folder, games=())
-    assert task.source == {"commit": "abc", "seeds": [0]} and task.group == "qbert"
-    values = {name: {point.noise_scale for point in task.fits[name][0].points} for name in GAME_CANDIDATES}
-    assert values == {"path": {100.0}, "played": {200.0}, "policy": {50.0}}
-    assert len(task.rows) == 4 * 200, "a run of 400 rows is kept as 200 blocks"
-    assert noise_by_loss(task) == []
-    curve = noise_by_score(task)
-    assert len(curve) > 2 and [noise for _, noise in curve] == pytest.approx([100.0] * len(curve))
-    assert score_traces([task]) is not None and loss_traces([task]) is None
-    assert "| qbert | 300 | " in "\n".join(contest_section([task]))
-
-
-def test_rows_that_do_not_reach_a_point_are_refused(tmp_path: Path) -> None:
-    sweep = game_sweep(tmp_path / "sweep")
-    file = sweep / "runs" / "qbert-b64" / "metrics.jsonl"
-    file.write_text("".join(file.read_text().splitlines(keepends=True)[:50]))
-    with pytest.raises(ValueError, match="qbert-b64 does not reach 300 in its rows"):
-        add_sweep(sweep, tmp_path / "tables")

@@ -1,0 +1,148 @@
+"""Section "What was found" of docs/results/agreement.md: the answers in sentences, from the numbers of the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from benchmarks.contest_scores import CONSTANT, MIN_GROUPS, PATH, Score, known, scores
+from benchmarks.evidence_data import TaskResult
+from benchmarks.evidence_figures import our_tasks, paper_points
+from benchmarks.evidence_growth import critical_factor, ends, noise_factor
+from examples.tasks.settings import TASKS
+from rlgns import formatting
+from rlgns.critical.agreement import MIN_TASKS, agreement
+from rlgns.report.agreement_figure import Task
+
+WIN = math.log(2)
+"""Largest score, with one factor, that the plan counts as a prediction."""
+
+
+def found_section(tasks: Sequence[TaskResult]) -> list[str]:
+    """Returns the list of findings."""
+    return [*_prediction(tasks), *_ratios(tasks), *_growth(tasks), *_r_squared_lines(tasks)]
+
+
+def _prediction(tasks: Sequence[TaskResult]) -> list[str]:
+    errors = [error for task in tasks for error in task.errors if known(error, PATH)]
+    groups = len({error.group for error in errors})
+    sizes = [error.critical for task in tasks for error in task.errors]
+    if groups < MIN_GROUPS:
+        return [
+            f"- **Nothing is decided yet**: {formatting.plural(groups, 'group')} of tasks, {MIN_GROUPS} are needed."
+        ]
+    found = {(score.candidate, score.calibrated): score for score in scores(errors, (PATH,))}
+    bare, path, constant = found[PATH, False], found[PATH, True], found[CONSTANT, True]
+    worst = max(max(e.predicted[PATH] / e.critical, e.critical / e.predicted[PATH]) for e in errors)
+    return [
+        f"- **Critical batches** from {formatting.rounded(min(sizes))} to {formatting.rounded(max(sizes))} were "
+        f"measured, {math.log10(max(sizes) / min(sizes)):.1f} decades, at {len(sizes)} goals of {len(tasks)} tasks.",
+        f"- **The noise scale as it is** misses them by a factor of {_factor(bare)}, typically; "
+        f"{formatting.rounded(worst)} at worst.",
+        f"- **With one factor, from the other tasks**, by {_factor(path)}. A constant, the mean of the other tasks' "
+        f"critical batches, misses by {_factor(constant)}. {_verdict(path)}",
+    ]
+
+
+def _factor(score: Score) -> str:
+    return f"{math.exp(score.value):.2g} ({math.exp(score.low):.2g} to {math.exp(score.high):.2g})"
+
+
+def _verdict(path: Score) -> str:
+    """By the plan's rule: a score of at most ln 2, and better than the constant beyond the interval."""
+    near, better = path.value <= WIN, path.less_constant_high < 0
+    if near and better:
+        return "So by the plan's rule **the noise scale predicts the critical batch**."
+    if better:
+        return (
+            "So the noise scale tells tasks apart, beyond the interval of the difference, but **not within the factor "
+            "of 2 that the plan asked for**."
+        )
+    return "So by the plan's rule nothing is shown: the interval of the difference holds zero."
+
+
+def _ratios(tasks: Sequence[TaskResult]) -> list[str]:
+    by: dict[str, list[float]] = {}
+    for task in tasks:
+        ratios = [goal.noise_over_critical for goal in task.goals if math.isfinite(goal.noise_over_critical)]
+        by.setdefault(optimizer_of(task.name), []).extend(ratios)
+    ranges = [
+        f"{min(some):.2g} to {max(some):.2g} under {kind} ({formatting.plural(len(some), 'goal')})"
+        if len(some) > 1
+        else f"{some[0]:.2g} under {kind} (one goal)"
+        for kind, some in by.items()
+        if some
+    ]
+    if not ranges:
+        return []
+    lines = [f"- **Noise scale / critical batch** is {', '.join(ranges)}.{_same_network(tasks)}"]
+    errors = [error for task in tasks if optimizer_of(task.name) == "Adam" for error in task.errors]
+    errors = [error for error in errors if known(error, PATH)]
+    groups = len({error.group for error in errors})
+    if groups >= MIN_GROUPS:
+        (path,) = (one for one in scores(errors, (PATH,)) if one.candidate == PATH and one.calibrated)
+        logs = [math.log(error.critical / error.predicted[PATH]) for error in errors]
+        lines.append(
+            f"- **Among the tasks under Adam alone** (seen afterwards, not in the plan; {groups} groups) the noise "
+            f"scale with one factor misses by a factor of {_factor(path)}; the critical batch is "
+            f"{math.exp(sum(logs) / len(logs)):.2g} times the noise scale, geometric mean."
+        )
+    return lines
+
+
+def optimizer_of(task: str) -> str:
+    """Returns "SGD", "Adam", or "PPO on Atari" for a game."""
+    return {"sgd": "SGD", "adam": "Adam"}[TASKS[task].optimizer] if task in TASKS else "PPO on Atari"
+
+
+def _same_network(tasks: Sequence[TaskResult]) -> str:
+    """The same digits and network under both optimizers, in a sentence."""
+    ranges = {
+        task.name: [goal.noise_over_critical for goal in task.goals if math.isfinite(goal.noise_over_critical)]
+        for task in tasks
+        if task.name in ("digits-sgd", "digits-adam")
+    }
+    if len(ranges) < 2 or not all(ranges.values()):
+        return ""
+    sgd, adam = (f"{min(ranges[name]):.2g} to {max(ranges[name]):.2g}" for name in ("digits-sgd", "digits-adam"))
+    return f" The same digits and network give {sgd} under SGD and {adam} under Adam."
+
+
+def _growth(tasks: Sequence[TaskResult]) -> list[str]:
+    pairs = [two for task in tasks if (two := ends(task.goals)) is not None]
+    both = [(critical_factor(*two), noise_factor(*two)) for two in pairs]
+    both = [(critical, noise) for critical, noise in both if math.isfinite(critical.value)]
+    noise = [factor for _, factor in both if math.isfinite(factor.value)]
+    if not noise:
+        return []
+    return [
+        f"- **Both grow as training goes on.** From the first goal to the last the critical batch grows in "
+        f"{sum(critical.low > 1 for critical, _ in both)} of {len(both)} tasks beyond its interval "
+        f"({min(c.value for c, _ in both):.2g} to {max(c.value for c, _ in both):.2g} times), the noise scale in "
+        f"{sum(factor.low > 1 for factor in noise)} of {len(noise)} "
+        f"({min(f.value for f in noise):.2g} to {max(f.value for f in noise):.2g} times)."
+    ]
+
+
+def _r_squared_lines(tasks: Sequence[TaskResult]) -> list[str]:
+    dots = our_tasks(tasks)
+    table = [dot for dot in paper_points() if dot.counts and not dot.is_bound]
+    own = [dot for dot in dots if dot.counts]
+    sets = {
+        "the hardest goal of each task here": own,
+        "the paper's Table 1": table,
+        "both together": table + own,
+    }
+    return [
+        f"- r² of ln against ln, {name}: {_r_squared(some)}" for name, some in sets.items() if len(some) >= MIN_TASKS
+    ]
+
+
+def _r_squared(dots: Sequence[Task]) -> str:
+    found = agreement([dot.predicted for dot in dots], [dot.measured for dot in dots])
+    without = [f"{dot.name} {value:.2f}" for dot, value in zip(dots, found.leave_one_out, strict=True)]
+    least = without[found.leave_one_out.index(found.leave_one_out_lowest)]
+    return (
+        f"{found.r_squared:.2f} ({found.r_squared_low:.2f} to {found.r_squared_high:.2f} over {found.tasks} tasks); "
+        f"without the task that supports it most, {least}."
+    )
