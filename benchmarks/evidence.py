@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.evidence_adaptive import adaptive_section
+from benchmarks.evidence_calibration import calibration_section
 from benchmarks.evidence_contest import contest_section
 from benchmarks.evidence_data import FOLDER, PLANNED, RESULTS, TaskResult, add_sweep, load_tasks
 from benchmarks.evidence_figures import agreement_traces, draw
@@ -35,6 +36,7 @@ def page(tasks: Sequence[TaskResult], folder: Path = FOLDER) -> str:
     lines += ["![predicted against measured critical batch](agreement.svg)", "", READING, ""]
     lines += ["## Every goal", "", *_goals(planned), ""]
     lines += ["## Contest", "", *contest_section(planned), ""]
+    lines += ["## PPO's calibration", "", *calibration_section(planned), ""]
     lines += ["## Growth", "", *growth_section(planned), ""]
     lines += ["## Stronger models", "", *widths_section(tasks), ""]
     lines += ["## Difficulty", "", *difficulty_section(planned), ""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.evidence_adaptive import adaptive_section, read_gains
+from benchmarks.evidence_calibration import calibration_section
 from benchmarks.evidence_contest import contest_section
 from benchmarks.evidence_data import (
     AS_SWEPT,
@@ -30,6 +32,7 @@ from tests.benchmarks.evidence_points import points
 def task_of(name: str, critical: float, noise: float) -> TaskResult:
     """A task with two goals, the second with four times the critical batch and noise scale."""
     some = [*points(-1, critical, noise), *points(-0.1, 4 * critical, 4 * noise, seed=1)]
+    some = [dataclasses.replace(point, game=name) for point in some]
     return TaskResult(name=name, group=group_of(name), fits={AS_SWEPT: tuple(fit_points(some))}, rows=(), source={})
 
 
@@ -42,6 +45,16 @@ def test_what_was_found_is_said_in_words() -> None:
     far = [task_of("digits-sgd", 10, 500.0), task_of("mnist-conv", 20, 20.0), task_of("qbert", 40, 1.0)]
     assert "So by the plan's rule nothing is shown" in "\n".join(found_section(far))
     assert "Nothing is decided yet" in found_section(near[:2])[0]
+
+
+def test_each_game_is_predicted_from_the_others() -> None:
+    games = [task_of(name, critical, 3 * critical) for name, critical in (("qbert", 10), ("pong", 20), ("alien", 40))]
+    text = "\n".join(calibration_section(games))
+    assert "All 6 goals of 3 games: noise scale / critical batch 2.8; " in text and "Inside: 6 of 6." in text
+    wrong = [*games[:2], task_of("alien", 40, 40_000.0)]
+    assert "| alien | -1 |" in "\n".join(calibration_section(wrong))
+    assert "Inside: 6 of 6." not in "\n".join(calibration_section(wrong))
+    assert "None is shipped: 3 games need" in calibration_section(games[:2])[0]
 
 
 def adaptive_table(path: Path, ratio: float) -> Path:
