@@ -104,7 +104,8 @@ def agreement_traces(tasks: Sequence[TaskResult]) -> Figure:
         for index, task in enumerate(tasks):
             mine = [dot for dot in own if dot.group == task.name]
             if mine:
-                color, symbol = CATEGORIES[index % len(CATEGORIES)], SYMBOLS[index % len(SYMBOLS)]
+                color = CATEGORIES[index % len(CATEGORIES)]
+                symbol = SYMBOLS[(index + 2 * (index // len(CATEGORIES))) % len(SYMBOLS)]
                 traces.append(dots(mine, task.name, color, symbol, 10) | where)
     layout = axes("noise scale, as measured", "critical batch (images, words, observations)", hover="closest")
     second = {"anchor": "y2", "domain": [0.53, 1], "title": {"text": "noise scale times the others' factor"}}
