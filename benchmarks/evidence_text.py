@@ -5,8 +5,8 @@ from __future__ import annotations
 READING = (
     "Each coloured dot is one goal of one task here; the bars are 95 % intervals of both numbers. On the right each "
     "noise scale is multiplied by one factor, that of the other groups of tasks (tasks that differ only in optimizer "
-    "or width are one group); Table 1 and the paper's Atari goals are calibrated among themselves. Open triangles are lower "
-    "bounds."
+    "or width are one group); Table 1 and the paper's Atari goals are calibrated among themselves. Open triangles "
+    "are lower bounds."
 )
 
 SHORT = (
