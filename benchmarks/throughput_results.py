@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 PEERS = {
     "Stable-Baselines3 PPO": ("sb3-dummy", "sb3-subproc"),
@@ -151,13 +151,8 @@ def sign_test_rank(count: int, miss: float = 0.05) -> int:
 
     The number of values below the median is binomial(count, 1/2). 0 where even the whole range misses more often.
     """
-    rank, tail = 0, 1 / 2**count  # integers: 0.5**count times a binomial number overflows from 1,024 values on
-    while rank < count // 2:
-        following = tail + math.comb(count, rank + 1) / 2**count
-        if 2 * following > miss:
-            break
-        rank, tail = rank + 1, following
-    return rank
+    rank = int(binom.ppf(miss / 2, count, 0.5))  # the first that is reached or passed
+    return max(0, rank if binom.cdf(rank, count, 0.5) <= miss / 2 else rank - 1)
 
 
 def summarise(turns: Sequence[Turn], starts: Sequence[Start] = ()) -> dict[str, Any]:
