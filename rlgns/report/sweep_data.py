@@ -29,8 +29,13 @@ class GameData:
 
     @property
     def title(self) -> str:
-        """The game's name in title case."""
-        return self.name.replace("_", " ").title() if self.name == self.name.lower() else self.name
+        """The game's name in title case; that of a task that is no game as it is."""
+        return self.name.replace("_", " ").title() if self.is_game and self.name == self.name.lower() else self.name
+
+    @property
+    def is_game(self) -> bool:
+        """Whether this is one of Atari's games, not another task."""
+        return self.human_normalised(0) is not None
 
     @property
     def identified(self) -> tuple[GoalFit, ...]:

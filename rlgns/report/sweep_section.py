@@ -41,11 +41,12 @@ PLANNER = (
 def sweep_lede(sweeps: Sequence[SweepData]) -> str:
     """Returns the result of the sweeps in two sentences."""
     goals = [goal for sweep in sweeps for _, goal in sweep.goals]
-    games = {game.name for sweep in sweeps for game in sweep.games}
+    games = {game.name: game.is_game for sweep in sweeps for game in sweep.games}
     if not goals:
         return "No run has reached a score goal yet."
     fits = [goal for goal in goals if goal.fit.identified]
-    text = f"{plural(len(goals), 'score goal')} in {plural(len(games), 'game')}"
+    what, where = ("score goal", "game") if all(games.values()) else ("goal", "task")
+    text = f"{plural(len(goals), what)} in {plural(len(games), where)}"
     if not fits:
         where = "at any of them" if len(goals) > 1 else "there"
         return f"{text}; the critical batch is not identified {where}."
@@ -53,9 +54,8 @@ def sweep_lede(sweeps: Sequence[SweepData]) -> str:
     text += f"; the critical batch is identified at {len(fits)} of them"
     if len(fits) > 1:
         text += (
-            f": from {formatting.rounded(least.fit.critical_batch)} observations ({_game(sweeps, least.game)}, score "
-            f"{goal_score_text(least)}) to {formatting.rounded(most.fit.critical_batch)} ({_game(sweeps, most.game)}, "
-            f"score {goal_score_text(most)})"
+            f": from {formatting.rounded(least.fit.critical_batch)} observations ({_at(sweeps, least)}) to "
+            f"{formatting.rounded(most.fit.critical_batch)} ({_at(sweeps, most)})"
         )
     else:
         text += f": {formatting.rounded(least.fit.critical_batch)} observations"
@@ -238,7 +238,9 @@ def _named_games(sweeps: Sequence[SweepData]) -> list[tuple[str, GameData]]:
     """Returns every game with its title, which names the sweep if there are several."""
     several = len(sweeps) > 1
     return [
-        (f"{game.title} ({sweep.label})" if several else game.title, game) for sweep in sweeps for game in sweep.games
+        (f"{game.title} ({sweep.label})" if several and sweep.label != game.title else game.title, game)
+        for sweep in sweeps
+        for game in sweep.games
     ]
 
 
@@ -246,5 +248,9 @@ def _prefixes(sweeps: Sequence[SweepData]) -> list[str]:
     return [""] if len(sweeps) == 1 else [f"{number}-" for number in range(1, len(sweeps) + 1)]
 
 
-def _game(sweeps: Sequence[SweepData], name: str) -> str:
-    return next(game.title for sweep in sweeps for game in sweep.games if game.name == name)
+def _at(sweeps: Sequence[SweepData], goal: GoalFit) -> str:
+    """A goal in words; that of a task that is no game is a loss, which stands negative in the points."""
+    game = next(game for sweep in sweeps for game in sweep.games if game.name == goal.game)
+    if not game.is_game and goal.goal_score < 0:
+        return f"{game.title}, loss {-goal.goal_score:g}"
+    return f"{game.title}, score {goal_score_text(goal)}"

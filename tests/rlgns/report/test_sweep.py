@@ -86,6 +86,14 @@ def test_the_papers_points(tmp_path: Path) -> None:
     assert found["Pong, score 0"] == pytest.approx(292, rel=0.05)
 
 
+def test_tasks_that_are_no_games_keep_their_names_and_losses(tmp_path: Path) -> None:
+    tables = PAPER_POINTS.parents[2] / "docs" / "results" / "agreement"
+    page = page_of(tables / "mnist-vae.csv", tables / "digits-sgd.csv", out=tmp_path / "r.html")
+    assert "5 goals in 2 tasks; the critical batch is identified at 5 of them" in page.text
+    assert "observations (digits-sgd, loss 1) to 71 (mnist-vae, loss 140)" in page.text
+    assert "Mnist" not in page.text and "mnist-vae (mnist-vae)" not in page.text
+
+
 def test_runs_and_sweeps_share_a_page(tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "s", games=("pong",), batches=(64, 512), iterations=8)
     page_of(folder, folder / "runs", PAPER_POINTS, out=tmp_path / "r.html")
