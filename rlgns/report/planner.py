@@ -74,11 +74,11 @@ def planner_goals(sweeps: Sequence[SweepData]) -> list[dict[str, Any]]:
             if not all(map(math.isfinite, (fit.critical_batch, fit.min_steps, goal.min_observations))):
                 continue
             batches = [point.batch_observations for point in goal.points]
-            title = game.title if len(sweeps) == 1 else f"{game.title} ({sweep.label})"
+            title = sweep.title_of(game, len(sweeps) > 1)
             found.append(
                 {
                     "game": title,
-                    "name": f"{title}, score {goal_score_text(goal)}",
+                    "name": f"{title}, {game.goal_text(goal)}",
                     "score": goal_score_text(goal),
                     "critical_batch": fit.critical_batch,
                     "critical_batch_text": critical_batch_text(goal),

@@ -11,6 +11,7 @@ from rlgns.critical.points import GoalFit
 from rlgns.envs.games import find, human_normalised
 from rlgns.fit.paper import PaperGoal
 from rlgns.fit.points_file import rom_name
+from rlgns.report.goal_text import goal_score_text
 from rlgns.report.run_data import RunData
 
 
@@ -37,6 +38,12 @@ class GameData:
         """Whether this is one of Atari's games, not another task."""
         return self.human_normalised(0) is not None
 
+    def goal_text(self, goal: GoalFit) -> str:
+        """Returns 'score 1,500'; 'loss 0.2' for a task that is no game, whose losses stand negative in the points."""
+        if not self.is_game and goal.goal_score < 0:
+            return f"loss {-goal.goal_score:g}"
+        return f"score {goal_score_text(goal)}"
+
     @property
     def identified(self) -> tuple[GoalFit, ...]:
         """Goals whose critical batch is known, from easy to hard."""
@@ -60,6 +67,10 @@ class SweepData:
     """sweep.yaml; empty for a bare table."""
     runs: tuple[RunData, ...] = ()
     """Every trial in the folder."""
+
+    def title_of(self, game: GameData, several: bool) -> str:
+        """Returns a game's title, with this sweep's label where there are several sweeps and it says more."""
+        return f"{game.title} ({self.label})" if several and self.label != game.title else game.title
 
     @property
     def goals(self) -> list[tuple[GameData, GoalFit]]:

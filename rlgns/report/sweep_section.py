@@ -236,12 +236,7 @@ def _runs(sweeps: Sequence[SweepData]) -> list[RunData]:
 
 def _named_games(sweeps: Sequence[SweepData]) -> list[tuple[str, GameData]]:
     """Returns every game with its title, which names the sweep if there are several."""
-    several = len(sweeps) > 1
-    return [
-        (f"{game.title} ({sweep.label})" if several and sweep.label != game.title else game.title, game)
-        for sweep in sweeps
-        for game in sweep.games
-    ]
+    return [(sweep.title_of(game, len(sweeps) > 1), game) for sweep in sweeps for game in sweep.games]
 
 
 def _prefixes(sweeps: Sequence[SweepData]) -> list[str]:
@@ -249,8 +244,6 @@ def _prefixes(sweeps: Sequence[SweepData]) -> list[str]:
 
 
 def _at(sweeps: Sequence[SweepData], goal: GoalFit) -> str:
-    """A goal in words; that of a task that is no game is a loss, which stands negative in the points."""
+    """A goal with its game, in words."""
     game = next(game for sweep in sweeps for game in sweep.games if game.name == goal.game)
-    if not game.is_game and goal.goal_score < 0:
-        return f"{game.title}, loss {-goal.goal_score:g}"
-    return f"{game.title}, score {goal_score_text(goal)}"
+    return f"{game.title}, {game.goal_text(goal)}"
