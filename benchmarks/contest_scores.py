@@ -51,7 +51,7 @@ class Score:
     less_path_low: float
     less_path_high: float
     less_constant: float
-    """This score less that of the constant, with one factor; NaN without calibration."""
+    """This score less that of the constant, which is always that of the other groups."""
     less_constant_low: float
     less_constant_high: float
     missing: int
@@ -78,11 +78,10 @@ def scores(goals: Sequence[GoalErrors], candidates: Sequence[str], *, seed: int 
         raise ValueError(f"{groups} groups of tasks have a goal that all candidates predict; {MIN_GROUPS} are needed")
     drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=DRAWS).astype(float)
     counts = np.concatenate([np.ones((1, groups)), drawn])  # the first is the sample itself
-    found = []
+    found, constant = [], tables[CONSTANT].score(counts, True)
     for calibrated in (False, True):
         every = {name: table.score(counts, calibrated) for name, table in tables.items()}
         for name in (*candidates, *((CONSTANT,) if calibrated else ())):
-            constant = every[CONSTANT] if calibrated else np.full(len(counts), np.nan)
             low, high = _ends(every[name])
             path_low, path_high = _ends(every[name] - every[PATH])
             constant_low, constant_high = _ends(every[name] - constant)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.evidence_adaptive import adaptive_section
+from benchmarks.evidence_batch import batch_section
 from benchmarks.evidence_calibration import calibration_section
 from benchmarks.evidence_contest import contest_section
 from benchmarks.evidence_data import FOLDER, PLANNED, RESULTS, TaskResult, add_sweep, load_tasks
@@ -23,8 +24,9 @@ from benchmarks.evidence_figures import agreement_traces, draw
 from benchmarks.evidence_growth_figures import loss_traces, score_traces
 from benchmarks.evidence_sections import difficulty_section, growth_section, widths_section
 from benchmarks.evidence_summary import found_section
-from benchmarks.evidence_text import ADAPTIVE, DEVIATIONS, DONE_BY, NOT_DONE, READING
+from benchmarks.evidence_text import ADAPTIVE, DEVIATIONS, DONE_BY, NOT_DONE, READING, TERMS
 from rlgns import formatting
+from rlgns.critical.points import GoalFit
 from rlgns.errors import ExitCode, UserError, one_line
 
 
@@ -32,13 +34,14 @@ def page(tasks: Sequence[TaskResult], folder: Path = FOLDER) -> str:
     """Returns the whole page; `folder` has the pairs of adaptive and fixed runs."""
     planned = [task for task in tasks if task.name in PLANNED]
     lines = ["# Noise scale and critical batch, task by task", "", *_state(planned), ""]
-    lines += ["## What was found", "", *found_section(planned), ""]
-    lines += ["![predicted against measured critical batch](agreement.svg)", "", READING, ""]
+    lines += ["## What was found", "", *found_section(planned, tasks, folder), ""]
+    lines += ["![critical batch against noise scale](agreement.svg)", "", READING, ""]
     lines += ["## Every goal", "", *_goals(planned), ""]
     lines += ["## Contest", "", *contest_section(planned), ""]
     lines += ["## PPO's calibration", "", *calibration_section(planned), ""]
     lines += ["## Growth", "", *growth_section(planned), ""]
-    lines += ["## Stronger models", "", *widths_section(tasks), ""]
+    lines += ["## Noise scale by batch", "", *batch_section(planned), ""]
+    lines += ["## Stronger models: width", "", *widths_section(tasks), ""]
     lines += ["## Difficulty", "", *difficulty_section(planned), ""]
     lines += ["## Adaptive batch", "", *adaptive_section(folder), "", ADAPTIVE, ""]
     lines += ["## Deviations from the plan", "", *DEVIATIONS, "", "## Not done", "", *NOT_DONE, ""]
@@ -62,31 +65,40 @@ def _state(tasks: Sequence[TaskResult]) -> list[str]:
     text = f"**{len(there)} of {len(PLANNED)} tasks are measured: {', '.join(there)}.**"
     if missing:
         text += f" Missing: {', '.join(missing)}. What is said below is about the measured ones alone."
-    return [
-        text,
-        "",
-        "The plan was fixed before any sweep: [../notes/contest.md](../notes/contest.md). `make evidence` writes this "
-        "page from the tables in [agreement/](agreement).",
-    ]
+    return [text, "", TERMS]
 
 
 def _goals(tasks: Sequence[TaskResult]) -> list[str]:
     lines = [
-        "| task | goal | critical batch (95 %) | noise scale, path average (95 %) | noise / critical |",
+        "| task | goal | critical batch (95 %) | noise scale, path average (95 %) | noise / critical (95 %) |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for task in tasks:
         for goal in task.goals:
             fit = goal.fit
             critical = formatting.interval(fit.critical_batch, fit.critical_batch_low, fit.critical_batch_high)
-            ratio = goal.noise_over_critical
             lines.append(
                 f"| {task.name if goal is task.goals[0] else ''} | {abs(goal.goal_score):g} | "
                 f"{critical if fit.identified else fit.reason} | "
                 f"{formatting.interval(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high)} | "
-                f"{f'{ratio:.2g}' if math.isfinite(ratio) else 'not known'} |"
+                f"{_ratio(goal)} |"
             )
-    return [*lines, "", "Goals are losses; Breakout's are scores. All points are in the tables; none was removed."]
+    return [
+        *lines,
+        "",
+        "Goals are losses, of games scores. The ratio's interval joins both, as if independent. All points are in the "
+        "tables, none was removed; goals without a ratio enter no score.",
+    ]
+
+
+def _ratio(goal: GoalFit) -> str:
+    ratio = goal.noise_over_critical
+    ends = (goal.fit.critical_batch_low, goal.fit.critical_batch_high, goal.noise_scale_low, goal.noise_scale_high)
+    if not (math.isfinite(ratio) and all(0 < end < math.inf for end in ends)):
+        return "not known"
+    below = math.hypot(math.log(goal.noise_scale / ends[2]), math.log(ends[1] / goal.fit.critical_batch))
+    above = math.hypot(math.log(ends[3] / goal.noise_scale), math.log(goal.fit.critical_batch / ends[0]))
+    return f"{ratio:.2g} ({ratio * math.exp(-below):.2g} to {ratio * math.exp(above):.2g})"
 
 
 def _sources(tasks: Sequence[TaskResult]) -> list[str]:

@@ -71,13 +71,20 @@ def _gain(task: str, mode: str, runs: Mapping[tuple[str, str], Mapping[str, str]
     )
 
 
+def read_all(folder: Path) -> list[Gain]:
+    """Returns the gains of every task."""
+    return [gain for file in sorted((folder / "adaptive").glob("*.csv")) for gain in read_gains(file)]
+
+
 def adaptive_section(folder: Path) -> list[str]:
     """Returns the table of all tasks that have pairs."""
-    gains = [gain for file in sorted((folder / "adaptive").glob("*.csv")) for gain in read_gains(file)]
+    gains = read_all(folder)
     if not gains:
         return ["No task has adaptive runs yet."]
     return [
-        "Adaptive over fixed, to the hardest goal; below 1 is a gain. Cost is S / S_min + E / E_min:",
+        "Adaptive over fixed, to the hardest goal; below 1 is a gain. Cost is S / S_min + E / E_min: optimizer steps "
+        "and "
+        "observations, each over the fewest that the sweep's fit allows; at the critical batch it is 4.",
         "",
         "| task | learning rate | pairs | cost, predicted | cost, measured (95 %) | optimizer steps | observations |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",

@@ -27,7 +27,11 @@ def contest_section(tasks: Sequence[TaskResult]) -> list[str]:
     contested, games = (
         [task for task in tasks if all(name in task.fits for name in names)] for names in (CANDIDATES, GAME_CANDIDATES)
     )
-    lines = ["Predicted over critical batch; in brackets how many runs resolve the prediction, where not all do:", ""]
+    lines = [
+        "Which number, measured along the best runs, predicts the critical batch? Predicted over critical batch; in "
+        "brackets how many runs have an interval with two ends, where not all do:",
+        "",
+    ]
     lines += _ratios(contested, (*CANDIDATES, AS_SWEPT))
     if games:
         lines += _ratios(games, GAME_CANDIDATES)
@@ -35,8 +39,9 @@ def contest_section(tasks: Sequence[TaskResult]) -> list[str]:
     every = [error for task in tasks for error in task.errors]
     for title, some, names in (
         ("The path average against the constant, all tasks", every, (PATH,)),
+        ("The same without digits", [e for e in every if e.group != "digits"], (PATH,)),
         ("All candidates, over the goals that all of them predict", errors, CANDIDATES),
-        ("The same without digits", [e for e in errors if e.group != "digits"], CANDIDATES),
+        ("All candidates, without digits", [e for e in errors if e.group != "digits"], CANDIDATES),
         ("Games, over the goals that all of their candidates predict", of_games, GAME_CANDIDATES),
     ):
         groups = {error.group for error in some if all(known(error, name) for name in names)}
@@ -72,8 +77,8 @@ def _ratio(goal: GoalFit) -> str:
 
 def _score_table(found: Sequence[Score]) -> list[str]:
     lines = [
-        "| candidate | factor | typical error, a factor of (95 %) | less the path average (95 %) | "
-        "less the constant (95 %) | goals without a value |",
+        "| candidate | scaled | typical error, a factor of (95 %) | less the path average's, in ln (95 %) | "
+        "less the constant's, in ln (95 %) | goals without a value |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
 
@@ -82,7 +87,7 @@ def _score_table(found: Sequence[Score]) -> list[str]:
 
     for one in found:
         lines.append(
-            f"| {NAMES[one.candidate]} | {'the others' if one.calibrated else 'none'} | "
+            f"| {NAMES[one.candidate]} | {'by the others' if one.calibrated else 'no'} | "
             f"{math.exp(one.value):.2g} ({math.exp(one.low):.2g} to {math.exp(one.high):.2g}) | "
             f"{'' if one.candidate == PATH else difference(one.less_path, one.less_path_low, one.less_path_high)} | "
             f"{difference(one.less_constant, one.less_constant_low, one.less_constant_high)} | {one.missing} |"

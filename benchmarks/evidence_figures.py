@@ -116,7 +116,7 @@ def agreement_traces(tasks: Sequence[TaskResult]) -> Figure:
         layout[axis] |= log_axis([low, high])
     return Figure(
         name="agreement",
-        title="Predicted against measured critical batch",
+        title="Critical batch against noise scale",
         sentence="",
         traces=traces,
         layout=layout,

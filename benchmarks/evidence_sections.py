@@ -9,8 +9,9 @@ import numpy as np
 
 from benchmarks.evidence_data import TaskResult, width_of
 from benchmarks.evidence_growth import Factor, critical_factor, ends, noise_by_loss, noise_by_score, noise_factor
-from benchmarks.evidence_widths import EQUAL_STEPS, noise_at_step, trend
+from benchmarks.evidence_widths import BATCH, EQUAL_STEPS, TEXT_BATCH, noise_at_step, trend
 from rlgns import formatting
+from rlgns.critical.pareto import ParetoFit
 from rlgns.envs.games import find, human_normalised
 from rlgns.fit.paper import paper_goals
 
@@ -51,18 +52,21 @@ def _factor(factor: Factor) -> str:
     return f"{factor.value:.2g} ({factor.low:.2g} to {factor.high:.2g})"
 
 
-def widths_section(tasks: Sequence[TaskResult]) -> list[str]:
-    """Returns critical batch and noise scale by width, of tasks that have more than one."""
-    families: dict[str, list[TaskResult]] = {}
+def families(tasks: Sequence[TaskResult]) -> dict[str, list[TaskResult]]:
+    """Returns the tasks that differ in width alone, by their common name, narrow ones first."""
+    found: dict[str, list[TaskResult]] = {}
     for task in tasks:
         if "width" in task.source:
             base = task.name.removesuffix(f"-w{width_of(task.name)}").removesuffix(f"-{task.source['width']}")
-            families.setdefault(base, []).append(task)
-    several = {
-        base: sorted(some, key=lambda task: int(task.source["width"]))
-        for base, some in families.items()
-        if len(some) > 1
+            found.setdefault(base, []).append(task)
+    return {
+        base: sorted(some, key=lambda task: int(task.source["width"])) for base, some in found.items() if len(some) > 1
     }
+
+
+def widths_section(tasks: Sequence[TaskResult]) -> list[str]:
+    """Returns critical batch and noise scale by width, of tasks that have more than one."""
+    several = families(tasks)
     if not several:
         return ['No task has been trained at a second width yet; the plan\'s section "Widths" says what is to come.']
     lines = [
@@ -87,7 +91,12 @@ def widths_section(tasks: Sequence[TaskResult]) -> list[str]:
             if math.isfinite(slope.value)
             else f"- {base}: no goal is identified at every width"
         )
-    lines += ["", "Noise scale at equal steps, at one batch size:", ""]
+    lines += [
+        "",
+        f"Noise scale at equal steps, at batch {BATCH} (text: {TEXT_BATCH:,}). Empty where a run had ended by then or "
+        "shows no signal there:",
+        "",
+    ]
     lines += [f"| task | width | {' | '.join(f'step {step}' for step in EQUAL_STEPS)} |"]
     lines += [f"| --- | ---: |{' ---: |' * len(EQUAL_STEPS)}"]
     for base, some in several.items():
@@ -100,12 +109,7 @@ def widths_section(tasks: Sequence[TaskResult]) -> list[str]:
 
 def difficulty_section(tasks: Sequence[TaskResult]) -> list[str]:
     """Returns digits against MNIST, and the paper's games by difficulty."""
-    at = {
-        task.name: goal.fit
-        for task in tasks
-        for goal in task.goals
-        if task.name in ("digits-sgd", "mnist-conv") and goal.goal_score == -0.2 and goal.fit.identified
-    }
+    at = digits_and_mnist(tasks)
     lines = []
     if len(at) == 2:
         text = " and ".join(
@@ -124,10 +128,21 @@ def difficulty_section(tasks: Sequence[TaskResult]) -> list[str]:
         f"{games}. Rank correlation {_rank([goal.critical_batch for _, goal in placed]):.1f} over {len(placed)} games "
         "(positive: larger where the goal is further above a human's score), too few to tell an order from chance.",
         "",
-        "Teams of 1 to 4 players: at equal score four have 4.6 times (2.1 to 10) the noise scale of one, in steps of "
-        "the game 1.2 times (0.52 to 2.5): [teams.md](teams.md).",
+        "Teams in one game: at equal score four players have 4.6 times (2.1 to 10) the noise scale of one player, "
+        "counted in observations of players; counted in steps of the game, 1.2 times (0.52 to 2.5): "
+        "[teams.md](teams.md).",
     ]
     return lines
+
+
+def digits_and_mnist(tasks: Sequence[TaskResult]) -> dict[str, ParetoFit]:
+    """Returns the fits of both at loss 0.2, where they are identified."""
+    return {
+        task.name: goal.fit
+        for task in tasks
+        for goal in task.goals
+        if task.name in ("digits-sgd", "mnist-conv") and goal.goal_score == -0.2 and goal.fit.identified
+    }
 
 
 def _rank(ordered: Sequence[float]) -> float:

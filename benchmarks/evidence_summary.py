@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.contest_scores import CONSTANT, MIN_GROUPS, PATH, Score, known, scores
+from benchmarks.evidence_answers import (
+    adaptive_answer,
+    batch_answer,
+    candidates_answer,
+    difficulty_answer,
+    growth_answer,
+    width_answer,
+)
 from benchmarks.evidence_data import TaskResult
 from benchmarks.evidence_figures import our_tasks, paper_points
-from benchmarks.evidence_growth import critical_factor, ends, noise_factor
 from examples.tasks.settings import TASKS
 from rlgns import formatting
 from rlgns.critical.agreement import MIN_TASKS, agreement
@@ -18,9 +26,25 @@ WIN = math.log(2)
 """Largest score, with one factor, that the plan counts as a prediction."""
 
 
-def found_section(tasks: Sequence[TaskResult]) -> list[str]:
-    """Returns the list of findings."""
-    return [*_prediction(tasks), *_ratios(tasks), *_growth(tasks), *_r_squared_lines(tasks)]
+def found_section(tasks: Sequence[TaskResult], with_widths: Sequence[TaskResult], folder: Path) -> list[str]:
+    """Returns the list of findings.
+
+    Args:
+        tasks: of the plan.
+        with_widths: these and their other widths.
+        folder: with the pairs of adaptive and fixed runs.
+    """
+    return [
+        *_prediction(tasks),
+        *_ratios(tasks),
+        *candidates_answer(tasks),
+        *growth_answer(tasks),
+        *batch_answer(tasks),
+        *width_answer(with_widths),
+        *difficulty_answer(tasks),
+        *adaptive_answer(folder),
+        *_r_squared_lines(tasks),
+    ]
 
 
 def _prediction(tasks: Sequence[TaskResult]) -> list[str]:
@@ -37,10 +61,11 @@ def _prediction(tasks: Sequence[TaskResult]) -> list[str]:
     return [
         f"- **Critical batches** from {formatting.rounded(min(sizes))} to {formatting.rounded(max(sizes))} were "
         f"measured, {math.log10(max(sizes) / min(sizes)):.1f} decades, at {len(sizes)} goals of {len(tasks)} tasks.",
-        f"- **The noise scale as it is** misses them by a factor of {_factor(bare)}, typically; "
+        f"- **Unscaled**, the noise scale misses them by a factor of {_factor(bare)} typically, "
         f"{formatting.rounded(worst)} at worst.",
-        f"- **With one factor, from the other tasks**, by {_factor(path)}. A constant, the mean of the other tasks' "
-        f"critical batches, misses by {_factor(constant)}. {_verdict(path)}",
+        f"- **Scaled by one factor** fitted on the other tasks, it misses by a factor of {_factor(path)}; a constant, "
+        "the "
+        f"mean of the other tasks' critical batches, by {_factor(constant)}. {_verdict(path)}",
     ]
 
 
@@ -49,16 +74,19 @@ def _factor(score: Score) -> str:
 
 
 def _verdict(path: Score) -> str:
-    """By the plan's rule: a score of at most ln 2, and better than the constant beyond the interval."""
+    """By the plan's rule: a score of at most ln 2, and an interval of the difference from the constant below zero."""
     near, better = path.value <= WIN, path.less_constant_high < 0
+    difference = f"{path.less_constant:.2f} ({path.less_constant_low:.2f} to {path.less_constant_high:.2f}) in ln"
     if near and better:
-        return "So by the plan's rule **the noise scale predicts the critical batch**."
+        return f"So by the plan's rule **the noise scale predicts the critical batch** (difference {difference})."
     if better:
+        low = "which the interval does not exclude" if path.low <= WIN else "which the interval excludes"
         return (
-            "So the noise scale tells tasks apart, beyond the interval of the difference, but **not within the factor "
-            "of 2 that the plan asked for**."
+            f"The difference, {difference}, excludes zero, with the caution about few groups below. The plan also "
+            "asked "
+            f"for a factor of 2 at most, {low}: so by its rule **not distinguished**."
         )
-    return "So by the plan's rule nothing is shown: the interval of the difference holds zero."
+    return f"So by the plan's rule **not distinguished**: the difference, {difference}, holds zero."
 
 
 def _ratios(tasks: Sequence[TaskResult]) -> list[str]:
@@ -83,8 +111,8 @@ def _ratios(tasks: Sequence[TaskResult]) -> list[str]:
         (path,) = (one for one in scores(errors, (PATH,)) if one.candidate == PATH and one.calibrated)
         logs = [math.log(error.critical / error.predicted[PATH]) for error in errors]
         lines.append(
-            f"- **Among the tasks under Adam alone** (seen afterwards, not in the plan; {groups} groups) the noise "
-            f"scale with one factor misses by a factor of {_factor(path)}; the critical batch is "
+            f"- **Among the tasks under Adam alone** (seen afterwards; {groups} groups) the noise scale, "
+            f"scaled, misses by a factor of {_factor(path)}; the critical batch is "
             f"{math.exp(sum(logs) / len(logs)):.2g} times the noise scale, geometric mean."
         )
     return lines
@@ -108,28 +136,12 @@ def _same_network(tasks: Sequence[TaskResult]) -> str:
     return f" The same digits and network give {sgd} under SGD and {adam} under Adam."
 
 
-def _growth(tasks: Sequence[TaskResult]) -> list[str]:
-    pairs = [two for task in tasks if (two := ends(task.goals)) is not None]
-    both = [(critical_factor(*two), noise_factor(*two)) for two in pairs]
-    both = [(critical, noise) for critical, noise in both if math.isfinite(critical.value)]
-    noise = [factor for _, factor in both if math.isfinite(factor.value)]
-    if not noise:
-        return []
-    return [
-        f"- **Both grow as training goes on.** From the first goal to the last the critical batch grows in "
-        f"{sum(critical.low > 1 for critical, _ in both)} of {len(both)} tasks beyond its interval "
-        f"({min(c.value for c, _ in both):.2g} to {max(c.value for c, _ in both):.2g} times), the noise scale in "
-        f"{sum(factor.low > 1 for factor in noise)} of {len(noise)} "
-        f"({min(f.value for f in noise):.2g} to {max(f.value for f in noise):.2g} times)."
-    ]
-
-
 def _r_squared_lines(tasks: Sequence[TaskResult]) -> list[str]:
     dots = our_tasks(tasks)
     table = [dot for dot in paper_points() if dot.counts and not dot.is_bound]
     own = [dot for dot in dots if dot.counts]
     sets = {
-        "the hardest goal of each task here": own,
+        "the hardest scored goal of each task here (near copies count as tasks)": own,
         "the paper's Table 1": table,
         "both together": table + own,
     }
@@ -140,9 +152,8 @@ def _r_squared_lines(tasks: Sequence[TaskResult]) -> list[str]:
 
 def _r_squared(dots: Sequence[Task]) -> str:
     found = agreement([dot.predicted for dot in dots], [dot.measured for dot in dots])
-    without = [f"{dot.name} {value:.2f}" for dot, value in zip(dots, found.leave_one_out, strict=True)]
-    least = without[found.leave_one_out.index(found.leave_one_out_lowest)]
+    least = dots[found.leave_one_out.index(found.leave_one_out_lowest)].name
     return (
         f"{found.r_squared:.2f} ({found.r_squared_low:.2f} to {found.r_squared_high:.2f} over {found.tasks} tasks); "
-        f"without the task that supports it most, {least}."
+        f"{found.leave_one_out_lowest:.2f} without {least}, the dot that it leans on most."
     )

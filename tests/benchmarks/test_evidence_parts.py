@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.evidence_adaptive import adaptive_section, read_gains
+from benchmarks.evidence_batch import batch_section, exponent
 from benchmarks.evidence_calibration import calibration_section
 from benchmarks.evidence_contest import contest_section
 from benchmarks.evidence_data import (
@@ -36,15 +37,19 @@ def task_of(name: str, critical: float, noise: float) -> TaskResult:
     return TaskResult(name=name, group=group_of(name), fits={AS_SWEPT: tuple(fit_points(some))}, rows=(), source={})
 
 
-def test_what_was_found_is_said_in_words() -> None:
+def found(tasks: list[TaskResult], folder: Path) -> str:
+    return "\n".join(found_section(tasks, tasks, folder))
+
+
+def test_what_was_found_is_said_in_words(tmp_path: Path) -> None:
     near = [task_of("digits-sgd", 10, 12.0), task_of("mnist-conv", 20, 20.0), task_of("qbert", 40, 50.0)]
-    text = "\n".join(found_section(near))
+    text = found(near, tmp_path)
     assert "**the noise scale predicts the critical batch**" in text
     assert "under PPO on Atari (2 goals)" in text and "under SGD (4 goals)" in text
-    assert "the noise scale in 3 of 3" in text
+    assert "times (3 of 3). But not in step" in text
     far = [task_of("digits-sgd", 10, 500.0), task_of("mnist-conv", 20, 20.0), task_of("qbert", 40, 1.0)]
-    assert "So by the plan's rule nothing is shown" in "\n".join(found_section(far))
-    assert "Nothing is decided yet" in found_section(near[:2])[0]
+    assert "So by the plan's rule **not distinguished**" in found(far, tmp_path)
+    assert "Nothing is decided yet" in found(near[:2], tmp_path)
 
 
 def test_each_game_is_predicted_from_the_others() -> None:
@@ -55,6 +60,20 @@ def test_each_game_is_predicted_from_the_others() -> None:
     assert "| alien | -1 |" in "\n".join(calibration_section(wrong))
     assert "Inside: 6 of 6." not in "\n".join(calibration_section(wrong))
     assert "None is shipped: 3 games need" in calibration_section(games[:2])[0]
+
+
+def test_the_noise_scale_by_batch_is_a_power_of_it() -> None:
+    task = task_of("mnist-vae", 20, 30.0)
+    grown = [
+        dataclasses.replace(point, noise_scale=3 * point.batch_observations**0.5) for point in task.goals[-1].points
+    ]
+    goal = dataclasses.replace(task.goals[-1], points=tuple(grown))
+    found = exponent(goal)
+    assert (found.low, found.value, found.high) == pytest.approx((0.5, 0.5, 0.5))
+    flat = exponent(task.goals[-1])
+    assert flat.low < 0 < flat.high and flat.high - flat.low < 0.2
+    text = "\n".join(batch_section([dataclasses.replace(task, fits={AS_SWEPT: (goal,)})]))
+    assert "| mnist-vae | 0.1 | 8: 8.5 | 512: 68 | 0.50 (0.50 to 0.50) |" in text
 
 
 def adaptive_table(path: Path, ratio: float) -> Path:
