@@ -13,7 +13,7 @@ import yaml
 
 from rlgns.storage.checkpoint import numbered
 from rlgns.storage.run_folder import RunFolder
-from tests.rlgns.training_process import iterations, start, until_a_row
+from tests.rlgns.training_process import iterations, start, still_runs, until_a_row
 
 
 def test_sigterm_saves_and_resume_extends_without_gap_or_overlap(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_trial_restarts_by_itself_when_it_or_a_learner_is_killed(
     ]
     assert len(victims) == (2 if layout else 1)
     while len(numbered(out / "checkpoints")) < 2:
-        assert process.poll() is None
+        assert still_runs(process)
     victims[-1].kill()
     psutil.wait_procs(victims[-1:])
     if not layout:  # nothing of the run is left but the driver, until Ray has started another trial

@@ -54,3 +54,12 @@ def until_a_row(process: subprocess.Popen[str]) -> None:
 
 def iterations(folder: Path) -> list[int]:
     return [row["iteration"] for row in RunFolder(folder).rows()]
+
+
+def still_runs(process: subprocess.Popen[str], patience_s: float = 0.05) -> bool:
+    """Returns whether a process runs, after so many seconds: who asks again and again leaves the core to it."""
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        return True
+    return False

@@ -17,6 +17,7 @@ import yaml
 from benchmarks.kills_run import ROOT, settings
 from rlgns.engine.ray_session import keep_token_private
 from rlgns.storage.run_folder import RunFolder
+from tests.rlgns.training_process import still_runs
 
 PATIENCE_S = 600
 
@@ -62,7 +63,7 @@ def test_a_private_ray_is_this_users_alone_and_its_death_ends_the_run(
     family = []
     try:
         while not (folder.metrics_path.is_file() and folder.metrics_path.stat().st_size):
-            assert driver.poll() is None, driver.stderr and driver.stderr.read()
+            assert still_runs(driver), driver.stderr and driver.stderr.read()
         family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
         learners = [process for process in family if "_WrappedExecutable" in " ".join(process.cmdline())]
         assert len(learners) == layout.get("learners", 0)

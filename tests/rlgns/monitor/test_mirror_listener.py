@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,7 @@ def test_a_run_that_another_machine_resumed_is_copied_no_more(tmp_path: Path) ->
     save(run.folder, 1)
     elsewhere = tmp_path / "elsewhere"
     while not (tmp_path / "store" / "checkpoints" / "00000001" / "complete.json").exists():
-        pass
+        time.sleep(0.01)
     restore(run.config.output.mirror, elsewhere)
     other = MirrorListener(lines.say, every_s=60)
     other.claim([dataclasses.replace(run, folder=RunFolder(elsewhere))])
