@@ -166,7 +166,8 @@ def add_sweep(path: Path, folder: Path = FOLDER) -> str:
     content = yaml.safe_load((path / "sweep.yaml").read_text())
     for below in (folder / "contest", folder / "rows", folder / "adaptive"):
         below.mkdir(parents=True, exist_ok=True)
-    source = {"commit": content["about"]["commit"]}
+    about = content["about"]
+    source = {"commit": about["commit"] if "commit" in about else about["git"]}  # of a task, of games
     if "task" in content:
         name = _add_task(content["task"]["name"], path, folder)
         source |= {"seeds": content["task"]["seeds"], "width": content["task"]["width"]}

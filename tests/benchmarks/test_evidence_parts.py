@@ -124,7 +124,7 @@ def game_sweep(path: Path) -> Path:
         (path / "runs" / run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         points_lines.append(f"qbert,300,{batch},{steps},{steps * batch},0,{run},100")
     (path / "points.csv").write_text("\n".join(points_lines) + "\n")
-    (path / "sweep.yaml").write_text("sweep: {seeds: [0]}\nconfig: {}\nabout: {commit: abc}\n")
+    (path / "sweep.yaml").write_text("sweep: {seeds: [0]}\nconfig: {}\nabout: {git: abc}\n")
     return path
 
 
