@@ -11,10 +11,14 @@ from rlgns.envs.games import find, human_normalised
 from rlgns.fit.paper import paper_goals
 from rlgns.report.figure import CATEGORIES, GREY, Figure, axes, line, log_axis
 
+DASHES = ("solid", "dot", "dash", "dashdot")
+
 
 def loss_traces(tasks: Sequence[TaskResult]) -> Figure | None:
     """Draws the noise scale against the loss of every task with rows; None where there is none."""
-    traces = [_curve(curve, task.name, index) for index, task in enumerate(tasks) if (curve := noise_by_loss(task))]
+    traces = [
+        _curve(curve, task.name, *_style(index)) for index, task in enumerate(tasks) if (curve := noise_by_loss(task))
+    ]
     if not traces:
         return None
     figure = _figure("growth", "Noise scale against loss", "loss (training goes to the right)", traces)
@@ -25,24 +29,27 @@ def loss_traces(tasks: Sequence[TaskResult]) -> Figure | None:
 def score_traces(tasks: Sequence[TaskResult]) -> Figure | None:
     """Draws the noise scale against the human-normalised score of every game, and the paper's; None without a game."""
     own = [
-        _curve([(100 * score, noise) for score, noise in curve], task.name, index)
+        _curve([(100 * score, noise) for score, noise in curve], task.name, *_style(index))
         for index, task in enumerate(tasks)
         if (curve := noise_by_score(task))
     ]
     if not own:
         return None
     paper = []
-    for game in dict.fromkeys(goal.game for goal in paper_goals()):
+    for place, game in enumerate(dict.fromkeys(goal.game for goal in paper_goals())):
         goals = sorted((goal for goal in paper_goals() if goal.game == game), key=lambda goal: goal.goal_score)
         points = [(100 * human_normalised(find(game).name, goal.goal_score), goal.noise_scale) for goal in goals]
-        paper.append(_curve([(x, y) for x, y in points if x > 0 and y > 0], f"{game}, the paper's A2C", None))
+        known = [(x, y) for x, y in points if x > 0 and y > 0]
+        paper.append(_curve(known, f"{game}, the paper's A2C", GREY, DASHES[place % len(DASHES)]))
     return _figure("score", "Noise scale against score", "human-normalised score, %", [*paper, *own])
 
 
-def _curve(points: Sequence[tuple[float, float]], name: str, index: int | None) -> dict[str, Any]:
-    """A task's line, in a colour and dash of its own; grey without an index."""
-    color = GREY if index is None else CATEGORIES[index % len(CATEGORIES)]
-    dash = "dot" if index is not None and index >= len(CATEGORIES) else "solid"
+def _style(index: int) -> tuple[str, str]:
+    """A colour and dash of each task's own."""
+    return CATEGORIES[index % len(CATEGORIES)], DASHES[index // len(CATEGORIES) % len(DASHES)]
+
+
+def _curve(points: Sequence[tuple[float, float]], name: str, color: str, dash: str) -> dict[str, Any]:
     return line([x for x, _ in points], [y for _, y in points], name, color, dash, mode="lines+markers")
 
 
