@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.contest_scores import MIN_GROUPS, known, scores
+from benchmarks.contest_scores import MIN_GROUPS, Score, known, scores
 from benchmarks.evidence_adaptive import read_all
 from benchmarks.evidence_batch import exponent
 from benchmarks.evidence_contest import NAMES
@@ -59,13 +59,16 @@ def candidates_answer(tasks: Sequence[TaskResult]) -> list[str]:
         names = ", ".join(task.name for task in contested) or "no task"
         return [f"- **Which candidate predicts best** is not decided: the others are measured on {names} so far."]
     found = {one.candidate: one for one in scores(errors, CANDIDATES) if one.calibrated}
-    texts = [
-        f"{NAMES[name]} {math.exp(found[name].value):.2g}" + (" (better)" if found[name].less_path_high < 0 else "")
-        for name in CANDIDATES
-    ]
+    texts = [f"{NAMES[name]} {math.exp(found[name].value):.2g}{_beside_path(found[name])}" for name in CANDIDATES]
     winners = [name for name in CANDIDATES if found[name].less_path_high < 0]
-    verdict = f"{NAMES[winners[0]]} beats the path average" if winners else "not distinguished, so the simplest stays"
+    verdict = f"{NAMES[winners[0]]} beats the path average" if winners else "none beats the path average, which stays"
     return [f"- **Other candidates**, each with one factor ({groups} groups): {', '.join(texts)}: {verdict}."]
+
+
+def _beside_path(score: Score) -> str:
+    if score.less_path_high < 0:
+        return " (better beyond the interval)"
+    return " (worse beyond the interval)" if score.less_path_low > 0 else ""
 
 
 def adaptive_answer(folder: Path) -> list[str]:
