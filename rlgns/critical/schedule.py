@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 TASK_RATIOS = (1 / 8, 8.0)
 """Least and greatest ratio of average noise scale and critical batch of images and text: 1.5 to 8 in McCandlish et al.
-2018, arXiv:1812.06162, Table 1 (configs/paper/table1.csv; its autoencoders, 0.05, left out), 0.14 to 2 in the sweeps of
+2018, arXiv:1812.06162, Table 1 (configs/paper/table1.csv; its autoencoders, 0.05, left out), 0.15 to 2 in the sweeps of
 docs/results/agreement.md, the lower ones under Adam."""
 
 Array = NDArray[np.float64]

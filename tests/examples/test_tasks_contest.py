@@ -270,4 +270,4 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["digits-sgd", "--contest", str(tmp_path / "none")]) == 2
     assert "no points.csv there; run the sweep first: --sweep" in capsys.readouterr().err
     assert main(["digits-sgd", "--contest", "a", "--sweep", "b"]) == 2
-    assert "give --sweep or --contest, not both" in capsys.readouterr().err
+    assert "give one of --sweep, --contest and --adaptive" in capsys.readouterr().err

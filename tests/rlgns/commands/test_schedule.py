@@ -20,7 +20,7 @@ def host_rows() -> list[dict[str, Any]]:
     """A noise scale that grows fourfold over 20 logged steps of 512 tokens."""
     rows = []
     for k in range(1, 21):
-        scale = 1774 * 4 ** (k / 20)  # 512 to 2,048 over the geometric middle of the paper's ratios
+        scale = 512 * 4 ** (k / 20)  # to 2,048; the geometric middle of the ratios is 1
         row = {"observations": 10_000 * k, "batch_observations": 512, "now": scale}
         row |= {"now_low": scale / 1.1, "now_high": scale * 1.1}
         rows.append({f"noise/{name}": value for name, value in row.items()} | {"loss": 1.0, "step": k})
@@ -51,7 +51,7 @@ def test_every_log_gives_the_same_schedule(logs: dict[str, Path], capsys: pytest
     assert len(texts) == 1
     found = json.loads(texts.pop())
     assert [stage["batch_observations"] for stage in found["stages"]] == [512, 1024, 2048]
-    assert found["stages"][2]["sure_at_observations"] is None  # the paper's ratios are wide
+    assert found["stages"][2]["sure_at_observations"] is None  # the ratios are wide
     text = printed(capsys, logs["rows.jsonl"])
     assert "not in this run" in text and "times the steps and" in text and "`--sure` leaves them out" in text
 
