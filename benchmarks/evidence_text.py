@@ -61,7 +61,7 @@ DEVIATIONS = [
 ]
 
 NOT_DONE = [
-    "- Preconditioned and Hessian-weighted noise scales of the three wider or longer text tasks, whose groups the "
+    "- Preconditioned and Hessian-weighted noise scales of the two wider or longer character tasks, whose groups the "
     "contest "
     "has, and of games.",
     "- Of games: the noise scale at the parameters that played and that of the policy alone, which the plan scores; "
