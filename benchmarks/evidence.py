@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -21,12 +20,12 @@ from benchmarks.evidence_calibration import calibration_section
 from benchmarks.evidence_contest import contest_section
 from benchmarks.evidence_data import FOLDER, PLANNED, RESULTS, TaskResult, add_sweep, load_tasks
 from benchmarks.evidence_figures import agreement_traces, draw
+from benchmarks.evidence_growth import noise_over_critical
 from benchmarks.evidence_growth_figures import loss_traces, score_traces
-from benchmarks.evidence_sections import difficulty_section, growth_section, widths_section
+from benchmarks.evidence_sections import difficulty_section, factor_text, growth_section, widths_section
 from benchmarks.evidence_summary import found_section
 from benchmarks.evidence_text import ADAPTIVE, DEVIATIONS, DONE_BY, NOT_DONE, READING, TERMS
 from rlgns import formatting
-from rlgns.critical.points import GoalFit
 from rlgns.errors import ExitCode, UserError, one_line
 
 
@@ -81,7 +80,7 @@ def _goals(tasks: Sequence[TaskResult]) -> list[str]:
                 f"| {task.name if goal is task.goals[0] else ''} | {abs(goal.goal_score):g} | "
                 f"{critical if fit.identified else fit.reason} | "
                 f"{formatting.interval(goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high)} | "
-                f"{_ratio(goal)} |"
+                f"{factor_text(noise_over_critical(goal))} |"
             )
     return [
         *lines,
@@ -89,16 +88,6 @@ def _goals(tasks: Sequence[TaskResult]) -> list[str]:
         "Goals are losses, of games scores. The ratio's interval joins both, as if independent. All points are in the "
         "tables, none was removed; goals without a ratio enter no score.",
     ]
-
-
-def _ratio(goal: GoalFit) -> str:
-    ratio = goal.noise_over_critical
-    ends = (goal.fit.critical_batch_low, goal.fit.critical_batch_high, goal.noise_scale_low, goal.noise_scale_high)
-    if not (math.isfinite(ratio) and all(0 < end < math.inf for end in ends)):
-        return "not known"
-    below = math.hypot(math.log(goal.noise_scale / ends[2]), math.log(ends[1] / goal.fit.critical_batch))
-    above = math.hypot(math.log(ends[3] / goal.noise_scale), math.log(goal.fit.critical_batch / ends[0]))
-    return f"{ratio:.2g} ({ratio * math.exp(-below):.2g} to {ratio * math.exp(above):.2g})"
 
 
 def _sources(tasks: Sequence[TaskResult]) -> list[str]:

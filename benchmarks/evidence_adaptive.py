@@ -83,8 +83,7 @@ def adaptive_section(folder: Path) -> list[str]:
         return ["No task has adaptive runs yet."]
     return [
         "Adaptive over fixed, to the hardest goal; below 1 is a gain. Cost is S / S_min + E / E_min: optimizer steps "
-        "and "
-        "observations, each over the fewest that the sweep's fit allows; at the critical batch it is 4.",
+        "and observations, each over the fewest that the sweep's fit allows; at the critical batch it is 4.",
         "",
         "| task | learning rate | pairs | cost, predicted | cost, measured (95 %) | optimizer steps | observations |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",

@@ -45,8 +45,7 @@ def batch_answer(tasks: Sequence[TaskResult]) -> list[str]:
     name, most = max(above, key=lambda one: one[1].value)
     return [
         "- **The noise scale depends on the batch of its run** (seen afterwards): at the hardest goal it grows with "
-        "the "
-        f"batch in {len(above)} of {len(known_ones)} tasks, most in {name}, as batch^{most.value:.2f}."
+        f"the batch in {len(above)} of {len(known_ones)} tasks, most in {name}, as batch^{most.value:.2f}."
     ]
 
 

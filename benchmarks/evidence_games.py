@@ -1,7 +1,7 @@
 """Takes a game's finished sweep over into docs/results/agreement: its points, candidates and rows.
 
-A game has two candidates of its own (docs/notes/contest.md): the noise scale at the parameters that played, and that of
-the policy's loss alone. Both are averaged along the best runs as the path average is, from rows that the sweep has.
+The contest (docs/notes/contest.md) has two candidates for games only: the noise scale at the parameters that played,
+and the noise scale of the policy loss. Both are averaged over the rows of the best runs, like the path average.
 """
 
 from __future__ import annotations

@@ -61,14 +61,26 @@ def critical_factor(first: GoalFit, last: GoalFit) -> Factor:
     a, b = first.fit, last.fit
     if not (a.identified and b.identified):
         return UNKNOWN
-    mean = math.log(b.critical_batch / a.critical_batch)
-    below = math.hypot(
-        math.log(b.critical_batch / b.critical_batch_low), math.log(a.critical_batch_high / a.critical_batch)
+    return ratio(
+        (b.critical_batch, b.critical_batch_low, b.critical_batch_high),
+        (a.critical_batch, a.critical_batch_low, a.critical_batch_high),
     )
-    above = math.hypot(
-        math.log(b.critical_batch_high / b.critical_batch), math.log(a.critical_batch / a.critical_batch_low)
-    )
-    return Factor(value=math.exp(mean), low=math.exp(mean - below), high=math.exp(mean + above))
+
+
+def noise_over_critical(goal: GoalFit) -> Factor:
+    """Returns noise scale / critical batch with the interval that both give; NaN where one has an open end."""
+    fit, noise = goal.fit, (goal.noise_scale, goal.noise_scale_low, goal.noise_scale_high)
+    critical = (fit.critical_batch, fit.critical_batch_low, fit.critical_batch_high)
+    known = fit.identified and all(0 < end < math.inf for end in (*noise, *critical))
+    return ratio(noise, critical) if known else UNKNOWN
+
+
+def ratio(over: tuple[float, float, float], under: tuple[float, float, float]) -> Factor:
+    """Returns the ratio of two independent numbers, each with its low and high end (Donner and Zou 2012)."""
+    (a, a_low, a_high), (b, b_low, b_high) = over, under
+    below = math.hypot(math.log(a / a_low), math.log(b_high / b))
+    above = math.hypot(math.log(a_high / a), math.log(b / b_low))
+    return Factor(value=a / b, low=a / b * math.exp(-below), high=a / b * math.exp(above))
 
 
 def noise_by_loss(task: TaskResult) -> list[tuple[float, float]]:

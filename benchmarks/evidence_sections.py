@@ -30,7 +30,7 @@ def growth_section(tasks: Sequence[TaskResult]) -> list[str]:
             first, last = two
             lines.append(
                 f"| {task.name} | {abs(first.goal_score):g} to {abs(last.goal_score):g} | "
-                f"{_factor(critical_factor(first, last))} | {_factor(noise_factor(first, last))} |"
+                f"{factor_text(critical_factor(first, last))} | {factor_text(noise_factor(first, last))} |"
             )
     for game in dict.fromkeys(goal.game for goal in paper_goals()):
         some = sorted((goal for goal in paper_goals() if goal.game == game), key=lambda goal: goal.goal_score)
@@ -46,7 +46,8 @@ def growth_section(tasks: Sequence[TaskResult]) -> list[str]:
     return lines
 
 
-def _factor(factor: Factor) -> str:
+def factor_text(factor: Factor) -> str:
+    """Returns '2 (1.5 to 2.6)', or 'not known'."""
     if not math.isfinite(factor.value):
         return "not known"
     return f"{factor.value:.2g} ({factor.low:.2g} to {factor.high:.2g})"
