@@ -54,7 +54,7 @@ function advice(goal, inputs) {
   const on = chosen.machines === inputs.machines
     ? (inputs.machines === 1 ? "the one machine" : `all ${count(inputs.machines)} machines`)
     : `${count(chosen.machines)} of the ${count(inputs.machines)} machines`;
-  let text = `Use a batch of ${count(batch)} on ${on}: score ${goal.score} in ${duration(chosen.seconds)}`;
+  let text = `Use a batch of ${count(batch)} on ${on}: ${goal.score} in ${duration(chosen.seconds)}`;
   if (inputs.price > 0) text += ` at a cost of ${money(chosen.cost)}`;
   if (chosen.machines > 1) {
     text += `, which is ${times(one.seconds / chosen.seconds)} as fast as one machine with `;

@@ -8,7 +8,7 @@ from html import escape
 from statistics import median
 from typing import Any
 
-from rlgns.report.goal_text import critical_batch_text, goal_score_text
+from rlgns.report.goal_text import critical_batch_text
 from rlgns.report.html_elements import data_html
 from rlgns.report.sweep_data import SweepData, known
 
@@ -79,7 +79,7 @@ def planner_goals(sweeps: Sequence[SweepData]) -> list[dict[str, Any]]:
                 {
                     "game": title,
                     "name": f"{title}, {game.goal_text(goal)}",
-                    "score": goal_score_text(goal),
+                    "score": game.goal_text(goal),
                     "critical_batch": fit.critical_batch,
                     "critical_batch_text": critical_batch_text(goal),
                     "min_steps": fit.min_steps,

@@ -70,7 +70,8 @@ class SweepData:
 
     def title_of(self, game: GameData, several: bool) -> str:
         """Returns a game's title, with this sweep's label where there are several sweeps and it says more."""
-        return f"{game.title} ({self.label})" if several and self.label != game.title else game.title
+        says_more = several and self.label not in (game.title, game.name)
+        return f"{game.title} ({self.label})" if says_more else game.title
 
     @property
     def goals(self) -> list[tuple[GameData, GoalFit]]:
