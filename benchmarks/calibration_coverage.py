@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from rlgns.critical.calibration_fit import Ratio, RatioFit, fit_ratios
+from rlgns import formatting
+from rlgns.config.calibrations import calibration_for
+from rlgns.critical.calibration import PATH_AVERAGE, RatioFit
+from rlgns.critical.calibration_fit import Ratio, fit_ratios
 from rlgns.fit.calibration import read_measured
 
 PAPER = Path(__file__).parents[1] / "configs" / "paper" / "critical_batch_by_goal.csv"
@@ -33,6 +36,12 @@ OTHER_GAMES = (
 
 MODELS = ((0.2006, 0.5123), (0.5, 0.5), (1.0, 0.5))
 """tau and sigma: the paper's games, as different as their goals, twice that."""
+
+FEW, FEW_MODELS = ((1, 1, 1), (1, 1, 2), (2, 2, 2)), (*MODELS, (0.5, 1.0))
+"""Goals of each game where there are few, and tau and sigma: the last two twice as wide as the prior's in one."""
+
+KNOWN = 0.3
+"""Mean of known variances where goals are few: an interval of a factor of 3 each way."""
 
 GOALS = 7
 """Of each simulated game."""
@@ -81,6 +90,37 @@ def coverage(
         hits += abs(new - fit.log_ratio) < half_width(fit)
         twin += abs(new - y.mean()) < t.ppf(0.975, y.size - 1) * y.std(ddof=1) * math.sqrt(1 + 1 / y.size)
     return hits / draws, twin / draws
+
+
+def few_goals(
+    sizes: Sequence[int], tau: float, sigma: float, *, known: float, posterior: bool, draws: int = 400
+) -> tuple[float, float]:
+    """Returns the share of new games' goals inside the 95 % interval, and the median of its half-width in ln.
+
+    Args:
+        sizes: Goals of each game.
+        tau: Standard deviation between games.
+        sigma: Between the goals of a game.
+        known: Mean of the goals' known variances, which are uniform up to twice this.
+        posterior: Fitted as sweeps of PPO are, with A2C's spread as the prior; else by moments.
+        draws: Simulated fits, seed 0.
+    """
+    rng, hits, widths = np.random.default_rng(0), 0, []
+    nearest = calibration_for(algorithm="a2c", epochs=1, definition=PATH_AVERAGE) if posterior else None
+    for _ in range(draws):
+        ratios = []
+        for game, goals in enumerate(sizes):
+            variances = 2 * known * rng.random(goals)
+            y = tau * rng.normal() + sigma * rng.normal(size=goals) + np.sqrt(variances) * rng.normal(size=goals)
+            ratios += [
+                Ratio(game=str(game), goal_score=j, critical_batch=math.exp(y[j]), noise_scale=1, variance=variances[j])
+                for j in range(goals)
+            ]
+        new = tau * rng.normal() + sigma * rng.normal()
+        fit = fit_ratios(ratios, nearest=nearest)
+        widths.append(half_width(fit))
+        hits += abs(new - fit.log_ratio) < widths[-1]
+    return hits / draws, float(np.median(widths))
 
 
 def _drifting(normal: NDArray[np.float64], persistence: float) -> NDArray[np.float64]:
@@ -138,6 +178,15 @@ def main() -> None:
         for games in (3, 4, 7):
             share, twin = coverage(games, tau, sigma, persistence=persistence, draws=draws)
             print(f"| {tau:.2f} | {sigma:.2f} | {persistence} | {games} | {100 * share:.1f} | {100 * twin:.1f} |")
+    print("\n| goals of each game | error bars, mean variance | tau | sigma | by moments | posterior |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for sizes in FEW:
+        for tau, sigma in FEW_MODELS:
+            cells = []
+            for posterior in (False, True):
+                share, half = few_goals(sizes, tau, sigma, known=KNOWN, posterior=posterior, draws=draws)
+                cells.append(f"{100 * share:.1f}, a factor of {formatting.rounded(math.exp(half))}")
+            print(f"| {', '.join(map(str, sizes))} | {KNOWN} | {tau:.2f} | {sigma:.2f} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

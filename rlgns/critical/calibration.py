@@ -33,7 +33,7 @@ KIND_DF = 4
 """Degrees of freedom of KIND_SD: 4 + 2 tasks, two means."""
 
 FEWEST_GAMES = 3
-"""With fewer games, a calibration's spread between games is another calibration's."""
+"""Of a fit by moments, and of a calibration that says how far apart calibrations are."""
 
 LARGEST = 1e300
 """Numbers beyond it count as infinite, below its inverse as zero: their logarithms are safe to add."""
@@ -132,6 +132,19 @@ class Calibration:
             high=_exp(centre + math.hypot(proxy, above)),
             level=level,
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RatioFit:
+    """What `Calibration` needs; its docstrings explain the fields."""
+
+    games: int
+    goals: int
+    log_ratio: float
+    log_ratio_sd: float
+    game_sd: float
+    goal_sd: float
+    degrees_of_freedom: float
 
 
 def nearest_calibration(

@@ -31,7 +31,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from rlgns.critical.calibration import FEWEST_GAMES, Calibration
+from rlgns.critical.calibration import FEWEST_GAMES, Calibration, RatioFit
+from rlgns.critical.calibration_posterior import posterior_fit
 from rlgns.critical.points import GoalFit
 
 Array = npt.NDArray[np.float64]
@@ -59,19 +60,6 @@ class Ratio:
         return math.log(self.critical_batch / self.noise_scale)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RatioFit:
-    """What `Calibration` needs; its docstrings explain the fields."""
-
-    games: int
-    goals: int
-    log_ratio: float
-    log_ratio_sd: float
-    game_sd: float
-    goal_sd: float
-    degrees_of_freedom: float
-
-
 def ratio_of(goal: GoalFit) -> Ratio | None:
     """Returns a sweep's goal with the variance that its two intervals stand for; None where one is not two-sided.
 
@@ -92,11 +80,12 @@ def ratio_of(goal: GoalFit) -> Ratio | None:
 
 
 def fit_ratios(ratios: Sequence[Ratio], *, nearest: Calibration | None = None) -> RatioFit:
-    """Fits ratios of at least FEWEST_GAMES games, or of fewer with the spread of another calibration.
+    """Fits ratios by moments; those with error bars, and those of few games, with another calibration as the prior.
 
     Args:
         ratios: One for each game and goal.
-        nearest: Another algorithm's calibration, `widened`; used where games are fewer than FEWEST_GAMES.
+        nearest: Another algorithm's calibration, widened: the prior where a goal has a known variance or games are
+            fewer than FEWEST_GAMES.
 
     Raises:
         ValueError: No ratio, or too few games and no other calibration.
@@ -104,14 +93,14 @@ def fit_ratios(ratios: Sequence[Ratio], *, nearest: Calibration | None = None) -
     games = _by_game(ratios)
     if not games:
         raise ValueError("no goal has both a critical batch and a noise scale with two-sided intervals")
+    if nearest is not None and (len(games) < FEWEST_GAMES or any(ratio.variance > 0 for ratio in ratios)):
+        return posterior_fit(games, nearest)
     if len(games) >= FEWEST_GAMES:
-        return _own_fit(games)
-    if nearest is None:
-        raise ValueError(f"a calibration needs {FEWEST_GAMES} games, got {len(games)}: {', '.join(_names(ratios))}")
-    return _with_borrowed_spread(games, nearest)
+        return _fit_by_moments(games)
+    raise ValueError(f"a calibration needs {FEWEST_GAMES} games, got {len(games)}: {', '.join(_names(ratios))}")
 
 
-def _own_fit(games: list[tuple[Array, Array]]) -> RatioFit:
+def _fit_by_moments(games: list[tuple[Array, Array]]) -> RatioFit:
     count, goals = len(games), sum(len(y) for y, _ in games)
     goal_sq = game_sq = 1.0
     for _ in range(200):
@@ -142,23 +131,6 @@ def _own_fit(games: list[tuple[Array, Array]]) -> RatioFit:
         game_sd=math.sqrt(game_sq),
         goal_sd=math.sqrt(goal_sq),
         degrees_of_freedom=min(max(1.0, freedom), goals - 1.0),
-    )
-
-
-def _with_borrowed_spread(games: list[tuple[Array, Array]], nearest: Calibration) -> RatioFit:
-    """tau, sigma and their degrees of freedom are the other calibration's; mu is its and the games', by precision."""
-    means, means_sq, _ = _game_means(games, nearest.goal_sd**2)
-    precision = 1 / (nearest.game_sd**2 + means_sq + SMALLEST_VARIANCE)
-    others = 1 / (nearest.log_ratio_sd**2 + nearest.widening_sd**2 + SMALLEST_VARIANCE)
-    total = float(precision.sum()) + others
-    return RatioFit(
-        games=len(games),
-        goals=sum(len(y) for y, _ in games),
-        log_ratio=(float(precision @ means) + others * nearest.log_ratio) / total,
-        log_ratio_sd=math.sqrt(1 / total),
-        game_sd=nearest.game_sd,
-        goal_sd=nearest.goal_sd,
-        degrees_of_freedom=nearest.degrees_of_freedom,
     )
 
 

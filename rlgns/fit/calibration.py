@@ -87,7 +87,7 @@ def trained_with(path: Path) -> tuple[str, int] | None:
 
 
 def make_calibration(measured: Measured, *, name: str, algorithm: str, epochs: int) -> Calibration:
-    """Fits a calibration; with fewer than FEWEST_GAMES games, its spread is that of the nearest shipped one.
+    """Fits a calibration; with few games or wide error bars its spread leans on the nearest shipped one's.
 
     Raises:
         UserError: No goal has both numbers.
@@ -124,10 +124,8 @@ def calibration_summary(calibration: Calibration, measured: Measured, level: flo
         f"goals of a game, {times(math.exp(c.log_ratio_sd))} of the mean",
     ]
     if c.games < FEWEST_GAMES:
-        lines.append(
-            f"fewer than {FEWEST_GAMES} games: the spreads are those of the nearest calibration, and the mean is drawn "
-            "towards its own"
-        )
+        drawn = ", and the mean is drawn towards its own" if c.games == 1 else ""
+        lines.append(f"fewer than {FEWEST_GAMES} games: the spreads are mostly those of the nearest calibration{drawn}")
     return "\n".join([*lines, *(f"left out: {goal}" for goal in measured.left_out)])
 
 

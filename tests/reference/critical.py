@@ -8,6 +8,9 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.stats import f, trim_mean
 
+from rlgns.critical.calibration import KIND_SD, Calibration
+from rlgns.critical.calibration_posterior import GOAL_LOG_SD
+
 
 def slow_pareto(batch: np.ndarray, steps: np.ndarray) -> tuple[float, float, float]:
     """(B_crit, S_min, sum of squares) of least squares in log space: the best of many starts of a general solver."""
@@ -126,3 +129,33 @@ def slow_calibration(
         "mean": float(weights @ y),
         "mean_variance": float(weights @ covariance @ weights),
     }
+
+
+def slow_posterior(
+    y: list[list[float]], variance: list[list[float]], nearest: Calibration, *, draws: int
+) -> tuple[float, float]:
+    """Middle and half-width of the 95 % interval of a new goal, by weighting draws of tau and sigma, seed 0.
+
+    Covariance matrices are dense; mu is flat but for one game, where it is the other calibration's.
+    """
+    rng = np.random.default_rng(0)
+    values, known = np.concatenate(y), np.concatenate(variance)
+    game = np.repeat(np.arange(len(y)), [len(goals) for goals in y])
+    prior = 1 / (nearest.log_ratio_sd**2 + nearest.widening_sd**2) if len(y) == 1 else 1e-4
+    tau = np.abs(rng.normal(size=draws)) * KIND_SD
+    sigma = nearest.goal_sd * np.exp(GOAL_LOG_SD * rng.normal(size=draws))
+    same = (game[:, None] == game).astype(float)
+    covariance = tau[:, None, None] ** 2 * same + np.eye(len(values)) * (sigma[:, None, None] ** 2 + known)
+    covariance += 1 / prior
+    off = values - nearest.log_ratio
+    inverse, log_volume = np.linalg.inv(covariance), np.linalg.slogdet(covariance)[1]
+    log_weight = -(log_volume + np.einsum("i,dij,j->d", off, inverse, off)) / 2
+    weight = np.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    to_mean = inverse.sum(axis=1) / prior  # of a new game's goal, given the goals seen
+    mean = nearest.log_ratio + to_mean @ off
+    sd = np.sqrt(1 / prior - to_mean.sum(axis=1) / prior + tau**2 + sigma**2)
+    chosen = rng.choice(draws, size=draws, p=weight)
+    new = mean[chosen] + sd[chosen] * rng.normal(size=draws)
+    middle = float(weight @ mean)
+    return middle, float(np.quantile(np.abs(new - middle), 0.95))

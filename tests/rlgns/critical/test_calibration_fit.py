@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from benchmarks.calibration_coverage import MODELS, coverage
-from rlgns.critical.calibration import AT_GOAL, Calibration, nearest_calibration
-from rlgns.critical.calibration_fit import Ratio, RatioFit, fit_ratios
-from tests.reference.critical import slow_calibration
+from benchmarks.calibration_coverage import KNOWN, MODELS, coverage, few_goals, half_width
+from rlgns.critical.calibration import AT_GOAL, Calibration, RatioFit, nearest_calibration
+from rlgns.critical.calibration_fit import Ratio, fit_ratios
+from tests.reference.critical import slow_calibration, slow_posterior
 
 
 def make_ratios(games: Sequence[Sequence[float]], variance: Sequence[Sequence[float]] | None = None) -> list[Ratio]:
@@ -77,33 +77,68 @@ def test_one_goal_a_game_and_games_that_agree() -> None:
     assert same.log_ratio == pytest.approx(-1) and variance_of(same) < 1e-6 and same.degrees_of_freedom >= 1
 
 
-def test_fewer_than_three_games_borrow_the_spread() -> None:
-    a2c = Calibration(
-        name="a2c",
-        algorithm="a2c",
-        epochs=1,
-        definition=AT_GOAL,
-        games=4,
-        goals=26,
-        log_ratio=-1.85,
-        log_ratio_sd=0.15,
-        game_sd=0.2,
-        goal_sd=0.5,
-        degrees_of_freedom=17.5,
-    )
-    near = nearest_calibration([a2c], algorithm="ppo", epochs=4)
-    one = fit_ratios(make_ratios([[-0.5]]), nearest=near)
-    assert (one.game_sd, one.goal_sd, one.games) == (0.2, 0.5, 1)
-    assert -1.85 < one.log_ratio < -0.5
-    assert one.degrees_of_freedom == near.degrees_of_freedom
-    assert a2c.proxy_sd < math.sqrt(variance_of(one)) < near.proxy_sd
-    useless = fit_ratios(make_ratios([[-0.5]], [[1e6]]), nearest=near)
-    assert useless.log_ratio == pytest.approx(-1.85, abs=1e-3)
-    assert variance_of(useless) == pytest.approx(near.proxy_sd**2, rel=1e-3)
+A2C = Calibration(
+    name="a2c",
+    algorithm="a2c",
+    epochs=1,
+    definition=AT_GOAL,
+    games=4,
+    goals=26,
+    log_ratio=-1.85,
+    log_ratio_sd=0.15,
+    game_sd=0.2,
+    goal_sd=0.5,
+    degrees_of_freedom=17.5,
+)
+NEAR = nearest_calibration([A2C], algorithm="ppo", epochs=4)
+
+
+@pytest.mark.parametrize(
+    ("y", "variance"),
+    [
+        ([[-1.1], [0.3], [-0.2]], [[1.0], [0.3], [0.4]]),
+        ([[-1.1, -1.6], [0.3]], [[0.2, 0.1], [0.3]]),
+        ([[-0.5, -0.9, 0.1]], [[0.3, 0.0, 0.1]]),
+    ],
+)
+def test_few_goals_agree_with_draws_from_the_prior(y: list[list[float]], variance: list[list[float]]) -> None:
+    fit = fit_ratios(make_ratios(y, variance), nearest=NEAR)
+    middle, half = slow_posterior(y, variance, NEAR, draws=200_000)
+    assert fit.log_ratio == pytest.approx(middle, abs=0.02)
+    assert half_width(fit) == pytest.approx(half, rel=0.03)
+    assert (fit.games, fit.goals) == (len(y), sum(map(len, y)))
+
+
+def test_many_goals_with_error_bars_agree_with_moments() -> None:
+    rng = np.random.default_rng(5)
+    y = [(u + 0.5 * rng.normal(size=8)).tolist() for u in 0.6 * rng.normal(size=12)]
+    moments = fit_ratios(make_ratios(y))
+    fit = fit_ratios(make_ratios(y, [[1e-6] * 8] * 12), nearest=NEAR)
+    assert fit.log_ratio == pytest.approx(moments.log_ratio, abs=0.05)
+    assert half_width(fit) == pytest.approx(half_width(moments), rel=0.1)
+
+
+def test_one_game_takes_its_mean_from_the_other_calibration_too() -> None:
+    one = fit_ratios(make_ratios([[-0.5]]), nearest=NEAR)
+    assert -1.85 < one.log_ratio < -0.5 and one.games == 1
+    useless = fit_ratios(make_ratios([[-0.5]], [[1e6]]), nearest=NEAR)
+    assert useless.log_ratio == pytest.approx(-1.85, abs=1e-2)
+    assert one.log_ratio_sd < useless.log_ratio_sd
+    two = fit_ratios(make_ratios([[-0.5], [-0.7]], [[0.1], [0.1]]), nearest=NEAR)
+    assert two.log_ratio == pytest.approx(-0.6, abs=1e-6)
     with pytest.raises(ValueError, match="needs 3 games, got 2: game 0, game 1"):
         fit_ratios(make_ratios([[-1.0], [-2.0]]))
     with pytest.raises(ValueError, match="no goal has both"):
         fit_ratios([])
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 1, 2)])
+def test_coverage_of_few_goals_with_error_bars(sizes: tuple[int, ...]) -> None:
+    """400 draws. The twin, by moments, has an interval that says nothing."""
+    for tau, sigma in MODELS[:2]:
+        share, half = few_goals(sizes, tau, sigma, known=KNOWN, posterior=True)
+        assert share >= 0.95 and half < math.log(8)
+    assert few_goals(sizes, *MODELS[0], known=KNOWN, posterior=False)[1] > math.log(50)
 
 
 @pytest.mark.parametrize("games", [3, 4, 7])
