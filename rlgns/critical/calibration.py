@@ -153,7 +153,8 @@ def nearest_calibration(
     """Returns the calibration of an algorithm with so many epochs, else the nearest, widened and not `exact`.
 
     Nearest is one of the same algorithm, then of the nearest number of epochs (by ratio), then of the same definition,
-    then that of most games.
+    then that of most games. A path average over several epochs serves another definition last: along the steps the
+    noise scale is up to 76 times smaller than at the parameters that played (docs/results/brute-force.md).
 
     Args:
         found: At least one.
@@ -162,12 +163,13 @@ def nearest_calibration(
         definition: Of the noise scale that `predict` will get; None: that of the calibration.
     """
 
-    def distance(other: Calibration) -> tuple[bool, float, bool, int]:
+    def distance(other: Calibration) -> tuple[bool, bool, float, bool, int]:
         differs = definition is not None and other.definition != definition
-        return other.algorithm != algorithm, abs(math.log(other.epochs / epochs)), differs, -other.games
+        along_steps = differs and other.definition == PATH_AVERAGE and other.epochs > 1
+        return along_steps, other.algorithm != algorithm, abs(math.log(other.epochs / epochs)), differs, -other.games
 
     best = min(found, key=distance)
-    return best if distance(best)[:3] == (False, 0.0, False) else _widened(best, found)
+    return best if distance(best)[:4] == (False, False, 0.0, False) else _widened(best, found)
 
 
 def _widened(best: Calibration, found: Sequence[Calibration]) -> Calibration:

@@ -119,6 +119,8 @@ def test_what_fits_serves_and_what_does_not_is_widened_and_labelled() -> None:
     path = nearest_calibration(found, algorithm="a2c", epochs=1, definition=PATH_AVERAGE)
     assert path.name == "a2c" and not path.exact
     assert nearest_calibration(found, algorithm="ppo", epochs=4, definition=PATH_AVERAGE).exact
+    rollout = nearest_calibration(found, algorithm="ppo", epochs=4, definition="at the parameters that played")
+    assert (rollout.name, rollout.exact) == ("a2c", False)  # along the steps PPO's noise scale is another quantity
     narrow, wide = A2C.predict(5000, 4000, 7000), other.predict(5000, 4000, 7000)
     assert wide.low < narrow.low < narrow.value == wide.value < narrow.high < wide.high
     one = dataclasses.replace(PPO, games=1)
