@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.evidence_adaptive import adaptive_section
+from benchmarks.evidence_atari_widths import add_widths, atari_widths
 from benchmarks.evidence_batch import batch_section
 from benchmarks.evidence_calibration import calibration_section
 from benchmarks.evidence_contest import contest_section
@@ -40,7 +41,7 @@ def page(tasks: Sequence[TaskResult], folder: Path = FOLDER) -> str:
     lines += ["## PPO's calibration", "", *calibration_section(planned), ""]
     lines += ["## Growth", "", *growth_section(planned), ""]
     lines += ["## Noise scale by batch", "", *batch_section(planned), ""]
-    lines += ["## Stronger models: width", "", *widths_section(tasks), ""]
+    lines += ["## Stronger models: width", "", *widths_section(tasks), *atari_widths(folder), ""]
     lines += ["## Difficulty", "", *difficulty_section(planned), ""]
     lines += ["## Adaptive batch", "", *adaptive_section(folder), "", ADAPTIVE, ""]
     lines += ["## Deviations from the plan", "", *DEVIATIONS, "", "## Not done", "", *NOT_DONE, ""]
@@ -102,11 +103,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes page and figures; returns an exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", type=Path, nargs="+", default=[], metavar="DIR", help="folders of finished sweeps")
+    parser.add_argument(
+        "--add-widths", type=Path, nargs="+", default=[], metavar="DIR", help="sweeps of Qbert, one width each"
+    )
     parser.add_argument("--no-figures", action="store_true", help="write the page alone; figures need Chromium")
     options = parser.parse_args(arguments)
     try:
         for path in options.add:
             print(f"added {add_sweep(path)}")
+        if options.add_widths:
+            print(f"added {add_widths(options.add_widths, FOLDER)}")
         tasks = load_tasks(FOLDER)
         (RESULTS / "agreement.md").write_text(page(tasks))
         planned = [task for task in tasks if task.name in PLANNED]

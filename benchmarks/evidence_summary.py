@@ -15,6 +15,7 @@ from benchmarks.evidence_answers import (
     growth_answer,
     width_answer,
 )
+from benchmarks.evidence_atari_widths import atari_width_answer
 from benchmarks.evidence_data import TaskResult
 from benchmarks.evidence_figures import our_tasks, paper_points
 from examples.tasks.settings import TASKS
@@ -41,6 +42,7 @@ def found_section(tasks: Sequence[TaskResult], with_widths: Sequence[TaskResult]
         *growth_answer(tasks),
         *batch_answer(tasks),
         *width_answer(with_widths),
+        *atari_width_answer(folder),
         *difficulty_answer(tasks),
         *adaptive_answer(folder),
         *_r_squared_lines(tasks),
