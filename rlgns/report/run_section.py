@@ -15,9 +15,9 @@ from rlgns.report.run_figures import GAMES, run_figures
 
 PROXY = (
     "The critical batch is the batch at which training needs twice the fewest possible optimizer steps and twice the "
-    "fewest possible observations. Here it is predicted from the run average of the noise scale with a ratio that was "
-    "measured on four games under A2C; the interval says how far games and algorithms differ. Only a sweep over "
-    "batch sizes measures it."
+    "fewest possible observations. Here it is predicted: the run average of the noise scale, divided by a ratio that "
+    "sweeps of a few games measured; the verdict names their algorithm. The interval says how far games differ. Only a "
+    "sweep over batch sizes measures it."
 )
 """What a reader needs to know before the numbers."""
 
