@@ -47,9 +47,9 @@ understates the possible gain.
 """)
 
 DEVIATIONS = [
-    "- The sweeps' own column `noise_scale` comes from an older version of the run average, in which a row's own size "
-    "entered its weight. The path average here is computed from the same raw moments by the present version, which was "
-    'changed for other reasons; the old numbers stand beside it as "path, as swept".',
+    "- The own column `noise_scale` of the sweeps of images and text comes from an older version of the run average, in "
+    "which a row's own size entered its weight. The path average here is computed from the same raw moments by the "
+    'present version, which was changed for other reasons; the old numbers stand beside it as "path, as swept".',
     "- Digits had been seen before the plan, so they are no fresh evidence.",
     "- Breakout's sweep was run before the plan. Its critical batch and noise scale at three goals were known.",
     "- `characters-lstm-64-longer` was added to the plan when eight tasks had been seen, for a third decade of "
@@ -58,7 +58,8 @@ DEVIATIONS = [
     "- The score among the tasks under Adam alone and the noise scale by batch were computed after looking.",
     "- Breakout's noise scale is that of the sweep, an older average over resolved steps alone, which comes out at "
     "0.36 to 0.90 of the present one in simulations; its rows are not kept.",
-    "- PPO's calibration is fitted with A2C's spread as a prior, a rule from when Breakout and Qbert were known.",
+    "- PPO's calibration has A2C's spread as the prior: a rule written when Breakout and Qbert were known and Space "
+    "Invaders was not.",
     "- Fewer than 3 groups are not scored; the plan had no such rule.",
     "- No goal, batch, rate, seed or trial was removed.",
 ]

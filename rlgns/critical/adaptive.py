@@ -1,7 +1,7 @@
 r"""The adaptive batch: how many environments to use next, given the critical batch of the moment and its interval.
 
 N below is the calibrated `critical_batch/now`: the model's noise scale is the batch at which a step makes half of a
-full-batch step's progress, and games showed that this is several times below tr(Sigma) / |G|^2. The interval is the
+full-batch step's progress, and games showed that this is not tr(Sigma) / |G|^2. The interval is the
 measurement's, `noise/now_low` to `noise/now_high`, both ends calibrated by the best estimate: the calibration's own
 error is the same all run long, and says nothing about whether N has changed.
 

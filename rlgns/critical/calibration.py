@@ -153,7 +153,7 @@ def nearest_calibration(
     """Returns the calibration of an algorithm with so many epochs, else the nearest, widened and not `exact`.
 
     Nearest is one of the same algorithm, then of the nearest number of epochs (by ratio), then of the same definition,
-    then that of most games. A path average over several epochs serves another definition last: along the steps the
+    then that of most games. A path average of PPO serves another definition last: along the steps of a rollout the
     noise scale is up to 76 times smaller than at the parameters that played (docs/results/brute-force.md).
 
     Args:
@@ -165,7 +165,7 @@ def nearest_calibration(
 
     def distance(other: Calibration) -> tuple[bool, bool, float, bool, int]:
         differs = definition is not None and other.definition != definition
-        along_steps = differs and other.definition == PATH_AVERAGE and other.epochs > 1
+        along_steps = differs and other.definition == PATH_AVERAGE and other.algorithm == "ppo"
         return along_steps, other.algorithm != algorithm, abs(math.log(other.epochs / epochs)), differs, -other.games
 
     best = min(found, key=distance)

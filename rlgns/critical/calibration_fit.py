@@ -64,6 +64,7 @@ def ratio_of(goal: GoalFit) -> Ratio | None:
     """Returns a sweep's goal with the variance that its two intervals stand for; None where one is not two-sided.
 
     An interval's half-width in ln is taken as so many standard deviations as a normal distribution has at its level.
+    With Student's t of few degrees of freedom in the interval that is about the standard deviation of Student's t.
     """
     fit, wide = goal.fit, 2 * float(ndtri(0.5 + goal.fit.level / 2))
     ends = (fit.critical_batch_low, fit.critical_batch_high, goal.noise_scale_low, goal.noise_scale_high)

@@ -2,13 +2,13 @@ r"""A calibration from few goals with wide error bars: Bayesian, with the spread
 
     y = ln(critical batch / noise scale) = mu + game + goal + measurement        (calibration_fit.py)
     tau ~ half-normal(KIND_SD),   ln sigma ~ N(ln sigma of the other calibration, GOAL_LOG_SD^2)
-    mu: flat with two games or more; with one, the other calibration's, with its error and widening
+    mu: flat with two games or more; with one, normal around the other calibration's, with its error and widening
 
 For each pair (tau, sigma) of a grid mu has a normal posterior in closed form, and a new game's goal a normal
 prediction. The whole prediction is their mixture, weighted by the posterior of the pair (Gelman et al., Bayesian Data
 Analysis, 3rd edition, section 5.4).
 
-By moments, three games with one goal each and error bars of 0.5 in ln give an interval of a factor of 300 (median), and
+By moments, three games with one goal each and error bars of 0.5 in ln give an interval of a factor of 350 (median), and
 it covers 99 %. docs/notes/calibration.md has the coverage of both.
 """
 
@@ -29,6 +29,9 @@ Array = npt.NDArray[np.float64]
 GOAL_LOG_SD = 0.5
 """Standard deviation of ln sigma in the prior: a factor of 2.7 each way with 95 %."""
 
+SMALLEST_GOAL_SD = 0.1
+"""Of the other calibration, in the prior: one of a single goal a game knows no spread between goals."""
+
 LEVEL = 0.95
 """At which Student's t agrees with the mixture."""
 
@@ -41,6 +44,7 @@ def posterior_fit(games: Sequence[tuple[Array, Array]], nearest: Calibration) ->
 
     Student's t stands for the mixture: its degrees of freedom give it the same kurtosis, and the three standard
     deviations, root mean squares over the posterior, are multiplied by one factor that gives the same 95 % interval.
+    So they are scales of Student's t, some 13 % smaller than standard deviations.
 
     Args:
         games: For each, ln(critical batch / noise scale) of its goals, and their known variances.
@@ -48,7 +52,7 @@ def posterior_fit(games: Sequence[tuple[Array, Array]], nearest: Calibration) ->
     """
     tau, sigma = (grid.ravel() for grid in np.meshgrid(_TAU, _SIGMA, indexing="ij"))
     log_weight = np.log(tau) - (tau / KIND_SD) ** 2 / 2  # the grid is even in ln tau
-    log_weight -= (np.log(sigma / nearest.goal_sd) / GOAL_LOG_SD) ** 2 / 2
+    log_weight -= (np.log(sigma / max(nearest.goal_sd, SMALLEST_GOAL_SD)) / GOAL_LOG_SD) ** 2 / 2
     prior = 1 / math.hypot(nearest.log_ratio_sd, nearest.widening_sd) ** 2 if len(games) == 1 else 0.0
     precision = np.full_like(tau, prior)
     weighted, squares = precision * nearest.log_ratio, precision * nearest.log_ratio**2

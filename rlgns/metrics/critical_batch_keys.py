@@ -93,7 +93,7 @@ CRITICAL_BATCH = KeyGroup(
             name="critical_batch/calibration",
             kind=str,
             unit="text",
-            meaning="What the prediction was calibrated on",
+            meaning="What the prediction was calibrated on. Rows keep the calibration of the version that wrote them",
             absent_from=OLDER_RUNS,
         ),
         Key(

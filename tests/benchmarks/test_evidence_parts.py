@@ -55,10 +55,13 @@ def test_what_was_found_is_said_in_words(tmp_path: Path) -> None:
 def test_each_game_is_predicted_from_the_others() -> None:
     games = [task_of(name, critical, 3 * critical) for name, critical in (("qbert", 10), ("pong", 20), ("alien", 40))]
     text = "\n".join(calibration_section(games))
-    assert "All 6 goals of 3 games: noise scale / critical batch 2.8; " in text and "Inside: 6 of 6." in text
+    assert (
+        "The 6 of 6 goals with both intervals, 3 games: noise scale / critical batch 2.8; " in text
+        and "Inside: 6 of 6. " in text
+    )
     wrong = [*games[:2], task_of("alien", 40, 40_000.0)]
     assert "| alien | -1 |" in "\n".join(calibration_section(wrong))
-    assert "Inside: 6 of 6." not in "\n".join(calibration_section(wrong))
+    assert "Inside: 6 of 6. " not in "\n".join(calibration_section(wrong))
     assert "None is shipped: 3 games need" in calibration_section(games[:2])[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -126,6 +127,8 @@ def test_one_game_takes_its_mean_from_the_other_calibration_too() -> None:
     assert one.log_ratio_sd < useless.log_ratio_sd
     two = fit_ratios(make_ratios([[-0.5], [-0.7]], [[0.1], [0.1]]), nearest=NEAR)
     assert two.log_ratio == pytest.approx(-0.6, abs=1e-6)
+    without_spread = dataclasses.replace(NEAR, goal_sd=0.0)
+    assert math.isfinite(half_width(fit_ratios(make_ratios([[-0.5]]), nearest=without_spread)))
     with pytest.raises(ValueError, match="needs 3 games, got 2: game 0, game 1"):
         fit_ratios(make_ratios([[-1.0], [-2.0]]))
     with pytest.raises(ValueError, match="no goal has both"):
@@ -139,6 +142,7 @@ def test_coverage_of_few_goals_with_error_bars(sizes: tuple[int, ...]) -> None:
         share, half = few_goals(sizes, tau, sigma, known=KNOWN, posterior=True)
         assert share >= 0.95 and half < math.log(8)
     assert few_goals(sizes, *MODELS[0], known=KNOWN, posterior=False)[1] > math.log(50)
+    assert few_goals(sizes, *MODELS[2], known=KNOWN, posterior=True)[0] >= 0.85  # games twice as far apart: too narrow
 
 
 @pytest.mark.parametrize("games", [3, 4, 7])
