@@ -33,8 +33,8 @@ def calibration_section(tasks: Sequence[TaskResult]) -> list[str]:
     goals = {(goal.game, goal.goal_score): goal for task in tasks if task.name not in TASKS for goal in task.goals}
     table = [
         f"The {len(measured.ratios)} of {len(goals)} goals with both intervals, {len(games)} games: noise scale / "
-        f"critical batch {math.exp(-whole.log_ratio):.2g}; of a new game, 95 % within a factor of {_factor(whole)}. Each "
-        "game left out and predicted from the others, with the noise scale's own interval:",
+        f"critical batch {math.exp(-whole.log_ratio):.2g}; of a new game, 95 % within a factor of {_factor(whole)}. "
+        "Each game left out and predicted from the others, with the noise scale's own interval:",
         "",
         "| left out | goal | noise / critical, others | 95 % factor | predicted (95 %) | critical batch (95 %) | |",
         "| --- | ---: | ---: | ---: | ---: | ---: | --- |",

@@ -47,8 +47,8 @@ understates the possible gain.
 """)
 
 DEVIATIONS = [
-    "- The own column `noise_scale` of the sweeps of images and text comes from an older version of the run average, in "
-    "which a row's own size entered its weight. The path average here is computed from the same raw moments by the "
+    "- The own column `noise_scale` of the sweeps of images and text comes from an older version of the run average, "
+    "in which a row's own size entered its weight. The path average here is computed from the same raw moments by the "
     'present version, which was changed for other reasons; the old numbers stand beside it as "path, as swept".',
     "- Digits had been seen before the plan, so they are no fresh evidence.",
     "- Breakout's sweep was run before the plan. Its critical batch and noise scale at three goals were known.",
