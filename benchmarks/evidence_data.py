@@ -50,8 +50,6 @@ PLANNED = (
     "pong",
 )
 """Tasks of the plan (docs/notes/contest.md), games last."""
-BREAKOUT = RESULTS / "breakout-sweep.csv"
-"""The sweep of Breakout from before the plan, until its repetition is among the tables."""
 ROW_COLUMNS = ("run", "batch_observations", "step", "loss", "smoothed", "grad_sq", "trace")
 
 
@@ -105,16 +103,10 @@ def width_of(task: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
-def load_tasks(folder: Path = FOLDER, games: Sequence[Path] | None = None) -> list[TaskResult]:
-    """Returns every task that has points.
-
-    Args:
-        folder: with the tables.
-        games: tables of points outside the folder; by default Breakout's, where the folder has none.
-    """
+def load_tasks(folder: Path = FOLDER) -> list[TaskResult]:
+    """Returns every task that has points in the folder."""
     sources = yaml.safe_load((folder / "sources.yaml").read_text()) if (folder / "sources.yaml").exists() else {}
-    elsewhere = [BREAKOUT] if games is None and not (folder / "breakout.csv").exists() else games or ()
-    files = [*sorted(folder.glob("*.csv")), *elsewhere]
+    files = sorted(folder.glob("*.csv"))
     found = [_load(file, folder, sources) for file in files]
     return sorted(found, key=lambda task: PLANNED.index(task.name) if task.name in PLANNED else len(PLANNED))
 

@@ -87,7 +87,7 @@ def test_a_folder_without_anything_else_gives_tasks(tmp_path: Path) -> None:
         "game,goal_score,batch_observations,optimizer_steps,observations\n"
         + "".join(f"toy,-1,{batch},{100 * (1 + 20 / batch)},{100 * (batch + 20)}\n" for batch in (8, 16, 32, 64))
     )
-    (task,) = load_tasks(tmp_path, games=())
+    (task,) = load_tasks(tmp_path)
     assert (
         task.goals[0].fit.critical_batch == pytest.approx(20)
         and task.rows == ()

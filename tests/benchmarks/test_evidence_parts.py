@@ -134,7 +134,7 @@ def game_sweep(path: Path) -> Path:
 def test_a_game_is_taken_over_with_its_own_candidates(tmp_path: Path) -> None:
     folder = tmp_path / "tables"
     assert add_sweep(game_sweep(tmp_path / "sweep"), folder) == "qbert"
-    (task,) = load_tasks(folder, games=())
+    (task,) = load_tasks(folder)
     assert task.source == {"commit": "abc", "seeds": [0]} and task.group == "qbert"
     values = {name: {point.noise_scale for point in task.fits[name][0].points} for name in GAME_CANDIDATES}
     assert values == {"path": {100.0}, "played": {200.0}, "policy": {50.0}}
