@@ -38,7 +38,7 @@ MODELS = ((0.2006, 0.5123), (0.5, 0.5), (1.0, 0.5))
 """tau and sigma: the paper's games, as different as their goals, twice that."""
 
 FEW, FEW_MODELS = ((1, 1, 1), (1, 1, 2), (2, 2, 2)), (*MODELS, (0.5, 1.0))
-"""Goals of each game where there are few, and tau and sigma: the last two twice as wide as the prior's in one."""
+"""Goals of each game where there are few; tau and sigma, one of them doubled in each of the last two models."""
 
 KNOWN = 0.3
 """Mean of known variances where goals are few: an interval of a factor of 3 each way."""

@@ -26,7 +26,7 @@ def calibration_section(tasks: Sequence[TaskResult]) -> list[str]:
         there = f"so far {', '.join(games) or 'none'} has one"
         text = (
             f"None is shipped: {FEWEST_GAMES} games need a goal whose critical batch and noise scale both have "
-            f"two-sided intervals; {there}. "
+            f"two-sided intervals; {there}."
         )
         return [text, "", *(lines if measured.left_out else [])]
     whole = _fit(measured)

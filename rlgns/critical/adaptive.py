@@ -1,9 +1,9 @@
 r"""The adaptive batch: how many environments to use next, given the critical batch of the moment and its interval.
 
 N below is the calibrated `critical_batch/now`: the model's noise scale is the batch at which a step makes half of a
-full-batch step's progress, and games showed that this is not tr(Sigma) / |G|^2. The interval is the
-measurement's, `noise/now_low` to `noise/now_high`, both ends calibrated by the best estimate: the calibration's own
-error is the same all run long, and says nothing about whether N has changed.
+full-batch step's progress, and under A2C the paper's games have it several times below tr(Sigma) / |G|^2. The interval
+is the measurement's, `noise/now_low` to `noise/now_high`, both ends calibrated by the best estimate: the calibration's
+own error is the same all run long, and says nothing about whether N has changed.
 
 A step at batch B while the noise scale is N makes 1 / (1 + N/B) of a full-batch step's progress and costs B
 observations. If saving one step is worth r observations, the cheapest batch at every moment is

@@ -68,10 +68,10 @@ def posterior_fit(games: Sequence[tuple[Array, Array]], nearest: Calibration) ->
     log_weight -= (np.log(precision) + squares - weighted * centre) / 2
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
-    mean = float(weight @ centre)
+    middle = float(weight @ centre)
     new_sq = tau**2 + sigma**2 + 1 / precision
-    half = _half_width(weight, centre - mean, np.sqrt(new_sq))
-    parts = weight @ np.stack([1 / precision + (centre - mean) ** 2, tau**2, sigma**2], axis=1)
+    half = _half_width(weight, centre - middle, np.sqrt(new_sq))
+    parts = weight @ np.stack([1 / precision + (centre - middle) ** 2, tau**2, sigma**2], axis=1)
     variance = float(parts.sum())
     freedom = 4 + 2 * variance**2 / max(1e-12, float(weight @ (new_sq - weight @ new_sq) ** 2))
     scale = half / (float(stdtrit(freedom, 0.5 + LEVEL / 2)) * math.sqrt(variance))
@@ -79,7 +79,7 @@ def posterior_fit(games: Sequence[tuple[Array, Array]], nearest: Calibration) ->
     return RatioFit(
         games=len(games),
         goals=sum(len(y) for y, _ in games),
-        log_ratio=mean,
+        log_ratio=middle,
         log_ratio_sd=log_ratio_sd,
         game_sd=game_sd,
         goal_sd=goal_sd,

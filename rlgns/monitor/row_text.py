@@ -12,7 +12,7 @@ from rlgns.noise.in_row import now_in
 
 
 def noise_scale_text(row: Row, number: Callable[[float | None], str] = formatting.rounded) -> str:
-    """Returns the noise scale now: '650 (110 to 4,000)', 'at least 900' or 'measuring'; off policy with ', lag 1'.
+    """Returns the noise scale now: '410 (280 to 640)', 'at least 900' or 'measuring'; off policy with ', lag 1'.
 
     Args:
         row: The row.
@@ -24,7 +24,7 @@ def noise_scale_text(row: Row, number: Callable[[float | None], str] = formattin
 
 
 def critical_batch_text(row: Row) -> str:
-    """Returns the run's predicted critical batch: '790 (110 to 5,800)', 'at least 40', or 'measuring'."""
+    """Returns the run's predicted critical batch: '650 (110 to 4,000)', 'at least 40', or 'measuring'."""
     return formatting.interval(*(row.get(f"critical_batch/{name}") for name in ("predicted", "low", "high")))
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from benchmarks.calibration_coverage import KNOWN, MODELS, coverage, few_goals, half_width
-from rlgns.critical.calibration import AT_GOAL, Calibration, RatioFit, nearest_calibration
+from rlgns.critical.calibration import RatioFit, nearest_calibration
 from rlgns.critical.calibration_fit import Ratio, fit_ratios
 from tests.reference.critical import slow_calibration, slow_posterior
+from tests.rlgns.critical.test_calibration import A2C
 
 
 def make_ratios(games: Sequence[Sequence[float]], variance: Sequence[Sequence[float]] | None = None) -> list[Ratio]:
@@ -78,19 +79,6 @@ def test_one_goal_a_game_and_games_that_agree() -> None:
     assert same.log_ratio == pytest.approx(-1) and variance_of(same) < 1e-6 and same.degrees_of_freedom >= 1
 
 
-A2C = Calibration(
-    name="a2c",
-    algorithm="a2c",
-    epochs=1,
-    definition=AT_GOAL,
-    games=4,
-    goals=26,
-    log_ratio=-1.85,
-    log_ratio_sd=0.15,
-    game_sd=0.2,
-    goal_sd=0.5,
-    degrees_of_freedom=17.5,
-)
 NEAR = nearest_calibration([A2C], algorithm="ppo", epochs=4)
 
 
