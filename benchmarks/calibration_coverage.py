@@ -19,7 +19,8 @@ from scipy.stats import t
 from rlgns import formatting
 from rlgns.config.calibrations import calibration_for
 from rlgns.critical.calibration import PATH_AVERAGE, RatioFit
-from rlgns.critical.calibration_fit import Ratio, fit_ratios
+from rlgns.critical.calibration_fit import fit_ratios
+from rlgns.critical.calibration_ratios import Ratio
 from rlgns.fit.calibration import read_measured
 
 PAPER = Path(__file__).parents[1] / "configs" / "paper" / "critical_batch_by_goal.csv"
@@ -48,8 +49,8 @@ GOALS = 7
 
 
 def half_width(fit: RatioFit) -> float:
-    """Half of the 95 % interval of ln(critical batch / noise scale) of a new game's goal."""
-    sd = math.hypot(fit.log_ratio_sd, fit.game_sd, fit.goal_sd)
+    """Half of the 95 % interval of ln(critical batch / noise scale) of a new game's run."""
+    sd = math.hypot(fit.log_ratio_sd, fit.game_sd, fit.goal_sd, fit.run_sd)
     return float(t.ppf(0.975, fit.degrees_of_freedom)) * sd
 
 
@@ -152,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=4000)
     draws = parser.parse_args().draws
-    ratios = read_measured([PAPER], 0.95).ratios
+    ratios = read_measured([PAPER]).ratios
     value, half = slope(ratios)
     print(f"slope within games {value:.2f} ({value - half:.2f} to {value + half:.2f})\n")
     print("| left out | goals | inside | noise / critical of the others | 95 % factor | rms miss | largest miss |")

@@ -64,7 +64,7 @@ def _state(tasks: Sequence[TaskResult]) -> list[str]:
     missing = [name for name in PLANNED if name not in there]
     text = f"**{len(there)} of {len(PLANNED)} tasks are measured: {', '.join(there)}.**"
     if missing:
-        text += f" Missing: {', '.join(missing)}. What is said below is about the measured ones alone."
+        text += f" Missing: {', '.join(missing)}. Everything below covers only the measured tasks."
     return [text, "", TERMS]
 
 
@@ -86,8 +86,8 @@ def _goals(tasks: Sequence[TaskResult]) -> list[str]:
     return [
         *lines,
         "",
-        "Goals are losses, of games scores. The ratio's interval joins both, as if independent. All points are in the "
-        "tables, none was removed; goals without a ratio enter no score.",
+        "Goals are losses; for games, scores. The ratio's interval treats the two errors as independent. All points "
+        "are in the tables, none was removed; goals without a ratio are not scored.",
     ]
 
 

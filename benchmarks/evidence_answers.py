@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.contest_scores import MIN_GROUPS, Score, known, scores
+from benchmarks.contest_scores import MIN_GROUPS, PATH, Score, known, scores
 from benchmarks.evidence_adaptive import read_all
 from benchmarks.evidence_batch import exponent
 from benchmarks.evidence_contest import NAMES
@@ -31,7 +31,8 @@ def growth_answer(tasks: Sequence[TaskResult]) -> list[str]:
         f"{_range([factor.value for factor in critical])} times (the interval excludes 1 in "
         f"{sum(factor.low > 1 for factor in critical)} of {len(critical)} tasks), the noise scale "
         f"{_range([factor.value for factor in noise])} times ({sum(factor.low > 1 for factor in noise)} of "
-        f"{len(noise)}). But not in step: the noise scale's growth is {_range(shares)} times the critical batch's."
+        f"{len(noise)}). At different rates: growth of the noise scale / growth of the critical batch is "
+        f"{_range(shares)}."
     ]
 
 
@@ -39,13 +40,15 @@ def batch_answer(tasks: Sequence[TaskResult]) -> list[str]:
     """Whether the noise scale depends on the batch of its run."""
     found = [(task.name, exponent(task.goals[-1])) for task in tasks]
     above = [(name, factor) for name, factor in found if factor.low > 0]
+    below = [name for name, factor in found if factor.high < 0]
     known_ones = [factor for _, factor in found if math.isfinite(factor.value)]
     if not above:
         return []
     name, most = max(above, key=lambda one: one[1].value)
     return [
-        "- **The noise scale depends on the batch of its run** (seen afterwards): at the hardest goal it grows with "
-        f"the batch in {len(above)} of {len(known_ones)} tasks, most in {name}, as batch^{most.value:.2f}."
+        "- **The noise scale depends on the run's batch** (post hoc): at the hardest goal it rises with the batch in "
+        f"{len(above)} of {len(known_ones)} tasks, most in {name}, as batch^{most.value:.2f}"
+        f"{f', and falls in {len(below)}: ' + ', '.join(below) if below else ''}."
     ]
 
 
@@ -58,16 +61,19 @@ def candidates_answer(tasks: Sequence[TaskResult]) -> list[str]:
         names = ", ".join(task.name for task in contested) or "no task"
         return [f"- **Which candidate predicts best** is not decided: the others are measured on {names} so far."]
     found = {one.candidate: one for one in scores(errors, CANDIDATES) if one.calibrated}
-    texts = [f"{NAMES[name]} {math.exp(found[name].value):.2g}{_beside_path(found[name])}" for name in CANDIDATES]
+    errors_of = {name: f"{math.exp(found[name].value):.2g}" for name in CANDIDATES}
+    others = [f"{NAMES[name]} {errors_of[name]}{_beside_path(found[name])}" for name in CANDIDATES if name != PATH]
     winners = [name for name in CANDIDATES if found[name].less_path_high < 0]
-    verdict = f"{NAMES[winners[0]]} beats the path average" if winners else "none beats the path average, which stays"
-    return [f"- **Other candidates**, each with one factor ({groups} groups): {', '.join(texts)}: {verdict}."]
+    path = f"the path average (error {errors_of[PATH]}), each with one factor ({groups} families)"
+    if winners:
+        return [f"- **{formatting.first_upper(NAMES[winners[0]])}** beats {path}: {', '.join(others)}."]
+    return [f"- **No other candidate** beats {path}: {', '.join(others)}. So the path average stays the predictor."]
 
 
 def _beside_path(score: Score) -> str:
     if score.less_path_high < 0:
-        return " (better beyond the interval)"
-    return " (worse beyond the interval)" if score.less_path_low > 0 else ""
+        return " (significantly better)"
+    return " (significantly worse)" if score.less_path_low > 0 else ""
 
 
 def adaptive_answer(folder: Path) -> list[str]:
@@ -78,9 +84,8 @@ def adaptive_answer(folder: Path) -> list[str]:
     best, worst = min(gains, key=lambda gain: gain.cost), max(gains, key=lambda gain: gain.cost)
     return [
         f"- **An adaptive batch does not pay here**: of {len(gains)} comparisons with the best fixed batch "
-        f"{sum(gain.low > 1 for gain in gains)} are worse beyond the 95 % interval, "
-        f"{sum(gain.high < 1 for gain in gains)} "
-        f"better; cost {best.cost:.2f} to {worst.cost:.2f} times the fixed one's, predicted "
+        f"{sum(gain.low > 1 for gain in gains)} are significantly worse, {sum(gain.high < 1 for gain in gains)} better."
+        f" Cost relative to the fixed batch: measured {best.cost:.2f} to {worst.cost:.2f}, predicted "
         f"{min(gain.predicted for gain in gains):.2f} to {max(gain.predicted for gain in gains):.2f}."
     ]
 
@@ -95,10 +100,12 @@ def width_answer(tasks: Sequence[TaskResult]) -> list[str]:
     grown = sum(slope.low > 0 for _, slope in known_slopes)
     if grown:
         return [f"- **Wider networks**: slope of ln critical batch on ln width at equal loss: {text}."]
+    fallen = sum(slope.high < 0 for _, slope in known_slopes)
     return [
         "- **Wider networks have no larger critical batches at equal loss**, against the plan's expectation and in "
-        "line with Kaplan et al. 2020 (arXiv:2001.08361), where they depend on the loss alone: the slope of logarithms "
-        f"is above zero beyond its interval in none of {len(known_slopes)}: {text}."
+        "line with Kaplan et al. 2020 (arXiv:2001.08361), where the critical batch depends on the loss alone. Of "
+        f"{len(known_slopes)} slopes of ln critical batch on ln width none is significantly positive and {fallen} "
+        f"{'is' if fallen == 1 else 'are'} significantly negative: {text}."
     ]
 
 

@@ -104,8 +104,10 @@ def atari_width_answer(folder: Path) -> list[str]:
     measured = _read(folder)
     if not measured:
         return []
+    above = sum(_slope(lines).low > 0 for lines in measured.values())
     return [
-        "- **A wider Atari network** (Qbert, half to twice `quick`'s): slope of ln noise scale on ln width "
+        f"- **A wider Atari network** (Qbert, half to twice `quick`'s): of {len(measured)} slopes of ln noise scale on "
+        f"ln width {above} {'is' if above == 1 else 'are'} significantly positive: "
         f"{'; '.join(f'{name} {_slope_text(lines)}' for name, lines in measured.items())}."
     ]
 
@@ -121,9 +123,13 @@ def _read(folder: Path) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def _slope_text(lines: Sequence[Mapping[str, str]]) -> str:
+def _slope(lines: Sequence[Mapping[str, str]]) -> Factor:
     known = [line for line in lines if line["noise_scale"]]
-    found = slope(*([float(line[name]) for line in known] for name in ("hidden", "noise_scale")))
+    return slope(*([float(line[name]) for line in known] for name in ("hidden", "noise_scale")))
+
+
+def _slope_text(lines: Sequence[Mapping[str, str]]) -> str:
+    found = _slope(lines)
     if not math.isfinite(found.value):
         return "not known"
     return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"

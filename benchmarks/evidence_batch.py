@@ -14,10 +14,9 @@ from rlgns import formatting
 from rlgns.critical.points import GoalFit
 
 TEXT = (
-    "Seen afterwards, not in the plan. The path average of single best runs, and its exponent p in batch^p over all "
-    "runs "
-    "that resolve it, with Student's t. Where p is above zero, a run at a small batch says less than one near the "
-    "critical batch."
+    "Post hoc. The path average of single best runs, and the exponent p of a fit batch^p over the runs with two-sided "
+    "intervals, with Student's t. Where p is above zero, a run at a small batch underestimates what one near the "
+    "critical batch measures."
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -18,42 +17,47 @@ EPOCHS = 4
 
 
 def calibration_section(tasks: Sequence[TaskResult]) -> list[str]:
-    """Returns the fit to all goals of games with both intervals, and each game's goals in the others' interval."""
-    measured = measured_by([goal for task in tasks if task.name not in TASKS for goal in task.goals])
-    games = list(dict.fromkeys(ratio.game for ratio in measured.ratios))
-    lines = [f"Left out, because one interval is not two-sided: {'; '.join(measured.left_out)}.", ""]
+    """Returns the fit to all goals of games, and each game's goals and runs in the interval of the others."""
+    goals = [goal for task in tasks if task.name not in TASKS for goal in task.goals]
+    measured = measured_by(goals)
+    two_sided = [(ratio.game, ratio.goal_score) for ratio in measured.ratios if not ratio.bound]
+    games = list(dict.fromkeys(game for game, _ in two_sided))
+    known = [goal for goal in goals if (goal.game, goal.goal_score) in two_sided]
+    left_out = [f"Left out: {'; '.join(measured.left_out)}.", ""] if measured.left_out else []
     if len(games) < FEWEST_GAMES:
-        there = f"so far {', '.join(games) or 'none'} has one"
         text = (
             f"None is shipped: {FEWEST_GAMES} games need a goal whose critical batch and noise scale both have "
-            f"two-sided intervals; {there}."
+            f"two-sided intervals; so far {', '.join(games) or 'none'} has one."
         )
-        return [text, "", *(lines if measured.left_out else [])]
+        return [text, "", *left_out]
     whole = _fit(measured)
-    goals = {(goal.game, goal.goal_score): goal for task in tasks if task.name not in TASKS for goal in task.goals}
-    table = [
-        f"The {len(measured.ratios)} of {len(goals)} goals with both intervals, {len(games)} games: noise scale / "
-        f"critical batch {math.exp(-whole.log_ratio):.2g}; of a new game, 95 % within a factor of {_factor(whole)}. "
-        "Each game left out and predicted from the others, with the noise scale's own interval:",
+    bounds = f", and the bounds {'; '.join(measured.bounds)}" if measured.bounds else ""
+    lines = [
+        f"From {formatting.plural(len(known), 'goal')} of {len(games)} games with two-sided intervals{bounds}. Noise "
+        f"scale / critical batch is {math.exp(-whole.log_ratio):.2g}. For a run of a new game the 95 % interval is a "
+        f"factor of {_factor(whole)} each way; it includes the scatter between runs to one goal, a factor of "
+        f"{math.exp(measured.run_sd):.2g} (one standard deviation). Each game predicted from the others, with the "
+        "noise scale's own interval:",
         "",
         "| left out | goal | noise / critical, others | 95 % factor | predicted (95 %) | critical batch (95 %) | |",
         "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
-    inside = 0
+    hits, runs = 0, []
     for game in games:
-        others = tuple(ratio for ratio in measured.ratios if ratio.game != game)
-        calibration = _fit(dataclasses.replace(measured, ratios=others))
-        for ratio in measured.ratios:
-            if ratio.game == game:
-                row, hit = _row(calibration, goals[game, ratio.goal_score])
-                inside += hit
-                table.append(row)
-    bare = math.exp(max(abs(ratio.log_ratio) for ratio in measured.ratios))
-    weak = (
-        f"Inside: {inside} of {len(measured.ratios)}. With factors as wide that is a weak check: the bare noise scale "
-        f"is off by {bare:.2g} times at most."
+        calibration = _fit(measured_by([goal for goal in goals if goal.game != game]))
+        for goal in known:
+            if goal.game == game:
+                row, hit = _row(calibration, goal)
+                lines.append(row)
+                hits += hit
+                runs += _run_hits(calibration, goal)
+    bare = math.exp(max(abs(ratio.log_ratio) for ratio in measured.ratios if not ratio.bound))
+    check = (
+        f"Inside: {hits} of {len(known)} goals. From the noise scale of each best run alone, as a user has it: "
+        f"{sum(runs)} of {len(runs)} runs. A weak check: these intervals are wider than the largest error of the raw "
+        f"noise scale, a factor of {bare:.2g}."
     )
-    return [*table, "", weak, "", *(lines if measured.left_out else [])]
+    return [*lines, "", check, "", *left_out]
 
 
 def _fit(measured: Measured) -> Calibration:
@@ -62,6 +66,16 @@ def _fit(measured: Measured) -> Calibration:
 
 def _factor(calibration: Calibration) -> str:
     return f"{calibration.predict(1.0, 1.0, 1.0).high / calibration.predict(1.0, 1.0, 1.0).value:.2g}"
+
+
+def _run_hits(calibration: Calibration, goal: GoalFit) -> list[bool]:
+    """For each best run that resolves its noise scale, whether the critical batch lies inside what it predicts."""
+    found = [
+        calibration.predict(point.noise_scale, point.noise_scale_low, point.noise_scale_high)
+        for point in goal.points
+        if point.noise_scale and point.noise_scale_low and point.noise_scale_high is not None
+    ]
+    return [one.low <= goal.fit.critical_batch <= one.high for one in found]
 
 
 def _row(calibration: Calibration, goal: GoalFit) -> tuple[str, bool]:

@@ -28,8 +28,8 @@ def contest_section(tasks: Sequence[TaskResult]) -> list[str]:
         [task for task in tasks if all(name in task.fits for name in names)] for names in (CANDIDATES, GAME_CANDIDATES)
     )
     lines = [
-        "Which number, measured along the best runs, predicts the critical batch? Predicted over critical batch; in "
-        "brackets how many runs have an interval with two ends, where not all do:",
+        "Which number, measured along the best runs, predicts the critical batch? The ratio of prediction to critical "
+        "batch; in brackets how many runs have a two-sided interval, where not all do:",
         "",
     ]
     lines += _ratios(contested, (*CANDIDATES, AS_SWEPT))
@@ -40,15 +40,15 @@ def contest_section(tasks: Sequence[TaskResult]) -> list[str]:
     for title, some, names in (
         ("The path average against the constant, all tasks", every, (PATH,)),
         ("The same without digits", [e for e in every if e.group != "digits"], (PATH,)),
-        ("All candidates, over the goals that all of them predict", errors, CANDIDATES),
+        ("All candidates, over the goals where every one has a value", errors, CANDIDATES),
         ("All candidates, without digits", [e for e in errors if e.group != "digits"], CANDIDATES),
-        ("Games, over the goals that all of their candidates predict", of_games, GAME_CANDIDATES),
+        ("Games, over the goals where every candidate has a value", of_games, GAME_CANDIDATES),
     ):
         groups = {error.group for error in some if all(known(error, name) for name in names)}
         if len(groups) < MIN_GROUPS:
-            lines += [f"{title}: not scored, {len(groups)} of the {MIN_GROUPS} groups of tasks that a score needs.", ""]
+            lines += [f"{title}: not scored. A score needs {MIN_GROUPS} families; there are {len(groups)}.", ""]
         else:
-            lines += [f"{title} ({len(groups)} groups):", "", *_score_table(scores(some, names)), ""]
+            lines += [f"{title} ({len(groups)} families):", "", *_score_table(scores(some, names)), ""]
     return [*lines, SHORT]
 
 
@@ -77,8 +77,8 @@ def _ratio(goal: GoalFit) -> str:
 
 def _score_table(found: Sequence[Score]) -> list[str]:
     lines = [
-        "| candidate | scaled | typical error, a factor of (95 %) | less the path average's, in ln (95 %) | "
-        "less the constant's, in ln (95 %) | goals without a value |",
+        "| candidate | scaled | error, a factor of (95 %) | ln error minus the path average's (95 %) | "
+        "ln error minus the constant's (95 %) | goals without a value |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
 

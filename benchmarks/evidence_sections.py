@@ -94,8 +94,8 @@ def widths_section(tasks: Sequence[TaskResult]) -> list[str]:
         )
     lines += [
         "",
-        f"Noise scale at equal steps, at batch {BATCH} (text: {TEXT_BATCH:,}). Empty where a run had ended by then or "
-        "shows no signal there:",
+        f"Noise scale at equal steps, at batch {BATCH} (text: {TEXT_BATCH:,}). Blank where the run had ended or "
+        "the noise scale is not resolved:",
         "",
     ]
     lines += [f"| task | width | {' | '.join(f'step {step}' for step in EQUAL_STEPS)} |"]

@@ -55,7 +55,8 @@ def _prediction(tasks: Sequence[TaskResult]) -> list[str]:
     sizes = [error.critical for task in tasks for error in task.errors]
     if groups < MIN_GROUPS:
         return [
-            f"- **Nothing is decided yet**: {formatting.plural(groups, 'group')} of tasks, {MIN_GROUPS} are needed."
+            f"- **Nothing is decided yet**: {formatting.plural(groups, 'family', 'families')} of tasks; {MIN_GROUPS} "
+            "are needed."
         ]
     found = {(score.candidate, score.calibrated): score for score in scores(errors, (PATH,))}
     bare, path, constant = found[PATH, False], found[PATH, True], found[CONSTANT, True]
@@ -63,11 +64,11 @@ def _prediction(tasks: Sequence[TaskResult]) -> list[str]:
     return [
         f"- **Critical batches** from {formatting.rounded(min(sizes))} to {formatting.rounded(max(sizes))} were "
         f"measured, {math.log10(max(sizes) / min(sizes)):.1f} decades, at {len(sizes)} goals of {len(tasks)} tasks.",
-        f"- **Unscaled**, the noise scale misses them by a factor of {_factor(bare)} typically, "
-        f"{formatting.rounded(worst)} at worst.",
-        f"- **Scaled by one factor** fitted on the other tasks, it misses by a factor of {_factor(path)}; a constant, "
-        "the "
-        f"mean of the other tasks' critical batches, by {_factor(constant)}. {_verdict(path)}",
+        f"- **Unscaled**, the noise scale's error is a factor of {_factor(bare)}, {formatting.rounded(worst)} at "
+        "worst.",
+        f"- **With one scale factor** fitted to the other families, the error is a factor of {_factor(path)}. A "
+        f"constant, the geometric mean of the other tasks' critical batches, has an error of {_factor(constant)}. "
+        f"{_verdict(path)}",
     ]
 
 
@@ -78,17 +79,18 @@ def _factor(score: Score) -> str:
 def _verdict(path: Score) -> str:
     """By the plan's rule: a score of at most ln 2, and an interval of the difference from the constant below zero."""
     near, better = path.value <= WIN, path.less_constant_high < 0
-    difference = f"{path.less_constant:.2f} ({path.less_constant_low:.2f} to {path.less_constant_high:.2f}) in ln"
+    less, low, high = (-x for x in (path.less_constant, path.less_constant_high, path.less_constant_low))
+    ratio = f"{math.exp(less):.2g} times (95 %: {math.exp(low):.2g} to {math.exp(high):.2g})"
+    smaller = f"The constant's error is {ratio} the scaled noise scale's"
     if near and better:
-        return f"So by the plan's rule **the noise scale predicts the critical batch** (difference {difference})."
+        return f"{smaller}. By the plan's rule **the noise scale predicts the critical batch**."
     if better:
-        low = "which the interval does not exclude" if path.low <= WIN else "which the interval excludes"
+        end = ", though the interval includes 2" if path.low <= WIN else ""
         return (
-            f"The difference, {difference}, excludes zero, with the caution about few groups below. The plan also "
-            "asked "
-            f"for a factor of 2 at most, {low}: so by its rule **not distinguished**."
+            f"{smaller}; see few families below. The plan also required an error of at most 2. "
+            f"{math.exp(path.value):.2g} fails that{end}, so by the plan's rule the result is **inconclusive**."
         )
-    return f"So by the plan's rule **not distinguished**: the difference, {difference}, holds zero."
+    return f"{smaller}, an interval that includes 1. By the plan's rule the result is **inconclusive**."
 
 
 def _ratios(tasks: Sequence[TaskResult]) -> list[str]:
@@ -113,9 +115,8 @@ def _ratios(tasks: Sequence[TaskResult]) -> list[str]:
         (path,) = (one for one in scores(errors, (PATH,)) if one.candidate == PATH and one.calibrated)
         logs = [math.log(error.critical / error.predicted[PATH]) for error in errors]
         lines.append(
-            f"- **Among the tasks under Adam alone** (seen afterwards; {groups} groups) the noise scale, "
-            f"scaled, misses by a factor of {_factor(path)}; the critical batch is "
-            f"{math.exp(sum(logs) / len(logs)):.2g} times the noise scale, geometric mean."
+            f"- **Adam tasks only** (post hoc, {groups} families): with one scale factor the error is {_factor(path)}; "
+            f"the critical batch is {math.exp(sum(logs) / len(logs)):.2g} times the noise scale, geometric mean."
         )
     return lines
 
@@ -143,13 +144,11 @@ def _r_squared_lines(tasks: Sequence[TaskResult]) -> list[str]:
     table = [dot for dot in paper_points() if dot.counts and not dot.is_bound]
     own = [dot for dot in dots if dot.counts]
     sets = {
-        "the hardest scored goal of each task here (near copies count as tasks)": own,
-        "the paper's Table 1": table,
+        "the hardest scored goal of each task here (members of a family count as tasks)": own,
+        "the paper's Table 1 without Dota 5v5, which has only a bound": table,
         "both together": table + own,
     }
-    return [
-        f"- r² of ln against ln, {name}: {_r_squared(some)}" for name, some in sets.items() if len(some) >= MIN_TASKS
-    ]
+    return [f"- Log-log r², {name}: {_r_squared(some)}" for name, some in sets.items() if len(some) >= MIN_TASKS]
 
 
 def _r_squared(dots: Sequence[Task]) -> str:
@@ -157,5 +156,5 @@ def _r_squared(dots: Sequence[Task]) -> str:
     least = dots[found.leave_one_out.index(found.leave_one_out_lowest)].name
     return (
         f"{found.r_squared:.2f} ({found.r_squared_low:.2f} to {found.r_squared_high:.2f} over {found.tasks} tasks); "
-        f"{found.leave_one_out_lowest:.2f} without {least}, the dot that it leans on most."
+        f"{found.leave_one_out_lowest:.2f} without {least}, its most influential point."
     )

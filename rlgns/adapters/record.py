@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, final
 
-from rlgns.critical.calibration import Calibration
+from rlgns.critical.calibration import Calibration, RunCalibrations
 from rlgns.critical.predicted import average_entries, critical_batch_entries
 from rlgns.critical.run_average import RunAverage
 from rlgns.noise.gradient_size import GradientSize
@@ -95,7 +95,8 @@ class NoiseScaleRecord:
         }
         if self._calibration is None:
             return row
-        return row | critical_batch_entries(row, self._calibration, self._level, now=self._prefix)
+        both = RunCalibrations(average=self._calibration, now=self._calibration)
+        return row | critical_batch_entries(row, both, self._level, now=self._prefix)
 
     def entries(self) -> dict[str, Any]:
         """Returns what a logger gets: the known numbers of `row` under noise/ and critical_batch/."""

@@ -89,6 +89,7 @@ def _calibrate(options: argparse.Namespace, paths: list[Path], level: float) -> 
 
     from rlgns.fit.calibration import (
         calibration_summary,
+        check_target,
         make_calibration,
         read_measured,
         use_of,
@@ -96,14 +97,17 @@ def _calibrate(options: argparse.Namespace, paths: list[Path], level: float) -> 
     )
     from rlgns.machine.commit import source_commit
 
-    measured = read_measured(paths, level)
-    algorithm, epochs = _trained_with(options, paths, measured.reuse)
     out = Path(options.calibration)
+    check_target(out, paths)
+    measured = read_measured(paths)
+    algorithm, epochs = _trained_with(options, paths, measured.reuse)
     calibration = make_calibration(measured, name=out.stem, algorithm=algorithm, epochs=epochs)
+    check_target(out, paths, calibration)
     words = ["rlgns", "fit", *options.points, "--calibration", options.calibration]
     words += ["--algorithm", algorithm, "--epochs", str(epochs)]
     provenance = {
         "points": [str(path) for path in paths],
+        "bounds": list(measured.bounds),
         "left_out": list(measured.left_out),
         "command": shlex.join(words),
         "commit": source_commit(),
@@ -120,20 +124,23 @@ def _trained_with(options: argparse.Namespace, paths: list[Path], reuse: float |
     """Algorithm and epochs: those given, else the sweeps', else epochs from how often steps reuse observations."""
     from rlgns.config.convert import convert
     from rlgns.fit.calibration import trained_with
+    from rlgns.formatting import plural
 
     known = {found for found in map(trained_with, paths) if found is not None}
     if len(known) > 1:
         raise UserError(f"a calibration is of one algorithm with as many epochs; these sweeps have {sorted(known)}")
     algorithm, epochs = known.pop() if known else ("", 0)
+    if algorithm and options.algorithm not in (None, algorithm):
+        raise UserError(f"--algorithm {options.algorithm}: the sweep's runs are of {algorithm}; leave the option out")
     algorithm = options.algorithm or algorithm
     if algorithm not in ("ppo", "a2c"):
         got = f", got {algorithm!r}" if algorithm else ": the points do not say it"
         raise UserError(f"--algorithm must be ppo or a2c{got}")
-    if options.epochs:
-        epochs = convert("--epochs", options.epochs, int)
-    elif not epochs:
-        epochs = 1 if algorithm == "a2c" else round(reuse or 0)
+    swept = epochs or (1 if algorithm == "a2c" and reuse is None else round(reuse or 0))
+    epochs = convert("--epochs", options.epochs, int) if options.epochs else swept
     if epochs < 1:
         got = f", got {options.epochs}" if options.epochs else ": the points do not say it"
         raise UserError(f"--epochs must be a positive whole number{got}")
+    if swept and epochs != swept:
+        raise UserError(f"--epochs {epochs}: the sweep's steps use every observation {plural(swept, 'time')}")
     return algorithm, epochs

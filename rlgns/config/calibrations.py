@@ -11,7 +11,14 @@ from typing import Any, get_type_hints
 
 from rlgns.config.convert import convert
 from rlgns.config.files import read_json, read_yaml, shipped_folder
-from rlgns.critical.calibration import PATH_AVERAGE, Calibration, nearest_calibration
+from rlgns.critical.calibration import (
+    PATH_AVERAGE,
+    SMOOTHED,
+    Calibration,
+    RunCalibrations,
+    nearest_calibration,
+    one_of_each,
+)
 from rlgns.errors import UserError, nearest
 
 _NOT_IN_FILES = ("name", "widening_sd", "exact")
@@ -27,18 +34,31 @@ def calibration_for(*, algorithm: str, epochs: int, definition: str = PATH_AVERA
         epochs: `agent.epochs`.
         definition: Of the noise scale that `predict` will get; by default the run average, as a run's rows have it.
     """
-    return nearest_calibration(
-        shipped_calibrations(), algorithm=algorithm, epochs=max(1, epochs), definition=definition
+    return nearest_calibration(known_calibrations(), algorithm=algorithm, epochs=max(1, epochs), definition=definition)
+
+
+def run_calibrations(*, algorithm: str, epochs: int) -> RunCalibrations:
+    """Returns those of a run's average and of its noise scale now; arguments as in `calibration_for`."""
+    return RunCalibrations(
+        average=calibration_for(algorithm=algorithm, epochs=epochs),
+        now=calibration_for(algorithm=algorithm, epochs=epochs, definition=SMOOTHED),
     )
 
 
-def shipped_calibrations() -> list[Calibration]:
-    """Returns the calibrations in configs/calibrations, by name. Raises UserError where there is none."""
+def known_calibrations() -> list[Calibration]:
+    """Returns the calibrations in configs/calibrations, by name; the user's own instead of a shipped one for the same.
+
+    Raises:
+        UserError: There is none, or two of the user's own are for the same.
+    """
     folder = shipped_folder("calibrations")
     found = [read_calibration(path) for path in sorted(folder.glob("*.json")) + sorted(folder.glob("*.yaml"))]
     if not found:
         raise UserError(f"no calibration in {folder}; install rlgns again")
-    return found
+    try:
+        return one_of_each(found)
+    except ValueError as error:
+        raise UserError(f"{folder}: {error}") from error
 
 
 def read_calibration(path: Path) -> Calibration:

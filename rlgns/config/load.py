@@ -145,7 +145,7 @@ def to_yaml(config: Config) -> str:
 
 
 def default_preset(has_gpu: bool | None = None) -> str:
-    """Returns the preset used without `--config`: `ppo` where there is a GPU, else `quick`. None asks torch."""
+    """Returns the preset used without `--config`: `gpu` where there is a GPU, else `quick`. None asks torch."""
     if has_gpu is None:
         import torch
 

@@ -141,11 +141,12 @@ class Config:
         if envs % parts:
             raise ValueError(
                 f"agent.minibatches must divide {name} (batches of the first epoch are whole environments), "
-                f"got {parts} and {envs}{_near_divisor(parts, envs)}"
+                f"got {parts} and {envs} (nearest: {name} {self._near_envs(envs)}{self._near_parts(envs)})"
             )
         if envs % runners:
             raise ValueError(
-                f"engine.runners must divide {name}, got {runners} and {envs}{_near_divisor(runners, envs)}"
+                f"engine.runners must divide {name}, got {runners} and {envs} "
+                f"(nearest that divides: {_near_divisor(runners, envs)})"
             )
         if self.noise.enabled and envs // parts < 2:
             raise ValueError(
@@ -195,12 +196,22 @@ class Config:
     def _groups(self, envs_per_batch: int) -> int:
         return max(m for m in range(1, min(envs_per_batch, self.noise.groups) + 1) if envs_per_batch % m == 0)
 
+    def _near_envs(self, envs: int) -> int:
+        """The nearest number of environments whose batches can be split into groups."""
+        parts = self.agent.minibatches
+        usable = (n for n in range(2, 2 * envs // parts + 4) if not self.noise.enabled or self._groups(n) > 1)
+        return parts * min(usable, key=lambda n: abs(n * parts - envs))
+
+    def _near_parts(self, envs: int) -> str:
+        usable = [d for d in range(1, envs + 1) if envs % d == 0 and self._groups(envs // d) > 1]
+        parts = self.agent.minibatches
+        return f", or agent.minibatches {min(usable, key=lambda d: abs(d - parts))}" if usable else ""
+
     @property
     def iterations(self) -> int:
         """Iterations of the whole run."""
         return math.ceil(self.run.observations / self.rollout_observations)
 
 
-def _near_divisor(value: int, number: int) -> str:
-    divisors = [d for d in range(1, number + 1) if number % d == 0]
-    return f" (nearest that divides: {min(divisors, key=lambda d: abs(d - value))})"
+def _near_divisor(value: int, number: int) -> int:
+    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: abs(d - value))

@@ -1,11 +1,12 @@
 r"""From a measured noise scale to the critical batch: what games whose critical batch was measured say of the ratio.
 
-    ln(critical batch) = ln(noise scale) + mu + game + goal,   game ~ N(0, tau^2),  goal ~ N(0, sigma^2)
+    ln(critical batch) = ln(noise scale) + mu + game + goal + run
+    game ~ N(0, tau^2),  goal ~ N(0, sigma^2),  run ~ N(0, rho^2)
 
-A new game's critical batch has two errors. The proxy's, with the variance tau^2 + sigma^2 + Var(mu) and Student's t, is
-there however well the noise scale is measured. The measurement's is the interval of the noise scale. Both are in
-logarithms and independent, so their half-widths add as squares, on each side by itself (Zou and Donner 2008,
-"Construction of confidence limits about effect measures", doi:10.1002/sim.3095).
+A new run's critical batch has two errors. The proxy's, with the variance tau^2 + sigma^2 + rho^2 + Var(mu) and
+Student's t, is there however well the noise scale is measured. The measurement's is the interval of the noise scale.
+Both are in logarithms and independent, so their half-widths add as squares, on each side by itself (Zou and Donner
+2008, "Construction of confidence limits about effect measures", doi:10.1002/sim.3095).
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ AT_GOAL = "smoothed, at the goal"
 PATH_AVERAGE = "path average along the steps"
 """What sweeps write: the average over all steps up to the goal, with the weights of the paper's appendix D."""
 
+SMOOTHED = "smoothed, along the steps"
+"""A run's noise scale now. With one optimizer step an iteration it is AT_GOAL."""
+
 KIND_SD = 0.562
 """Standard deviation of ln(critical batch / noise scale) between tasks of one kind: images of four data sets and the
 two autoencoders in the paper's Table 1, "average" columns, each kind around its own mean."""
@@ -34,6 +38,9 @@ KIND_DF = 4
 
 FEWEST_GAMES = 3
 """Of a fit by moments, and of a calibration that says how far apart calibrations are."""
+
+SHIPPED = ("a2c", "ppo4")
+"""Names of the calibrations that come with rlgns."""
 
 LARGEST = 1e300
 """Numbers beyond it count as infinite, below its inverse as zero: their logarithms are safe to add."""
@@ -78,15 +85,17 @@ class Calibration:
     """tau: standard deviation between games."""
     goal_sd: float
     """sigma: standard deviation between the goals of a game."""
+    run_sd: float
+    """rho: standard deviation of ln(noise scale) between well-tuned runs to one goal, beyond their own intervals."""
     degrees_of_freedom: float
-    """Of the variance of a new game's goal."""
+    """Of the variance of a new run's critical batch."""
     widening_sd: float = 0.0
     """Standard deviation of mu between calibrations, where this one serves for another algorithm or definition."""
     exact: bool = True
     """Whether algorithm, epochs and definition are those of the run."""
 
     def __post_init__(self) -> None:
-        for name in ("log_ratio_sd", "game_sd", "goal_sd", "widening_sd"):
+        for name in ("log_ratio_sd", "game_sd", "goal_sd", "run_sd", "widening_sd"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be zero or positive, got {getattr(self, name)}")
         for name in ("epochs", "games", "goals", "degrees_of_freedom"):
@@ -100,13 +109,14 @@ class Calibration:
         """What it was calibrated on, in a few words for people."""
         on = f"calibrated on {self.algorithm.upper()}"
         if self.exact:
-            return f"{on}: {plural(self.games, 'game')}"
+            own = "" if self.name in SHIPPED else f" ({self.name})"
+            return f"{on}: {plural(self.games, 'game')}{own}"
         return on if self.epochs == 1 else f"{on} with {self.epochs} epochs"
 
     @property
     def proxy_sd(self) -> float:
-        """Standard deviation of ln(critical batch) of a new game whose noise scale is known exactly."""
-        return math.hypot(self.log_ratio_sd, self.game_sd, self.goal_sd, self.widening_sd)
+        """Standard deviation of ln(critical batch) of a new game's run whose noise scale is known exactly."""
+        return math.hypot(self.log_ratio_sd, self.game_sd, self.goal_sd, self.run_sd, self.widening_sd)
 
     def predict(self, scale: float, low: float, high: float, level: float = 0.95) -> CriticalBatchPrediction:
         """Returns the critical batch of a new game, with the interval that holds it with probability `level`.
@@ -124,8 +134,8 @@ class Calibration:
             bound = math.log(low) + self.log_ratio - proxy if _usable(low) else math.nan
             return CriticalBatchPrediction(low=_exp(bound), level=level)
         centre = math.log(scale) + self.log_ratio
-        below = max(0.0, math.log(scale / low)) if _usable(low) else math.inf
-        above = max(0.0, math.log(high / scale))
+        below = max(0.0, math.log(scale) - math.log(low)) if _usable(low) else math.inf
+        above = max(0.0, math.log(high) - math.log(scale))
         return CriticalBatchPrediction(
             value=_exp(centre),
             low=_exp(centre - math.hypot(proxy, below)),
@@ -144,7 +154,38 @@ class RatioFit:
     log_ratio_sd: float
     game_sd: float
     goal_sd: float
+    run_sd: float
     degrees_of_freedom: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunCalibrations:
+    """The two calibrations of one run."""
+
+    average: Calibration
+    """Of the run average."""
+    now: Calibration
+    """Of the noise scale now, which is another definition."""
+
+
+def one_of_each(found: Sequence[Calibration]) -> list[Calibration]:
+    """Returns one calibration for each algorithm, number of epochs and definition: a user's own before a shipped one.
+
+    Raises:
+        ValueError: Two of the user's own are for the same.
+    """
+    chosen: dict[tuple[str, int, str], Calibration] = {}
+    for one in found:
+        key = (one.algorithm, one.epochs, one.definition)
+        other = chosen.get(key)
+        if other is not None and one.name not in SHIPPED and other.name not in SHIPPED:
+            raise ValueError(
+                f"{other.name} and {one.name} are both for {one.algorithm} with {plural(one.epochs, 'epoch')} "
+                f"({one.definition}); keep one of them"
+            )
+        if other is None or other.name in SHIPPED:
+            chosen[key] = one
+    return list(chosen.values())
 
 
 def nearest_calibration(
@@ -153,19 +194,21 @@ def nearest_calibration(
     """Returns the calibration of an algorithm with so many epochs, else the nearest, widened and not `exact`.
 
     Nearest is one of the same algorithm, then of the nearest number of epochs (by ratio), then of the same definition,
-    then that of most games. A path average of PPO serves another definition last: along the steps of a rollout the
-    noise scale is up to 76 times smaller than at the parameters that played (docs/results/brute-force.md).
+    then that of most games. A path average of PPO serves a noise scale at the parameters that played last: along the
+    steps of a rollout it is up to 76 times smaller (docs/results/brute-force.md).
 
     Args:
-        found: At least one.
+        found: At least one, as `one_of_each` returns them.
         algorithm: The run's.
         epochs: The run's passes over a rollout.
         definition: Of the noise scale that `predict` will get; None: that of the calibration.
     """
 
     def distance(other: Calibration) -> tuple[bool, bool, float, bool, int]:
-        differs = definition is not None and other.definition != definition
+        same = {None: (other.definition,), SMOOTHED: (SMOOTHED, AT_GOAL)}.get(definition, (definition,))
+        differs = other.definition not in same
         along_steps = differs and other.definition == PATH_AVERAGE and other.algorithm == "ppo"
+        along_steps &= definition != SMOOTHED
         return along_steps, other.algorithm != algorithm, abs(math.log(other.epochs / epochs)), differs, -other.games
 
     best = min(found, key=distance)

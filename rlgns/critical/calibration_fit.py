@@ -25,80 +25,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 from rlgns.critical.calibration import FEWEST_GAMES, Calibration, RatioFit
 from rlgns.critical.calibration_posterior import posterior_fit
-from rlgns.critical.points import GoalFit
+from rlgns.critical.calibration_ratios import Ratio
 
 Array = npt.NDArray[np.float64]
+
+FEWEST_GOALS = 7
+"""Of a fit by moments where there is a prior: variances of a few values that happen to agree come out near zero."""
 
 SMALLEST_VARIANCE = 1e-12
 """Added in weights, for goals that agree exactly."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ratio:
-    """Critical batch and noise scale of one goal."""
-
-    game: str
-    goal_score: float
-    critical_batch: float
-    """Observations."""
-    noise_scale: float
-    """Observations."""
-    variance: float = 0.0
-    """Of ln(critical batch / noise scale), from the error bars of both; 0: it has none."""
-
-    @property
-    def log_ratio(self) -> float:
-        """ln(critical batch / noise scale)."""
-        return math.log(self.critical_batch / self.noise_scale)
-
-
-def ratio_of(goal: GoalFit) -> Ratio | None:
-    """Returns a sweep's goal with the variance that its two intervals stand for; None where one is not two-sided.
-
-    An interval's half-width in ln is taken as so many standard deviations as a normal distribution has at its level.
-    With Student's t of few degrees of freedom in the interval that is about the standard deviation of Student's t.
-    """
-    fit, wide = goal.fit, 2 * float(ndtri(0.5 + goal.fit.level / 2))
-    ends = (fit.critical_batch_low, fit.critical_batch_high, goal.noise_scale_low, goal.noise_scale_high)
-    if not (fit.identified and goal.noise_scale > 0 and all(0 < end < math.inf for end in ends)):
-        return None
-    widths = math.log(ends[1] / ends[0]), math.log(ends[3] / ends[2])
-    return Ratio(
-        game=goal.game,
-        goal_score=goal.goal_score,
-        critical_batch=fit.critical_batch,
-        noise_scale=goal.noise_scale,
-        variance=math.hypot(*widths) ** 2 / wide**2,
-    )
-
-
-def fit_ratios(ratios: Sequence[Ratio], *, nearest: Calibration | None = None) -> RatioFit:
-    """Fits ratios by moments; those with error bars, and those of few games, with another calibration as the prior.
+def fit_ratios(ratios: Sequence[Ratio], *, nearest: Calibration | None = None, run_sd: float = 0.0) -> RatioFit:
+    """Fits ratios by moments; those with error bars, and those that are few, with another calibration as the prior.
 
     Args:
-        ratios: One for each game and goal.
-        nearest: Another algorithm's calibration, widened: the prior where a goal has a known variance or games are
-            fewer than FEWEST_GAMES.
+        ratios: One for each game and goal. Moments leave bounds out.
+        nearest: Another algorithm's calibration, widened: the prior where a goal has a known variance, games are fewer
+            than FEWEST_GAMES or goals fewer than FEWEST_GOALS.
+        run_sd: Standard deviation of ln(noise scale) between runs to one goal, where noise scales are means over runs.
 
     Raises:
-        ValueError: No ratio, or too few games and no other calibration.
+        ValueError: No ratio but bounds, or too few games and no other calibration.
     """
-    games = _by_game(ratios)
-    if not games:
+    measured = [ratio for ratio in ratios if not ratio.bound]
+    if not measured:
         raise ValueError("no goal has both a critical batch and a noise scale with two-sided intervals")
-    if nearest is not None and (len(games) < FEWEST_GAMES or any(ratio.variance > 0 for ratio in ratios)):
-        return posterior_fit(games, nearest)
-    if len(games) >= FEWEST_GAMES:
-        return _fit_by_moments(games)
-    raise ValueError(f"a calibration needs {FEWEST_GAMES} games, got {len(games)}: {', '.join(_names(ratios))}")
+    few = len(_names(measured)) < FEWEST_GAMES or len(measured) < FEWEST_GOALS
+    if nearest is not None and (few or any(ratio.variance > 0 for ratio in ratios)):
+        return posterior_fit(_by_game(ratios), nearest, run_sd)
+    if len(_names(measured)) >= FEWEST_GAMES:
+        return _fit_by_moments([(y, known) for y, known, _ in _by_game(measured)])
+    names = _names(measured)
+    raise ValueError(f"a calibration needs {FEWEST_GAMES} games, got {len(names)}: {', '.join(names)}")
 
 
 def _fit_by_moments(games: list[tuple[Array, Array]]) -> RatioFit:
@@ -131,6 +96,7 @@ def _fit_by_moments(games: list[tuple[Array, Array]]) -> RatioFit:
         log_ratio_sd=math.sqrt(mean_sq),
         game_sd=math.sqrt(game_sq),
         goal_sd=math.sqrt(goal_sq),
+        run_sd=0.0,
         degrees_of_freedom=min(max(1.0, freedom), goals - 1.0),
     )
 
@@ -164,10 +130,11 @@ def _names(ratios: Sequence[Ratio]) -> list[str]:
     return list(dict.fromkeys(ratio.game for ratio in ratios))
 
 
-def _by_game(ratios: Sequence[Ratio]) -> list[tuple[Array, Array]]:
-    """Log ratios and known variances of each game."""
+def _by_game(ratios: Sequence[Ratio]) -> list[tuple[Array, Array, Array]]:
+    """Log ratios, known variances and bounds of each game."""
     found = []
     for name in _names(ratios):
         mine = [ratio for ratio in ratios if ratio.game == name]
-        found.append((np.array([r.log_ratio for r in mine]), np.array([r.variance for r in mine])))
+        y, known, bound = (np.array([getattr(r, key) for r in mine]) for key in ("log_ratio", "variance", "bound"))
+        found.append((y, known, bound))
     return found

@@ -4,9 +4,10 @@ r"""A calibration from few goals with wide error bars: Bayesian, with the spread
     tau ~ half-normal(KIND_SD),   ln sigma ~ N(ln sigma of the other calibration, GOAL_LOG_SD^2)
     mu: flat with two games or more; with one, normal around the other calibration's, with its error and widening
 
-For each pair (tau, sigma) of a grid mu has a normal posterior in closed form, and a new game's goal a normal
-prediction. The whole prediction is their mixture, weighted by the posterior of the pair (Gelman et al., Bayesian Data
-Analysis, 3rd edition, section 5.4).
+Of a goal with a bound alone, "at least c", the likelihood is 1 above c and exp(-(y - c)^2 / (2 s^2)) below it. Leaving
+such goals out would favour small critical batches. On a grid of tau, sigma and mu each game's mean is summed over. For
+each pair (tau, sigma) a new game's goal has about a normal prediction, and the whole is their mixture, weighted by the
+posterior of the pair (Gelman et al., Bayesian Data Analysis, 3rd edition, section 5.4).
 
 By moments, three games with one goal each and error bars of 0.5 in ln give an interval of a factor of 350 (median), and
 it covers 99 %. docs/notes/calibration.md has the coverage of both.
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import ndtr, stdtrit
+from scipy.special import log_ndtr, ndtr, stdtrit
 
 from rlgns.critical.calibration import KIND_SD, Calibration, RatioFit
 
@@ -35,56 +36,97 @@ SMALLEST_GOAL_SD = 0.1
 LEVEL = 0.95
 """At which Student's t agrees with the mixture."""
 
-_TAU = np.exp(np.linspace(math.log(0.02), math.log(4), 40))
-_SIGMA = np.exp(np.linspace(math.log(0.05), math.log(6), 40))
+SPACING, MOST_POINTS = 0.08, 800
+"""Of the grid of mu: steps of SPACING, wider where MOST_POINTS do not reach."""
+
+_TAU = np.exp(np.linspace(math.log(0.02), math.log(4), 16))
+_SIGMA = np.exp(np.linspace(math.log(0.05), math.log(6), 16))
 
 
-def posterior_fit(games: Sequence[tuple[Array, Array]], nearest: Calibration) -> RatioFit:
+def posterior_fit(games: Sequence[tuple[Array, Array, Array]], nearest: Calibration, run_sd: float = 0.0) -> RatioFit:
     """Returns the fit to goals of a few games.
 
-    Student's t stands for the mixture: its degrees of freedom give it the same kurtosis, and the three standard
+    Student's t stands for the mixture: its degrees of freedom give it the same kurtosis, and the four standard
     deviations, root mean squares over the posterior, are multiplied by one factor that gives the same 95 % interval.
     So they are scales of Student's t, some 13 % smaller than standard deviations.
 
     Args:
-        games: For each, ln(critical batch / noise scale) of its goals, and their known variances.
+        games: For each, ln(critical batch / noise scale) of its goals, their known variances, and which are bounds
+            (1: at least, -1: at most, 0: measured). One goal at least is measured.
         nearest: Another algorithm's calibration, widened.
+        run_sd: rho, taken as known.
     """
-    tau, sigma = (grid.ravel() for grid in np.meshgrid(_TAU, _SIGMA, indexing="ij"))
-    log_weight = np.log(tau) - (tau / KIND_SD) ** 2 / 2  # the grid is even in ln tau
+    measured = [bool((bound == 0).any()) for _, _, bound in games]
+    prior_sq = nearest.log_ratio_sd**2 + nearest.widening_sd**2 if sum(measured) == 1 else math.inf
+    mu = _grid(games, nearest, prior_sq)
+    tau, sigma = _TAU[:, None, None], _SIGMA[None, :, None]
+    log_weight = np.log(tau) - (tau / KIND_SD) ** 2 / 2 + np.zeros((1, len(_SIGMA), len(mu)))  # even in ln tau
     log_weight -= (np.log(sigma / max(nearest.goal_sd, SMALLEST_GOAL_SD)) / GOAL_LOG_SD) ** 2 / 2
-    prior = 1 / math.hypot(nearest.log_ratio_sd, nearest.widening_sd) ** 2 if len(games) == 1 else 0.0
-    precision = np.full_like(tau, prior)
-    weighted, squares = precision * nearest.log_ratio, precision * nearest.log_ratio**2
-    for y, known in games:
-        goal_sq = sigma[:, None] ** 2 + known
-        total = (1 / goal_sq).sum(axis=1)
-        mean = (y / goal_sq).sum(axis=1) / total
-        game_sq = tau**2 + 1 / total
-        log_weight -= (np.log(goal_sq).sum(axis=1) + np.log(total) + np.log(game_sq)) / 2
-        log_weight -= ((y - mean[:, None]) ** 2 / goal_sq).sum(axis=1) / 2
-        precision, weighted, squares = precision + 1 / game_sq, weighted + mean / game_sq, squares + mean**2 / game_sq
-    centre = weighted / precision
-    log_weight -= (np.log(precision) + squares - weighted * centre) / 2
+    log_weight -= (mu - nearest.log_ratio) ** 2 / (2 * prior_sq)
+    kernels = _kernels(mu)
+    for y, known, bound in games:
+        likelihood = _likelihood(mu, y, known, bound)  # [sigma, mean of the game]
+        of_mu = (likelihood @ kernels).reshape(len(_SIGMA), len(_TAU), len(mu)).transpose(1, 0, 2)
+        log_weight += np.log(np.maximum(of_mu, 1e-300))
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
-    middle = float(weight @ centre)
-    new_sq = tau**2 + sigma**2 + 1 / precision
-    half = _half_width(weight, centre - middle, np.sqrt(new_sq))
-    parts = weight @ np.stack([1 / precision + (centre - middle) ** 2, tau**2, sigma**2], axis=1)
-    variance = float(parts.sum())
-    freedom = 4 + 2 * variance**2 / max(1e-12, float(weight @ (new_sq - weight @ new_sq) ** 2))
+    pair = weight.sum(axis=2)  # of tau and sigma
+    centre = (weight @ mu) / np.maximum(pair, 1e-300)
+    spread_sq = np.maximum((weight @ mu**2) / np.maximum(pair, 1e-300) - centre**2, 0.0)
+    middle = float((pair * centre).sum())
+    new_sq = spread_sq + _TAU[:, None] ** 2 + _SIGMA**2 + run_sd**2
+    half = _half_width(pair.ravel(), (centre - middle).ravel(), np.sqrt(new_sq).ravel())
+    parts = (
+        float((pair * (spread_sq + (centre - middle) ** 2)).sum()),
+        float(pair.sum(axis=1) @ _TAU**2),
+        float(pair.sum(axis=0) @ _SIGMA**2),
+        run_sd**2,
+    )
+    variance = sum(parts)
+    freedom = 4 + 2 * variance**2 / max(1e-12, float((pair * (new_sq - (pair * new_sq).sum()) ** 2).sum()))
     scale = half / (float(stdtrit(freedom, 0.5 + LEVEL / 2)) * math.sqrt(variance))
-    log_ratio_sd, game_sd, goal_sd = (scale * math.sqrt(part) for part in parts)
+    log_ratio_sd, game_sd, goal_sd, run = (scale * math.sqrt(part) for part in parts)
     return RatioFit(
-        games=len(games),
-        goals=sum(len(y) for y, _ in games),
+        games=sum(measured),
+        goals=sum(int((bound == 0).sum()) for _, _, bound in games),
         log_ratio=middle,
         log_ratio_sd=log_ratio_sd,
         game_sd=game_sd,
         goal_sd=goal_sd,
+        run_sd=run,
         degrees_of_freedom=freedom,
     )
+
+
+def _grid(games: Sequence[tuple[Array, Array, Array]], nearest: Calibration, prior_sq: float) -> Array:
+    """Values of mu and of the games' means, far enough for what the measured goals leave open."""
+    y, known = (np.concatenate([game[part][game[2] == 0] for game in games]) for part in (0, 1))
+    precision = 1 / (known + nearest.goal_sd**2 + KIND_SD**2)
+    total = float(precision.sum()) + 1 / prior_sq
+    middle, sd = (float(precision @ y) + nearest.log_ratio / prior_sq) / total, total**-0.5
+    ends = [*y[known < 1], middle]
+    low, high = min(ends) - 3 - 6 * sd, max(ends) + 3 + 6 * sd
+    return np.linspace(low, high, min(MOST_POINTS, 1 + math.ceil((high - low) / SPACING)))
+
+
+def _kernels(mu: Array) -> Array:
+    """Probability of a game's mean on the grid: [mean of the game, tau x mu]."""
+    step = np.arange(1 - len(mu), len(mu))
+    density = np.exp(-(((mu[1] - mu[0]) * step / _TAU[:, None]) ** 2) / 2)
+    density /= density.sum(axis=1, keepdims=True)
+    places = np.arange(len(mu))
+    return np.concatenate([one[places[:, None] - places + len(mu) - 1] for one in density], axis=1)
+
+
+def _likelihood(mean: Array, y: Array, known: Array, bound: Array) -> Array:
+    """Likelihood of a game's goals [sigma, mean of the game], relative to its largest value."""
+    sigma = _SIGMA[:, None, None]
+    sd = np.sqrt(sigma**2 + known)
+    z = (y - mean[:, None]) / sd
+    inside = log_ndtr(-bound * z * sd / sigma)  # where nothing contradicts the bound
+    tail = -(z**2) / 2 + np.log(np.maximum(known, 1e-12) ** 0.5 / sd) + log_ndtr(bound * z * np.sqrt(known) / sigma)
+    log = np.where(bound == 0, -(z**2) / 2 - np.log(sd), np.logaddexp(inside, tail)).sum(axis=2)
+    return np.exp(log - log.max())
 
 
 def _half_width(weight: Array, offset: Array, sd: Array) -> float:

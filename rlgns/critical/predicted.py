@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlgns.critical.advice import twice_envs, twice_steps
-from rlgns.critical.calibration import Calibration
+from rlgns.critical.calibration import Calibration, RunCalibrations
 from rlgns.critical.run_average import AverageEstimate, RunAverage
 from rlgns.noise.in_row import now_in, run_average_in
 
@@ -35,19 +35,22 @@ def average_entries(average: AverageEstimate) -> dict[str, Any]:
 
 
 def critical_batch_entries(
-    row: Row, calibration: Calibration, level: float = 0.95, *, now: str = "noise"
+    row: Row, calibrations: RunCalibrations, level: float = 0.95, *, now: str = "noise"
 ) -> dict[str, Any]:
     """Returns the entries of a row about the critical batch and its advice; NaN, infinity or None where not known.
 
     Args:
         row: With `noise/now*`, `noise/resolved`, `noise/run_average*` and `batch_observations`; a row of an older
             version has `noise/scale*` instead of the first.
-        calibration: For the run's algorithm and epochs.
+        calibrations: For the run's algorithm and epochs.
         level: Of the intervals.
         now: What stands for `noise` in `noise/now*` and `noise/resolved`.
     """
-    entries: dict[str, Any] = {"critical_batch/calibration": calibration.label}
-    for names, scale in ((("predicted", "low", "high"), run_average_in(row)), (NOW, now_in(row, now))):
+    entries: dict[str, Any] = {"critical_batch/calibration": calibrations.average.label}
+    for names, scale, calibration in (
+        (("predicted", "low", "high"), run_average_in(row), calibrations.average),
+        (NOW, now_in(row, now), calibrations.now),
+    ):
         found = calibration.predict(scale.value, scale.low, scale.high, level)
         for name, number in zip(names, (found.value, found.low, found.high), strict=True):
             entries[f"critical_batch/{name}"] = number
@@ -62,12 +65,12 @@ def critical_batch_entries(
     return entries
 
 
-def with_predictions(rows: Sequence[Row], calibration: Calibration, level: float = 0.95) -> Sequence[Row]:
+def with_predictions(rows: Sequence[Row], calibrations: RunCalibrations, level: float = 0.95) -> Sequence[Row]:
     """Returns rows that all have the run average and what it predicts, from their raw moments where any row lacks it.
 
     Args:
         rows: Of metrics.jsonl, oldest first.
-        calibration: For the run's algorithm and epochs.
+        calibrations: For the run's algorithm and epochs.
         level: Of the intervals.
     """
     if all("noise/run_average" in row for row in rows):
@@ -80,7 +83,7 @@ def with_predictions(rows: Sequence[Row], calibration: Calibration, level: float
         average.update_row(row, max(0.0, row["optimizer_steps"] - steps))
         steps = row["optimizer_steps"]
         new = {**row, **average_entries(average.estimate(level))}
-        completed.append(_finite(new | critical_batch_entries(new, calibration, level)))
+        completed.append(_finite(new | critical_batch_entries(new, calibrations, level)))
     return completed
 
 

@@ -16,7 +16,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
-from rlgns.config.calibrations import calibration_for
+from rlgns.config.calibrations import run_calibrations
 from rlgns.config.load import to_dict
 from rlgns.config.schema import Config
 from rlgns.critical.adaptive import TargetBatch, next_envs, target_batch
@@ -164,10 +164,10 @@ class AtariPPO(Algorithm):
         """Returns r and the batch that an adaptive run aims at by the noise scale now; NaN where the batch is fixed."""
         if self._run.agent.batch != "adaptive":
             return math.nan, TargetBatch()
-        calibration = calibration_for(algorithm=self._run.agent.algorithm, epochs=self._run.agent.epochs)
-        rate = self._run.adaptive.exchange_rate or exchange_rate(row, calibration)
+        calibrations = run_calibrations(algorithm=self._run.agent.algorithm, epochs=self._run.agent.epochs)
+        rate = self._run.adaptive.exchange_rate or exchange_rate(row, calibrations.average)
         now = now_in(row)
-        ends = (calibrated(scale, calibration) for scale in (now.low, now.value, now.high))
+        ends = (calibrated(scale, calibrations.now) for scale in (now.low, now.value, now.high))
         return rate, target_batch(*ends, exchange_rate=rate)
 
     def _next_envs(self, target: TargetBatch, learning_rate: float) -> int:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rlgns.config.calibrations import calibration_for
+from rlgns.config.calibrations import run_calibrations
 from rlgns.config.schema import Config
 from rlgns.critical.predicted import critical_batch_entries
 from rlgns.engine.progress import Timing, TrainingProgress
@@ -39,7 +39,7 @@ def make_row(
     """
     scores = progress.scores
     score = sum(scores) / len(scores) if scores else math.nan
-    calibration = calibration_for(algorithm=run.agent.algorithm, epochs=run.agent.epochs)
+    calibrations = run_calibrations(algorithm=run.agent.algorithm, epochs=run.agent.epochs)
     row = {
         "game": game,
         "iteration": progress.iteration,
@@ -62,4 +62,4 @@ def make_row(
         **learner,
         "optimizer_steps": progress.optimizer_steps,
     }
-    return plain(row | critical_batch_entries(row, calibration, run.noise.level))
+    return plain(row | critical_batch_entries(row, calibrations, run.noise.level))

@@ -9,11 +9,20 @@ from pathlib import Path
 
 from scipy.special import stdtrit
 
-from rlgns.config.calibrations import calibration_text, shipped_calibrations
+from rlgns import formatting
+from rlgns.config.calibrations import calibration_text, known_calibrations
 from rlgns.config.convert import convert
 from rlgns.config.files import shipped_folder
-from rlgns.critical.calibration import AT_GOAL, FEWEST_GAMES, PATH_AVERAGE, Calibration, nearest_calibration
-from rlgns.critical.calibration_fit import Ratio, fit_ratios, ratio_of
+from rlgns.critical.calibration import (
+    AT_GOAL,
+    FEWEST_GAMES,
+    PATH_AVERAGE,
+    Calibration,
+    nearest_calibration,
+    one_of_each,
+)
+from rlgns.critical.calibration_fit import fit_ratios
+from rlgns.critical.calibration_ratios import Ratio, ratio_of, run_scatter
 from rlgns.critical.points import REQUIRED_COLUMNS, GoalFit, cell_number, fit_points
 from rlgns.errors import UserError
 from rlgns.fit.points_file import column_names, read_points, read_table, rom_name
@@ -38,15 +47,19 @@ class Measured:
     """Of the noise scale."""
     left_out: tuple[str, ...]
     """Goals without a ratio, with the reason."""
+    bounds: tuple[str, ...] = ()
+    """Goals whose critical batch is known from one side alone, with that end."""
+    run_sd: float = 0.0
+    """Standard deviation of ln(noise scale) between runs to one goal; 0 for tables of goals."""
     reuse: float | None = None
     """How often a step uses an observation, which is PPO's epochs; None: not known, or it differs."""
 
 
-def read_measured(paths: Sequence[Path], level: float) -> Measured:
+def read_measured(paths: Sequence[Path]) -> Measured:
     """Returns the ratios in tables of goals, or those of sweeps after fitting their points.
 
     Raises:
-        UserError: A file cannot be read, is neither kind of table, or the files are of both kinds.
+        UserError: A file cannot be read, is neither kind of table, the files are of both kinds, or a goal comes twice.
     """
     tables = [set(GOAL_COLUMNS) <= set(column_names(path)) for path in paths]
     for path in paths:
@@ -59,10 +72,11 @@ def read_measured(paths: Sequence[Path], level: float) -> Measured:
     if all(tables):
         rows = [row for path in paths for row in read_table(path, lambda names: None, _parse_goal)]
         left_out = tuple(f"{ratio.game} {ratio.goal_score:g}: not reliable" for ratio, good in rows if not good)
+        _refuse_repeats([ratio for ratio, _ in rows])
         return Measured(ratios=tuple(r for r, good in rows if good), definition=AT_GOAL, left_out=left_out)
     if any(tables):
         raise UserError("tables of goals and sweeps' points measure the noise scale differently; fit them separately")
-    return measured_by(fit_points([point for path in paths for point in read_points(path)], level=level))
+    return measured_by(fit_points([point for path in paths for point in read_points(path)]))
 
 
 def measured_by(goals: Sequence[GoalFit]) -> Measured:
@@ -73,6 +87,8 @@ def measured_by(goals: Sequence[GoalFit]) -> Measured:
         ratios=tuple(ratio for _, ratio in found if ratio is not None),
         definition=PATH_AVERAGE,
         left_out=tuple(f"{goal.game} {goal.goal_score:g}: {_missing(goal)}" for goal, ratio in found if ratio is None),
+        bounds=tuple(_bound_text(goal) for goal, ratio in found if ratio is not None and ratio.bound),
+        run_sd=run_scatter([goal for goal, ratio in found if ratio is not None]),
         reuse=uses.pop() if len(uses) == 1 else None,
     )
 
@@ -93,15 +109,28 @@ def make_calibration(measured: Measured, *, name: str, algorithm: str, epochs: i
         UserError: No goal has both numbers.
     """
     key = (algorithm, epochs, measured.definition)
-    others = [c for c in shipped_calibrations() if (c.algorithm, c.epochs, c.definition) != key]
+    others = [c for c in known_calibrations() if (c.algorithm, c.epochs, c.definition) != key]
     nearest = nearest_calibration(others, algorithm=algorithm, epochs=epochs, definition=key[2]) if others else None
     ratios = [Ratio(**{**asdict(ratio), "game": rom_name(ratio.game)}) for ratio in measured.ratios]
     try:
-        fit = fit_ratios(ratios, nearest=nearest)
+        fit = fit_ratios(ratios, nearest=nearest, run_sd=measured.run_sd)
     except ValueError as error:
         why = f" ({'; '.join(measured.left_out[:MOST_NAMED])})" if measured.left_out else ""
         raise UserError(f"{error}{why}; `rlgns sweep` measures both") from error
     return Calibration(name=name, algorithm=algorithm, epochs=epochs, definition=measured.definition, **asdict(fit))
+
+
+def check_target(path: Path, inputs: Sequence[Path], calibration: Calibration | None = None) -> None:
+    """Raises UserError where a calibration cannot go into this file: its name, an input, or another of one's own."""
+    if path.suffix != ".json":
+        raise UserError(f"--calibration: FILE must end in .json, got {path}")
+    if any(path.resolve() == one.resolve() for one in inputs):
+        raise UserError(f"--calibration: {path} is one of the files to fit; name another")
+    if calibration is not None and path.resolve().parent == shipped_folder("calibrations").resolve():
+        try:
+            one_of_each([*(c for c in known_calibrations() if c.name != path.stem), calibration])
+        except ValueError as error:
+            raise UserError(f"--calibration: {error}") from error
 
 
 def write_calibration(path: Path, calibration: Calibration, provenance: Mapping[str, object]) -> None:
@@ -121,7 +150,8 @@ def calibration_summary(calibration: Calibration, measured: Measured, level: flo
         f"critical batch = noise scale / {rounded(math.exp(-c.log_ratio))}; of a new game, {100 * level:g} % within a "
         f"factor of {rounded(math.exp(quantile * c.proxy_sd))}",
         f"one standard deviation: {times(math.exp(c.game_sd))} between games, {times(math.exp(c.goal_sd))} between the "
-        f"goals of a game, {times(math.exp(c.log_ratio_sd))} of the mean",
+        f"goals of a game, {times(math.exp(c.run_sd))} between runs, {times(math.exp(c.log_ratio_sd))} of the mean",
+        *(f"as a bound: {text}" for text in measured.bounds),
     ]
     if c.games < FEWEST_GAMES:
         drawn = ", and the mean is drawn towards its own" if c.games == 1 else ""
@@ -136,23 +166,38 @@ def use_of(path: Path, calibration: Calibration) -> str:
     return runs if path.resolve().parent == folder.resolve() else f"copy it to {folder}, and {runs}"
 
 
+def _refuse_repeats(ratios: Sequence[Ratio]) -> None:
+    names = [(rom_name(ratio.game), ratio.goal_score) for ratio in ratios]
+    for game, goal in names:
+        if names.count((game, goal)) > 1:
+            raise UserError(f"{game} {goal:g} is given {names.count((game, goal))} times; give each goal once")
+
+
 def _parse_goal(cells: Mapping[str, str | None]) -> tuple[Ratio, bool]:
     """A goal's ratio, and whether its row counts: the column `reliable`, where there is one, is not `no`."""
     game = (cells["game"] or "").strip()
+    if not game:
+        raise ValueError("game is empty")
     values = {name: cell_number(cells, name) for name in GOAL_COLUMNS[1:]}
     for name, value in values.items():
         if value is None or (value <= 0 and name != "goal_score"):
-            raise ValueError(f"{name} must be a positive number, got {cells[name]!r}")
+            kind = "number" if name == "goal_score" else "positive number"
+            raise ValueError(f"{name} must be a {kind}, got {cells[name]!r}")
     goal, critical, noise = (float(value or 0) for value in values.values())
     ratio = Ratio(game=game, goal_score=goal, critical_batch=critical, noise_scale=noise)
     return ratio, (cells.get("reliable") or "").strip().lower() != "no"
 
 
+def _bound_text(goal: GoalFit) -> str:
+    ends = formatting.interval(None, goal.fit.critical_batch_low, goal.fit.critical_batch_high)
+    return f"{goal.game} {goal.goal_score:g}: critical batch {ends}"
+
+
 def _missing(goal: GoalFit) -> str:
-    if not (goal.fit.identified and goal.fit.critical_batch_low > 0 and goal.fit.critical_batch_high < math.inf):
-        return "no two-sided interval of the critical batch"
     if math.isnan(goal.noise_scale_low):
         return "no noise scale was measured"
     if math.isnan(goal.noise_scale):
         return f"noise scale not resolved, at least {rounded(goal.noise_scale_low)}"
-    return "no two-sided interval of the noise scale"
+    if not (goal.noise_scale_low > 0 and goal.noise_scale_high < math.inf):
+        return "no two-sided interval of the noise scale"
+    return "no interval of the critical batch"

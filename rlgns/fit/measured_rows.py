@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlgns.config.calibrations import calibration_for
+from rlgns.config.calibrations import run_calibrations
 from rlgns.config.files import exists
 from rlgns.critical.predicted import with_predictions
 from rlgns.errors import UserError
@@ -58,5 +58,5 @@ def _rows_of_folder(path: Path) -> Sequence[Mapping[str, Any]]:
         names = ", ".join(folder.path.name for folder in found)
         raise UserError(f"{path} holds {len(found)} runs ({names}): name one of them")
     config = from_dict(found[0].config())
-    calibration = calibration_for(algorithm=config.agent.algorithm, epochs=config.agent.epochs)
-    return with_predictions(found[0].rows(), calibration, config.noise.level)
+    calibrations = run_calibrations(algorithm=config.agent.algorithm, epochs=config.agent.epochs)
+    return with_predictions(found[0].rows(), calibrations, config.noise.level)

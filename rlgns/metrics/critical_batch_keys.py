@@ -82,12 +82,12 @@ RUN_AVERAGE = KeyGroup(
 
 CRITICAL_BATCH = KeyGroup(
     title="Critical batch and advice",
-    text="B_crit = E_min / S_min of the trade-off S = S_min (1 + B_crit / B), E = E_min (1 + B / B_crit) between "
+    text="B_crit of the trade-off S = S_min (1 + B_crit / B), E = E_min (1 + B / B_crit) between "
     "optimizer steps S and observations E ([M] eq. 2.11 and 2.12). During training it is predicted from the noise "
     "scale by a calibration: what games whose critical batch was measured say of critical batch / noise scale "
     "([critical-batch.md](critical-batch.md)). The intervals contain the calibration's error and the measurement's. In "
     "older runs, whose rows lack `noise/run_average`, `critical_batch/predicted`, `low` and `high` were the bare "
-    "noise scale; `rlgns report` computes them anew.",
+    "noise scale; `rlgns report` recomputes them.",
     keys=(
         Key(
             name="critical_batch/calibration",
@@ -135,7 +135,8 @@ CRITICAL_BATCH = KeyGroup(
             name="critical_batch/now_low",
             kind=float,
             unit="observations",
-            meaning="Lower end of its prediction interval, drift of the noise scale included",
+            meaning="Lower end of its prediction interval, drift of the noise scale included; under PPO wider than "
+            "that of `critical_batch/predicted`, since the calibration is of run averages, not of smoothed values",
             formula="as `critical_batch/low`, from `noise/now_low`",
             null_when="`noise/now_low` is null or 0, and `noise/resolved` is false",
             absent_from=OLDER_RUNS,

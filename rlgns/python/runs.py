@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns.config.calibrations import calibration_for
+from rlgns.config.calibrations import run_calibrations
 from rlgns.config.load import from_dict
 from rlgns.config.schema import Config
 from rlgns.critical.predicted import with_predictions
@@ -105,11 +105,11 @@ def load_runs(path: str | os.PathLike[str]) -> dict[str, Run]:
 
 def _load(folder: RunFolder) -> Run:
     about, config = folder.about(), from_dict(folder.config())
-    calibration = calibration_for(algorithm=config.agent.algorithm, epochs=config.agent.epochs)
+    calibrations = run_calibrations(algorithm=config.agent.algorithm, epochs=config.agent.epochs)
     return Run(
         path=folder.path,
         game=str(about.get("game") or folder.path.name),
         config=config,
         about=about,
-        rows=[dict(row) for row in with_predictions(folder.rows(), calibration, config.noise.level)],
+        rows=[dict(row) for row in with_predictions(folder.rows(), calibrations, config.noise.level)],
     )

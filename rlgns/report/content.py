@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlgns.config.calibrations import calibration_for
+from rlgns.config.calibrations import run_calibrations
 from rlgns.config.convert import convert
 from rlgns.config.files import exists, read_yaml
 from rlgns.critical.points import fit_points
@@ -86,10 +86,10 @@ def _run(folder: RunFolder, label: str) -> RunData:
         if config.get(section, {}).get(key) is not None:
             convert(f"{folder.config_path}: {section}.{key}", config[section][key], kind)
     agent, level = config.get("agent", {}), float(config.get("noise", {}).get("level") or 0.95)
-    calibration = calibration_for(
+    calibrations = run_calibrations(
         algorithm=str(agent.get("algorithm") or "ppo"), epochs=max(1, int(agent.get("epochs") or 1))
     )
-    rows = with_predictions(folder.rows(), calibration, level if 0 < level < 1 else 0.95)
+    rows = with_predictions(folder.rows(), calibrations, level if 0 < level < 1 else 0.95)
     return RunData(label=label, about=folder.about(), config=config, rows=rows)
 
 

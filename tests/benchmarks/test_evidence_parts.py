@@ -46,22 +46,20 @@ def test_what_was_found_is_said_in_words(tmp_path: Path) -> None:
     text = found(near, tmp_path)
     assert "**the noise scale predicts the critical batch**" in text
     assert "under PPO on Atari (2 goals)" in text and "under SGD (4 goals)" in text
-    assert "times (3 of 3). But not in step" in text
+    assert "times (3 of 3). At different rates" in text
     far = [task_of("digits-sgd", 10, 500.0), task_of("mnist-conv", 20, 20.0), task_of("qbert", 40, 1.0)]
-    assert "So by the plan's rule **not distinguished**" in found(far, tmp_path)
+    assert "By the plan's rule the result is **inconclusive**" in found(far, tmp_path)
     assert "Nothing is decided yet" in found(near[:2], tmp_path)
 
 
 def test_each_game_is_predicted_from_the_others() -> None:
     games = [task_of(name, critical, 3 * critical) for name, critical in (("qbert", 10), ("pong", 20), ("alien", 40))]
     text = "\n".join(calibration_section(games))
-    assert (
-        "The 6 of 6 goals with both intervals, 3 games: noise scale / critical batch 2.8; " in text
-        and "Inside: 6 of 6. " in text
-    )
+    assert "From 6 goals of 3 games with two-sided intervals. Noise scale / critical batch is 2.8. " in text
+    assert "Inside: 6 of 6 goals. " in text and "as a user has it: 84 of 84 runs" in text
     wrong = [*games[:2], task_of("alien", 40, 40_000.0)]
     assert "| alien | -1 |" in "\n".join(calibration_section(wrong))
-    assert "Inside: 6 of 6. " not in "\n".join(calibration_section(wrong))
+    assert "Inside: 6 of 6 goals. " not in "\n".join(calibration_section(wrong))
     assert "None is shipped: 3 games need" in calibration_section(games[:2])[0]
 
 

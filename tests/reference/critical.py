@@ -132,30 +132,38 @@ def slow_calibration(
 
 
 def slow_posterior(
-    y: list[list[float]], variance: list[list[float]], nearest: Calibration, *, draws: int
+    y: list[list[float]], variance: list[list[float]], bound: list[list[int]], nearest: Calibration, *, draws: int
 ) -> tuple[float, float]:
-    """Middle and half-width of the 95 % interval of a new goal, by weighting draws of tau and sigma, seed 0.
+    """Middle and half-width of the 95 % interval of a new goal, by weighting draws of everything unknown, seed 0.
 
-    Covariance matrices are dense; mu is flat but for one game, where it is the other calibration's.
+    The flat prior of mu is a wide uniform one; with one measured game it is the other calibration's. `bound` is 1
+    where a goal is at least y, with a likelihood that is flat above it; 0 where it is y.
     """
     rng = np.random.default_rng(0)
-    values, known = np.concatenate(y), np.concatenate(variance)
-    game = np.repeat(np.arange(len(y)), [len(goals) for goals in y])
-    prior = 1 / (nearest.log_ratio_sd**2 + nearest.widening_sd**2) if len(y) == 1 else 1e-4
     tau = np.abs(rng.normal(size=draws)) * KIND_SD
     sigma = nearest.goal_sd * np.exp(GOAL_LOG_SD * rng.normal(size=draws))
-    same = (game[:, None] == game).astype(float)
-    covariance = tau[:, None, None] ** 2 * same + np.eye(len(values)) * (sigma[:, None, None] ** 2 + known)
-    covariance += 1 / prior
-    off = values - nearest.log_ratio
-    inverse, log_volume = np.linalg.inv(covariance), np.linalg.slogdet(covariance)[1]
-    log_weight = -(log_volume + np.einsum("i,dij,j->d", off, inverse, off)) / 2
+    measured = [
+        value
+        for values, marks in zip(y, bound, strict=True)
+        for value, mark in zip(values, marks, strict=True)
+        if not mark
+    ]
+    if sum(0 in marks for marks in bound) == 1:
+        mu = nearest.log_ratio + math.hypot(nearest.log_ratio_sd, nearest.widening_sd) * rng.normal(size=draws)
+    else:
+        mu = float(np.mean(measured)) + rng.uniform(-5, 5, size=draws)
+    log_weight = np.zeros(draws)
+    for values, known, marks in zip(y, variance, bound, strict=True):
+        of_game = mu + tau * rng.normal(size=draws)
+        for value, v, mark in zip(values, known, marks, strict=True):
+            if mark:
+                off = np.maximum(0.0, value - of_game - sigma * rng.normal(size=draws))
+                log_weight -= off**2 / (2 * v)
+            else:
+                log_weight -= (value - of_game) ** 2 / (2 * (sigma**2 + v)) + np.log(sigma**2 + v) / 2
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
-    to_mean = inverse.sum(axis=1) / prior  # of a new game's goal, given the goals seen
-    mean = nearest.log_ratio + to_mean @ off
-    sd = np.sqrt(1 / prior - to_mean.sum(axis=1) / prior + tau**2 + sigma**2)
+    middle = float(weight @ mu)
     chosen = rng.choice(draws, size=draws, p=weight)
-    new = mean[chosen] + sd[chosen] * rng.normal(size=draws)
-    middle = float(weight @ mean)
+    new = mu[chosen] + np.hypot(tau[chosen], sigma[chosen]) * rng.normal(size=draws)
     return middle, float(np.quantile(np.abs(new - middle), 0.95))

@@ -16,9 +16,11 @@ from rlgns.critical.calibration import (
     KIND_DF,
     KIND_SD,
     PATH_AVERAGE,
+    SMOOTHED,
     Calibration,
     CriticalBatchPrediction,
     nearest_calibration,
+    one_of_each,
 )
 from rlgns.fit.paper import paper_tasks
 
@@ -33,6 +35,7 @@ A2C = Calibration(
     log_ratio_sd=0.15,
     game_sd=0.2,
     goal_sd=0.5,
+    run_sd=0.0,
     degrees_of_freedom=17.5,
 )
 PPO = dataclasses.replace(A2C, name="ppo4", algorithm="ppo", epochs=4, definition=PATH_AVERAGE, log_ratio=-1.0)
@@ -121,6 +124,9 @@ def test_what_fits_serves_and_what_does_not_is_widened_and_labelled() -> None:
     assert nearest_calibration(found, algorithm="ppo", epochs=4, definition=PATH_AVERAGE).exact
     rollout = nearest_calibration(found, algorithm="ppo", epochs=4, definition="at the parameters that played")
     assert (rollout.name, rollout.exact) == ("a2c", False)  # along the steps PPO's noise scale is another quantity
+    now = nearest_calibration(found, algorithm="ppo", epochs=4, definition=SMOOTHED)
+    assert (now.name, now.exact) == ("ppo4", False) and now.proxy_sd > PPO.proxy_sd
+    assert nearest_calibration(found, algorithm="a2c", epochs=1, definition=SMOOTHED) == A2C
     narrow, wide = A2C.predict(5000, 4000, 7000), other.predict(5000, 4000, 7000)
     assert wide.low < narrow.low < narrow.value == wide.value < narrow.high < wide.high
     one = dataclasses.replace(PPO, games=1)
@@ -139,6 +145,19 @@ def test_the_widening_is_the_spread_within_a_kind_of_task_and_between_calibratio
     assert nearest_calibration([A2C, far], algorithm="ppo", epochs=1).widening_sd > 1
     borrowed = dataclasses.replace(far, games=1)
     assert nearest_calibration([A2C, borrowed], algorithm="a2c", epochs=2).widening_sd == pytest.approx(KIND_SD)
+
+
+def test_ones_own_calibration_serves_instead_of_a_shipped_one() -> None:
+    own = dataclasses.replace(PPO, name="zulu", games=2)
+    for found in ([A2C, PPO, own], [own, A2C, PPO]):
+        assert {one.name for one in one_of_each(found)} == {"a2c", "zulu"}
+        chosen = nearest_calibration(one_of_each(found), algorithm="ppo", epochs=4)
+        assert chosen.label == "calibrated on PPO: 2 games (zulu)"
+    copies = [A2C, PPO, *(dataclasses.replace(PPO, name=f"copy{i}") for i in range(1))]
+    one, two = (nearest_calibration(one_of_each(some), algorithm="ppo", epochs=3) for some in ([A2C, PPO], copies))
+    assert one.widening_sd == two.widening_sd  # a copy is no further calibration
+    with pytest.raises(ValueError, match="alpha and zulu are both for ppo with 4 epochs"):
+        one_of_each([PPO, dataclasses.replace(own, name="alpha"), own])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.calibration_coverage import KNOWN, MODELS, coverage, few_goals, half_width
 from rlgns.critical.calibration import RatioFit, nearest_calibration
-from rlgns.critical.calibration_fit import Ratio, fit_ratios
+from rlgns.critical.calibration_fit import fit_ratios
+from rlgns.critical.calibration_ratios import Ratio
 from tests.reference.critical import slow_calibration, slow_posterior
 from tests.rlgns.critical.test_calibration import A2C
 
@@ -83,19 +84,72 @@ NEAR = nearest_calibration([A2C], algorithm="ppo", epochs=4)
 
 
 @pytest.mark.parametrize(
-    ("y", "variance"),
+    ("y", "variance", "bound"),
     [
-        ([[-1.1], [0.3], [-0.2]], [[1.0], [0.3], [0.4]]),
-        ([[-1.1, -1.6], [0.3]], [[0.2, 0.1], [0.3]]),
-        ([[-0.5, -0.9, 0.1]], [[0.3, 0.0, 0.1]]),
+        ([[-1.1], [0.3], [-0.2]], [[1.0], [0.3], [0.4]], [[0], [0], [0]]),
+        ([[-1.1, -1.6], [0.3]], [[0.2, 0.1], [0.3]], [[0, 0], [0]]),
+        ([[-0.5, -0.9, 0.1]], [[0.3, 0.0, 0.1]], [[0, 0, 0]]),
+        ([[-1.7, -1.1], [0.3, 1.0], [-0.7, 1.1]], [[0.5, 0.8], [0.3, 0.8], [0.2, 0.6]], [[0, 0], [0, 1], [0, 1]]),
+        ([[-0.5], [0.4]], [[0.3], [0.2]], [[0], [1]]),
     ],
 )
-def test_few_goals_agree_with_draws_from_the_prior(y: list[list[float]], variance: list[list[float]]) -> None:
-    fit = fit_ratios(make_ratios(y, variance), nearest=NEAR)
-    middle, half = slow_posterior(y, variance, NEAR, draws=200_000)
+def test_few_goals_agree_with_draws_from_the_prior(
+    y: list[list[float]], variance: list[list[float]], bound: list[list[int]]
+) -> None:
+    ratios = make_ratios(y, variance)
+    marks = [mark for game in bound for mark in game]
+    fit = fit_ratios([dataclasses.replace(r, bound=m) for r, m in zip(ratios, marks, strict=True)], nearest=NEAR)
+    middle, half = slow_posterior(y, variance, bound, NEAR, draws=1_000_000)
     assert fit.log_ratio == pytest.approx(middle, abs=0.02)
     assert half_width(fit) == pytest.approx(half, rel=0.03)
-    assert (fit.games, fit.goals) == (len(y), sum(map(len, y)))
+    assert (fit.games, fit.goals) == (sum(0 in game for game in bound), marks.count(0))
+
+
+def test_an_upper_bound_is_a_lower_one_turned_round() -> None:
+    y, variance = [[-0.6], [0.2, 0.9]], [[0.3], [0.2, 0.4]]
+    up, down = make_ratios(y, variance), make_ratios([[-v for v in game] for game in y], variance)
+    least = fit_ratios([*up[:2], dataclasses.replace(up[2], bound=1)], nearest=NEAR)
+    most = fit_ratios([*down[:2], dataclasses.replace(down[2], bound=-1)], nearest=NEAR)
+    assert least.log_ratio == pytest.approx(-most.log_ratio, abs=1e-6)
+    assert half_width(least) == pytest.approx(half_width(most))
+
+
+def test_leaving_out_bounds_favours_small_critical_batches() -> None:
+    """100 draws of three games with three goals; where the critical batch is above 1,000 only "at least" is known."""
+    rng, kept, dropped = np.random.default_rng(4), [], []
+    for _ in range(100):
+        ratios = []
+        for game in range(3):
+            for noise, effect in zip((200, 600, 1800), 0.4 * rng.normal() + 0.5 * rng.normal(size=3), strict=True):
+                critical = noise * math.exp(effect + 0.3 * rng.normal())
+                ratios.append(
+                    Ratio(
+                        game=str(game),
+                        goal_score=noise,
+                        critical_batch=min(critical, 1000),
+                        noise_scale=noise,
+                        variance=0.09,
+                        bound=int(critical > 1000),
+                    )
+                )
+        if any(not ratio.bound for ratio in ratios):
+            kept.append(fit_ratios(ratios, nearest=NEAR).log_ratio)
+            dropped.append(fit_ratios([r for r in ratios if not r.bound], nearest=NEAR).log_ratio)
+    assert abs(np.mean(kept)) < 0.12
+    assert np.mean(dropped) < -0.2
+
+
+def test_a_few_goals_that_agree_have_the_priors_spread() -> None:
+    """By moments three equal ratios without error bars would leave no error at all."""
+    fit = fit_ratios(make_ratios([[-1.0]] * 3), nearest=NEAR)
+    assert half_width(fit) > math.log(2.5)
+
+
+def test_the_spread_between_runs_is_part_of_a_new_runs_error() -> None:
+    y, variance = [[-1.1, -0.5], [0.3], [-0.2]], [[0.3, 0.2], [0.3], [0.4]]
+    plain, wide = (fit_ratios(make_ratios(y, variance), nearest=NEAR, run_sd=rho) for rho in (0.0, 0.5))
+    assert wide.log_ratio == plain.log_ratio and plain.run_sd == 0
+    assert half_width(wide) == pytest.approx(math.hypot(half_width(plain), 1.96 * 0.5), rel=0.05)
 
 
 def test_many_goals_with_error_bars_agree_with_moments() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rlgns.critical.calibration import Calibration
+from rlgns.critical.calibration import Calibration, RunCalibrations
 from rlgns.critical.predicted import (
     average_entries,
     calibrated,
@@ -29,8 +30,10 @@ A2C = Calibration(
     log_ratio_sd=0.1,
     game_sd=0.2,
     goal_sd=0.4,
+    run_sd=0.0,
     degrees_of_freedom=15.0,
 )
+BOTH = RunCalibrations(average=A2C, now=A2C)
 KNOWN = {
     "batch_observations": 256,
     "noise/scale": 2000.0,
@@ -45,7 +48,7 @@ KNOWN = {
 
 
 def test_the_runs_number_comes_from_its_average_and_the_moments_from_the_smoothed_scale() -> None:
-    found = critical_batch_entries(KNOWN, A2C)
+    found = critical_batch_entries(KNOWN, BOTH)
     assert (found["critical_batch/predicted"], found["critical_batch/now"]) == (pytest.approx(200), pytest.approx(400))
     predicted = A2C.predict(1000, 800, 1300)
     assert (found["critical_batch/low"], found["critical_batch/high"]) == (predicted.low, predicted.high)
@@ -57,22 +60,29 @@ def test_the_runs_number_comes_from_its_average_and_the_moments_from_the_smoothe
 
 def test_the_moments_interval_includes_drift() -> None:
     row = KNOWN | {"noise/now": 2000.0, "noise/now_low": 900.0, "noise/now_high": 9000.0}
-    found, calibrated_now = critical_batch_entries(row, A2C), A2C.predict(2000, 900, 9000)
+    found, calibrated_now = critical_batch_entries(row, BOTH), A2C.predict(2000, 900, 9000)
     assert found["critical_batch/now"] == pytest.approx(400)
     assert (found["critical_batch/now_low"], found["critical_batch/now_high"]) == (
         calibrated_now.low,
         calibrated_now.high,
     )
-    open_ended = critical_batch_entries(row | {"noise/now_high": None}, A2C)
+    open_ended = critical_batch_entries(row | {"noise/now_high": None}, BOTH)
     assert math.isinf(open_ended["critical_batch/now_high"])
     assert 0 < open_ended["critical_batch/now_low"] <= calibrated_now.low
-    bound = critical_batch_entries(row | {"noise/resolved": False}, A2C)
+    bound = critical_batch_entries(row | {"noise/resolved": False}, BOTH)
     assert math.isnan(bound["critical_batch/now"]) and 0 < bound["critical_batch/now_low"] < 180
+
+
+def test_the_moment_has_a_calibration_of_its_own() -> None:
+    wide = dataclasses.replace(A2C, widening_sd=0.6)
+    found, plain = (critical_batch_entries(KNOWN, RunCalibrations(average=A2C, now=now)) for now in (wide, A2C))
+    assert found["critical_batch/now_high"] > plain["critical_batch/now_high"]
+    assert found["critical_batch/high"] == plain["critical_batch/high"]
 
 
 def test_a_bound_stays_a_bound() -> None:
     row = KNOWN | {"noise/run_average_resolved": False, "noise/run_average_high": math.inf}
-    found = critical_batch_entries(row, A2C)
+    found = critical_batch_entries(row, BOTH)
     assert math.isnan(found["critical_batch/predicted"]) and math.isinf(found["critical_batch/high"])
     assert 0 < found["critical_batch/low"] < 160
     assert found["advice/twice_envs_step_ratio"] is None and found["critical_batch/now"] == pytest.approx(400)
@@ -99,7 +109,7 @@ def rows(count: int = 120) -> list[dict[str, Any]]:
 
 def test_rows_of_older_runs_are_completed_as_they_would_have_been_logged() -> None:
     old = [{name: v for name, v in row.items() if not name.startswith("noise/run_average")} for row in rows()]
-    completed = with_predictions([{"note": "no training"}, *old], A2C)
+    completed = with_predictions([{"note": "no training"}, *old], BOTH)
     assert completed[0] == {"note": "no training"}
     live, steps = RunAverage(), 0.0
     for row, new in zip(old, completed[1:], strict=True):
@@ -115,4 +125,4 @@ def test_rows_of_older_runs_are_completed_as_they_would_have_been_logged() -> No
 
 def test_rows_that_have_everything_stay() -> None:
     new = rows()
-    assert with_predictions(new, A2C) is new
+    assert with_predictions(new, BOTH) is new
