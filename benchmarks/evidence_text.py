@@ -89,9 +89,10 @@ DONE_BY = """\
     python -m examples.tasks TASK --adaptive runs/TASK        # adaptive batches beside the best fixed one
     rlgns sweep --config qbert-quick --out runs/qbert         # a game
     make evidence ARGS="--add runs/TASK"                      # its tables, then this page
-    rlgns sweep --config qbert-quick --sweep.batches 256 --sweep.learning_rate 1.63e-3 --sweep.learning_rate_batch 256 \\
-      --sweep.learning_rates 1 --sweep.widenings 0 --sweep.seeds 0,1,2 --observations 400000 \\
-      --network.channels 8,16,16 --network.hidden 128 --out runs/half          # the Atari network; also one and double
+    rlgns sweep --config qbert-quick --sweep.batches 256 --sweep.learning_rate 1.63e-3 \\
+      --sweep.learning_rate_batch 256 --sweep.learning_rates 1 --sweep.widenings 0 --sweep.seeds 0,1,2 \\
+      --observations 400000 --network.channels 8,16,16 --network.hidden 128 \\
+      --out runs/half                                         # the Atari network; also one and double
     make evidence ARGS="--add-widths runs/half runs/one runs/double"           # commit e30c98625fe0
 
 2 cores (AMD EPYC), no GPU, torch 2.13.0+cpu, one thread a trial. `mnist-*` and the language models need `--data`. \

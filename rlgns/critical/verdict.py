@@ -89,6 +89,8 @@ class Verdict:
         middle, low, high = (x * self.num_envs / self.batch for x in (self.value, self.low, self.high))
         if not (math.isfinite(low) and math.isfinite(high)):
             return plural(max(1, round(middle)), "environment")
+        if low <= 0:
+            return f"{max(1, round(middle)):,} (at most {max(1, round(high)):,}) environments"
         middle, low, high = (max(1, round(x)) for x in (middle, low, high))
         return f"{middle:,} ({low:,} to {high:,}) environments" if low < high else plural(middle, "environment")
 

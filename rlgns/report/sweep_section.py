@@ -34,7 +34,8 @@ SLOW = "left out: much slower than the others suggest"
 
 PLANNER = (
     "Choose a score and drag the batch size to see what it takes to reach that score. A batch is spread over as many "
-    "machines as it keeps busy. Time is observations divided by the joint speed of those machines."
+    "machines as it keeps busy. Time is observations divided by the joint speed of those machines. The speed of one is "
+    "at first the median of the sweep's trials, one core each by default: type in what your machine does."
 )
 
 

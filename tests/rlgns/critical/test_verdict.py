@@ -94,6 +94,7 @@ def test_every_outcome_in_words() -> None:
     assert unsure.headline().endswith(
         "you use 32: keep them, since the interval includes them; the best estimate says more."
     )
+    assert "the batch of 29 (at most 88) environments;" in verdict_of(row(230, 0, 700)).headline()
     bound = verdict_of(row(None, 90, None))
     assert bound.headline() == ("Critical batch not known yet: at least 90 observations, about 150k more observations.")
     assert bound.noise_scale == "at least 900"
