@@ -239,7 +239,7 @@ def _train_all(starts: list[RunStart], out: Path, notes: Sequence[str] = ()) -> 
 def _from_where(start: RunStart) -> str:
     """Says where a run resumes."""
     if not checkpoint.numbered(start.folder.checkpoints_path):
-        return f"{start.key}: no checkpoint was saved before the run was stopped; training starts anew from 0"
+        return f"{start.key}: no checkpoint was saved before the run was stopped; training starts from 0"
     lost = _unsaved(start.folder)
     missing = f"{lost}; training repeats what is missing" if lost else "resumes"
     return f"{start.key}: {missing} from {start.saved_observations:,} observations"

@@ -74,7 +74,7 @@ class NoiseScaleRecord:
 
     @property
     def divisor(self) -> float | None:
-        """What the newest step's moments were divided by; None where sums started anew with it."""
+        """What the newest step's moments were divided by; None where sums started again with it."""
         return self._size.divisor
 
     def estimate(self) -> NoiseScaleEstimate:

@@ -45,7 +45,7 @@ TUNED_SHARE = 0.5
 """Least learning rate of a step that counts, relative to the run's highest."""
 
 MOST_MISSING = 20.0
-"""A signal that more than so many times the steps would resolve is not told from none: no forecast."""
+"""A signal that more than so many times the steps would resolve is not distinguishable from none: no forecast."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,14 +59,14 @@ class AverageEstimate:
     high: float
     """Infinite where only the lower bound is known."""
     resolved: bool
-    """Whether |G|^2 can be told from 0, so that the interval has two ends."""
+    """Whether |G|^2 is distinguishable from 0, so that the interval has two ends."""
     share: float
     """Share of all optimizer steps that count; NaN before the first."""
     learning_rate: float
     """Mean over the steps that count; NaN where it was not given."""
     missing: float
-    """Steps that still have to be measured until |G|^2 can typically be told from 0, relative to those that count so
-    far; 0 where it can, NaN where that cannot be forecast."""
+    """Steps that still have to be measured until |G|^2 is typically distinguishable from 0, relative to those that
+    count so far; 0 where it is, NaN where that cannot be forecast."""
 
 
 @final

@@ -90,7 +90,7 @@ class LossSplits:
     def settle(self, divisors: Mapping[int, float | None], observations: int) -> None:
         """Processes what was received since the last call; all learners must call it at the same points.
 
-        Sums start anew where the sizes of the gradients do (`GradientSize`): after a jump, nothing before it counts.
+        Sums start again where the sizes of the gradients do (`GradientSize`): after a jump, nothing before it counts.
 
         Args:
             divisors: What the moments of each batch of this iteration were divided by, by optimizer steps before it;

@@ -73,7 +73,7 @@ def _scale(loss: str) -> tuple[Key, ...]:
             name=f"{name}/resolved",
             kind=bool,
             unit="yes or no",
-            meaning="Whether its |G|^2 can be told from 0, so that the interval has two ends",
+            meaning="Whether its |G|^2 is distinguishable from 0, so that the interval has two ends",
             absent_from=WITHOUT,
         ),
     )

@@ -47,7 +47,7 @@ RUN_AVERAGE = KeyGroup(
             name="noise/run_average_resolved",
             kind=bool,
             unit="yes or no",
-            meaning="Whether the average |G|^2 can be told from 0, so that the interval has two ends",
+            meaning="Whether the average |G|^2 is distinguishable from 0, so that the interval has two ends",
             absent_from=OLDER_RUNS,
         ),
         Key(
@@ -71,8 +71,8 @@ RUN_AVERAGE = KeyGroup(
             name="noise/run_average_missing",
             kind=float,
             unit="ratio",
-            meaning="How many optimizer steps are still missing until the average |G|^2 can typically be told from 0, "
-            "relative to those covered so far; 0 where it can",
+            meaning="How many optimizer steps are still missing until the average |G|^2 is typically distinguishable "
+            "from 0, relative to those covered so far; 0 where it is",
             formula="max(0, t^2 v / G^2 - 1), v the variance of the mean G, t Student's quantile",
             null_when="the mean G is not positive, there are too few measurements, or it would take 20 times as many",
             absent_from=OLDER_RUNS,

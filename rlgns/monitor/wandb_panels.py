@@ -71,7 +71,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
         Panel(title="|G|^2 and tr(Sigma) of an iteration", keys=("noise/grad_sq", "noise/trace")),
         Panel(title="|G|^2 by optimizer step of the first epoch", pattern=r"noise/by_step/[0-9]+/grad_sq", log=True),
         Panel(title="Design effect", keys=("noise/design_effect",)),
-        Panel(title="Resolved (|G|^2 can be told from 0)", keys=("noise/resolved",)),
+        Panel(title="Resolved (|G|^2 is distinguishable from 0)", keys=("noise/resolved",)),
     ),
     "Ladder": (
         Panel(title="|g|^2 of the mean gradient of so many observations", pattern=r"noise/ladder/[0-9]+", log=True),
@@ -85,7 +85,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
             log=True,
         ),
         Panel(title="Noise dimension", keys=_of_views("dimension"), log=True),
-        Panel(title="Batches until |G|^2 can be told from 0", keys=_of_views("updates_to_resolve"), log=True),
+        Panel(title="Batches until |G|^2 is distinguishable from 0", keys=_of_views("updates_to_resolve"), log=True),
         Panel(title="Noise scale by layer, observations", pattern=r"noise/layers/[^/]+/scale", log=True),
     ),
     "Adaptive batch": (

@@ -79,7 +79,7 @@ class AtRolloutStatistic(SmoothedScale):
             name="noise/at_rollout/resolved",
             kind=bool,
             unit="yes or no",
-            meaning="Whether its |G|^2 can be told from 0, so that the interval has two ends",
+            meaning="Whether its |G|^2 is distinguishable from 0, so that the interval has two ends",
             absent_from=OLDER_RUNS,
         ),
         *now_keys("noise/at_rollout", of=", in observations of first batches alone"),

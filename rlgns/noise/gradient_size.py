@@ -94,7 +94,7 @@ class GradientSize:
         """Returns the batch's moments in units of s_t, then updates s_t with its size.
 
         Returns None where a phase begins: for the first batch, after gradients that were all zero, and after a jump.
-        Sums start anew with the next batch. Moments that are not finite are returned unchanged.
+        Sums start again with the next batch. Moments that are not finite are returned unchanged.
         """
         if not moments.is_finite:
             return moments

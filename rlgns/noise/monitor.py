@@ -232,7 +232,7 @@ class NoiseScaleMonitor:
         return {**self._tracker.state_dict(), "size": self._size.state_dict(), "pace": self._pace.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` returned. An older version's holds until the next step, then sums start anew."""
+        """Restores what `state_dict` returned. An older version's holds until the next step, then sums start again."""
         self._tracker.load_state_dict(state)
         self._size = GradientSize()
         if "size" in state:

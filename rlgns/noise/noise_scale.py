@@ -105,7 +105,7 @@ class SmoothedScale(Statistic):
         self._smoothed = None
 
     def smoothed(self, *, refresh: bool) -> NoiseScaleEstimate:
-        """Returns the smoothed noise scale; without `refresh`, and unless sums started anew, that of the last call."""
+        """Returns the smoothed noise scale; without `refresh`, and unless sums started again, that of the last call."""
         if refresh or self._smoothed is None:
             self._smoothed = self.tracker.estimate()
         return self._smoothed
@@ -188,7 +188,7 @@ class NoiseScaleStatistic(SmoothedScale):
             name="noise/resolved",
             kind=bool,
             unit="yes or no",
-            meaning="Whether |G|^2 can be told from 0, so that the interval has two ends",
+            meaning="Whether |G|^2 is distinguishable from 0, so that the interval has two ends",
         ),
         *now_keys("noise"),
         Key(

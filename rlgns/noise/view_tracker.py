@@ -66,7 +66,7 @@ class ViewTracker:
 
     @property
     def divisor(self) -> float | None:
-        """The squared size that the newest batch was divided by; None where sums start anew, as with the first one."""
+        """The squared size that the newest batch was divided by; None where sums start again, as with the first one."""
         return self._size.divisor
 
     def update(

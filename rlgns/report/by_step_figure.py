@@ -23,7 +23,7 @@ def by_step_figure(run: RunData, max_points: int) -> Figure | None:
         "severalfold means that a step moves the parameters further by noise than the best single step would."
     )
     if any(value <= 0 for value in signal):
-        sentence += " Steps whose |G|^2 is not positive, because it cannot be told from noise, are not drawn."
+        sentence += " Steps whose |G|^2 is not positive, because it is not distinguishable from noise, are not drawn."
     traces = [
         line(steps, positive(signal), "|G|<sup>2</sup>, signal", BLUE, mode="lines+markers"),
         line(steps, positive(noise), "tr(Sigma) / batch, noise", ORANGE, "dash", mode="lines+markers"),

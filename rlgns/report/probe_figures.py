@@ -41,7 +41,7 @@ LOSS_STYLES = {
 }
 """Colour and dash of each view that is drawn over training."""
 
-UNKNOWN = "not measurable, since its signal cannot be told from noise"
+UNKNOWN = "not measurable, since its signal is not distinguishable from noise"
 
 VIEW_COLUMNS = ("scale", "scale_low", "scale_high", "dimension", "design_effect", "updates_to_resolve")
 
@@ -121,7 +121,7 @@ def views_figure(run: RunData, max_points: int) -> Figure | None:
         sentence += " A triangle is a lower bound."
     if first is not None:
         name = VIEW_NAMES.get(first["noise/resolves_first"], first["noise/resolves_first"])
-        sentence += f" The gradient that needs the fewest batches to be told from noise is that of the {name}."
+        sentence += f" The gradient that needs the fewest batches to stand out from the noise is that of the {name}."
     return Figure(
         name="views",
         title="Noise scale by view at the parameters that played, newest",
@@ -159,7 +159,7 @@ def layers_figure(run: RunData, max_points: int) -> Figure | None:
         sentence = f"Only the noise scale of {first} can be measured: {formatting.rounded(least)} observations."
     elif len(known) < len(names):
         missing = len(names) - len(known)
-        sentence += f" In {missing} of {len(names)} layers the signal cannot be told from noise."
+        sentence += f" In {missing} of {len(names)} layers the signal is not distinguishable from noise."
     hover = f"%{{y}}: %{{x:{THREE_DIGITS}}} observations, %{{customdata:.0f}} % of the noise<extra></extra>"
     dots: dict[str, Any] = {"x": scales, "y": list(map(label, names)), "mode": "markers", "customdata": shares}
     dots |= {"hovertemplate": hover} | {

@@ -131,7 +131,7 @@ def load_newest(folder: Path, say: Callable[[str], None] = to_standard_error) ->
             say(f"{torn}; the older {path} is used instead")
         return state
     if torn is not None:
-        raise UserError(f"{torn} and there is no older one that is whole; train anew in another folder") from torn
+        raise UserError(f"{torn} and there is no older one that is whole; train again in another folder") from torn
     return None
 
 
@@ -147,7 +147,7 @@ def newest_whole(folder: Path) -> int:
 def migrate(state: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a checkpoint of any version in the shape that this version writes.
 
-    What an older version did not measure starts anew, or is NaN where it can no longer be known. Raises KeyError where
+    What an older version did not measure starts again, or is NaN where it can no longer be known. Raises KeyError where
     the state is not a run's.
     """
     learner = {"probe": None, "by_loss": None, **state["learner"]}
@@ -164,7 +164,7 @@ def migrate(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _migrate_noise(noise: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     average = noise["run_average"]
-    if "sums" not in average:  # of smoothed noise scales: the average of raw moments starts anew
+    if "sums" not in average:  # of smoothed noise scales: the average of raw moments starts again
         average = RunAverage().state_dict() | {"highest": _first_rate(config)}
     return {
         **{name: state for name, state in noise.items() if name != "at_least"},

@@ -91,7 +91,7 @@ class SweepPlan:
         """Returns a cell's trials: the initial ones, and more while the best learning rate of any goal is on the edge.
 
         The grid grows by one step on a side, and only once all of its trials have ended. So which learning rates are
-        tried never depends on which trial was faster by the clock.
+        tried never depends on which trial was faster.
         """
         steps = self.learning_rate_rule.initial_steps
         while True:

@@ -134,9 +134,7 @@ def test_a_run_says_where_it_resumes(tmp_path: Path) -> None:
     shutil.rmtree(folder.checkpoints_path / "00000003")
     start = _resumed(folder, {})
     assert start.saved_observations == 0
-    assert _from_where(start) == (
-        "pong: no checkpoint was saved before the run was stopped; training starts anew from 0"
-    )
+    assert _from_where(start) == ("pong: no checkpoint was saved before the run was stopped; training starts from 0")
 
 
 def test_a_run_is_extended_for_good_and_says_what_the_learning_rate_does(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_without_refresh_the_smoothed_entries_are_those_of_the_last_row() -> Non
     for name in ("noise/updates", "noise/scale", "noise/at_rollout/now"):
         assert kept[name] == first[name] != fresh[name]
     assert statistics.row()["noise/updates"] == fresh["noise/updates"]
-    take(statistics, [1e9 * one for one in batches(12, seed=2)], start=20)  # a jump: all sums start anew
+    take(statistics, [1e9 * one for one in batches(12, seed=2)], start=20)  # a jump: all sums start again
     assert statistics.row(refresh=False)["noise/scale"] == statistics.row()["noise/scale"] != fresh["noise/scale"]
 
 

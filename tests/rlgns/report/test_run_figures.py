@@ -32,7 +32,7 @@ def test_the_probes_views_have_figures() -> None:
     assert "value loss" in by_loss.sentence and "policy loss" in by_loss.sentence
     assert "policy loss" in newest.sentence.split("fewest batches")[1]
     assert "runs from 800 (conv1) to 4,000 (value); hidden carries 64 % of the noise" in by_layer.sentence
-    assert "In 1 of 4 layers the signal cannot be told from noise" in by_layer.sentence
+    assert "In 1 of 4 layers the signal is not distinguishable from noise" in by_layer.sentence
     assert "divides the noise by 2.7; independent steps would divide it by 4.0" in along_time.sentence
     assert "would leave 73 % (60 % to 90 %)" in along_time.sentence
 

@@ -176,7 +176,7 @@ def test_where_all_are_torn_the_newest_is_named(tmp_path: Path) -> None:
         save(tmp_path, number, state(number), kept=2)
         truncate(tmp_path / f"{number:08d}", 0.5)
     expected = r"^checkpoint .*/00000002 is torn or not a checkpoint \(\w+\) and there is no older one that is whole; "
-    with pytest.raises(UserError, match=expected + "train anew in another folder$"):
+    with pytest.raises(UserError, match=expected + "train again in another folder$"):
         load_newest(tmp_path)
 
 

@@ -95,7 +95,7 @@ def test_an_older_state_is_loaded(make_older: Callable[[State], None]) -> None:
     assert (progress.iteration, progress.num_envs, progress.scores, progress.episodes) == (2, 4, (1.0, 2.0), 2)
     restored = RideAlong(tiny().noise, minibatches=2)
     restored.load_state_dict(noise_of(state))
-    again = make_older in (of_smoothed_scales, of_smoothed_scales_alone)  # the run average starts anew
+    again = make_older in (of_smoothed_scales, of_smoothed_scales_alone)  # the run average starts again
     assert math.isnan(restored._run_average.estimate().value) == again
 
 
