@@ -114,7 +114,8 @@ class Verdict:
         if sure:
             return f"keep {them}"
         side = "more" if self.value > self.batch else "fewer" if self.num_envs else "less"
-        return f"keep {them}, since the interval includes {them}; the best estimate says {side}"
+        best = f"the best estimate says {side}, and only a sweep can decide"
+        return f"keep {them}, since the interval includes {them}; {best}"
 
 
 def decide(batch: float, low: float, high: float) -> Decision:
