@@ -36,7 +36,7 @@ def calibration_section(tasks: Sequence[TaskResult]) -> list[str]:
         f"From {formatting.plural(len(known), 'goal')} of {len(games)} games with two-sided intervals{bounds}. Noise "
         f"scale / critical batch is {math.exp(-whole.log_ratio):.2g}. For a run of a new game the 95 % interval is a "
         f"factor of {_factor(whole)} each way; it includes the scatter between runs to one goal, a factor of "
-        f"{math.exp(measured.run_sd):.2g} (one standard deviation). Each game predicted from the others, with the "
+        f"{math.exp(measured.runs.sd):.2g} (one standard deviation). Each game predicted from the others, with the "
         "noise scale's own interval:",
         "",
         "| left out | goal | noise / critical, others | 95 % factor | predicted (95 %) | critical batch (95 %) | |",

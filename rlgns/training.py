@@ -14,6 +14,7 @@ from typing import Any
 from rlgns.agents.network import build_network
 from rlgns.agents.schedule import learning_rate
 from rlgns.config import environment
+from rlgns.config.calibrations import run_calibrations
 from rlgns.config.load import from_dict, overridden, to_dict
 from rlgns.config.schema import Config
 from rlgns.engine.prometheus import PrometheusGauges
@@ -181,6 +182,7 @@ def check_runnable(config: Config, *, most: int = 0) -> None:
     """
     check_device(config)
     check_memory(config, most=most or len(config.run.games))
+    run_calibrations(algorithm=config.agent.algorithm, epochs=config.agent.epochs)
     try:
         for game in config.run.games:
             build_network(

@@ -22,7 +22,7 @@ examples:
   rlgns fit points.csv
   rlgns fit runs/breakout-quick-20260101-120000 --json > fits.json
   rlgns fit runs/breakout-quick-20260101-120000 --adaptive runs/breakout-20260102-120000
-  rlgns fit runs/breakout-quick-20260101-120000 runs/pong-quick-20260103-120000 --calibration ppo4.json
+  rlgns fit runs/breakout-quick-20260101-120000 runs/pong-quick-20260103-120000 --calibration mine.json
 
 With --calibration POINTS may also be a table of goals with the columns game, goal_score, critical_batch_observations
 and noise_scale_observations.
@@ -91,6 +91,7 @@ def _calibrate(options: argparse.Namespace, paths: list[Path], level: float) -> 
         calibration_summary,
         check_target,
         make_calibration,
+        prior_of,
         read_measured,
         use_of,
         write_calibration,
@@ -103,12 +104,14 @@ def _calibrate(options: argparse.Namespace, paths: list[Path], level: float) -> 
     algorithm, epochs = _trained_with(options, paths, measured.reuse)
     calibration = make_calibration(measured, name=out.stem, algorithm=algorithm, epochs=epochs)
     check_target(out, paths, calibration)
+    prior = prior_of(measured, name=out.stem, algorithm=algorithm, epochs=epochs)
     words = ["rlgns", "fit", *options.points, "--calibration", options.calibration]
     words += ["--algorithm", algorithm, "--epochs", str(epochs)]
     provenance = {
         "points": [str(path) for path in paths],
         "bounds": list(measured.bounds),
         "left_out": list(measured.left_out),
+        "prior": prior.name if prior is not None else None,
         "command": shlex.join(words),
         "commit": source_commit(),
     }

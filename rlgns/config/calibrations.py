@@ -13,6 +13,7 @@ from rlgns.config.convert import convert
 from rlgns.config.files import read_json, read_yaml, shipped_folder
 from rlgns.critical.calibration import (
     PATH_AVERAGE,
+    SHIPPED,
     SMOOTHED,
     Calibration,
     RunCalibrations,
@@ -45,15 +46,19 @@ def run_calibrations(*, algorithm: str, epochs: int) -> RunCalibrations:
     )
 
 
-def known_calibrations() -> list[Calibration]:
+def known_calibrations(*, but: Path | None = None) -> list[Calibration]:
     """Returns the calibrations in configs/calibrations, by name; the user's own instead of a shipped one for the same.
+
+    Args:
+        but: A file to leave out, which need not be readable.
 
     Raises:
         UserError: There is none, or two of the user's own are for the same.
     """
     folder = shipped_folder("calibrations")
-    found = [read_calibration(path) for path in sorted(folder.glob("*.json")) + sorted(folder.glob("*.yaml"))]
-    if not found:
+    paths = [path for pattern in ("*.json", "*.yaml") for path in sorted(folder.glob(pattern))]
+    found = [read_calibration(path) for path in paths if but is None or path.resolve() != but.resolve()]
+    if not found and but is None:
         raise UserError(f"no calibration in {folder}; install rlgns again")
     try:
         return one_of_each(found)
@@ -61,10 +66,16 @@ def known_calibrations() -> list[Calibration]:
         raise UserError(f"{folder}: {error}") from error
 
 
+def prior_calibrations() -> list[Calibration]:
+    """Returns the shipped calibrations, which alone serve as priors: so fits depend on no file that a user added."""
+    return [read_calibration(shipped_folder("calibrations") / f"{name}.json") for name in SHIPPED]
+
+
 def read_calibration(path: Path) -> Calibration:
     """Returns the calibration in a file. Raises UserError, with file and key, where it is not one."""
     data = read_yaml(path) if path.suffix in (".yaml", ".yml") else read_json(path)
     data.pop("provenance", None)
+    data.setdefault("run_sd", 0.0)  # of older versions, which left the scatter between runs out
     for name in data:
         if name not in _FIELDS:
             raise UserError(f"{path}: unknown key {name!r}{nearest(str(name), _FIELDS)}")

@@ -39,8 +39,8 @@ KIND_DF = 4
 FEWEST_GAMES = 3
 """Of a fit by moments, and of a calibration that says how far apart calibrations are."""
 
-SHIPPED = ("a2c", "ppo4")
-"""Names of the calibrations that come with rlgns."""
+SHIPPED = {"a2c": ("a2c", 1, AT_GOAL), "ppo4": ("ppo", 4, PATH_AVERAGE)}
+"""The calibrations that come with rlgns: name to algorithm, epochs and definition."""
 
 LARGEST = 1e300
 """Numbers beyond it count as infinite, below its inverse as zero: their logarithms are safe to add."""
@@ -103,6 +103,11 @@ class Calibration:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not math.isfinite(self.log_ratio):
             raise ValueError(f"log_ratio must be finite, got {self.log_ratio}")
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What it is for: algorithm, epochs and definition."""
+        return self.algorithm, self.epochs, self.definition
 
     @property
     def label(self) -> str:
@@ -176,15 +181,14 @@ def one_of_each(found: Sequence[Calibration]) -> list[Calibration]:
     """
     chosen: dict[tuple[str, int, str], Calibration] = {}
     for one in found:
-        key = (one.algorithm, one.epochs, one.definition)
-        other = chosen.get(key)
+        other = chosen.get(one.key)
         if other is not None and one.name not in SHIPPED and other.name not in SHIPPED:
             raise ValueError(
                 f"{other.name} and {one.name} are both for {one.algorithm} with {plural(one.epochs, 'epoch')} "
                 f"({one.definition}); keep one of them"
             )
         if other is None or other.name in SHIPPED:
-            chosen[key] = one
+            chosen[one.key] = one
     return list(chosen.values())
 
 

@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from rlgns.critical.calibration import FEWEST_GAMES, Calibration, RatioFit
 from rlgns.critical.calibration_posterior import posterior_fit
-from rlgns.critical.calibration_ratios import Ratio
+from rlgns.critical.calibration_ratios import NO_SCATTER, Ratio, Scatter
 
 Array = npt.NDArray[np.float64]
 
@@ -42,24 +42,26 @@ SMALLEST_VARIANCE = 1e-12
 """Added in weights, for goals that agree exactly."""
 
 
-def fit_ratios(ratios: Sequence[Ratio], *, nearest: Calibration | None = None, run_sd: float = 0.0) -> RatioFit:
+def fit_ratios(ratios: Sequence[Ratio], *, nearest: Calibration | None = None, runs: Scatter = NO_SCATTER) -> RatioFit:
     """Fits ratios by moments; those with error bars, and those that are few, with another calibration as the prior.
 
     Args:
         ratios: One for each game and goal. Moments leave bounds out.
         nearest: Another algorithm's calibration, widened: the prior where a goal has a known variance, games are fewer
             than FEWEST_GAMES or goals fewer than FEWEST_GOALS.
-        run_sd: Standard deviation of ln(noise scale) between runs to one goal, where noise scales are means over runs.
+        runs: Of ln(noise scale) between runs to one goal, where noise scales are means over runs.
 
     Raises:
-        ValueError: No ratio but bounds, or too few games and no other calibration.
+        ValueError: No ratio but bounds; or no other calibration, and too few games, bounds or scatter between runs.
     """
     measured = [ratio for ratio in ratios if not ratio.bound]
     if not measured:
         raise ValueError("no goal has both a critical batch and a noise scale with two-sided intervals")
     few = len(_names(measured)) < FEWEST_GAMES or len(measured) < FEWEST_GOALS
     if nearest is not None and (few or any(ratio.variance > 0 for ratio in ratios)):
-        return posterior_fit(_by_game(ratios), nearest, run_sd)
+        return posterior_fit(_by_game(ratios), nearest, runs)
+    if len(measured) < len(ratios) or runs.sd > 0:
+        raise ValueError("bounds and scatter between runs need another calibration as the prior")
     if len(_names(measured)) >= FEWEST_GAMES:
         return _fit_by_moments([(y, known) for y, known, _ in _by_game(measured)])
     names = _names(measured)

@@ -24,6 +24,7 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr, stdtrit
 
 from rlgns.critical.calibration import KIND_SD, Calibration, RatioFit
+from rlgns.critical.calibration_ratios import NO_SCATTER, Scatter
 
 Array = npt.NDArray[np.float64]
 
@@ -43,7 +44,9 @@ _TAU = np.exp(np.linspace(math.log(0.02), math.log(4), 16))
 _SIGMA = np.exp(np.linspace(math.log(0.05), math.log(6), 16))
 
 
-def posterior_fit(games: Sequence[tuple[Array, Array, Array]], nearest: Calibration, run_sd: float = 0.0) -> RatioFit:
+def posterior_fit(
+    games: Sequence[tuple[Array, Array, Array]], nearest: Calibration, runs: Scatter = NO_SCATTER
+) -> RatioFit:
     """Returns the fit to goals of a few games.
 
     Student's t stands for the mixture: its degrees of freedom give it the same kurtosis, and the four standard
@@ -54,7 +57,7 @@ def posterior_fit(games: Sequence[tuple[Array, Array, Array]], nearest: Calibrat
         games: For each, ln(critical batch / noise scale) of its goals, their known variances, and which are bounds
             (1: at least, -1: at most, 0: measured). One goal at least is measured.
         nearest: Another algorithm's calibration, widened.
-        run_sd: rho, taken as known.
+        runs: rho, with its degrees of freedom.
     """
     measured = [bool((bound == 0).any()) for _, _, bound in games]
     prior_sq = nearest.log_ratio_sd**2 + nearest.widening_sd**2 if sum(measured) == 1 else math.inf
@@ -74,16 +77,20 @@ def posterior_fit(games: Sequence[tuple[Array, Array, Array]], nearest: Calibrat
     centre = (weight @ mu) / np.maximum(pair, 1e-300)
     spread_sq = np.maximum((weight @ mu**2) / np.maximum(pair, 1e-300) - centre**2, 0.0)
     middle = float((pair * centre).sum())
-    new_sq = spread_sq + _TAU[:, None] ** 2 + _SIGMA**2 + run_sd**2
-    half = _half_width(pair.ravel(), (centre - middle).ravel(), np.sqrt(new_sq).ravel())
+    run_sq = runs.draws()
+    new_sq = (spread_sq + _TAU[:, None] ** 2 + _SIGMA**2)[..., None] + run_sq
+    whole = np.repeat(pair[..., None], len(run_sq), axis=2) / len(run_sq)
+    half = _half_width(
+        whole.ravel(), np.broadcast_to((centre - middle)[..., None], whole.shape).ravel(), np.sqrt(new_sq).ravel()
+    )
     parts = (
         float((pair * (spread_sq + (centre - middle) ** 2)).sum()),
         float(pair.sum(axis=1) @ _TAU**2),
         float(pair.sum(axis=0) @ _SIGMA**2),
-        run_sd**2,
+        float(run_sq.mean()),
     )
     variance = sum(parts)
-    freedom = 4 + 2 * variance**2 / max(1e-12, float((pair * (new_sq - (pair * new_sq).sum()) ** 2).sum()))
+    freedom = 4 + 2 * variance**2 / max(1e-12, float((whole * (new_sq - (whole * new_sq).sum()) ** 2).sum()))
     scale = half / (float(stdtrit(freedom, 0.5 + LEVEL / 2)) * math.sqrt(variance))
     log_ratio_sd, game_sd, goal_sd, run = (scale * math.sqrt(part) for part in parts)
     return RatioFit(
@@ -104,7 +111,8 @@ def _grid(games: Sequence[tuple[Array, Array, Array]], nearest: Calibration, pri
     precision = 1 / (known + nearest.goal_sd**2 + KIND_SD**2)
     total = float(precision.sum()) + 1 / prior_sq
     middle, sd = (float(precision @ y) + nearest.log_ratio / prior_sq) / total, total**-0.5
-    ends = [*y[known < 1], middle]
+    beyond = np.concatenate([game[0][(game[2] != 0) & (game[1] < 1)] for game in games])
+    ends = [*y[known < 1], *beyond, middle]
     low, high = min(ends) - 3 - 6 * sd, max(ends) + 3 + 6 * sd
     return np.linspace(low, high, min(MOST_POINTS, 1 + math.ceil((high - low) / SPACING)))
 

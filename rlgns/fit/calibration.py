@@ -10,19 +10,20 @@ from pathlib import Path
 from scipy.special import stdtrit
 
 from rlgns import formatting
-from rlgns.config.calibrations import calibration_text, known_calibrations
+from rlgns.config.calibrations import calibration_text, known_calibrations, prior_calibrations
 from rlgns.config.convert import convert
 from rlgns.config.files import shipped_folder
 from rlgns.critical.calibration import (
     AT_GOAL,
     FEWEST_GAMES,
     PATH_AVERAGE,
+    SHIPPED,
     Calibration,
     nearest_calibration,
     one_of_each,
 )
 from rlgns.critical.calibration_fit import fit_ratios
-from rlgns.critical.calibration_ratios import Ratio, ratio_of, run_scatter
+from rlgns.critical.calibration_ratios import NO_SCATTER, Ratio, Scatter, ratio_of, run_scatter
 from rlgns.critical.points import REQUIRED_COLUMNS, GoalFit, cell_number, fit_points
 from rlgns.errors import UserError
 from rlgns.fit.points_file import column_names, read_points, read_table, rom_name
@@ -49,8 +50,8 @@ class Measured:
     """Goals without a ratio, with the reason."""
     bounds: tuple[str, ...] = ()
     """Goals whose critical batch is known from one side alone, with that end."""
-    run_sd: float = 0.0
-    """Standard deviation of ln(noise scale) between runs to one goal; 0 for tables of goals."""
+    runs: Scatter = NO_SCATTER
+    """Of ln(noise scale) between runs to one goal; none in tables of goals."""
     reuse: float | None = None
     """How often a step uses an observation, which is PPO's epochs; None: not known, or it differs."""
 
@@ -88,7 +89,7 @@ def measured_by(goals: Sequence[GoalFit]) -> Measured:
         definition=PATH_AVERAGE,
         left_out=tuple(f"{goal.game} {goal.goal_score:g}: {_missing(goal)}" for goal, ratio in found if ratio is None),
         bounds=tuple(_bound_text(goal) for goal, ratio in found if ratio is not None and ratio.bound),
-        run_sd=run_scatter([goal for goal, ratio in found if ratio is not None]),
+        runs=run_scatter([goal for goal, ratio in found if ratio is not None]),
         reuse=uses.pop() if len(uses) == 1 else None,
     )
 
@@ -102,18 +103,30 @@ def trained_with(path: Path) -> tuple[str, int] | None:
     return str(agent["algorithm"]), convert(f"{runs[0].path}: agent.epochs", agent["epochs"], int)
 
 
+def prior_of(measured: Measured, *, name: str, algorithm: str, epochs: int) -> Calibration | None:
+    """Returns the shipped calibration that a fit leans on; None where there is none but the one that is fitted.
+
+    With fewer than FEWEST_GAMES games it may be the shipped one for the same, as it is; else it is the nearest other,
+    widened.
+    """
+    key = (algorithm, epochs, measured.definition)
+    games = {rom_name(ratio.game) for ratio in measured.ratios if not ratio.bound}
+    others = prior_calibrations()
+    if len(games) >= FEWEST_GAMES or name in SHIPPED:
+        others = [c for c in others if c.key != key]
+    return nearest_calibration(others, algorithm=algorithm, epochs=epochs, definition=key[2]) if others else None
+
+
 def make_calibration(measured: Measured, *, name: str, algorithm: str, epochs: int) -> Calibration:
-    """Fits a calibration; with few games or wide error bars its spread leans on the nearest shipped one's.
+    """Fits a calibration; few goals, or goals with error bars, lean on a shipped one (`prior_of`).
 
     Raises:
         UserError: No goal has both numbers.
     """
-    key = (algorithm, epochs, measured.definition)
-    others = [c for c in known_calibrations() if (c.algorithm, c.epochs, c.definition) != key]
-    nearest = nearest_calibration(others, algorithm=algorithm, epochs=epochs, definition=key[2]) if others else None
+    nearest = prior_of(measured, name=name, algorithm=algorithm, epochs=epochs)
     ratios = [Ratio(**{**asdict(ratio), "game": rom_name(ratio.game)}) for ratio in measured.ratios]
     try:
-        fit = fit_ratios(ratios, nearest=nearest, run_sd=measured.run_sd)
+        fit = fit_ratios(ratios, nearest=nearest, runs=measured.runs)
     except ValueError as error:
         why = f" ({'; '.join(measured.left_out[:MOST_NAMED])})" if measured.left_out else ""
         raise UserError(f"{error}{why}; `rlgns sweep` measures both") from error
@@ -126,11 +139,14 @@ def check_target(path: Path, inputs: Sequence[Path], calibration: Calibration | 
         raise UserError(f"--calibration: FILE must end in .json, got {path}")
     if any(path.resolve() == one.resolve() for one in inputs):
         raise UserError(f"--calibration: {path} is one of the files to fit; name another")
-    if calibration is not None and path.resolve().parent == shipped_folder("calibrations").resolve():
-        try:
-            one_of_each([*(c for c in known_calibrations() if c.name != path.stem), calibration])
-        except ValueError as error:
-            raise UserError(f"--calibration: {error}") from error
+    if calibration is None or path.resolve().parent != shipped_folder("calibrations").resolve():
+        return
+    if SHIPPED.get(path.stem, calibration.key) != calibration.key:
+        raise UserError(f"--calibration: {path} is rlgns's own and for {SHIPPED[path.stem][0]}; name another")
+    try:
+        one_of_each([*known_calibrations(but=path), calibration])
+    except ValueError as error:
+        raise UserError(f"--calibration: {error}") from error
 
 
 def write_calibration(path: Path, calibration: Calibration, provenance: Mapping[str, object]) -> None:
@@ -155,7 +171,7 @@ def calibration_summary(calibration: Calibration, measured: Measured, level: flo
     ]
     if c.games < FEWEST_GAMES:
         drawn = ", and the mean is drawn towards its own" if c.games == 1 else ""
-        lines.append(f"fewer than {FEWEST_GAMES} games: the spreads are mostly those of the nearest calibration{drawn}")
+        lines.append(f"fewer than {FEWEST_GAMES} games: the spreads are mostly those of a shipped calibration{drawn}")
     return "\n".join([*lines, *(f"left out: {goal}" for goal in measured.left_out)])
 
 
@@ -189,8 +205,12 @@ def _parse_goal(cells: Mapping[str, str | None]) -> tuple[Ratio, bool]:
 
 
 def _bound_text(goal: GoalFit) -> str:
-    ends = formatting.interval(None, goal.fit.critical_batch_low, goal.fit.critical_batch_high)
-    return f"{goal.game} {goal.goal_score:g}: critical batch {ends}"
+    fit, parts = goal.fit, []
+    if not fit.identified:
+        parts.append(f"critical batch {formatting.interval(None, fit.critical_batch_low, fit.critical_batch_high)}")
+    if math.isnan(goal.noise_scale):
+        parts.append(f"noise scale at least {rounded(goal.noise_scale_low)}")
+    return f"{goal.game} {goal.goal_score:g}: {', '.join(parts)}"
 
 
 def _missing(goal: GoalFit) -> str:

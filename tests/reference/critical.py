@@ -151,7 +151,7 @@ def slow_posterior(
     if sum(0 in marks for marks in bound) == 1:
         mu = nearest.log_ratio + math.hypot(nearest.log_ratio_sd, nearest.widening_sd) * rng.normal(size=draws)
     else:
-        mu = float(np.mean(measured)) + rng.uniform(-5, 5, size=draws)
+        mu = float(np.mean(measured)) + rng.uniform(-8, 8, size=draws)
     log_weight = np.zeros(draws)
     for values, known, marks in zip(y, variance, bound, strict=True):
         of_game = mu + tau * rng.normal(size=draws)

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.calibration_coverage import KNOWN, MODELS, coverage, few_goals, half_width
 from rlgns.critical.calibration import RatioFit, nearest_calibration
 from rlgns.critical.calibration_fit import fit_ratios
-from rlgns.critical.calibration_ratios import Ratio
+from rlgns.critical.calibration_ratios import Ratio, Scatter
 from tests.reference.critical import slow_calibration, slow_posterior
 from tests.rlgns.critical.test_calibration import A2C
 
@@ -91,6 +91,7 @@ NEAR = nearest_calibration([A2C], algorithm="ppo", epochs=4)
         ([[-0.5, -0.9, 0.1]], [[0.3, 0.0, 0.1]], [[0, 0, 0]]),
         ([[-1.7, -1.1], [0.3, 1.0], [-0.7, 1.1]], [[0.5, 0.8], [0.3, 0.8], [0.2, 0.6]], [[0, 0], [0, 1], [0, 1]]),
         ([[-0.5], [0.4]], [[0.3], [0.2]], [[0], [1]]),
+        ([[0.0, 3.0], [0.1, 3.0, 3.5]], [[0.2, 0.2], [0.3, 0.2, 0.4]], [[0, 1], [0, 1, 1]]),
     ],
 )
 def test_few_goals_agree_with_draws_from_the_prior(
@@ -100,7 +101,7 @@ def test_few_goals_agree_with_draws_from_the_prior(
     marks = [mark for game in bound for mark in game]
     fit = fit_ratios([dataclasses.replace(r, bound=m) for r, m in zip(ratios, marks, strict=True)], nearest=NEAR)
     middle, half = slow_posterior(y, variance, bound, NEAR, draws=1_000_000)
-    assert fit.log_ratio == pytest.approx(middle, abs=0.02)
+    assert fit.log_ratio == pytest.approx(middle, abs=0.025)
     assert half_width(fit) == pytest.approx(half, rel=0.03)
     assert (fit.games, fit.goals) == (sum(0 in game for game in bound), marks.count(0))
 
@@ -147,9 +148,13 @@ def test_a_few_goals_that_agree_have_the_priors_spread() -> None:
 
 def test_the_spread_between_runs_is_part_of_a_new_runs_error() -> None:
     y, variance = [[-1.1, -0.5], [0.3], [-0.2]], [[0.3, 0.2], [0.3], [0.4]]
-    plain, wide = (fit_ratios(make_ratios(y, variance), nearest=NEAR, run_sd=rho) for rho in (0.0, 0.5))
+    plain, wide = (fit_ratios(make_ratios(y, variance), nearest=NEAR, runs=Scatter(sd=rho)) for rho in (0.0, 0.5))
     assert wide.log_ratio == plain.log_ratio and plain.run_sd == 0
     assert half_width(wide) == pytest.approx(math.hypot(half_width(plain), 1.96 * 0.5), rel=0.05)
+    unsure = fit_ratios(make_ratios(y, variance), nearest=NEAR, runs=Scatter(sd=0.5, freedom=8))
+    assert half_width(unsure) > 1.02 * half_width(wide) and unsure.log_ratio == wide.log_ratio
+    with pytest.raises(ValueError, match="need another calibration as the prior"):
+        fit_ratios(make_ratios(y, variance), runs=Scatter(sd=0.5))
 
 
 def test_many_goals_with_error_bars_agree_with_moments() -> None:

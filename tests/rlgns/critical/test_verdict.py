@@ -92,7 +92,8 @@ def test_every_outcome_in_words() -> None:
     )
     unsure = verdict_of(row(700, 120, 4100))
     assert unsure.headline().endswith(
-        "you use 32: keep them, since the interval includes them; the best estimate says more, and only a sweep can decide."
+        "you use 32: keep them, since the interval includes them; the best estimate says more, and only a sweep can "
+        "decide."
     )
     assert "the batch of 29 (at most 88) environments;" in verdict_of(row(230, 0, 700)).headline()
     bound = verdict_of(row(None, 90, None))

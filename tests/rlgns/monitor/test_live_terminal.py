@@ -96,8 +96,8 @@ def test_table_fits(tmp_path: Path, config: Config, width: int) -> None:
         assert "scale" in lines[1] and "\u2026" not in text
         assert "twice the environments: 1." in " ".join(text.split())
         assert (
-            "you use 32: keep them, since the interval includes them; the best estimate says more, and only a sweep can "
-            "decide. (From the 67 %" in " ".join(text.split())
+            "you use 32: keep them, since the interval includes them; the best estimate says more, and only a sweep "
+            "can decide. (From the 67 %" in " ".join(text.split())
         )
         assert "breakout: starting" in text
         assert noise_scale_text(make_row(150)) in text

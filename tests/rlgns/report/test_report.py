@@ -40,8 +40,8 @@ def test_a_run(long_run: RunFolder) -> None:
         "Twice the environments: 1.6x",
         "Pong, 204,800 observations: Critical batch about 930 (360 to 2,400) observations, the batch of 116 (4",
         "you use 32: keep them, since the interval includes them; the best estimate says more, and only a sweep can "
-        "decide. (From the 50 % of the run before the learning rate fell below half, learning rate 1.9e-4 on average, preset quick, calibrated on "
-        "A2C.)",
+        "decide. (From the 50 % of the run before the learning rate fell below half, learning rate 1.9e-4 on "
+        "average, preset quick, calibrated on A2C.)",
         "to within 0.1 %",
         "41 % playing",
         "only a lower bound is known",
