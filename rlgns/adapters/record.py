@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, final
 
-from rlgns.critical.calibration import Calibration, RunCalibrations
+from rlgns.critical.calibration import Calibration
+from rlgns.critical.calibration_choice import RunCalibrations
 from rlgns.critical.predicted import average_entries, critical_batch_entries
 from rlgns.critical.run_average import RunAverage
 from rlgns.noise.gradient_size import GradientSize

@@ -11,15 +11,8 @@ from typing import Any, get_type_hints
 
 from rlgns.config.convert import convert
 from rlgns.config.files import read_json, read_yaml, shipped_folder
-from rlgns.critical.calibration import (
-    PATH_AVERAGE,
-    SHIPPED,
-    SMOOTHED,
-    Calibration,
-    RunCalibrations,
-    nearest_calibration,
-    one_of_each,
-)
+from rlgns.critical.calibration import PATH_AVERAGE, SHIPPED, SMOOTHED, Calibration
+from rlgns.critical.calibration_choice import RunCalibrations, nearest_calibration, one_of_each
 from rlgns.errors import UserError, nearest
 
 _NOT_IN_FILES = ("name", "widening_sd", "exact")

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlgns.critical.advice import twice_envs, twice_steps
-from rlgns.critical.calibration import Calibration, RunCalibrations
+from rlgns.critical.calibration import Calibration
+from rlgns.critical.calibration_choice import RunCalibrations
 from rlgns.critical.run_average import AverageEstimate, RunAverage
 from rlgns.noise.in_row import now_in, run_average_in
 

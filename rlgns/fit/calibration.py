@@ -13,15 +13,8 @@ from rlgns import formatting
 from rlgns.config.calibrations import calibration_text, known_calibrations, prior_calibrations
 from rlgns.config.convert import convert
 from rlgns.config.files import shipped_folder
-from rlgns.critical.calibration import (
-    AT_GOAL,
-    FEWEST_GAMES,
-    PATH_AVERAGE,
-    SHIPPED,
-    Calibration,
-    nearest_calibration,
-    one_of_each,
-)
+from rlgns.critical.calibration import AT_GOAL, FEWEST_GAMES, PATH_AVERAGE, SHIPPED, Calibration
+from rlgns.critical.calibration_choice import nearest_calibration, one_of_each
 from rlgns.critical.calibration_fit import fit_ratios
 from rlgns.critical.calibration_ratios import NO_SCATTER, Ratio, Scatter, ratio_of, run_scatter
 from rlgns.critical.points import REQUIRED_COLUMNS, GoalFit, cell_number, fit_points

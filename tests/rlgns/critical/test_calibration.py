@@ -19,9 +19,8 @@ from rlgns.critical.calibration import (
     SMOOTHED,
     Calibration,
     CriticalBatchPrediction,
-    nearest_calibration,
-    one_of_each,
 )
+from rlgns.critical.calibration_choice import nearest_calibration, one_of_each
 from rlgns.fit.paper import paper_tasks
 
 A2C = Calibration(

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.calibration_coverage import KNOWN, MODELS, coverage, few_goals, half_width
-from rlgns.critical.calibration import RatioFit, nearest_calibration
+from rlgns.critical.calibration import RatioFit
+from rlgns.critical.calibration_choice import nearest_calibration
 from rlgns.critical.calibration_fit import fit_ratios
 from rlgns.critical.calibration_ratios import Ratio, Scatter
 from tests.reference.critical import slow_calibration, slow_posterior

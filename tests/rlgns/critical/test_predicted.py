@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlgns.critical.calibration import Calibration, RunCalibrations
+from rlgns.critical.calibration import Calibration
+from rlgns.critical.calibration_choice import RunCalibrations
 from rlgns.critical.predicted import (
     average_entries,
     calibrated,
