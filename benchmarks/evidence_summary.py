@@ -85,10 +85,10 @@ def _verdict(path: Score) -> str:
     if near and better:
         return f"{smaller}. By the plan's rule **the noise scale predicts the critical batch**."
     if better:
-        end = ", though the interval includes 2" if path.low <= WIN else ""
+        end = " (the interval includes 2)" if path.low <= WIN else ""
         return (
-            f"{smaller}; see few families below. The plan also required an error of at most 2. "
-            f"{math.exp(path.value):.2g} fails that{end}, so by the plan's rule the result is **inconclusive**."
+            f"{smaller}; see few families below. The plan also required an error of at most 2, which "
+            f"{math.exp(path.value):.2g}{end} fails. So by the plan's rule the result is **inconclusive**."
         )
     return f"{smaller}, an interval that includes 1. By the plan's rule the result is **inconclusive**."
 

@@ -1,8 +1,8 @@
 r"""The verdict on a run's batch: the predicted critical batch, and whether to keep, double or halve the environments.
 
 At a critical batch C a batch B takes S = S_min (1 + C/B) steps and E = E_min (1 + B/C) observations (McCandlish et al.
-2018, arXiv:1812.06162, equation 2.11). Let one step be worth E_min / S_min = C observations, the rate at which the
-paper's critical batch is the best batch. Then a batch costs
+2018, arXiv:1812.06162, equation 2.11), each counted as often as steps use it. Let one step be worth E_min / S_min = C
+observations, the rate at which the paper's critical batch is the best batch. Then a batch costs
 
     S/S_min + E/E_min = 2 + C/B + B/C
 

@@ -55,7 +55,7 @@ def test_what_was_found_is_said_in_words(tmp_path: Path) -> None:
 def test_each_game_is_predicted_from_the_others() -> None:
     games = [task_of(name, critical, 3 * critical) for name, critical in (("qbert", 10), ("pong", 20), ("alien", 40))]
     text = "\n".join(calibration_section(games))
-    assert "From 6 goals of 3 games with two-sided intervals. Noise scale / critical batch is 2.8. " in text
+    assert "Fitted to 6 goals of 3 games with two-sided intervals. Noise scale / critical batch is 2.8. " in text
     assert "Inside: 6 of 6 goals. " in text and "as a user has it: 84 of 84 runs" in text
     wrong = [*games[:2], task_of("alien", 40, 40_000.0)]
     assert "| alien | -1 |" in "\n".join(calibration_section(wrong))
