@@ -34,8 +34,8 @@ def calibration_section(tasks: Sequence[TaskResult]) -> list[str]:
     bounds = f", and to {'; '.join(measured.bounds)}" if measured.bounds else ""
     lines = [
         f"Fitted to {formatting.plural(len(known), 'goal')} of {len(games)} games with two-sided intervals{bounds}. "
-        f"Noise scale / critical batch is {math.exp(-whole.log_ratio):.2g}. For a run of a new game the 95 % interval is "
-        f"a factor of {_factor(whole)} each way; it includes the scatter between runs to one goal, a factor of "
+        f"Noise scale / critical batch is {math.exp(-whole.log_ratio):.2g}. For a run of a new game the 95 % interval "
+        f"is a factor of {_factor(whole)} each way; it includes the scatter between runs to one goal, a factor of "
         f"{math.exp(measured.runs.sd):.2g} (one standard deviation). Each game predicted from the others, with the "
         "noise scale's own interval:",
         "",
