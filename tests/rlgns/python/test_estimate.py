@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import rlgns
-from rlgns.config.calibrations import calibration_for
+from rlgns.config.calibrations import calibration_for, run_calibrations
 from rlgns.critical.run_average import RunAverage
 from rlgns.critical.verdict import verdict_of
+from rlgns.noise.in_row import now_in
 from rlgns.python.estimate import run_estimate
 from tests.rows import make_row, make_run
 
@@ -75,3 +76,6 @@ def test_rows_of_older_runs_are_completed(tmp_path: Path) -> None:
     calibration = calibration_for(algorithm="ppo", epochs=run.config.agent.epochs)
     assert found.critical_batch == calibration.predict(slow.value, slow.low, slow.high)
     assert run["critical_batch/predicted"][-1] == pytest.approx(found.critical_batch.value)
+    now, of_now = now_in(run.rows[-1]), run_calibrations(algorithm="ppo", epochs=run.config.agent.epochs).now
+    assert run["critical_batch/now_high"][-1] == pytest.approx(of_now.predict(now.value, now.low, now.high).high)
+    assert not of_now.exact
