@@ -24,7 +24,7 @@ def noise_scale_text(row: Row, number: Callable[[float | None], str] = formattin
 
 
 def critical_batch_text(row: Row) -> str:
-    """Returns the run's predicted critical batch: '940 (110 to 8,100)', 'at least 40', or 'measuring'."""
+    """Returns the run's predicted critical batch: '920 (110 to 7,500)', 'at least 40', or 'measuring'."""
     return formatting.interval(*(row.get(f"critical_batch/{name}") for name in ("predicted", "low", "high")))
 
 
