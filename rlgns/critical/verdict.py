@@ -73,7 +73,7 @@ class Verdict:
                 return f"Critical batch{known_so_far[1:]}; {self._use()}: {self._advice()}."
             more = ""
             if math.isfinite(self.longer):
-                more = f"{'; ' if known_so_far else ': '}a run about {self.longer:.2g} times as long would tell"
+                more = f"{'; ' if known_so_far else ': '}a run about {self.longer:.2g} times as long would show it"
             elif math.isfinite(self.missing_observations):
                 missing = short(float(f"{self.missing_observations:.1e}"))  # two digits: it is a forecast
                 more = f"{', ' if known_so_far else ': '}about {missing} more observations"

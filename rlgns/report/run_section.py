@@ -16,8 +16,8 @@ from rlgns.report.run_figures import GAMES, run_figures
 PROXY = (
     "The critical batch is the batch at which training needs twice the fewest possible optimizer steps and twice the "
     "fewest possible observations. Here it is predicted: the run average of the noise scale, divided by a ratio that "
-    "sweeps of a few games measured; the verdict names their algorithm. The interval says how far games differ. Only a "
-    "sweep over batch sizes measures it."
+    "sweeps of a few games measured; the verdict names their algorithm. The interval says how far games and runs "
+    "differ. Only a sweep over batch sizes measures it."
 )
 """What a reader needs to know before the numbers."""
 

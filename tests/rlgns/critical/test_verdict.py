@@ -132,7 +132,7 @@ def test_a_run_whose_rate_has_fallen_cannot_learn_more_by_going_on() -> None:
     """More observations of an annealed run do not count: a longer run is needed."""
     late = {"learning_rate": 1e-5, "noise/run_average_share": 0.5, "noise/run_average_learning_rate": 3.75e-4}
     assert verdict_of(row(None, 90, None, **late)).headline() == (
-        "Critical batch not known yet: at least 90 observations; a run about 2.5 times as long would tell."
+        "Critical batch not known yet: at least 90 observations; a run about 2.5 times as long would show it."
     )
 
 
