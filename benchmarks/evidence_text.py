@@ -77,8 +77,7 @@ NOT_DONE = [
     "- Pong, Alien, Seaquest and Beam Rider have no sweep here. `pong-quick` is planned "
     "([../notes/pareto-coverage.md](../notes/pareto-coverage.md), about 10 hours on 2 cores).",
     "- Second seeds of the games, which the plan asks for: about 1.5 hours a seed on 2 cores.",
-    "- Widths: mnist-conv at 16 channels, the language models at 16. Fashion-MNIST, SVHN, CIFAR10 and ImageNet, "
-    "whose loaders exist.",
+    "- Widths: the language models at 16. Fashion-MNIST, SVHN, CIFAR10 and ImageNet, whose loaders exist.",
     "- Full runs of `ppo` (10 million observations) beside published scores, and of `a2c-paper` beside the "
     "paper's growth.",
 ]
