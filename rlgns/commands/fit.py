@@ -89,6 +89,7 @@ def _calibrate(options: argparse.Namespace, paths: list[Path], level: float) -> 
 
     from rlgns.fit.calibration import (
         calibration_summary,
+        check_place,
         check_target,
         make_calibration,
         prior_of,
@@ -103,7 +104,7 @@ def _calibrate(options: argparse.Namespace, paths: list[Path], level: float) -> 
     measured = read_measured(paths)
     algorithm, epochs = _trained_with(options, paths, measured.reuse)
     calibration = make_calibration(measured, name=out.stem, algorithm=algorithm, epochs=epochs)
-    check_target(out, paths, calibration)
+    check_place(out, calibration)
     prior = prior_of(measured, name=out.stem, algorithm=algorithm, epochs=epochs)
     words = ["rlgns", "fit", *options.points, "--calibration", options.calibration]
     words += ["--algorithm", algorithm, "--epochs", str(epochs)]

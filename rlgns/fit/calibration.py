@@ -126,13 +126,17 @@ def make_calibration(measured: Measured, *, name: str, algorithm: str, epochs: i
     return Calibration(name=name, algorithm=algorithm, epochs=epochs, definition=measured.definition, **asdict(fit))
 
 
-def check_target(path: Path, inputs: Sequence[Path], calibration: Calibration | None = None) -> None:
-    """Raises UserError where a calibration cannot go into this file: its name, an input, or another of one's own."""
+def check_target(path: Path, inputs: Sequence[Path]) -> None:
+    """Raises UserError where a calibration cannot go into this file: by its name, or because it is an input."""
     if path.suffix != ".json":
         raise UserError(f"--calibration: FILE must end in .json, got {path}")
     if any(path.resolve() == one.resolve() for one in inputs):
         raise UserError(f"--calibration: {path} is one of the files to fit; name another")
-    if calibration is None or path.resolve().parent != shipped_folder("calibrations").resolve():
+
+
+def check_place(path: Path, calibration: Calibration) -> None:
+    """Raises UserError where runs would not use this file among those in configs/calibrations."""
+    if path.resolve().parent != shipped_folder("calibrations").resolve():
         return
     if SHIPPED.get(path.stem, calibration.key) != calibration.key:
         raise UserError(f"--calibration: {path} is rlgns's own and for {SHIPPED[path.stem][0]}; name another")

@@ -16,8 +16,8 @@ SCALE = (2000.0, 1500.0, 2600.0)
 
 def test_each_noise_scale_has_its_own_calibration() -> None:
     """Under PPO the smoothed scale is another definition than the run average, so its interval is wider."""
-    names = ("noise/now", "noise/now_low", "noise/now_high"), ("noise/run_average", "noise/run_average_low")
-    learner = dict(zip((*names[0], *names[1], "noise/run_average_high"), (*SCALE, *SCALE), strict=True))
+    ends = dict(zip(("", "_low", "_high"), SCALE, strict=True))
+    learner = {f"noise/{name}{end}": value for name in ("now", "run_average") for end, value in ends.items()}
     run = dataclasses.replace(tiny(), agent=dataclasses.replace(tiny().agent, epochs=4))
     row = make_row(
         run,
