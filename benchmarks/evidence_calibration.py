@@ -61,7 +61,7 @@ def calibration_section(tasks: Sequence[TaskResult]) -> list[str]:
 
 
 def _fit(measured: Measured) -> Calibration:
-    return make_calibration(measured, name="ppo4", algorithm="ppo", epochs=EPOCHS)
+    return make_calibration(measured, name="ppo4", algorithm="ppo", epochs=EPOCHS)[0]
 
 
 def _factor(calibration: Calibration) -> str:

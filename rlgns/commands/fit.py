@@ -92,7 +92,6 @@ def _calibrate(options: argparse.Namespace, paths: list[Path], level: float) -> 
         check_place,
         check_target,
         make_calibration,
-        prior_of,
         read_measured,
         use_of,
         write_calibration,
@@ -103,16 +102,15 @@ def _calibrate(options: argparse.Namespace, paths: list[Path], level: float) -> 
     check_target(out, paths)
     measured = read_measured(paths)
     algorithm, epochs = _trained_with(options, paths, measured.reuse)
-    calibration = make_calibration(measured, name=out.stem, algorithm=algorithm, epochs=epochs)
+    calibration, prior = make_calibration(measured, name=out.stem, algorithm=algorithm, epochs=epochs)
     check_place(out, calibration)
-    prior = prior_of(measured, name=out.stem, algorithm=algorithm, epochs=epochs)
     words = ["rlgns", "fit", *options.points, "--calibration", options.calibration]
     words += ["--algorithm", algorithm, "--epochs", str(epochs)]
     provenance = {
         "points": [str(path) for path in paths],
         "bounds": list(measured.bounds),
         "left_out": list(measured.left_out),
-        "prior": prior.name if prior is not None else None,
+        "prior": prior,
         "command": shlex.join(words),
         "commit": source_commit(),
     }

@@ -42,13 +42,18 @@ SMALLEST_VARIANCE = 1e-12
 """Added in weights, for goals that agree exactly."""
 
 
+def needs_prior(ratios: Sequence[Ratio]) -> bool:
+    """Returns whether moments will not do: goals with error bars or bounds, few games, or few goals."""
+    few = len(_names(ratios)) < FEWEST_GAMES or len(ratios) < FEWEST_GOALS
+    return few or any(ratio.variance > 0 or ratio.bound for ratio in ratios)
+
+
 def fit_ratios(ratios: Sequence[Ratio], *, nearest: Calibration | None = None, runs: Scatter = NO_SCATTER) -> RatioFit:
-    """Fits ratios by moments; those with error bars, and those that are few, with another calibration as the prior.
+    """Fits ratios with another calibration as the prior, or without one by moments.
 
     Args:
         ratios: One for each game and goal. Moments leave bounds out.
-        nearest: Another algorithm's calibration, widened: the prior where a goal has a known variance, games are fewer
-            than FEWEST_GAMES or goals fewer than FEWEST_GOALS.
+        nearest: The prior: another algorithm's calibration, widened. `needs_prior` says where one is needed.
         runs: Of ln(noise scale) between runs to one goal, where noise scales are means over runs.
 
     Raises:
@@ -57,8 +62,7 @@ def fit_ratios(ratios: Sequence[Ratio], *, nearest: Calibration | None = None, r
     measured = [ratio for ratio in ratios if not ratio.bound]
     if not measured:
         raise ValueError("no goal has both a critical batch and a noise scale with two-sided intervals")
-    few = len(_names(measured)) < FEWEST_GAMES or len(measured) < FEWEST_GOALS
-    if nearest is not None and (few or any(ratio.variance > 0 for ratio in ratios)):
+    if nearest is not None:
         return posterior_fit(_by_game(ratios), nearest, runs)
     if len(measured) < len(ratios) or runs.sd > 0:
         raise ValueError("bounds and scatter between runs need another calibration as the prior")

@@ -15,7 +15,7 @@ from rlgns.config.convert import convert
 from rlgns.config.files import shipped_folder
 from rlgns.critical.calibration import AT_GOAL, FEWEST_GAMES, PATH_AVERAGE, SHIPPED, Calibration
 from rlgns.critical.calibration_choice import nearest_calibration, one_of_each
-from rlgns.critical.calibration_fit import fit_ratios
+from rlgns.critical.calibration_fit import fit_ratios, needs_prior
 from rlgns.critical.calibration_ratios import NO_SCATTER, Ratio, Scatter, ratio_of, run_scatter
 from rlgns.critical.points import REQUIRED_COLUMNS, GoalFit, cell_number, fit_points
 from rlgns.errors import UserError
@@ -97,11 +97,13 @@ def trained_with(path: Path) -> tuple[str, int] | None:
 
 
 def prior_of(measured: Measured, *, name: str, algorithm: str, epochs: int) -> Calibration | None:
-    """Returns the shipped calibration that a fit leans on; None where there is none but the one that is fitted.
+    """Returns the shipped calibration that a fit leans on; None where moments do, or none but the one that is fitted.
 
     With fewer than FEWEST_GAMES games it may be the shipped one for the same, as it is; else it is the nearest other,
     widened.
     """
+    if not needs_prior(measured.ratios):
+        return None
     key = (algorithm, epochs, measured.definition)
     games = {rom_name(ratio.game) for ratio in measured.ratios if not ratio.bound}
     others = prior_calibrations()
@@ -110,8 +112,8 @@ def prior_of(measured: Measured, *, name: str, algorithm: str, epochs: int) -> C
     return nearest_calibration(others, algorithm=algorithm, epochs=epochs, definition=key[2]) if others else None
 
 
-def make_calibration(measured: Measured, *, name: str, algorithm: str, epochs: int) -> Calibration:
-    """Fits a calibration; few goals, or goals with error bars, lean on a shipped one (`prior_of`).
+def make_calibration(measured: Measured, *, name: str, algorithm: str, epochs: int) -> tuple[Calibration, str | None]:
+    """Returns the fitted calibration, and the name of the shipped one that it leans on (`prior_of`); None: on none.
 
     Raises:
         UserError: No goal has both numbers.
@@ -123,7 +125,8 @@ def make_calibration(measured: Measured, *, name: str, algorithm: str, epochs: i
     except ValueError as error:
         why = f" ({'; '.join(measured.left_out[:MOST_NAMED])})" if measured.left_out else ""
         raise UserError(f"{error}{why}; `rlgns sweep` measures both") from error
-    return Calibration(name=name, algorithm=algorithm, epochs=epochs, definition=measured.definition, **asdict(fit))
+    made = Calibration(name=name, algorithm=algorithm, epochs=epochs, definition=measured.definition, **asdict(fit))
+    return made, nearest.name if nearest is not None else None
 
 
 def check_target(path: Path, inputs: Sequence[Path]) -> None:

@@ -45,10 +45,10 @@ def test_each_of_the_papers_games_is_predicted_by_the_others() -> None:
 def test_the_shipped_calibration_is_that_of_the_papers_goals() -> None:
     measured = read_measured([PAPER])
     assert len(measured.left_out) == 4 and measured.definition == AT_GOAL
-    made = make_calibration(measured, name="a2c", algorithm="a2c", epochs=1)
+    made, prior = make_calibration(measured, name="a2c", algorithm="a2c", epochs=1)
     shipped = calibration_for(algorithm="a2c", epochs=1, definition=AT_GOAL)
     assert shipped.exact and shipped.label == "calibrated on A2C: 4 games"
-    assert calibration_text(made, {}) == calibration_text(shipped, {})
+    assert calibration_text(made, {}) == calibration_text(shipped, {}) and prior is None
 
 
 def test_what_serves_the_agents_here() -> None:
@@ -76,8 +76,8 @@ def test_ppos_calibration_is_that_of_our_sweeps() -> None:
     root, file = Path(__file__).parents[3], shipped_folder("calibrations") / "ppo4.json"
     points = json.loads(file.read_text())["provenance"]["points"]
     measured = read_measured([root / point for point in points])
-    made = make_calibration(measured, name="ppo4", algorithm="ppo", epochs=4)
-    assert calibration_text(made, {}) == calibration_text(read_calibration(file), {})
+    made, prior = make_calibration(measured, name="ppo4", algorithm="ppo", epochs=4)
+    assert calibration_text(made, {}) == calibration_text(read_calibration(file), {}) and prior == "a2c"
     swept = measured_by(measured_goals())
     assert measured.ratios == swept.ratios and measured.runs == swept.runs and swept.runs.sd > 0
     assert not swept.bounds and not swept.left_out
