@@ -1,0 +1,134 @@
+"""The noise scale of a run at the paper's score goals, beside the paper's own.
+
+    python -m benchmarks.paper_growth DIR
+
+Prints a table (Markdown), the geometric mean of the ratios, and the growth from the first goal to the last. Two noise
+scales of ours are compared: `noise/now` when the mean score first reaches the goal, which is the plan's
+(docs/notes/full-runs.md), and the mean over all iterations whose mean score lay within NEAR of the goal, which is less
+noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlgns import formatting
+from rlgns.critical.goals import WINDOW, reach_goals
+from rlgns.critical.run_average import RunAverage
+from rlgns.envs.games import find
+from rlgns.fit.paper import PaperGoal, paper_goals
+from rlgns.storage.run_folder import RunFolder
+
+Row = Mapping[str, Any]
+
+NEAR = 1.5
+"""A score belongs to a goal where it lies within this factor of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noise:
+    """A noise scale with its 95 % interval; NaN where not known, high infinite where it is only bounded."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GoalNoise:
+    """One goal: when the run reached it, and the noise scales there, in observations."""
+
+    paper: PaperGoal
+    observations: float
+    now: Noise
+    near: Noise
+
+
+def goal_noise(rows: Sequence[Row], goals: Sequence[PaperGoal], *, environments: int) -> list[GoalNoise]:
+    """Returns the goals that the run reached, easiest first."""
+    goals = sorted(goals, key=lambda goal: goal.goal_score)
+    reached = reach_goals(rows, [goal.goal_score for goal in goals], environments=environments)
+    return [
+        GoalNoise(
+            paper=goal,
+            observations=at.observations,
+            now=_now(next(row for row in rows if row["observations"] >= at.observations)),
+            near=_near(rows, goal.goal_score),
+        )
+        for goal, at in zip(goals, reached, strict=True)
+        if at is not None
+    ]
+
+
+def _now(row: Row) -> Noise:
+    value, low, high = (row.get(f"noise/now{end}") for end in ("", "_low", "_high"))
+    return Noise(
+        value=math.nan if value is None else value,
+        low=math.nan if low is None else low,
+        high=math.inf if high is None else high,
+    )
+
+
+def _near(rows: Sequence[Row], goal: float) -> Noise:
+    average, steps = RunAverage(), 0.0
+    for row in rows:
+        taken, steps = row["optimizer_steps"] - steps, row["optimizer_steps"]
+        counts = row["score_mean"] is not None and (row["score_episodes"] or 0) >= WINDOW
+        if counts and goal / NEAR <= row["score_mean"] <= goal * NEAR:
+            average.update_row(row, taken)
+    noise = average.estimate(0.95)
+    return Noise(value=noise.value, low=noise.low, high=noise.high)
+
+
+def geometric_mean(ratios: Sequence[float]) -> float:
+    """Returns the geometric mean of the ratios that are known; NaN of none."""
+    logs = [math.log(ratio) for ratio in ratios if ratio > 0]
+    return math.exp(float(np.mean(logs))) if logs else math.nan
+
+
+def lines(found: Sequence[GoalNoise]) -> Iterator[str]:
+    """Yields the table and the two summaries."""
+    yield "| score | observations | noise scale now | / paper's | noise scale near the score | / paper's | paper's |"
+    yield "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for goal in found:
+        cells = [f"{goal.paper.goal_score:g}", formatting.rounded(goal.observations)]
+        for noise in (goal.now, goal.near):
+            cells += [_interval(noise, 1), _interval(noise, goal.paper.noise_scale)]
+        yield f"| {' | '.join(cells)} | {formatting.rounded(goal.paper.noise_scale)} |"
+    yield ""
+    for name, noises in (("now", [goal.now for goal in found]), ("near the score", [goal.near for goal in found])):
+        ratios = [noise.value / goal.paper.noise_scale for goal, noise in zip(found, noises, strict=True)]
+        text = f"Noise scale {name} / the paper's, geometric mean: {formatting.rounded(geometric_mean(ratios))}"
+        if len(found) > 1:
+            growth = noises[-1].value / noises[0].value
+            paper = found[-1].paper.noise_scale / found[0].paper.noise_scale
+            text += (
+                f"; from score {found[0].paper.goal_score:g} to {found[-1].paper.goal_score:g} it grew "
+                f"{formatting.rounded(growth)}x, the paper's {formatting.rounded(paper)}x"
+            )
+        yield f"{text}."
+
+
+def _interval(noise: Noise, unit: float) -> str:
+    return formatting.interval(noise.value / unit, noise.low / unit, noise.high / unit)
+
+
+def main() -> None:
+    """Prints the table of one run's folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=RunFolder)
+    folder = parser.parse_args().folder
+    game = find(folder.about()["game"]).name
+    goals = [goal for goal in paper_goals() if find(goal.game).name == game]
+    found = goal_noise(folder.rows(), goals, environments=folder.config()["env"]["num_envs"])
+    print(*lines(found), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
