@@ -44,5 +44,5 @@ def sentence(row: Mapping[str, Any], unit: str, prefix: str = "noise") -> str:
     }[decision]
     if decision is Decision.HALVE and not now_in(row, prefix).high < TASK_RATIOS[0] * batch / MARGIN:
         advice = "keep it, since it may be larger by now"  # as `rlgns.critical.verdict` has it
-    within = f"On images and text the critical batch was within a factor of {TASK_RATIOS[1]:g} of it."
+    within = f"For image classifiers and text the critical batch was within a factor of {TASK_RATIOS[1]:g} of it."
     return f"{known}; {use}: {advice}. ({within})"

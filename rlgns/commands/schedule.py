@@ -19,7 +19,7 @@ or a file of JSON lines.
 examples:
   rlgns schedule runs/breakout-20260101-120000
   rlgns schedule runs/breakout-20260101-120000 --sure --most 4096 --format csv > schedule.csv
-  rlgns schedule out/checkpoint-5000/trainer_state.json --format megatron --observations-per-sample 4096
+  rlgns schedule out/checkpoint-5000/trainer_state.json --format megatron --observations-per-sample 4095
   rlgns schedule lightning_logs/version_0/metrics.csv --format lightning --epoch 50000
   rlgns schedule out/checkpoint-5000/trainer_state.json --format olmo
 """
@@ -37,7 +37,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--least", metavar="B", default="1", help="smallest batch, observations (default: 1)")
     parser.add_argument("--most", metavar="B", help="largest batch, observations (default: no limit)")
     parser.add_argument(
-        "--observations-per-sample", metavar="N", default="1", help="for megatron: tokens in a sequence (default: 1)"
+        "--observations-per-sample", metavar="N", default="1", help="for megatron: labels in a sequence (default: 1)"
     )
     parser.add_argument("--epoch", metavar="N", help="for lightning: observations in an epoch")
     parser.add_argument(

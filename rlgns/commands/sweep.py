@@ -22,7 +22,7 @@ examples:
   rlgns sweep --config mine.yaml --sweep.batches 64,256,1024 --sweep.seeds 0,1 --sweep.goals 2,10
   rlgns sweep --resume runs/breakout
 
-Shipped sweeps: breakout-quick, qbert-quick, space-invaders-quick (1 to 2 hours on 2 cores), pong-quick (10 hours),
+Shipped sweeps: breakout-quick (2 hours on 2 cores), qbert-quick (3), space-invaders-quick (4), pong-quick (10),
 paper-a2c (for a cluster). docs/sweeps.md
 explains what a sweep decides, and how. Every key can be set by --section.key VALUE, also those of the section `sweep`.
 """

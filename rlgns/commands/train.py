@@ -26,7 +26,7 @@ examples:
   rlgns train --game pong --seed 1
   rlgns train --game pong --observations 2M --seeds 0 1 2     one after another, in a folder each
   rlgns train --game pong breakout --config ppo --out runs/two-games
-  rlgns train --config mine.yaml --agent.learning_rate 1e-3 --network.channels 16,32
+  rlgns train --config mine.yaml --agent.learning_rate 1e-3 --network.channels 16,32,32
   rlgns train --game pong --runners 8 --learners 2
   rlgns train --batch adaptive --adaptive.largest_envs 256
   rlgns train --resume runs/two-games

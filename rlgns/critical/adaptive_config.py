@@ -20,8 +20,8 @@ class AdaptiveConfig:
     """Most environments in use: env.num_envs or a number that doubling it reaches; 0: 16 times env.num_envs."""
 
     exchange_rate: float = 0.0
-    """r in B = sqrt(r B_noise): observations that saving one optimizer step is worth; 0: the run's average noise scale
-    so far, its E_min / S_min."""
+    """r in B = sqrt(r N), N = `critical_batch/now`: observations that saving one optimizer step is worth, each counted
+    `agent.epochs` times; 0: `critical_batch/predicted`, the run's E_min / S_min so far."""
 
     def __post_init__(self) -> None:
         for name in ("smallest_envs", "largest_envs", "exchange_rate"):

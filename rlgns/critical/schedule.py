@@ -5,7 +5,8 @@ of its interval, are fitted by numbers that never fall (isotonic least squares, 
 moment the batch is that power of two times the run's which is nearest to C, in logarithms: the rule of
 `rlgns.critical.verdict`, "double where C > sqrt(2) B". Where only the lower end of C is known, it is the run's own
 batch, or a larger one that this end asks for. A batch larger than the run's is *sure* from where the lower end asks for
-it, a smaller one from where the upper end does.
+it, a smaller one from where the upper end does. Where the learning rate (over the batch's square root, as in
+`RunAverage`) is below `TUNED_SHARE` of its highest so far, the noise scale is larger by that alone: the batch stays.
 
 A larger batch needs more observations for the same progress: dE at batch B is dE / (1 + B/C) in full (McCandlish et al.
 2018, arXiv:1812.06162, equation 2.11). So what the run did with dE observations at B takes the schedule, at B',
@@ -25,10 +26,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rlgns.critical.run_average import TUNED_SHARE
+
 TASK_RATIOS = (1 / 8, 8.0)
-"""Least and greatest ratio of average noise scale and critical batch of images and text: 1.5 to 8 in McCandlish et al.
-2018, arXiv:1812.06162, Table 1 (configs/paper/table1.csv; its autoencoders, 0.05, left out), 0.15 to 2 in the sweeps of
-docs/results/agreement.md, the lower ones under Adam."""
+"""Least and greatest ratio of average noise scale and critical batch of image classifiers and text: 1.5 to 8 in
+McCandlish et al. 2018, arXiv:1812.06162, Table 1 (configs/paper/table1.csv), 0.15 to 2.1 in the sweeps of
+docs/results/agreement.md, the lower ones under Adam. The two autoencoders of Table 1 have 0.05 and are left out."""
+
+PREFIXES = ("critical_batch", "noise", "noise/at_rollout")
+"""Of what a row says of now; the first that it has counts."""
 
 Array = NDArray[np.float64]
 
@@ -49,6 +55,8 @@ class MeasuredPoint:
     """Infinite where not known."""
     steps: float = math.nan
     """Optimizer steps of the run so far; NaN: each observation was learned from once."""
+    late: bool = False
+    """Whether the learning rate was too low for the critical batch to count: value, low and high are unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +84,8 @@ class Schedule:
     optimizer_steps: float
     measured_observations: float
     measured_steps: float
+    late_from: float = math.nan
+    """Observations of the measured run from which the learning rate was first too low to count; NaN: nowhere."""
 
 
 def measured_points(rows: Sequence[Mapping[str, Any]]) -> list[MeasuredPoint]:
@@ -83,25 +93,41 @@ def measured_points(rows: Sequence[Mapping[str, Any]]) -> list[MeasuredPoint]:
 
     Args:
         rows: Of metrics.jsonl or of a host's log: `observations` and `batch_observations` (there under noise/), and
-            `critical_batch/now`, `now_low`, `now_high`; where a log has no calibrated critical batch, `noise/now*`
-            over TASK_RATIOS.
+            `critical_batch/now`, `now_low`, `now_high`; where a log has no calibrated critical batch, `noise/now*`, or
+            else `noise/at_rollout/now*`, over TASK_RATIOS; `learning_rate`.
     """
-    points = []
+    points: list[MeasuredPoint] = []
+    highest = 0.0
     for row in rows:
         observations = _number(row, "observations", "noise/observations")
         batch = _number(row, "batch_observations", "noise/batch_observations")
-        calibrated = any(name.startswith("critical_batch/now") for name in row)
-        prefix = "critical_batch" if calibrated else "noise"
+        prefix = next(
+            (prefix for prefix in PREFIXES if any(name.startswith(f"{prefix}/now") for name in row)), PREFIXES[-1]
+        )
         value, low, high = (_number(row, f"{prefix}/{name}") for name in ("now", "now_low", "now_high"))
-        if not calibrated:
+        if prefix != PREFIXES[0]:
             least, greatest = TASK_RATIOS
             value, low, high = value / math.sqrt(least * greatest), low / greatest, high / least
         low, high = low if low > 0 else 0.0, high if high > 0 else math.inf
         value = value if value > 0 and math.isfinite(high) else math.nan
-        if observations > 0 and batch > 0 and (value > 0 or low > 0):
-            steps = _number(row, "optimizer_steps")
+        if not (observations > 0 and batch > 0):
+            continue
+        rate = _number(row, "learning_rate") / math.sqrt(batch)
+        highest = max(highest, rate)  # NaN does not change it
+        late = bool(points) and rate < TUNED_SHARE * highest
+        if late:
+            value, low, high = math.nan, 0.0, math.inf
+        if late or value > 0 or low > 0:
             points.append(
-                MeasuredPoint(observations=observations, batch=batch, value=value, low=low, high=high, steps=steps)
+                MeasuredPoint(
+                    observations=observations,
+                    batch=batch,
+                    value=value,
+                    low=low,
+                    high=high,
+                    steps=_number(row, "optimizer_steps"),
+                    late=late,
+                )
             )
     return points
 
@@ -139,8 +165,9 @@ def schedule(
         chosen = np.where(unknown, np.maximum(low_power, 0), _powers(np.where(unknown, 1.0, value), base, least, most))
     stages: list[Stage] = []
     observations = steps = before = measured_steps = 0.0
+    critical = base  # until a value is known; where only a bound is, the last value
     for i, point in enumerate(points):
-        batch = max(1, round(base * 2.0 ** chosen[i]))
+        batch = max(1, round(base * 2.0 ** chosen[i]), stages[-1].batch if stages else 0)
         if not stages or batch > stages[-1].batch:
             agrees = low_power >= chosen[i] if chosen[i] > 0 else high_power <= chosen[i]
             from_here = np.flatnonzero(agrees) if chosen[i] else np.array([i])
@@ -154,7 +181,7 @@ def schedule(
                 )
             )
         new = point.observations - before
-        critical = max(low[i], point.batch) if math.isnan(value[i]) else value[i]
+        critical = max(low[i], critical) if math.isnan(value[i]) else value[i]
         took = new * (1 + batch / critical) / (1 + point.batch / critical)
         took_steps = new / point.batch if math.isnan(point.steps) else point.steps - measured_steps
         observations, steps = observations + took, steps + took_steps * (took / new) * (point.batch / batch)
@@ -165,6 +192,7 @@ def schedule(
         optimizer_steps=steps,
         measured_observations=before,
         measured_steps=measured_steps,
+        late_from=next((_begin(points, i) for i, point in enumerate(points) if point.late), math.nan),
     )
 
 

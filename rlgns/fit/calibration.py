@@ -163,8 +163,8 @@ def calibration_summary(calibration: Calibration, measured: Measured, level: flo
     lines = [
         f"calibration of {c.algorithm.upper()} with {plural(c.epochs, 'epoch')}: {plural(c.games, 'game')}, "
         f"{plural(c.goals, 'goal')}; noise scale: {c.definition}",
-        f"critical batch = noise scale / {rounded(math.exp(-c.log_ratio))}; of a new game, {100 * level:g} % within a "
-        f"factor of {rounded(math.exp(quantile * c.proxy_sd))}",
+        f"critical batch = noise scale / {rounded(math.exp(-c.log_ratio))}; for a run of a new game, {100 * level:g} % "
+        f"within a factor of {rounded(math.exp(quantile * c.proxy_sd))}",
         f"one standard deviation: {times(math.exp(c.game_sd))} between games, {times(math.exp(c.goal_sd))} between the "
         f"goals of a game, {times(math.exp(c.run_sd))} between runs, {times(math.exp(c.log_ratio_sd))} of the mean",
         *(f"as a bound: {text}" for text in measured.bounds),

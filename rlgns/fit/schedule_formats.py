@@ -52,6 +52,11 @@ def table(schedule: Schedule, units: Units) -> str:
             f"{unsure} of {len(schedule.stages)} batches rest on the best estimate alone: the interval of the critical "
             "batch never asks for them in this run. `--sure` leaves them out."
         )
+    if math.isfinite(schedule.late_from):
+        lines.append(
+            f"From {short(schedule.late_from)} observations on the run's learning rate was below half of its highest, "
+            "which raises the noise scale by itself: the batch stays."
+        )
     lines.append("Tune the learning rate for the first batch; with Adam multiply it by sqrt(2) at each doubling.")
     return "\n".join(lines)
 
@@ -88,7 +93,8 @@ def as_json(schedule: Schedule, units: Units) -> str:
     ]
     whole = {name: getattr(schedule, name) for name in ("observations", "optimizer_steps")}
     measured = {name: getattr(schedule, name) for name in ("measured_observations", "measured_steps")}
-    return json.dumps({"stages": stages, **whole, **measured}, indent=2, allow_nan=False)
+    late = {"late_from_observations": known(schedule.late_from)}
+    return json.dumps({"stages": stages, **whole, **measured, **late}, indent=2, allow_nan=False)
 
 
 def megatron(schedule: Schedule, units: Units) -> str:

@@ -34,7 +34,7 @@ def train(
     """Trains as `rlgns train` does, with the same settings, and returns the run.
 
         rlgns.train("pong", observations=200_000, seed=1, out="runs/mine")
-        rlgns.train("pong", config="a2c-paper", agent={"learning_rate": 1e-3}, network={"channels": [16, 32]})
+        rlgns.train("pong", config="a2c-paper", agent={"learning_rate": 1e-3}, network={"channels": [16, 32, 32]})
         rlgns.train("pong", **{"agent.learning_rate": 1e-3})
         rlgns.train(resume="runs/mine")
 

@@ -136,7 +136,7 @@ def agreement_figure(sweeps: Sequence[SweepData]) -> Figure:
         layout[axis] |= log_axis([low, high])
     return Figure(
         name="agreement",
-        title="Predicted against measured critical batch",
+        title="Noise scale against measured critical batch",
         sentence=_sentence(found, over),
         traces=traces,
         layout=layout,

@@ -129,7 +129,7 @@ def _pareto_sentence(game: GameData) -> str:
 
 
 def speed_up_figure(game: GameData) -> Figure:
-    """Draws the speed-up over the smallest batch in steps: measured, fitted, and predicted by the noise scale."""
+    """Draws the speed-up over the smallest batch in steps: measured, fitted, and with the noise scale for C."""
     title = f"{game.title}: speed-up against batch size"
     goal = next((g for g in reversed(game.identified)), None)
     if goal is None:
@@ -163,8 +163,8 @@ def speed_up_figure(game: GameData) -> Figure:
     )
     if known(goal.noise_scale):
         predicted, _ = _gains(goal.noise_scale, goal.noise_scale, grid)
-        traces.append(line(grid, predicted, "predicted by the noise scale", ORANGE, "dash"))
-        sentence += f" The noise scale of these runs predicts {formatting.times(predicted[-1])}."
+        traces.append(line(grid, predicted, "if the critical batch were the noise scale", ORANGE, "dash"))
+        sentence += f" Were the critical batch these runs' noise scale, it would be {formatting.times(predicted[-1])}."
     layout = log_axes("batch size (observations)", "times fewer steps", traces)
     layout["xaxis"] |= log_axis(grid)
     return Figure(

@@ -16,7 +16,8 @@ from rlgns.agents.update import Updater
 from rlgns.engine.collect import Collectors
 from rlgns.envs.vector import num_actions
 from rlgns.formatting import plural
-from rlgns.machine import hardware
+from rlgns.machine.nodes import this_machine
+from rlgns.machine.placement import TrialShare
 from rlgns.storage.run_folder import RunFolder
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.game_length import GameLength, games_lines
@@ -37,10 +38,8 @@ class TrialThroughput:
 
 def concurrent_trials(sweep: Sweep) -> tuple[int, int]:
     """Returns how many trials run at once on this machine, and the cores of each."""
-    cores = hardware.usable_cores()
-    gpus = hardware.detect().gpus if sweep.base.engine.device != "cpu" else 0
-    most = min(sweep.settings.parallel or gpus or cores, cores)
-    return most, cores // most
+    share = TrialShare.of([this_machine()], sweep.settings.parallel)
+    return share.most, int(share.cpus)
 
 
 def throughput_of_runs(runs: Iterable[RunFolder]) -> TrialThroughput | None:

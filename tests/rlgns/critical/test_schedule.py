@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from rlgns.critical.schedule import TASK_RATIOS, MeasuredPoint, _rising, measured_points, schedule
+
+ENDS = (("", 1.0), ("_low", 1 / 1.2), ("_high", 1.2))
 
 
 def point(observations: float, value: float, spread: float = 1.2, batch: float = 64.0) -> MeasuredPoint:
@@ -78,6 +81,41 @@ def test_limits_hold() -> None:
         schedule([])
 
 
+def test_a_falling_learning_rate_leaves_the_batch_as_it_is() -> None:
+    """The critical batch grows all along; it counts while the rate is at least half of its highest."""
+
+    def rows(rate_of: Callable[[int], float]) -> list[dict[str, float]]:
+        return [
+            {
+                "observations": 1000 * k,
+                "batch_observations": 64,
+                "learning_rate": rate_of(k),
+                **{f"critical_batch/now{end}": factor * 64 * 1.1**k for end, factor in ENDS},
+            }
+            for k in range(1, 31)
+        ]
+
+    constant = schedule(measured_points(rows(lambda k: 1e-3)))
+    falling = schedule(measured_points(rows(lambda k: 1e-3 * (1 - k / 31))))
+    assert [stage.batch for stage in constant.stages] == [64, 128, 256, 512, 1024] and math.isnan(constant.late_from)
+    assert falling.stages == constant.stages[:3] and falling.late_from == 16_000
+    points = measured_points(rows(lambda k: 1e-3 if k < 16 else 4e-4))[:16]
+    assert points[-1].late and not points[-2].late
+    assert falling.measured_observations == 30_000
+
+
+def test_the_batch_and_the_cost_of_progress_stay_while_nothing_new_is_known() -> None:
+    """Late points and points with a bound alone cost what the last critical batch before them says."""
+    tuned = [point(1000 * k, 256.0) for k in range(1, 11)]
+    for late, low in ((True, 0.0), (False, 100.0)):
+        unknown = MeasuredPoint(observations=11_000, batch=64, value=math.nan, low=low, high=math.inf, late=late)
+        found = schedule([*tuned, unknown])
+        (stage,) = found.stages
+        assert stage.batch == 256 and (found.late_from == 10_000 or not late)
+        assert found.observations == pytest.approx(11_000 * (1 + 1) / (1 + 64 / 256))
+        assert found.optimizer_steps == pytest.approx(found.observations / 256)
+
+
 def slow_isotonic(logs: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Least squares that never falls: the largest, over beginnings, of the smallest mean to any end."""
     count = len(logs)
@@ -130,3 +168,5 @@ def test_rows_of_runs_and_of_hosts() -> None:
     least, greatest = TASK_RATIOS
     assert (second.low, second.high) == (800 / greatest, 1200 / least) and second.observations == 200
     assert second.value == pytest.approx(1000 / math.sqrt(least * greatest)) and math.isnan(second.steps)
+    completions = {name.replace("noise/now", "noise/at_rollout/now"): value for name, value in host.items()}
+    assert measured_points([completions]) == [second]

@@ -43,7 +43,7 @@ def test_a_sweep(tmp_path: Path) -> None:
     page = page_of(folder, out=tmp_path / "r.html")
     for part in (
         "7 score goals in 3 games; the critical batch is identified at 7 of them",
-        "Predicted against measured critical batch",
+        "Noise scale against measured critical batch",
         "3 games of these runs and the paper's tasks",
         "Games from hard (top) to easy",
         "no significant order",
@@ -156,8 +156,8 @@ def test_growth_and_ratio_are_in_the_captions(tmp_path: Path) -> None:
     assert "From score 2 to 50 the critical batch grows" in sentence
     assert "(geometric mean over 3 goals" in sentence
     figure = speed_up_figure(game)
-    assert "The noise scale of these runs predicts" in figure.sentence
-    assert "predicted by the noise scale" in {trace["name"] for trace in figure.traces}
+    assert "Were the critical batch these runs' noise scale" in figure.sentence
+    assert "if the critical batch were the noise scale" in {trace["name"] for trace in figure.traces}
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from rlgns.formatting import compact
 from rlgns.machine.hardware import usable_cores
+from rlgns.machine.placement import Node
+from rlgns.sweep import forecast
 from rlgns.sweep.config import Sweep, SweepConfig
 from rlgns.sweep.forecast import TrialThroughput, concurrent_trials, format_plan, measure_throughput, throughput_of_runs
 from rlgns.sweep.game_length import GameLength, games_lines, measure_game_length
@@ -28,6 +32,12 @@ def test_hours_are_those_of_the_remaining_observations() -> None:
     assert "   512    128     16     2,048          2      4  0.000707 0.00141 0.00283" in text
     done = {trial: TrialProgress(observations=3600) for trial in trials[:9]}
     assert "43,200 observations, 12 hours" in format_plan(sweep, plan, done, throughput, {})
+
+
+def test_trials_share_a_gpu_in_the_forecast_as_they_do_in_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "this_machine", lambda: Node(cpus=16.0, gpus=1.0))
+    assert concurrent_trials(resolve_sweep("breakout-quick", {})) == (4, 4)
+    assert concurrent_trials(resolve_sweep("breakout-quick", {"sweep.parallel": "2"})) == (2, 8)
 
 
 def test_the_throughput_of_earlier_trials_is_their_median(tmp_path: Path) -> None:
