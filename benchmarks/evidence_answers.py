@@ -104,8 +104,8 @@ def width_answer(tasks: Sequence[TaskResult]) -> list[str]:
     return [
         "- **Wider networks have no larger critical batches at equal loss**, against the plan's expectation and in "
         "line with Kaplan et al. 2020 (arXiv:2001.08361), where the critical batch depends on the loss alone. Of "
-        f"{len(known_slopes)} slopes of ln critical batch on ln width none is significantly positive and {fallen} "
-        f"{'is' if fallen == 1 else 'are'} significantly negative: {text}."
+        f"{len(known_slopes)} slopes of ln critical batch on ln width none is significantly positive and "
+        f"{fallen or 'none'} {'is' if fallen < 2 else 'are'} significantly negative: {text}."
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,7 +59,7 @@ def families(tasks: Sequence[TaskResult]) -> dict[str, list[TaskResult]]:
     found: dict[str, list[TaskResult]] = {}
     for task in tasks:
         if "width" in task.source:
-            base = task.name.removesuffix(f"-w{width_of(task.name)}").removesuffix(f"-{task.source['width']}")
+            base = re.sub(r"-\d+$", "", task.name.removesuffix(f"-w{width_of(task.name)}"))
             found.setdefault(base, []).append(task)
     return {
         base: sorted(some, key=lambda task: int(task.source["width"])) for base, some in found.items() if len(some) > 1

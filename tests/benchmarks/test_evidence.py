@@ -20,7 +20,7 @@ from benchmarks.evidence_data import (
 )
 from benchmarks.evidence_figures import calibrated
 from benchmarks.evidence_growth import BIN, critical_factor, noise_by_loss, noise_factor
-from benchmarks.evidence_sections import widths_section
+from benchmarks.evidence_sections import families, widths_section
 from benchmarks.evidence_widths import noise_at_step, trend
 from rlgns.critical.points import fit_points
 from rlgns.report.agreement_figure import Task
@@ -106,6 +106,17 @@ def at_width(width: int, critical: float, noise: float) -> TaskResult:
         name=f"toy-w{width}", group="toy", fits={AS_SWEPT: tuple(fit_points(points(-1, critical, noise)))}, rows=rows,
         source={"width": width, "commit": "", "seeds": [0, 1]},
     )  # fmt: skip
+
+
+def test_widths_of_one_task_are_one_family_whether_the_name_has_its_own_width_or_not() -> None:
+    names = {"words-lstm-64": 64, "words-lstm-32": 32, "words-lstm-32-w16": 16, "words-lstm-64-longer": 64}
+    names |= {"digits-sgd": 64, "digits-sgd-w256": 256}
+    tasks = [dataclasses.replace(at_width(width, 20, 30), name=name) for name, width in names.items()]
+    found = {base: [task.name for task in some] for base, some in families(tasks).items()}
+    assert found == {
+        "words-lstm": ["words-lstm-32-w16", "words-lstm-32", "words-lstm-64"],
+        "digits-sgd": ["digits-sgd", "digits-sgd-w256"],
+    }
 
 
 def test_stronger_models_at_equal_loss_and_at_equal_steps() -> None:
