@@ -87,9 +87,8 @@ def _near(rows: Sequence[Row], goal: float) -> Noise:
 
 
 def geometric_mean(ratios: Sequence[float]) -> float:
-    """Returns the geometric mean of the ratios that are known; NaN of none."""
-    logs = [math.log(ratio) for ratio in ratios if ratio > 0]
-    return math.exp(float(np.mean(logs))) if logs else math.nan
+    """Returns the geometric mean of positive ratios."""
+    return math.exp(float(np.mean(np.log(ratios))))
 
 
 def lines(found: Sequence[GoalNoise]) -> Iterator[str]:
@@ -103,14 +102,21 @@ def lines(found: Sequence[GoalNoise]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} | {formatting.rounded(goal.paper.noise_scale)} |"
     yield ""
     for name, noises in (("now", [goal.now for goal in found]), ("near the score", [goal.near for goal in found])):
-        ratios = [noise.value / goal.paper.noise_scale for goal, noise in zip(found, noises, strict=True)]
-        text = f"Noise scale {name} / the paper's, geometric mean: {formatting.rounded(geometric_mean(ratios))}"
-        if len(found) > 1:
-            growth = noises[-1].value / noises[0].value
-            paper = found[-1].paper.noise_scale / found[0].paper.noise_scale
+        known = [(goal.paper, noise.value) for goal, noise in zip(found, noises, strict=True) if noise.high < math.inf]
+        if not known:
+            yield f"Noise scale {name}: at no goal has its interval two ends."
+            continue
+        mean = geometric_mean([value / paper.noise_scale for paper, value in known])
+        text = (
+            f"Noise scale {name} / the paper's, geometric mean over the {formatting.plural(len(known), 'goal')} where "
+            f"its interval has two ends: {formatting.rounded(mean)}"
+        )
+        (first, before), (last, after) = known[0], known[-1]
+        if first is not last:
+            growth, papers = after / before, last.noise_scale / first.noise_scale
             text += (
-                f"; from score {found[0].paper.goal_score:g} to {found[-1].paper.goal_score:g} it grew "
-                f"{formatting.rounded(growth)}x, the paper's {formatting.rounded(paper)}x"
+                f"; from score {first.goal_score:g} to {last.goal_score:g} it grew {formatting.rounded(growth)}x, the "
+                f"paper's {formatting.rounded(papers)}x"
             )
         yield f"{text}."
 

@@ -55,7 +55,9 @@ def test_ratios_and_growth_are_those_of_the_goals() -> None:
     table = list(lines(goal_noise(rows(), GOALS, environments=32)))
     assert "| at least 50 | at least 0.25 |" in table[2]
     assert "| 1,000 (500 to 2,000) | 2.5 (1.2 to 5.0) |" in table[3]
-    assert table[5].startswith("Noise scale now / the paper's, geometric mean: 1.1; from score 10 to 100 it grew 10x")
-    assert table[5].endswith("the paper's 2.0x.")
+    assert table[5].endswith("geometric mean over the 1 goal where its interval has two ends: 2.5.")
+    assert table[6].endswith(
+        "the 2 goals where its interval has two ends: 1.2; from score 10 to 100 it grew 9.7x, the paper's 2.0x."
+    )
     assert geometric_mean([0.5, 2.5]) == pytest.approx(math.sqrt(1.25))
-    assert math.isnan(geometric_mean([math.nan]))
+    assert list(lines([]))[-1] == "Noise scale near the score: at no goal has its interval two ends."
