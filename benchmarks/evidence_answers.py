@@ -102,9 +102,9 @@ def width_answer(tasks: Sequence[TaskResult]) -> list[str]:
         return [f"- **Wider networks**: slope of ln critical batch on ln width at equal loss: {text}."]
     fallen = sum(slope.high < 0 for _, slope in known_slopes)
     return [
-        "- **Wider networks have no larger critical batches at equal loss**, against the plan's expectation and in "
-        "line with Kaplan et al. 2020 (arXiv:2001.08361), where the critical batch depends on the loss alone. Of "
-        f"{len(known_slopes)} slopes of ln critical batch on ln width none is significantly positive and "
+        "- **No growth of the critical batch with the width was found at equal loss**, though the plan expected it. "
+        "That is in line with Kaplan et al. 2020 (arXiv:2001.08361), where it depends on the loss alone. "
+        f"Of {len(known_slopes)} slopes of ln critical batch on ln width none is significantly positive and "
         f"{fallen or 'none'} {'is' if fallen < 2 else 'are'} significantly negative: {text}."
     ]
 

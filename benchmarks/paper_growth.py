@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from scipy.stats import gmean
 
 from rlgns import formatting
 from rlgns.critical.goals import WINDOW, reach_goals
@@ -86,11 +86,6 @@ def _near(rows: Sequence[Row], goal: float) -> Noise:
     return Noise(value=noise.value, low=noise.low, high=noise.high)
 
 
-def geometric_mean(ratios: Sequence[float]) -> float:
-    """Returns the geometric mean of positive ratios."""
-    return math.exp(float(np.mean(np.log(ratios))))
-
-
 def lines(found: Sequence[GoalNoise]) -> Iterator[str]:
     """Yields the table and the two summaries."""
     yield "| score | observations | noise scale now | / paper's | noise scale near the score | / paper's | paper's |"
@@ -106,10 +101,10 @@ def lines(found: Sequence[GoalNoise]) -> Iterator[str]:
         if not known:
             yield f"Noise scale {name}: at no goal has its interval two ends."
             continue
-        mean = geometric_mean([value / paper.noise_scale for paper, value in known])
+        mean = gmean([value / paper.noise_scale for paper, value in known])
         text = (
             f"Noise scale {name} / the paper's, geometric mean over the {formatting.plural(len(known), 'goal')} where "
-            f"its interval has two ends: {formatting.rounded(mean)}"
+            f"its interval has two ends: {formatting.rounded(float(mean))}"
         )
         (first, before), (last, after) = known[0], known[-1]
         if first is not last:

@@ -33,7 +33,7 @@ class NoiseScaleRecord:
         """
         self._prefix, self._level, self._calibration = prefix, level, calibration
         self._size, self._tracker = GradientSize(), NoiseScaleTracker(None, level, follows_run=True)
-        self._run_average = RunAverage()
+        self._run_average = RunAverage(rate_follows_batch=False)
         self._conditions: dict[str, Any] = {}  # of the newest measurement
 
     def update(

@@ -23,8 +23,8 @@ examples:
   rlgns sweep --resume runs/breakout
 
 Shipped sweeps: breakout-quick (2 hours on 2 cores), qbert-quick (3), space-invaders-quick (4), pong-quick (10),
-paper-a2c (for a cluster). docs/sweeps.md
-explains what a sweep decides, and how. Every key can be set by --section.key VALUE, also those of the section `sweep`.
+paper-a2c (for a cluster). docs/sweeps.md explains what a sweep decides, and how. Every key can be set by
+--section.key VALUE, also those of the section `sweep`.
 """
 
 SHORT_OPTIONS_OF_SWEEP = {**SHORT_OPTIONS, "parallel": "sweep.parallel", "price": "sweep.price"}

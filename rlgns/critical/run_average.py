@@ -20,7 +20,8 @@ was an outlier and rows of its size come again, few environments with large grad
 **Learning rate.** A noise scale is that of its learning rate: an annealed one inflates it ("temperature", appendix C).
 Steps whose learning rate is below TUNED_SHARE of the run's highest are left out, so that the average speaks of the rate
 as tuned (docs/results/temperature.md, "Under an annealed learning rate"). An adaptive batch multiplies the rate by
-sqrt(batch), which is no annealing: rates are compared over sqrt(batch).
+sqrt(batch), which is no annealing: rates are compared over sqrt(batch). Other trainers' rates do not follow the batch,
+which may be small at the end of an epoch: they are compared as they are.
 """
 
 from __future__ import annotations
@@ -69,17 +70,23 @@ class AverageEstimate:
     count so far; 0 where it is, NaN where that cannot be forecast."""
 
 
+def relative_rate(learning_rate: float, batch: float, *, follows_batch: bool) -> float:
+    """Returns what is compared with the highest of a run: the rate, over sqrt(batch) where the trainer scales it so."""
+    return learning_rate / math.sqrt(batch) if follows_batch else learning_rate
+
+
 @final
 class RunAverage:
     """Sums of one run."""
 
-    def __init__(self) -> None:
-        """Starts empty."""
+    def __init__(self, *, rate_follows_batch: bool = True) -> None:
+        """Starts empty. `rate_follows_batch`: as in `relative_rate`; in other trainers it does not."""
+        self._rate_follows_batch = rate_follows_batch
         self._sums = BlockSums(None)
         self._means: tuple[Any, Any] | None = None  # |G|^2 and trace over the rows before
         self._rows = 0
         self._steps = self._counted = self._rates = 0.0  # all steps, those that count, and their rates
-        self._highest = 0.0  # learning rate / sqrt(batch)
+        self._highest = 0.0  # relative rate
         self._jumps = Jumps(2 * SIZE_ROWS)  # an arithmetic mean forgets an outlier late
         self._aside: dict[str, Any] | None = None  # the newest row that began a phase, if none as large came since
 
@@ -100,7 +107,9 @@ class RunAverage:
         if not (batch > 0 and steps >= 0):
             raise ValueError(f"need batch > 0 and steps >= 0; got {batch} and {steps}")
         self._steps += steps
-        relative = math.nan if learning_rate is None else learning_rate / math.sqrt(batch)
+        relative = math.nan
+        if learning_rate is not None:
+            relative = relative_rate(learning_rate, batch, follows_batch=self._rate_follows_batch)
         self._highest = max(self._highest, relative)  # NaN does not change it
         if relative < TUNED_SHARE * self._highest or steps == 0:
             return

@@ -5,8 +5,8 @@ of its interval, are fitted by numbers that never fall (isotonic least squares, 
 moment the batch is that power of two times the run's which is nearest to C, in logarithms: the rule of
 `rlgns.critical.verdict`, "double where C > sqrt(2) B". Where only the lower end of C is known, it is the run's own
 batch, or a larger one that this end asks for. A batch larger than the run's is *sure* from where the lower end asks for
-it, a smaller one from where the upper end does. Where the learning rate (over the batch's square root, as in
-`RunAverage`) is below `TUNED_SHARE` of its highest so far, the noise scale is larger by that alone: the batch stays.
+it, a smaller one from where the upper end does. Where the learning rate (`relative_rate`) is below `TUNED_SHARE` of
+its highest so far, the noise scale is larger by that alone: the batch stays.
 
 A larger batch needs more observations for the same progress: dE at batch B is dE / (1 + B/C) in full (McCandlish et al.
 2018, arXiv:1812.06162, equation 2.11). So what the run did with dE observations at B takes the schedule, at B',
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns.critical.run_average import TUNED_SHARE
+from rlgns.critical.run_average import TUNED_SHARE, relative_rate
 
 TASK_RATIOS = (1 / 8, 8.0)
 """Least and greatest ratio of average noise scale and critical batch of image classifiers and text: 1.5 to 8 in
@@ -112,8 +112,10 @@ def measured_points(rows: Sequence[Mapping[str, Any]]) -> list[MeasuredPoint]:
         value = value if value > 0 and math.isfinite(high) else math.nan
         if not (observations > 0 and batch > 0):
             continue
-        rate = _number(row, "learning_rate") / math.sqrt(batch)
+        rate = relative_rate(_number(row, "learning_rate"), batch, follows_batch=row.get("batch_mode") == "adaptive")
         highest = max(highest, rate)  # NaN does not change it
+        if points and observations <= points[-1].observations:
+            continue  # hosts log their newest measurement again until the next
         late = bool(points) and rate < TUNED_SHARE * highest
         if late:
             value, low, high = math.nan, 0.0, math.inf
@@ -170,7 +172,7 @@ def schedule(
         batch = max(1, round(base * 2.0 ** chosen[i]), stages[-1].batch if stages else 0)
         if not stages or batch > stages[-1].batch:
             agrees = low_power >= chosen[i] if chosen[i] > 0 else high_power <= chosen[i]
-            from_here = np.flatnonzero(agrees) if chosen[i] else np.array([i])
+            from_here = i + np.flatnonzero(agrees[i:]) if chosen[i] else np.array([i])
             stages.append(
                 Stage(
                     batch=batch,

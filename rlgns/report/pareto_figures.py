@@ -157,14 +157,14 @@ def speed_up_figure(game: GameData) -> Figure:
         measured,
     ]
     sentence = (
-        f"To score {goal.goal_score:g}, a batch of {formatting.count(last)} took "
+        f"To score {goal.goal_score:g}, a batch of {formatting.count(last)} takes by the fit "
         f"{formatting.times(base / goal.fit.steps(last))} fewer steps than one of {formatting.count(first)} "
         f"({formatting.times(last / first)} the batch)."
     )
     if known(goal.noise_scale):
         predicted, _ = _gains(goal.noise_scale, goal.noise_scale, grid)
         traces.append(line(grid, predicted, "if the critical batch were the noise scale", ORANGE, "dash"))
-        sentence += f" Were the critical batch these runs' noise scale, it would be {formatting.times(predicted[-1])}."
+        sentence += f" With these runs' noise scale as critical batch it would be {formatting.times(predicted[-1])}."
     layout = log_axes("batch size (observations)", "times fewer steps", traces)
     layout["xaxis"] |= log_axis(grid)
     return Figure(

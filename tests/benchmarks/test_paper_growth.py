@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pytest
-
-from benchmarks.paper_growth import geometric_mean, goal_noise, lines
+from benchmarks.paper_growth import goal_noise, lines
 from rlgns.fit.paper import PaperGoal
 
 GOALS = [
@@ -59,5 +57,4 @@ def test_ratios_and_growth_are_those_of_the_goals() -> None:
     assert table[6].endswith(
         "the 2 goals where its interval has two ends: 1.2; from score 10 to 100 it grew 9.7x, the paper's 2.0x."
     )
-    assert geometric_mean([0.5, 2.5]) == pytest.approx(math.sqrt(1.25))
     assert list(lines([]))[-1] == "Noise scale near the score: at no goal has its interval two ends."

@@ -121,6 +121,17 @@ def test_an_adaptive_batch_scales_the_learning_rate_which_is_no_annealing() -> N
     assert average.estimate().share == pytest.approx(119 / 120)
 
 
+def test_a_small_batch_of_another_trainer_is_no_high_learning_rate() -> None:
+    """The last batch of an epoch has 7 of 256 observations; the twin that divides by sqrt(batch) drops what follows."""
+    shares = {}
+    for follows in (False, True):
+        average = RunAverage(rate_follows_batch=follows)
+        for batch in (256, 7, 256):
+            constant(average, 300.0, batch=batch, rows=1 if batch == 7 else 40, learning_rate=1e-3)
+        shares[follows] = average.estimate().share
+    assert shares[False] == pytest.approx(80 / 81) and shares[True] < 0.52
+
+
 def test_one_jump_of_the_gradients_does_not_rule() -> None:
     average = RunAverage()
     constant(average, 400.0, rows=300)

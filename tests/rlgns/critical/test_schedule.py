@@ -116,6 +116,24 @@ def test_the_batch_and_the_cost_of_progress_stay_while_nothing_new_is_known() ->
         assert found.optimizer_steps == pytest.approx(found.observations / 256)
 
 
+def test_a_small_last_batch_of_an_epoch_is_no_decaying_rate_and_repeated_rows_change_nothing() -> None:
+    """In a host's log a batch may be small, and the newest measurement comes again until the next."""
+    rows = [
+        {
+            "noise/observations": 1000.0 * k,
+            "noise/batch_observations": 7.0 if k == 5 else 64.0,
+            "learning_rate": 1e-3,
+            **{f"noise/now{end}": 8 * factor * 64 * 1.1**k for end, factor in ENDS},
+        }
+        for k in range(1, 31)
+    ]
+    points = measured_points(rows)
+    assert len(points) == 30 and not any(p.late for p in points)
+    repeated = measured_points([row for row in rows for _ in range(3)])
+    assert repeated == points
+    assert math.isfinite(schedule(repeated).optimizer_steps)
+
+
 def slow_isotonic(logs: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Least squares that never falls: the largest, over beginnings, of the smallest mean to any end."""
     count = len(logs)

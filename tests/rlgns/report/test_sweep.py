@@ -156,7 +156,7 @@ def test_growth_and_ratio_are_in_the_captions(tmp_path: Path) -> None:
     assert "From score 2 to 50 the critical batch grows" in sentence
     assert "(geometric mean over 3 goals" in sentence
     figure = speed_up_figure(game)
-    assert "Were the critical batch these runs' noise scale" in figure.sentence
+    assert "With these runs' noise scale as critical batch" in figure.sentence
     assert "if the critical batch were the noise scale" in {trace["name"] for trace in figure.traces}
 
 
