@@ -164,7 +164,7 @@ def test_the_ratios_hold_every_task_of_images_and_text_that_is_known() -> None:
     rows = [row for row in csv.DictReader(path.open()) if row["unit"] in ("images", "tokens")]
     rows = [row for row in rows if "AE" not in row["task"] and "Autoencoder" not in row["task"]]
     paper = [float(row["noise_scale_average"]) / float(row["critical_batch_end"]) for row in rows]
-    assert len(paper) == 5 and max(paper) == TASK_RATIOS[1]
+    assert len(paper) == 5 and max(paper) < TASK_RATIOS[1] < 1.5 * max(paper)
     goals = [goal for task in load_tasks() if "width" in task.source for goal in task.goals]
     own = [goal.noise_over_critical for goal in goals if math.isfinite(goal.noise_over_critical)]
     assert len(own) > 30 and TASK_RATIOS[0] < min(own) < 1.5 * TASK_RATIOS[0] and max(own) < TASK_RATIOS[1]
