@@ -21,12 +21,12 @@ from benchmarks.evidence_calibration import calibration_section
 from benchmarks.evidence_contest import contest_section
 from benchmarks.evidence_data import FOLDER, PLANNED, RESULTS, TaskResult, add_sweep, load_tasks
 from benchmarks.evidence_figures import agreement_traces, draw
-from benchmarks.evidence_growth import noise_over_critical
 from benchmarks.evidence_growth_figures import loss_traces, score_traces
 from benchmarks.evidence_sections import difficulty_section, factor_text, growth_section, widths_section
 from benchmarks.evidence_summary import found_section
 from benchmarks.evidence_text import ADAPTIVE, DEVIATIONS, DONE_BY, NOT_DONE, READING, TERMS
 from rlgns import formatting
+from rlgns.critical.factor import noise_over_critical
 from rlgns.errors import ExitCode, UserError, one_line
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from benchmarks.evidence_growth import UNKNOWN, Factor
 from benchmarks.evidence_widths import AROUND
 from rlgns import formatting
+from rlgns.critical.factor import UNKNOWN, Factor
 from rlgns.critical.goals import reach_goals
 from rlgns.storage.sweep_folder import SweepFolder
 

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from benchmarks.evidence_data import TaskResult
-from benchmarks.evidence_growth import UNKNOWN, Factor
 from rlgns import formatting
+from rlgns.critical.factor import UNKNOWN, Factor
 from rlgns.critical.points import GoalFit
 
 TEXT = (

@@ -68,7 +68,7 @@ def _ratios(tasks: Sequence[TaskResult], candidates: Sequence[str]) -> list[str]
 
 def _ratio(goal: GoalFit) -> str:
     """Predicted over critical batch, and how many runs resolve the prediction where not all do."""
-    runs = [point for point in goal.points if math.isfinite(point.optimizer_steps)]
+    runs = [point for point in goal.points if point.reached]
     resolved = sum(bool(point.noise_scale) and point.noise_scale_high is not None for point in runs)
     ratio = goal.noise_over_critical
     text = f"{ratio:.2g}" if math.isfinite(ratio) else "not known"

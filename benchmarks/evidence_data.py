@@ -145,6 +145,9 @@ def with_candidate(points: Sequence[Point], lines: Sequence[Mapping[str, str]], 
     }
     found = []
     for point in best_points(points):
+        if not point.reached:
+            found.append(point)
+            continue
         key = (str(point.run), point.goal_score)
         if key not in known:
             raise ValueError(f"contest of {point.game} has no line of {key[0]} at {key[1]:g}: measure it again")
@@ -177,12 +180,12 @@ def _add_task(name: str, path: Path, folder: Path) -> str:
     for more in ("contest", "adaptive"):
         if (path / f"{more}.csv").exists():
             shutil.copyfile(path / f"{more}.csv", folder / more / f"{name}.csv")
-    hardest = max(point.goal_score for point in read_points(path / "points.csv"))
-    best = [p for p in best_points(read_points(path / "points.csv")) if p.goal_score == hardest]
+    best = [point for point in best_points(read_points(path / "points.csv")) if point.reached]
+    hardest = max(point.goal_score for point in best)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(ROW_COLUMNS)
-    for point in best:
+    for point in (point for point in best if point.goal_score == hardest):
         for row in read_rows(path / "runs" / f"{point.run}.jsonl.gz"):
             numbers = [row[key] for key in ROW_COLUMNS[3:]]
             cells = ["" if number is None else f"{number:.5g}" for number in numbers]

@@ -45,13 +45,13 @@ def add_game(path: Path, folder: Path) -> str:
         raise ValueError(f"{path}: a sweep of one game is needed, got {', '.join(games) or 'none'}")
     (name,) = games
     shutil.copyfile(path / "points.csv", folder / f"{name}.csv")
-    best = best_points(points)
+    best = [point for point in best_points(points) if point.reached]
     runs = {run: RunFolder(path / "runs" / run).rows() for run in dict.fromkeys(str(point.run) for point in best)}
     with (folder / "contest" / f"{name}.csv").open("w", newline="") as target:
         table = csv.DictWriter(target, COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(line for point in best for line in candidate_lines(point, runs[str(point.run)]))
-    hardest = max(point.goal_score for point in points)
+    hardest = max(point.goal_score for point in best)
     text = io.StringIO()
     thin = csv.writer(text, lineterminator="\n")
     thin.writerow(ROW_COLUMNS)

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.evidence_data import TaskResult, width_of
-from benchmarks.evidence_growth import Factor, critical_factor, ends, noise_by_loss, noise_by_score, noise_factor
+from benchmarks.evidence_growth import critical_factor, ends, noise_by_loss, noise_by_score, noise_factor
 from benchmarks.evidence_widths import BATCH, EQUAL_STEPS, TEXT_BATCH, noise_at_step, trend
 from rlgns import formatting
+from rlgns.critical.factor import Factor
 from rlgns.critical.pareto import ParetoFit
 from rlgns.envs.games import find, human_normalised
 from rlgns.fit.paper import paper_goals

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.evidence_data import TaskResult
-from benchmarks.evidence_growth import UNKNOWN, Factor
+from rlgns.critical.factor import UNKNOWN, Factor
 
 EQUAL_STEPS = (30, 100, 300)
 AROUND = 1.5

@@ -26,7 +26,7 @@ from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.load import resolve_sweep
 from rlgns.sweep.plan import make_plan
 from rlgns.sweep.queue import SweepQueue
-from rlgns.sweep.records import point_rows, saved_trials
+from rlgns.sweep.records import saved_trials
 
 SWEEP = {
     "run": {"games": ["breakout"], "observations": 512},
@@ -95,7 +95,7 @@ def problems(config: Path, out: Path) -> list[str]:
         ):
             wrong.append(f"{trial.name}: another configuration")
     points = folder.points_path.read_text()
-    folder.write_points(point_rows(SweepQueue(sweep, folder, about_of=lambda config, game: {}).reached))
+    folder.write_points(SweepQueue(sweep, folder, about_of=lambda config, game: {}).points())
     wrong += [] if folder.points_path.read_text() == points else ["points.csv differs from what the runs say"]
     return wrong
 

@@ -14,9 +14,9 @@ import numpy as np
 from scipy.special import stdtrit
 
 from benchmarks.evidence_data import RESULTS as RESULTS
-from benchmarks.evidence_growth import UNKNOWN, Factor
 from benchmarks.teams_text import DONE_BY, FOUND, LEAD, NOT_TRIED
 from rlgns import formatting
+from rlgns.critical.factor import UNKNOWN, Factor
 from rlgns.critical.run_average import AverageEstimate, RunAverage
 from rlgns.report.figure import CATEGORIES, GREY, SYMBOLS, Figure, axes, line, log_axis
 

@@ -29,9 +29,9 @@ def inner_products(rows: Tensor) -> Tensor:
 def products_and_mean_(rows: Tensor, team: Team) -> Tensor:
     """Returns the rows' inner products as above, and replaces the first row by the mean of all, summed in order.
 
-    The team's threads share the columns; no bit of the result depends on their number, as long as torch's operations are
-    single-threaded in a caller that works alone. The kernel reads memory once for both, so that products along with a
-    mean cost next to nothing.
+    The team's threads share the columns; no bit of the result depends on their number, as long as torch's operations
+    are single-threaded in a caller that works alone. The kernel reads memory once for both, so that products along with
+    a mean cost next to nothing.
     """
     total = rows.shape[1]
     if rows.device.type != "cpu":  # one thread, and parts would be launched one by one

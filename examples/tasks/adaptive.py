@@ -80,7 +80,7 @@ def setup_of(fits: Sequence[GoalFit], per_draw: int) -> Setup:
         raise UserError(f"--adaptive needs critical batch and noise scale at the hardest goal; there it is {hardest}")
     logs: dict[int, list[float]] = {}
     for point in best_points(hardest.points):
-        if point.learning_rate is not None and math.isfinite(point.optimizer_steps):
+        if point.learning_rate is not None and point.reached:
             logs.setdefault(int(point.batch_observations), []).append(math.log(point.learning_rate))
     rates = {
         batch: math.exp(sum(some) / len(some))

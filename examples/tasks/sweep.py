@@ -141,13 +141,13 @@ def saved_trials(folder: SweepFolder, settings: TaskSettings, cell: Cell) -> Ite
 
 
 def write_points(folder: SweepFolder, settings: TaskSettings) -> None:
-    """Writes points.csv from the trials on disk: a line per goal that a trial reached."""
-    reached = {
-        trial: goals_reached(rows, settings, cell.batch)
-        for cell in settings.plan.cells
-        for trial, rows in saved_trials(folder, settings, cell)
-    }
-    folder.write_points(point_rows(reached))
+    """Writes points.csv from the trials on disk: a line per goal that a trial reached or missed."""
+    reached, ended = {}, {}
+    for cell in settings.plan.cells:
+        for trial, rows in saved_trials(folder, settings, cell):
+            reached[trial] = goals_reached(rows, settings, cell.batch)
+            ended[trial] = progress(rows, settings, cell.batch)
+    folder.write_points(point_rows(reached, settings.plan, ended))
 
 
 @lru_cache(maxsize=1)

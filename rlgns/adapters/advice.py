@@ -15,7 +15,8 @@ from rlgns.noise.in_row import now_in, run_average_in
 def sentence(row: Mapping[str, Any], unit: str, prefix: str = "noise") -> str:
     """Returns what a measured run says of its batch, in one or two sentences.
 
-    "Double" and "halve" hold at both of TASK_RATIOS and at both ends of the interval.
+    The batch is the usual one of the newest measured steps. "Double" and "halve" hold at both of TASK_RATIOS and at
+    both ends of the interval.
 
     Args:
         row: Of `NoiseScaleRecord`, with `batch_rows` where a row of data is several observations; may be empty.
@@ -34,15 +35,16 @@ def sentence(row: Mapping[str, Any], unit: str, prefix: str = "noise") -> str:
         known = f"Noise scale at least {rounded(scale.low)} {unit}"
     elif rows and round(batch) != rows and math.isfinite(scale.value):
         known += f", {rounded(scale.value / batch * rows)} rows of data"
-    use = f"a step has {count(batch)}"
-    decision = decide(batch, scale.low / TASK_RATIOS[1], scale.high / TASK_RATIOS[0])
+    usual = row.get("usual_batch_observations", batch)
+    use = f"a step has {count(usual)}"
+    decision = decide(usual, scale.low / TASK_RATIOS[1], scale.high / TASK_RATIOS[0])
     advice = {
         Decision.DOUBLE: "double it",
         Decision.HALVE: "halve it",
         Decision.KEEP: "keep it",
         Decision.UNKNOWN: "not known yet whether to double it",
     }[decision]
-    if decision is Decision.HALVE and not now_in(row, prefix).high < TASK_RATIOS[0] * batch / MARGIN:
+    if decision is Decision.HALVE and not now_in(row, prefix).high < TASK_RATIOS[0] * usual / MARGIN:
         advice = "keep it, since it may be larger by now"  # as `rlgns.critical.verdict` has it
     within = f"For image classifiers and text the critical batch was within a factor of {TASK_RATIOS[1]:g} of it."
     return f"{known}; {use}: {advice}. ({within})"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
+from statistics import median_high
 from typing import Any, final
 
 from rlgns.critical.calibration import Calibration
@@ -14,6 +16,9 @@ from rlgns.noise.gradient_size import GradientSize
 from rlgns.noise.moments import Moments
 from rlgns.noise.noise_scale import scale_entries
 from rlgns.noise.tracker import NoiseScaleEstimate, NoiseScaleTracker
+
+USUAL = 8
+"""Measured steps over which the usual batch is the median: the last batch of an epoch may be small."""
 
 
 @final
@@ -35,6 +40,7 @@ class NoiseScaleRecord:
         self._size, self._tracker = GradientSize(), NoiseScaleTracker(None, level, follows_run=True)
         self._run_average = RunAverage(rate_follows_batch=False)
         self._conditions: dict[str, Any] = {}  # of the newest measurement
+        self._batches: deque[float] = deque(maxlen=USUAL)
 
     def update(
         self,
@@ -64,6 +70,7 @@ class NoiseScaleRecord:
         self._run_average.update(
             grad_sq=grad_sq, trace=trace, batch=batch_observations, steps=1, learning_rate=learning_rate
         )
+        self._batches.append(batch_observations)
         self._conditions = {
             f"{self._prefix}/grad_sq": grad_sq,
             f"{self._prefix}/trace": trace,
@@ -89,6 +96,7 @@ class NoiseScaleRecord:
         estimate = self.estimate()
         row = {
             **self._conditions,
+            "usual_batch_observations": median_high(self._batches),
             **scale_entries(self._prefix, estimate),
             "noise/updates": estimate.updates,
             "noise/skipped": estimate.skipped,
@@ -114,6 +122,7 @@ class NoiseScaleRecord:
             "monitor": {**self._tracker.state_dict(), "size": self._size.state_dict()},
             "run_average": self._run_average.state_dict(),
             "conditions": dict(self._conditions),
+            "batches": list(self._batches),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -122,3 +131,5 @@ class NoiseScaleRecord:
         self._size.load_state_dict(state["monitor"]["size"])
         self._run_average.load_state_dict(state["run_average"])
         self._conditions = dict(state["conditions"])
+        newest = self._conditions.get("batch_observations")
+        self._batches = deque(state.get("batches", [] if newest is None else [newest]), USUAL)

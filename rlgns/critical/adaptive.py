@@ -28,7 +28,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlgns.critical.run_average import TUNED_SHARE
+from rlgns.critical.tuned_rate import TUNED_SHARE
 
 CHANGE_FACTOR = 2**0.75
 """Ratio by which the batch must be off to change: 1.68. Halfway between two doublings would be 1.41."""

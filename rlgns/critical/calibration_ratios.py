@@ -123,7 +123,7 @@ def run_scatter(goals: Sequence[GoalFit]) -> Scatter:
         runs = [
             (p, p.noise_scale, p.noise_scale_low, p.noise_scale_high)
             for p in goal.points
-            if math.isfinite(p.optimizer_steps) and p.noise_scale and p.noise_scale_low and p.noise_scale_high
+            if p.reached and p.noise_scale and p.noise_scale_low and p.noise_scale_high
         ]
         if len(runs) < 2:
             continue

@@ -19,6 +19,7 @@ from typing import Any, final
 
 from rlgns.critical.gamma import PredictedGamma
 from rlgns.critical.run_average import RunAverage
+from rlgns.critical.tuned_rate import TunedRate
 
 WINDOW = 100
 """Full games after which `score_mean` counts."""
@@ -39,6 +40,8 @@ class GoalReached:
     """Lower end of its interval; None where nothing is known."""
     noise_scale_high: float | None
     """Upper end; None where only the lower bound is known."""
+    passed_before: bool = False
+    """Whether the score was above the goal when it first counted, so that the goal was reached earlier or by luck."""
     adaptive_gamma: float | None = None
     """gamma predicted for an adaptive batch up to the goal, from the smoothed noise scale (`PredictedGamma`)."""
 
@@ -56,13 +59,13 @@ def reach_goals(
         level: confidence of the noise scale's interval.
     """
     reached: dict[float, GoalReached] = {}
-    average, gamma = RunAverage(), PredictedGamma()
+    average, gamma = RunAverage(), _Gamma()
     before: Mapping[str, Any] | None = None
     settling = _Settling(environments)
     steps = 0.0
     for row in rows:
         average.update_row(row, max(0.0, row["optimizer_steps"] - steps))
-        _update_gamma(gamma, row, row["optimizer_steps"] - steps)
+        gamma.update(row, row["optimizer_steps"] - steps)
         steps = row["optimizer_steps"]
         settled, score = settling.update(row), row.get("score_mean")
         if score is None or not settled:
@@ -99,20 +102,33 @@ def shortfall(rows: Sequence[Mapping[str, Any]], *, environments: int = 1) -> Sh
 
 
 def predicted_gamma(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Returns gamma of a whole run, from its rows; NaN where no row has a resolved noise scale."""
-    gamma, steps = PredictedGamma(), 0.0
+    """Returns gamma of a run while its learning rate is as tuned; NaN where no such row has a resolved noise scale."""
+    gamma, steps = _Gamma(), 0.0
     for row in rows:
         if row.get("optimizer_steps") is None or not row.get("batch_observations"):
             continue  # not a row of training
-        _update_gamma(gamma, row, row["optimizer_steps"] - steps)
+        gamma.update(row, row["optimizer_steps"] - steps)
         steps = row["optimizer_steps"]
     return gamma.value
 
 
-def _update_gamma(gamma: PredictedGamma, row: Mapping[str, Any], steps: float) -> None:
-    """Adds one row of so many optimizer steps, with its smoothed noise scale where that was resolved."""
-    scale = row.get("noise/scale") if row.get("noise/resolved") else None
-    gamma.update(scale, row["batch_observations"], max(0.0, steps))
+@final
+class _Gamma:
+    """Gamma from rows: an annealed learning rate raises the noise scale by itself, so its steps are left out."""
+
+    def __init__(self) -> None:
+        self._gamma, self._rate = PredictedGamma(), TunedRate()
+
+    def update(self, row: Mapping[str, Any], steps: float) -> None:
+        """Adds one row of so many optimizer steps, with its smoothed noise scale where that was resolved."""
+        tuned = self._rate.update(row.get("learning_rate"), row["batch_observations"])
+        scale = row.get("noise/scale") if tuned and row.get("noise/resolved") else None
+        self._gamma.update(scale, row["batch_observations"], max(0.0, steps))
+
+    @property
+    def value(self) -> float:
+        """Gamma so far; NaN where nothing counts."""
+        return self._gamma.value
 
 
 @final
@@ -146,7 +162,7 @@ def _reached(
     before: Mapping[str, Any] | None,
     row: Mapping[str, Any],
     average: RunAverage,
-    gamma: PredictedGamma,
+    gamma: _Gamma,
     level: float,
 ) -> GoalReached:
     share = 1.0
@@ -166,6 +182,7 @@ def _reached(
         noise_scale=_known(noise.value),
         noise_scale_low=_known(noise.low),
         noise_scale_high=_known(noise.high),
+        passed_before=before is None and row["score_mean"] > goal,
         adaptive_gamma=_known(gamma.value),
     )
 

@@ -43,6 +43,11 @@ class Point:
     noise_scale_low: float | None = None
     noise_scale_high: float | None = None
 
+    @property
+    def reached(self) -> bool:
+        """Whether the run reached the goal."""
+        return math.isfinite(self.optimizer_steps)
+
 
 COLUMNS = tuple(field.name for field in fields(Point))
 """All known columns, in the order in which a sweep writes them; others are ignored."""
@@ -73,6 +78,12 @@ class GoalFit:
     def min_observations(self) -> float:
         """E_min in observations played: that of the fit, which counts every use, divided by `reuse`."""
         return self.fit.min_observations / self.reuse
+
+    @property
+    def batches_used(self) -> tuple[float, ...]:
+        """Batch sizes of the runs that the fit rests on, ascending; those of all runs where there is no fit."""
+        left_out = {*self.fit.failed, *self.fit.outliers} if self.fit.points_used else set()
+        return tuple(p.batch_observations for place, p in enumerate(self.points) if place not in left_out)
 
     @property
     def noise_over_critical(self) -> float:
@@ -144,7 +155,7 @@ def fit_points(points: Iterable[Point], *, level: float = 0.95) -> list[GoalFit]
 
 def _fit_goal(game: str, goal: float, points: tuple[Point, ...], level: float) -> GoalFit:
     fit = fit_pareto([p.batch_observations for p in points], [p.optimizer_steps for p in points], level=level)
-    uses = [p.optimizer_steps * p.batch_observations / p.observations for p in points if math.isfinite(p.observations)]
+    uses = [p.optimizer_steps * p.batch_observations / p.observations for p in points if p.reached]
     reuse = float(np.median(uses)) if uses else 1.0
     whole = max(1, round(reuse))
     noise_scale, low, high = average_noise_scale(points, level)
@@ -170,7 +181,7 @@ def average_noise_scale(points: Sequence[Point], level: float = 0.95) -> tuple[f
     Returns:
         Mean, low, high in observations; NaN, NaN, infinity where nothing is known.
     """
-    reached = [p for p in points if math.isfinite(p.optimizer_steps)]
+    reached = [p for p in points if p.reached]
     resolved = [(p.noise_scale, p) for p in reached if p.noise_scale and p.noise_scale_high is not None]
     lows = [p.noise_scale_low for p in reached if p.noise_scale_low is not None]
     bounds = sum(p.noise_scale_low is not None or bool(p.noise_scale) for p in reached)

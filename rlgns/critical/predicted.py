@@ -31,6 +31,7 @@ def average_entries(average: AverageEstimate) -> dict[str, Any]:
         "noise/run_average_resolved": average.resolved,
         "noise/run_average_share": average.share,
         "noise/run_average_learning_rate": average.learning_rate,
+        "noise/run_average_tuned": average.tuned,
         "noise/run_average_missing": average.missing,
     }
 

@@ -19,9 +19,7 @@ was an outlier and rows of its size come again, few environments with large grad
 
 **Learning rate.** A noise scale is that of its learning rate: an annealed one inflates it ("temperature", appendix C).
 Steps whose learning rate is below TUNED_SHARE of the run's highest are left out, so that the average speaks of the rate
-as tuned (docs/results/temperature.md, "Under an annealed learning rate"). An adaptive batch multiplies the rate by
-sqrt(batch), which is no annealing: rates are compared over sqrt(batch). Other trainers' rates do not follow the batch,
-which may be small at the end of an epoch: they are compared as they are.
+as tuned (docs/results/temperature.md, "Under an annealed learning rate"; `rlgns.critical.tuned_rate`).
 """
 
 from __future__ import annotations
@@ -34,6 +32,7 @@ from typing import Any, final
 import numpy as np
 from scipy.special import stdtrit
 
+from rlgns.critical.tuned_rate import TunedRate
 from rlgns.noise.block_sums import BlockSums
 from rlgns.noise.gradient_size import BEYOND_OUTLIERS, Jumps
 from rlgns.noise.interval import UNKNOWN, fieller
@@ -41,9 +40,6 @@ from rlgns.noise.long_run_variance import mean_covariance
 
 SIZE_ROWS = 8
 """Rows over which the squared size of the gradients is averaged."""
-
-TUNED_SHARE = 0.5
-"""Least learning rate of a step that counts, relative to the run's highest."""
 
 MOST_MISSING = 20.0
 """A signal that more than so many times the steps would resolve is not distinguishable from none: no forecast."""
@@ -65,14 +61,11 @@ class AverageEstimate:
     """Share of all optimizer steps that count; NaN before the first."""
     learning_rate: float
     """Mean over the steps that count; NaN where it was not given."""
+    tuned: bool
+    """Whether the newest steps' learning rate lets them count."""
     missing: float
     """Steps that still have to be measured until |G|^2 is typically distinguishable from 0, relative to those that
     count so far; 0 where it is, NaN where that cannot be forecast."""
-
-
-def relative_rate(learning_rate: float, batch: float, *, follows_batch: bool) -> float:
-    """Returns what is compared with the highest of a run: the rate, over sqrt(batch) where the trainer scales it so."""
-    return learning_rate / math.sqrt(batch) if follows_batch else learning_rate
 
 
 @final
@@ -80,13 +73,12 @@ class RunAverage:
     """Sums of one run."""
 
     def __init__(self, *, rate_follows_batch: bool = True) -> None:
-        """Starts empty. `rate_follows_batch`: as in `relative_rate`; in other trainers it does not."""
-        self._rate_follows_batch = rate_follows_batch
+        """Starts empty. `rate_follows_batch`: as in `TunedRate`; in other trainers it does not."""
+        self._rate, self._tuned = TunedRate(follows_batch=rate_follows_batch), True
         self._sums = BlockSums(None)
         self._means: tuple[Any, Any] | None = None  # |G|^2 and trace over the rows before
         self._rows = 0
         self._steps = self._counted = self._rates = 0.0  # all steps, those that count, and their rates
-        self._highest = 0.0  # relative rate
         self._jumps = Jumps(2 * SIZE_ROWS)  # an arithmetic mean forgets an outlier late
         self._aside: dict[str, Any] | None = None  # the newest row that began a phase, if none as large came since
 
@@ -107,11 +99,8 @@ class RunAverage:
         if not (batch > 0 and steps >= 0):
             raise ValueError(f"need batch > 0 and steps >= 0; got {batch} and {steps}")
         self._steps += steps
-        relative = math.nan
-        if learning_rate is not None:
-            relative = relative_rate(learning_rate, batch, follows_batch=self._rate_follows_batch)
-        self._highest = max(self._highest, relative)  # NaN does not change it
-        if relative < TUNED_SHARE * self._highest or steps == 0:
+        self._tuned = self._rate.update(learning_rate, batch)
+        if not self._tuned or steps == 0:
             return
         if grad_sq is None or trace is None or not np.all(np.isfinite([grad_sq, trace])):
             return
@@ -168,6 +157,7 @@ class RunAverage:
             resolved=interval.resolved,
             share=share,
             learning_rate=rate,
+            tuned=self._tuned,
             missing=missing,
         )
 
@@ -180,7 +170,8 @@ class RunAverage:
             "steps": self._steps,
             "counted": self._counted,
             "rates": self._rates,
-            "highest": self._highest,
+            "highest": self._rate.highest,
+            "tuned": self._tuned,
             "aside": None if self._aside is None else {**self._aside, "moments": self._aside["moments"].tolist()},
             **self._jumps.state_dict(),
         }
@@ -190,7 +181,8 @@ class RunAverage:
         self._sums.load_state_dict(state["sums"])
         means = state["means"]
         self._means = None if means is None else (float(means[0]), float(means[1]))
-        self._rows, self._highest = int(state["rows"]), float(state["highest"])
+        self._rows, self._rate.highest = int(state["rows"]), float(state["highest"])
+        self._tuned = bool(state.get("tuned", True))
         aside = state.get("aside")
         self._aside = None if aside is None else {**aside, "moments": np.array(aside["moments"])}
         self._jumps.load_state_dict(state)

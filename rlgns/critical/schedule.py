@@ -5,8 +5,8 @@ of its interval, are fitted by numbers that never fall (isotonic least squares, 
 moment the batch is that power of two times the run's which is nearest to C, in logarithms: the rule of
 `rlgns.critical.verdict`, "double where C > sqrt(2) B". Where only the lower end of C is known, it is the run's own
 batch, or a larger one that this end asks for. A batch larger than the run's is *sure* from where the lower end asks for
-it, a smaller one from where the upper end does. Where the learning rate (`relative_rate`) is below `TUNED_SHARE` of
-its highest so far, the noise scale is larger by that alone: the batch stays.
+it, a smaller one from where the upper end does. Where the learning rate is below half of its highest so far
+(`TunedRate`), the noise scale is larger by that alone: the batch stays.
 
 A larger batch needs more observations for the same progress: dE at batch B is dE / (1 + B/C) in full (McCandlish et al.
 2018, arXiv:1812.06162, equation 2.11). So what the run did with dE observations at B takes the schedule, at B',
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgns.critical.run_average import TUNED_SHARE, relative_rate
+from rlgns.critical.tuned_rate import TunedRate
 
 TASK_RATIOS = (0.1, 10.0)
 """Least and greatest ratio of average noise scale and critical batch of image classifiers and text: 1.5 to 8 in
@@ -98,7 +98,7 @@ def measured_points(rows: Sequence[Mapping[str, Any]]) -> list[MeasuredPoint]:
             else `noise/at_rollout/now*`, over TASK_RATIOS; `learning_rate`.
     """
     points: list[MeasuredPoint] = []
-    highest = 0.0
+    tuned = TunedRate(follows_batch=any(row.get("batch_mode") == "adaptive" for row in rows))
     for row in rows:
         observations = _number(row, "observations", "noise/observations")
         batch = _number(row, "batch_observations", "noise/batch_observations")
@@ -113,11 +113,10 @@ def measured_points(rows: Sequence[Mapping[str, Any]]) -> list[MeasuredPoint]:
         value = value if value > 0 and math.isfinite(high) else math.nan
         if not (observations > 0 and batch > 0):
             continue
-        rate = relative_rate(_number(row, "learning_rate"), batch, follows_batch=row.get("batch_mode") == "adaptive")
-        highest = max(highest, rate)  # NaN does not change it
+        late = not tuned.update(_number(row, "learning_rate"), batch)
         if points and observations <= points[-1].observations:
             continue  # hosts log their newest measurement again until the next
-        late = bool(points) and rate < TUNED_SHARE * highest
+        late = late and bool(points)
         if late:
             value, low, high = math.nan, 0.0, math.inf
         if late or value > 0 or low > 0:

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rlgns.critical.run_average import TUNED_SHARE
+from rlgns.critical.tuned_rate import TUNED_SHARE
 from rlgns.formatting import count, first_upper, interval, known, percent, plural, rate, rounded, short
 
 MARGIN = math.sqrt(2)
@@ -145,7 +145,7 @@ def verdict_of(row: Mapping[str, Any], *, preset: str = "") -> Verdict:
     batch = _number(row, "batch_observations")
     share, missing = _number(row, "noise/run_average_share"), _number(row, "noise/run_average_missing")
     fixed = row.get("batch_mode") != "adaptive"
-    late = _number(row, "learning_rate") < TUNED_SHARE * _number(row, "noise/run_average_learning_rate")
+    late = _late(row)
     decision = decide(batch, low, high)
     if decision is Decision.HALVE and not late and not _small_now(row, batch):
         decision = Decision.KEEP
@@ -171,10 +171,17 @@ def _small_now(row: Mapping[str, Any], batch: float) -> bool:
     return decide(batch, 0.0, _number(row, "critical_batch/now_high")) is Decision.HALVE
 
 
+def _late(row: Mapping[str, Any]) -> bool:
+    """Whether the learning rate has fallen too far for more steps to count; by the mean rate in older rows."""
+    if row.get("noise/run_average_tuned") is not None:
+        return not row["noise/run_average_tuned"]
+    return _number(row, "learning_rate") < TUNED_SHARE * _number(row, "noise/run_average_learning_rate")
+
+
 def _conditions(row: Mapping[str, Any], share: float, preset: str) -> list[str]:
     mean, now = _number(row, "noise/run_average_learning_rate"), _number(row, "learning_rate")
     found = []
-    late = now < TUNED_SHARE * mean
+    late = _late(row)
     if late and share < FULL_SHARE:
         found.append(f"from the {percent(share)} of the run before the learning rate fell below half")
     if known(mean):

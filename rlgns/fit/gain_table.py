@@ -112,14 +112,17 @@ def sentence(gain: AdaptiveGain) -> str:
     if gain.reason:
         return f"{head} gain not measured: {gain.reason}"
     if math.isinf(gain.fewer_steps):
-        return f"{head} reached with fewer observations than any fixed batch would need by the fit (E_min)"
+        text = f"{head} reached with fewer observations than any fixed batch would need by the fit (E_min)"
+        return text if gain.fewer_steps_low > 1 else text + _scatter(gain)
     low, high = gain.fewer_steps_low, gain.fewer_steps_high
     more = gain.fewer_steps >= 1
     ratio = times(gain.fewer_steps if more else 1 / gain.fewer_steps)
     text = f"{head} at equal observations {ratio} {'fewer' if more else 'more'} steps than the best fixed batch"
-    if low <= 1 <= high:
-        text += ", which one run's scatter explains as well" if gain.runs == 1 else ", which their scatter explains"
-    return text
+    return text + _scatter(gain) if low <= 1 <= high else text
+
+
+def _scatter(gain: AdaptiveGain) -> str:
+    return f", which {'one run' if gain.runs == 1 else 'the runs'}'{'s' if gain.runs == 1 else ''} scatter may explain"
 
 
 def predicted_gain(gamma: float) -> str:

@@ -23,9 +23,13 @@ def read_points(path: Path) -> list[Point]:
     """Returns the points in a CSV file, or in the points.csv of a sweep's folder.
 
     Raises:
-        UserError: The file is missing, unreadable, empty, lacks a column, or has a bad cell (with its line).
+        UserError: The file is missing, unreadable, empty, lacks a column, has a bad cell (with its line), or is a
+            sweep's and no run has reached a goal.
     """
-    return read_table(path, check_columns, parse_point)
+    points, file = read_table(path, check_columns, parse_point), _file(path)
+    if file.name == POINTS_FILE and not any(point.reached for point in points):
+        raise UserError(f"{file} has no point{_why(file)}")
+    return points
 
 
 def column_names(path: Path) -> list[str]:
@@ -52,9 +56,7 @@ def read_table(
     except csv.Error as error:
         raise UserError(f"{file} is not a CSV file: {error}") from error
     if not rows:
-        why = reasons(SweepFolder(file.parent).runs()) if file.name == POINTS_FILE else []
-        because = f": no goal was reached ({'; '.join(why)})" if why else ""
-        raise UserError(f"{file} has no rows below its header{because}")
+        raise UserError(f"{file} has no rows below its header{_why(file) if file.name == POINTS_FILE else ''}")
     return rows
 
 
@@ -64,6 +66,12 @@ def rom_name(game: str) -> str:
         return find(game).name
     except ValueError:
         return game
+
+
+def _why(file: Path) -> str:
+    """Why the runs beside a sweep's points reached nothing; empty without any."""
+    why = reasons(SweepFolder(file.parent).runs())
+    return f": no goal was reached ({'; '.join(why)})" if why else ""
 
 
 def _file(path: Path) -> Path:

@@ -68,6 +68,14 @@ RUN_AVERAGE = KeyGroup(
             absent_from=OLDER_RUNS,
         ),
         Key(
+            name="noise/run_average_tuned",
+            kind=bool,
+            unit="yes or no",
+            meaning="Whether the newest steps count by their learning rate; below half of the run's highest, more "
+            "steps add nothing to the average",
+            absent_from=OLDER_RUNS,
+        ),
+        Key(
             name="noise/run_average_missing",
             kind=float,
             unit="ratio",

@@ -8,7 +8,6 @@ from typing import Any
 
 from rlgns import formatting
 from rlgns.critical.points import GoalFit
-from rlgns.formatting import plural
 from rlgns.report.figure import (
     BLUE,
     ORANGE,
@@ -20,14 +19,14 @@ from rlgns.report.figure import (
     log_axis,
     positive,
 )
-from rlgns.report.goal_text import critical_batch_text, growth_text
+from rlgns.report.goal_text import critical_batch_text, growth_text, noise_over_critical_text
 from rlgns.report.sweep_data import GameData, known
 
 
 def against_score_figure(game: GameData) -> Figure:
     """Draws critical batch and noise scale at each goal, with intervals, over the paper's curves."""
     goals = game.goals
-    scores = [goal.goal_score for goal in goals]
+    scores = [game.goal_number(goal) for goal in goals]
     critical = _ends(
         [
             (goal.fit.critical_batch, goal.fit.critical_batch_low, goal.fit.critical_batch_high)
@@ -62,12 +61,12 @@ def against_score_figure(game: GameData) -> Figure:
             traces.append(
                 line(scores, bounds, name, color, marker={"color": color, "symbol": symbol, "size": 9}, mode="markers")
             )
-    title = f"{game.title}: critical batch and noise scale against score"
+    title = f"{game.title}: critical batch and noise scale against {game.measure}"
     if not any(value is not None for trace in traces for value in trace["y"]):
         return Figure(
             name="against-score", title=title, sentence="Neither the critical batch nor the noise scale is known."
         )
-    layout = log_axes("score", "observations", traces)
+    layout = log_axes(game.measure, "observations", traces)
     every = [value for trace in traces for value in trace["x"] if value is not None]
     if min(every) > 0 and max(every) / min(every) > 30:
         layout["xaxis"] |= log_axis(every)
@@ -142,21 +141,18 @@ def _score_sentence(game: GameData) -> str:
     if len(fits) > 1:
         first, last = fits[0], fits[-1]
         parts.append(
-            f"From score {first.goal_score:g} to {last.goal_score:g} the critical batch "
+            f"From {game.goal_text(first)} to {game.goal_number(last):,g} the critical batch "
             f"{growth_text(first.fit.critical_batch, last.fit.critical_batch)}, from {critical_batch_text(first)} to "
             f"{critical_batch_text(last)} observations."
         )
     elif fits:
         (only,) = fits
-        parts.append(f"At score {only.goal_score:g} the critical batch is {critical_batch_text(only)} observations.")
+        parts.append(f"At {game.goal_text(only)} the critical batch is {critical_batch_text(only)} observations.")
     else:
-        parts.append("The critical batch is not identified at any score.")
-    ratios = [goal.noise_over_critical for goal in fits if known(goal.noise_over_critical)]
+        parts.append("The critical batch is not identified at any goal.")
+    ratios = noise_over_critical_text(fits)
     if ratios:
-        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        span = f"{formatting.times(min(ratios))} to {formatting.times(max(ratios))}"
-        detail = f" (geometric mean over {plural(len(ratios), 'goal')}, {span})" if len(ratios) > 1 else ""
-        parts.append(f"The noise scale is {formatting.times(mean)} the critical batch{detail}.")
+        parts.append(ratios)
     elif any(known(goal.noise_scale) for goal in game.goals):
         parts.append("The noise scale was measured, but there is no critical batch to compare it with.")
     if game.paper:

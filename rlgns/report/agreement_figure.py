@@ -66,7 +66,7 @@ def tasks(sweeps: Sequence[SweepData]) -> list[Task]:
             both = [goal for goal in game.identified if known(goal.noise_scale)]
             found += [
                 Task(
-                    name=f"{game.title}, score {goal.goal_score:,g}",
+                    name=f"{game.title}, {game.goal_text(goal)}",
                     group=OURS if goal is both[-1] else OUR_GOALS,
                     predicted=goal.noise_scale,
                     measured=goal.fit.critical_batch,
@@ -175,6 +175,10 @@ def dots(some: Sequence[Task], group: str, color: str, symbol: str, size: int) -
     }
 
 
+def _ends(found: Agreement) -> str:
+    return f"{formatting.percent(found.r_squared_low)} to {formatting.percent(found.r_squared_high)}"
+
+
 def _sentence(found: Sequence[Task], over: dict[str, Agreement]) -> str:
     measured = over["measured"]
     ours = sum(task.group == OURS for task in found)
@@ -182,15 +186,14 @@ def _sentence(found: Sequence[Task], over: dict[str, Agreement]) -> str:
     text = (
         f"Over {plural(measured.tasks, 'task')} ({who}) the noise scale explains "
         f"{formatting.percent(measured.r_squared)} of the variation in critical batch on log axes "
-        f"(r²; {formatting.percent(measured.r_squared_low)} to "
-        f"{formatting.percent(measured.r_squared_high)}); without the most influential task, "
+        f"(r²; {_ends(measured)}); without the most influential task, "
         f"{formatting.percent(measured.leave_one_out_lowest)}."
     )
     if "all" in over and over["all"].tasks > measured.tasks:
-        with_bound = formatting.percent(over["all"].r_squared)
+        with_bound = f"{formatting.percent(over['all'].r_squared)} ({_ends(over['all'])})"
         text += f" With Dota 5v5, whose critical batch is only a bound, it would be {with_bound}."
     if "these_runs" in over:
-        text += f" These runs alone: {formatting.percent(over['these_runs'].r_squared)}."
+        text += f" These runs alone: {formatting.percent(over['these_runs'].r_squared)} ({_ends(over['these_runs'])})."
     elif ours == 0:
         text += " These runs add nothing: none has both a noise scale and an identified critical batch."
     else:

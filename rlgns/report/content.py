@@ -11,11 +11,11 @@ from pathlib import Path
 from rlgns.config.calibrations import run_calibrations
 from rlgns.config.convert import convert
 from rlgns.config.files import exists, read_yaml
-from rlgns.critical.points import fit_points
+from rlgns.critical.points import check_columns, fit_points, parse_point
 from rlgns.critical.predicted import with_predictions
 from rlgns.errors import UserError
 from rlgns.fit.paper import paper_goals
-from rlgns.fit.points_file import read_points
+from rlgns.fit.points_file import read_points, read_table
 from rlgns.report.run_data import RunData
 from rlgns.report.search import search
 from rlgns.report.sweep_data import SweepData, make_games
@@ -100,8 +100,8 @@ def _table(path: Path) -> SweepData:
 
 def _sweep(folder: SweepFolder) -> SweepData:
     runs = {run.path.name: _run(run, run.path.name) for run in folder.runs()}
-    # Before the first goal is reached the file has at most a header.
-    points = read_points(folder.points_path) if _has_rows(folder.points_path) else []
+    # Before the first goal is reached or missed the file has at most a header.
+    points = read_table(folder.points_path, check_columns, parse_point) if _has_rows(folder.points_path) else []
     games = make_games(fit_points(points), runs, paper_goals())
     plan = read_yaml(folder.sweep_path) if folder.sweep_path.exists() else {}
     return SweepData(label=folder.path.name, games=games, plan=plan, runs=tuple(runs.values()))

@@ -54,13 +54,14 @@ def difficulty_figure(games: Sequence[GameData]) -> Figure | None:
     layout["xaxis"] |= log_axis(value for trace in traces for value in trace["x"])
     layout["yaxis"] |= {"type": "category", "autorange": "reversed"}
     last = [entry[2][-1].fit.critical_batch for entry in placed]
+    texts = [critical_batch_text(entry[2][-1]) for entry in placed]
     hardest, easiest = placed[0][1], placed[-1][1]
     largest = placed[last.index(max(last))][1]
     sentence = (
         f"Games from hard (top) to easy, by the score of their hardest goal (random play is 0 %, a human tester "
-        f"100 %). The critical batch at that goal is {formatting.rounded(last[0])} for the hardest, {hardest.title}, "
-        f"and {formatting.rounded(last[-1])} for the easiest, {easiest.title}; the largest is that of {largest.title}, "
-        f"{formatting.rounded(max(last))}."
+        f"100 %). The critical batch at that goal is {texts[0]} for the hardest, {hardest.title}, "
+        f"and {texts[-1]} for the easiest, {easiest.title}; the largest best estimate is that of {largest.title}, "
+        f"{texts[last.index(max(last))]}."
     )
     if len(placed) > 2:
         sentence += f" {_rank_words([entry[0] for entry in placed], last)}"

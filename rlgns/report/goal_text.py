@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from rlgns import formatting
+from rlgns.critical.factor import noise_over_critical
 from rlgns.critical.points import GoalFit
+from rlgns.formatting import known
 
 
 def growth_text(first: float, last: float) -> str:
@@ -14,11 +19,6 @@ def growth_text(first: float, last: float) -> str:
     return f"grows {formatting.times(ratio)}" if ratio > 1 else f"falls {formatting.times(1 / ratio)}"
 
 
-def goal_score_text(goal: GoalFit) -> str:
-    """Returns the goal's score: '1,500'."""
-    return f"{goal.goal_score:,g}"
-
-
 def critical_batch_text(goal: GoalFit) -> str:
     """Returns the critical batch with its interval: '290 (180 to 460)', 'at least 900' or 'not identified'."""
     fit = goal.fit
@@ -26,6 +26,24 @@ def critical_batch_text(goal: GoalFit) -> str:
         fit.critical_batch if fit.identified else None, fit.critical_batch_low, fit.critical_batch_high
     )
     return "not identified" if text == formatting.MEASURING else text
+
+
+def noise_over_critical_text(goals: Sequence[GoalFit]) -> str:
+    """Returns what the noise scale is over these goals' critical batches; empty where none has both.
+
+    Of one goal with the interval of both; of several the geometric mean and the range, since goals of one run are not
+    independent.
+    """
+    ratios = [goal.noise_over_critical for goal in goals if math.isfinite(goal.noise_over_critical)]
+    if not ratios:
+        return ""
+    if len(ratios) > 1:
+        span = f"{formatting.times(min(ratios))} to {formatting.times(max(ratios))}"
+        mean = formatting.times(math.exp(math.fsum(map(math.log, ratios)) / len(ratios)))
+        return f"The noise scale is {mean} the critical batch (geometric mean over {len(ratios)} goals, {span})."
+    found = noise_over_critical(next(goal for goal in goals if math.isfinite(goal.noise_over_critical)))
+    ends = f" ({formatting.times(found.low)} to {formatting.times(found.high)})" if known(found.low) else ""
+    return f"The noise scale is {formatting.times(ratios[0])}{ends} the critical batch."
 
 
 def noise_scale_text(goal: GoalFit) -> str:

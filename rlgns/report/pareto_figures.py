@@ -22,7 +22,7 @@ from rlgns.report.figure import (
     log_axis,
     shades,
 )
-from rlgns.report.goal_text import critical_batch_text, goal_score_text
+from rlgns.report.goal_text import critical_batch_text
 from rlgns.report.sweep_data import GameData, known
 
 
@@ -31,7 +31,7 @@ def pareto_figure(game: GameData) -> Figure:
     colors = shades(len(game.goals))
     traces: list[dict[str, Any]] = []
     for place, (goal, color) in enumerate(zip(game.goals, colors, strict=True)):
-        traces += pareto_traces(goal, color, SYMBOLS[place % len(SYMBOLS)])
+        traces += pareto_traces(goal, f"{game.goal_number(goal):,g}", color, SYMBOLS[place % len(SYMBOLS)])
     table = [
         (
             goal.goal_score,
@@ -51,7 +51,7 @@ def pareto_figure(game: GameData) -> Figure:
         return Figure(name="pareto", title=title, sentence=f"No run has reached a goal of {game.title} yet.")
     layout = log_axes("optimizer steps to the goal", "observations to the goal", drawn) | {"hovermode": "closest"}
     layout["xaxis"] |= log_axis(value for trace in drawn for value in trace["x"])
-    layout["legend"] |= {"title": {"text": "score"}}
+    layout["legend"] |= {"title": {"text": game.measure}}
     return Figure(
         name="pareto",
         title=title,
@@ -64,9 +64,8 @@ def pareto_figure(game: GameData) -> Figure:
     )
 
 
-def pareto_traces(goal: GoalFit, color: str, symbol: str = "circle") -> list[dict[str, Any]]:
+def pareto_traces(goal: GoalFit, name: str, color: str, symbol: str = "circle") -> list[dict[str, Any]]:
     """Returns the points of one goal (open: left out by the fit) and its front (dashed: not identified)."""
-    name = goal_score_text(goal)
     left_out = set(goal.fit.outliers)
     points = {
         "x": [known(p.optimizer_steps) for p in goal.points],
@@ -82,7 +81,7 @@ def pareto_traces(goal: GoalFit, color: str, symbol: str = "circle") -> list[dic
         },
         "hovertemplate": f"batch %{{customdata}}<br>%{{x:{THREE_DIGITS}}} steps<br>%{{y:{THREE_DIGITS}}} observations",
     }
-    batches = [p.batch_observations for p in goal.points]
+    batches = goal.batches_used
     if not math.isfinite(goal.fit.min_steps) or not math.isfinite(goal.min_observations):
         return [points]
     first, last = math.log(min(batches) / 1.5), math.log(max(batches) * 1.5)
@@ -102,22 +101,22 @@ def pareto_traces(goal: GoalFit, color: str, symbol: str = "circle") -> list[dic
 
 
 def _pareto_sentence(game: GameData) -> str:
-    fits, reached = game.identified, [g for g in game.goals if any(math.isfinite(p.observations) for p in g.points)]
+    fits, reached = game.identified, [g for g in game.goals if any(p.reached for p in g.points)]
     if not fits:
         if len(game.goals) == 1:
-            return f"The critical batch at score {goal_score_text(game.goals[0])} is {game.goals[0].fit.reason}."
+            return f"The critical batch at {game.goal_text(game.goals[0])} is {game.goals[0].fit.reason}."
         return (
-            f"The critical batch is identified at none of the {len(game.goals)} scores; the reasons are "
+            f"The critical batch is identified at none of the {len(game.goals)} goals; the reasons are "
             "below the table. Dashed lines, if any, are the best fits nevertheless."
         )
     easy, hard = fits[0], fits[-1]
     sentence = (
-        "Each point is one run to a score. Small batches are on the right, with the fewest observations; large "
-        f"batches are at the top, with the fewest steps. At score {hard.goal_score:g} the two balance at a critical "
+        "Each point is one run to a goal. Small batches are on the right, with the fewest observations; large "
+        f"batches are at the top, with the fewest steps. At {game.goal_text(hard)} the two balance at a critical "
         f"batch of {critical_batch_text(hard)} observations"
     )
     if len(fits) > 1:
-        sentence += f"; at score {easy.goal_score:g} at {critical_batch_text(easy)}"
+        sentence += f"; at {game.goal_text(easy)} at {critical_batch_text(easy)}"
     sentence += "."
     vague = len(reached) - len(fits)
     if vague:
@@ -136,11 +135,10 @@ def speed_up_figure(game: GameData) -> Figure:
         return Figure(
             name="speed-up", title=title, sentence="The speed-up is not known without an identified critical batch."
         )
-    first = min(p.batch_observations for p in goal.points)
-    last = max(p.batch_observations for p in goal.points)
+    first, last = min(goal.batches_used), max(goal.batches_used)
     grid = [first * (last / first) ** (step / 60) for step in range(61)]
     base = goal.fit.steps(first)
-    reached = [p for p in goal.points if math.isfinite(p.optimizer_steps)]
+    reached = [p for p in goal.points if p.reached]
     x = [p.batch_observations for p in reached]
     measured = line(
         x,
@@ -150,16 +148,18 @@ def speed_up_figure(game: GameData) -> Figure:
         mode="markers",
         marker={"color": ORANGE, "size": 9},
     )
+    low, high = _gains(goal.fit.critical_batch_low, goal.fit.critical_batch_high, grid)
     traces = [
         line(grid, [batch / first for batch in grid], "perfect: twice the batch, half the steps", GREY, "dot"),
-        *band(grid, *_gains(goal.fit.critical_batch_low, goal.fit.critical_batch_high, grid), BLUE, "fit, interval"),
+        *band(grid, low, high, BLUE, "fit, interval"),
         line(grid, [base / goal.fit.steps(batch) for batch in grid], "fit", BLUE),
         measured,
     ]
     sentence = (
-        f"To score {goal.goal_score:g}, a batch of {formatting.count(last)} takes by the fit "
-        f"{formatting.times(base / goal.fit.steps(last))} fewer steps than one of {formatting.count(first)} "
-        f"({formatting.times(last / first)} the batch)."
+        f"To {game.goal_text(goal)}, a batch of {formatting.count(last)} takes by the fit "
+        f"{formatting.times(base / goal.fit.steps(last))} "
+        f"({formatting.times(low[-1])} to {formatting.times(high[-1])}) fewer steps than one of "
+        f"{formatting.count(first)} ({formatting.times(last / first)} the batch)."
     )
     if known(goal.noise_scale):
         predicted, _ = _gains(goal.noise_scale, goal.noise_scale, grid)

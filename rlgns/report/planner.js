@@ -5,11 +5,12 @@
 const stepsAt = (goal, batch) => goal.min_steps * (1 + goal.critical_batch / batch);
 const observationsAt = (goal, batch) => goal.min_observations * (1 + batch / goal.critical_batch);
 
-// A batch is spread over as many machines as it keeps busy, each of which plays `rate` observations per second.
+// A batch is spread over as many machines as it keeps busy, each of which plays `rate` observations per second. One that
+// does not keep a machine busy plays proportionally fewer.
 function plan(goal, batch, inputs) {
   const machines = Math.max(1, Math.min(inputs.machines, Math.floor(batch / inputs.share + 1e-9)));
   const observations = observationsAt(goal, batch);
-  const seconds = observations / (machines * inputs.rate);
+  const seconds = observations / (machines * inputs.rate * Math.min(1, batch / inputs.share));
   const cost = (machines * seconds / 3600) * inputs.price;
   return {batch, machines, steps: stepsAt(goal, batch), observations, seconds, cost};
 }
@@ -49,6 +50,7 @@ const money = (value) => value < 1000
 function advice(goal, inputs) {
   const largest = inputs.machines * inputs.share;
   const batch = Math.min(largest, Math.max(inputs.share, Math.floor(goal.critical_batch / inputs.share) * inputs.share));
+  const sizes = [inputs.share, batch, batch < largest ? largest : 2 * batch];
   const [one, chosen, all] = [inputs.share, batch, largest].map((size) => plan(goal, size, inputs));
   const and_cost = inputs.price > 0 ? " and the cost" : "";
   const on = chosen.machines === inputs.machines
@@ -71,10 +73,18 @@ function advice(goal, inputs) {
     more = `Twice the machines would be ${times(chosen.seconds / twice.seconds)} as fast with `
       + `${times(twice.observations / chosen.observations)} the observations${and_cost}.`;
   }
-  if (batch > goal.largest_batch || inputs.share < goal.smallest_batch) {
-    more += " This is outside the range of the measured batches.";
-  }
+  const outside = outsideOf(goal, sizes);
+  if (outside) more += ` ${outside}`;
   return [text, more];
+}
+
+// Says which batches the fit was not measured at; empty where it covers all.
+function outsideOf(goal, batches) {
+  const found = [...new Set(batches)].filter((batch) => batch < goal.smallest_batch || batch > goal.largest_batch);
+  if (!found.length) return "";
+  const names = `${found.length > 1 ? "Batches" : "A batch"} of ${found.map(count).join(" and ")}`;
+  return `${names} ${found.length > 1 ? "are" : "is"} outside the measured ${count(goal.smallest_batch)} to `
+    + `${count(goal.largest_batch)}.`;
 }
 
 function chartOf(goal, now) {
@@ -130,6 +140,7 @@ function startPlanner(goals) {
                     share: number("share", 1)};
     const batch = batchNow(goal);
     const [one, now] = [plan(goal, inputs.share, inputs), plan(goal, batch, inputs)];
+    const unknown = ["-", ""];
     part("batch-text").textContent = count(batch);
     part("batch").setAttribute("aria-valuetext", `${count(batch)} observations`);
     const tiles = {
@@ -138,14 +149,16 @@ function startPlanner(goals) {
       cost: [money(now.cost), `${times(now.observations / goal.min_observations)} the least possible`],
       speed: [times(one.seconds / now.seconds), `over one machine with a batch of ${count(inputs.share)}`],
     };
-    for (const [name, [value, note]] of Object.entries(tiles)) {
+    for (const [name, known] of Object.entries(tiles)) {
+      const [value, note] = goal.identified ? known : unknown;
       part(name).textContent = value;
       part(`${name}-note`).textContent = note;
     }
-    [part("advice-head").textContent, part("advice-more").textContent] = advice(goal, inputs);
+    [part("advice-head").textContent, part("advice-more").textContent] = goal.identified ? advice(goal, inputs)
+      : ["No advice for this goal.", `The critical batch is ${goal.reason}. The dashed line is the best fit nevertheless.`];
     part("note").textContent = goal.identified
       ? `Critical batch: ${goal.critical_batch_text} observations. Dotted lines: the fewest possible steps and observations.`
-      : `Use with care: the critical batch is ${goal.reason}.`;
+        + ` ${outsideOf(goal, [batch])}` : "";
     return [goal, batch];
   };
   const update = () => {

@@ -73,7 +73,6 @@ def planner_goals(sweeps: Sequence[SweepData]) -> list[dict[str, Any]]:
             fit = goal.fit
             if not all(map(math.isfinite, (fit.critical_batch, fit.min_steps, goal.min_observations))):
                 continue
-            batches = [point.batch_observations for point in goal.points]
             title = sweep.title_of(game, len(sweeps) > 1)
             found.append(
                 {
@@ -86,8 +85,8 @@ def planner_goals(sweeps: Sequence[SweepData]) -> list[dict[str, Any]]:
                     "min_observations": goal.min_observations,
                     "identified": fit.identified,
                     "reason": fit.reason,
-                    "smallest_batch": min(batches),
-                    "largest_batch": max(batches),
+                    "smallest_batch": min(goal.batches_used),
+                    "largest_batch": max(goal.batches_used),
                     "points": [
                         [point.batch_observations, known(point.optimizer_steps), known(point.observations)]
                         for point in goal.points

@@ -153,7 +153,7 @@ def layers_figure(run: RunData, max_points: int) -> Figure | None:
     sentence = (
         f"At {formatting.count(row['observations'])} observations the noise scale runs from "
         f"{formatting.rounded(least)} ({first}) to {formatting.rounded(largest)} ({last}); {loudest[1]} carries "
-        f"{formatting.percent(loudest[0] / 100)} of the noise (dot size). These are point estimates of one probe."
+        f"{formatting.percent(loudest[0] / 100)} of the noise (dot size). Point estimates, smoothed over probes."
     )
     if len(known) == 1:
         sentence = f"Only the noise scale of {first} can be measured: {formatting.rounded(least)} observations."

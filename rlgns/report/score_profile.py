@@ -43,7 +43,7 @@ def score_profile_figure(scores: Mapping[str, Sequence[float]]) -> Figure | None
     interval = (
         f" ({formatting.percent(mean.low)} to {formatting.percent(mean.high)})" if math.isfinite(mean.low) else ""
     )
-    above_human = _above(profile.thresholds, profile.share, 1.0)
+    above_human = performance_profile(scores, [1.0], resamples=2).share[0]
     sentence = (
         f"The interquartile mean of the human-normalised score over {plural(len(scores), 'game')} and "
         f"{plural(runs, 'run')} is {formatting.percent(mean.value)}{interval}, where random play is 0 % and a human "
@@ -68,10 +68,3 @@ def score_profile_figure(scores: Mapping[str, Sequence[float]]) -> Figure | None
         table=list(zip(x, share, low, high, strict=True)),
         height=300,
     )
-
-
-def _above(thresholds: Sequence[float], share: Sequence[float], at: float) -> float:
-    """Returns the profile at the last threshold not above `at`; 0 where all scores are below."""
-    if thresholds[-1] < at:
-        return 0.0
-    return [value for threshold, value in zip(thresholds, share, strict=True) if threshold <= at][-1]

@@ -38,14 +38,17 @@ def seeds_figures(runs: Sequence[RunData]) -> list[Figure]:
     return found
 
 
-def over_seeds(runs: Sequence[RunData], key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def over_seeds(
+    runs: Sequence[RunData], key: str, *, where: str = "observations"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns observations, [points], and each run's values there by linear interpolation, [runs, points].
 
-    Only where every run has a value: a mean over some of the runs would jump where one comes in or drops out.
+    Only where every run has a value: a mean over some of the runs would jump where one comes in or drops out. Rows
+    count whose entry `where` is true.
     """
     series = []
     for run in runs:
-        pairs = [(row["observations"], row.get(key)) for row in run.rows]
+        pairs = [(row["observations"], row.get(key)) for row in run.rows if row.get(where)]
         known = [(x, y) for x, y in pairs if isinstance(y, int | float) and math.isfinite(y)]
         if len(known) < 2:
             return np.empty(0), np.empty((len(runs), 0))
@@ -82,7 +85,7 @@ def _score_figure(runs: Sequence[RunData], game: str, number: int) -> Figure | N
 
 
 def _noise_scale_figure(runs: Sequence[RunData], game: str, number: int) -> Figure | None:
-    grid, scales = over_seeds(runs, "noise/scale")
+    grid, scales = over_seeds(runs, "noise/scale", where="noise/resolved")
     positive = (scales > 0).all(0) if len(grid) else np.empty(0, bool)
     if not positive.any():
         return None
@@ -90,8 +93,9 @@ def _noise_scale_figure(runs: Sequence[RunData], game: str, number: int) -> Figu
     mean, low, high = np.exp(np.log(scales).mean(0)), scales.min(0), scales.max(0)
     sentence = (
         f"Geometric mean of the noise scales of {len(runs)} seeds and, as a band, the lowest and the highest of them, "
-        f"where all are known. At {formatting.count(grid[-1])} observations it is {formatting.rounded(mean[-1])} "
-        f"({formatting.rounded(low[-1])} to {formatting.rounded(high[-1])}). Each run's own interval is in its section."
+        f"where all are resolved; unresolved ones are often larger. At {formatting.count(grid[-1])} observations it is "
+        f"{formatting.rounded(mean[-1])} ({formatting.rounded(low[-1])} to {formatting.rounded(high[-1])}). Each run's "
+        "own interval is in its section."
     )
     x, middle, least, most = (values.tolist() for values in (grid, mean, low, high))
     traces = estimate(x, middle, least, most, f"mean of {len(runs)} seeds", BLUE)

@@ -11,7 +11,6 @@ from rlgns.critical.points import GoalFit
 from rlgns.envs.games import find, human_normalised
 from rlgns.fit.paper import PaperGoal
 from rlgns.fit.points_file import rom_name
-from rlgns.report.goal_text import goal_score_text
 from rlgns.report.run_data import RunData
 
 
@@ -38,11 +37,18 @@ class GameData:
         """Whether this is one of Atari's games, not another task."""
         return self.human_normalised(0) is not None
 
+    @property
+    def measure(self) -> str:
+        """'score'; 'loss' for a task that is no game, whose losses stand negative in the points."""
+        return "loss" if not self.is_game and all(goal.goal_score < 0 for goal in self.goals) else "score"
+
+    def goal_number(self, goal: GoalFit) -> float:
+        """Returns the score, or the loss."""
+        return -goal.goal_score if self.measure == "loss" else goal.goal_score
+
     def goal_text(self, goal: GoalFit) -> str:
-        """Returns 'score 1,500'; 'loss 0.2' for a task that is no game, whose losses stand negative in the points."""
-        if not self.is_game and goal.goal_score < 0:
-            return f"loss {-goal.goal_score:g}"
-        return f"score {goal_score_text(goal)}"
+        """Returns 'score 1,500' or 'loss 0.2'."""
+        return f"{self.measure} {self.goal_number(goal):,g}"
 
     @property
     def identified(self) -> tuple[GoalFit, ...]:
@@ -111,7 +117,7 @@ def _best_runs(goals: Sequence[GoalFit], runs: Mapping[str, RunData]) -> list[Ru
     best: dict[tuple[float, float | None], str] = {}
     for goal in sorted(goals, key=lambda goal: goal.goal_score):
         for point in goal.points:
-            if point.run in runs and math.isfinite(point.optimizer_steps):
+            if point.run in runs and point.reached:
                 best[(point.batch_observations, point.seed)] = str(point.run)
     return [runs[best[key]] for key in sorted(best, key=lambda key: (key[0], key[1] or 0))]
 

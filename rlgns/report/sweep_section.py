@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from html import escape
 
 from rlgns import formatting
 from rlgns.critical.points import GoalFit
-from rlgns.formatting import plural
+from rlgns.formatting import first_upper, plural
 from rlgns.report.against_score_figure import against_score_figure
 from rlgns.report.agreement_figure import agreement_figure
 from rlgns.report.difficulty_figure import difficulty_figure
 from rlgns.report.figure import Figure
-from rlgns.report.goal_text import critical_batch_text, goal_score_text, noise_scale_text
+from rlgns.report.goal_text import critical_batch_text, noise_over_critical_text, noise_scale_text
 from rlgns.report.html_elements import figure_html, file_name, link_html, table_html
 from rlgns.report.html_page import Section
 from rlgns.report.noise_growth_figure import noise_growth_figure
@@ -43,7 +42,7 @@ def sweep_lede(sweeps: Sequence[SweepData]) -> str:
     """Returns the result of the sweeps in two sentences."""
     goals = [goal for sweep in sweeps for _, goal in sweep.goals]
     games = {game.name: game.is_game for sweep in sweeps for game in sweep.games}
-    if not goals:
+    if not any(point.reached for goal in goals for point in goal.points):
         return "No run has reached a score goal yet."
     fits = [goal for goal in goals if goal.fit.identified]
     what, where = ("score goal", "game") if all(games.values()) else ("goal", "task")
@@ -55,21 +54,12 @@ def sweep_lede(sweeps: Sequence[SweepData]) -> str:
     text += f"; the critical batch is identified at {len(fits)} of them"
     if len(fits) > 1:
         text += (
-            f": from {formatting.rounded(least.fit.critical_batch)} observations ({_at(sweeps, least)}) to "
-            f"{formatting.rounded(most.fit.critical_batch)} ({_at(sweeps, most)})"
+            f": from {critical_batch_text(least)} observations at {_at(sweeps, least)} to "
+            f"{critical_batch_text(most)} at {_at(sweeps, most)}"
         )
     else:
-        text += f": {formatting.rounded(least.fit.critical_batch)} observations"
-    ratios = [goal.noise_over_critical for goal in fits if math.isfinite(goal.noise_over_critical)]
-    if ratios:
-        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        text += f". The noise scale is {formatting.times(mean)} the critical batch"
-        text += (
-            f" in the geometric mean, {formatting.times(min(ratios))} to {formatting.times(max(ratios))}"
-            if len(ratios) > 1
-            else ""
-        )
-    return text + "."
+        text += f": {critical_batch_text(least)} observations"
+    return f"{text}. {noise_over_critical_text(fits)}".strip()
 
 
 def sweep_sections(sweeps: Sequence[SweepData], max_points: int) -> list[Section]:
@@ -142,7 +132,7 @@ def _games_table(sweeps: Sequence[SweepData]) -> str:
             ("-", "-", "-", "-")
             if hardest is None
             else (
-                goal_score_text(hardest),
+                f"{game.goal_number(hardest):,g}",
                 critical_batch_text(hardest),
                 noise_scale_text(hardest),
                 formatting.times(hardest.noise_over_critical),
@@ -158,7 +148,7 @@ def _games_table(sweeps: Sequence[SweepData]) -> str:
 
 def _goals_table(game: GameData) -> str:
     header = (
-        "score",
+        game.measure,
         "critical batch",
         "fewest steps",
         "fewest observations",
@@ -180,7 +170,7 @@ def _goals_table(game: GameData) -> str:
         )
         rows.append(
             (
-                goal_score_text(goal),
+                f"{game.goal_number(goal):,g}",
                 critical_batch_text(goal),
                 *ends,
                 noise_scale_text(goal),
@@ -189,16 +179,15 @@ def _goals_table(game: GameData) -> str:
                 formatting.percent(fit.rms),
             )
         )
-    notes = "".join(f"<li>{escape(note)}</li>" for goal in game.goals for note in _notes(goal_score_text(goal), goal))
-    table = table_html(
-        f"{game.title}: every score goal; batch sizes in observations, misfit: rms of ln steps", header, rows
-    )
+    named = [(first_upper(game.goal_text(goal)), goal) for goal in game.goals]
+    notes = "".join(f"<li>{escape(note)}</li>" for name, goal in named for note in _notes(name, goal))
+    table = table_html(f"{game.title}: every goal; batch sizes in observations, misfit: rms of ln steps", header, rows)
     return table + (f'<ul class="soft">{notes}</ul>' if notes else "")
 
 
 def _notes(name: str, goal: GoalFit) -> list[str]:
     fit, points = goal.fit, goal.points
-    notes = [f"Score {name}: {fit.reason}."] if fit.reason else []
+    notes = [f"{name}: {fit.reason}."] if fit.reason else []
     for places, one, many in (
         (fit.failed, "never reached it", "never reached it"),
         (
@@ -210,7 +199,7 @@ def _notes(name: str, goal: GoalFit) -> list[str]:
         if places:
             batches = ", ".join(formatting.count(points[place].batch_observations) for place in places)
             runs, verb = ("run", one) if len(places) == 1 else ("runs", many)
-            notes.append(f"Score {name}: the {runs} at batch {batches} {verb}.")
+            notes.append(f"{name}: the {runs} at batch {batches} {verb}.")
     return notes
 
 
@@ -245,6 +234,6 @@ def _prefixes(sweeps: Sequence[SweepData]) -> list[str]:
 
 
 def _at(sweeps: Sequence[SweepData], goal: GoalFit) -> str:
-    """A goal with its game, in words."""
+    """A goal with its game, in words: 'score 10 of Pong'."""
     game = next(game for sweep in sweeps for game in sweep.games if game.name == goal.game)
-    return f"{game.title}, {game.goal_text(goal)}"
+    return f"{game.goal_text(goal)} of {game.title}"

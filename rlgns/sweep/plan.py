@@ -129,6 +129,12 @@ class SweepPlan:
                 return trial
         return None
 
+    def missed(self, trial: Trial, progress: Mapping[Trial, TrialProgress]) -> tuple[float, ...]:
+        """Returns the goals that a trial has not reached with all of its observations; none while it may go on."""
+        if self.verdict(trial, progress) is not Verdict.BUDGET:
+            return ()
+        return tuple(goal for goal in self.goals[trial.cell.game] if goal not in progress[trial].reached)
+
     def best(self, cell: Cell, goal: float, progress: Mapping[Trial, TrialProgress]) -> Trial | None:
         """Returns the trial of a cell that reached a goal with the fewest observations."""
         reached = [

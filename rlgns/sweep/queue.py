@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, final
 
@@ -59,6 +59,10 @@ class SweepQueue(TrialQueue):
         """The goals that each trial reached."""
         return self._reached
 
+    def points(self) -> Iterator[dict[str, Any]]:
+        """Yields the rows of points.csv."""
+        return point_rows(self._reached, self.plan, self.progress)
+
     def trials(self) -> list[Trial]:
         """Returns all trials known so far."""
         return self.plan.trials(self.progress)
@@ -108,7 +112,7 @@ class SweepQueue(TrialQueue):
 
     def _write_points(self) -> None:
         with suppress(FaultError):  # the runs hold everything; the end of the sweep reports a failure that persists
-            self._folder.write_points(point_rows(self._reached))
+            self._folder.write_points(self.points())
 
     def _start(self, trial: Trial) -> RunStart:
         folder, cell = self._folder.run(trial.name), trial.cell

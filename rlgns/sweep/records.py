@@ -14,7 +14,7 @@ from rlgns.storage.run_folder import RunFolder
 from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep import load
 from rlgns.sweep.config import Sweep
-from rlgns.sweep.plan import Cell, Trial
+from rlgns.sweep.plan import Cell, SweepPlan, Trial, TrialProgress
 
 MAY_GROW = ("sweep.batches", "sweep.seeds", "sweep.goals", "sweep.learning_rates", "sweep.widenings", "run.games")
 """Settings that may differ when a sweep resumes: trials that exist stay as they are."""
@@ -60,24 +60,33 @@ def sweep_file(sweep: Sweep, about: Mapping[str, Any], trials: Sequence[Trial]) 
     }
 
 
-def point_rows(reached: Mapping[Trial, Sequence[GoalReached]]) -> Iterator[dict[str, Any]]:
-    """Yields the rows of points.csv: one for each goal that a trial reached."""
+def point_rows(
+    reached: Mapping[Trial, Sequence[GoalReached]], plan: SweepPlan, progress: Mapping[Trial, TrialProgress]
+) -> Iterator[dict[str, Any]]:
+    """Yields the rows of points.csv: one for each goal that a trial reached, or missed with all of its observations.
+
+    A missed goal has no steps, observations, seconds or noise scale.
+    """
     for trial in sorted(reached):
+        about = {
+            "game": trial.cell.game,
+            "batch_observations": trial.cell.batch,
+            "learning_rate": trial.learning_rate,
+            "seed": trial.cell.seed,
+            "run": trial.name,
+        }
         for goal in reached[trial]:
-            yield {
-                "game": trial.cell.game,
+            yield about | {
                 "goal_score": f"{goal.goal:g}",
-                "batch_observations": trial.cell.batch,
                 "optimizer_steps": _number(goal.optimizer_steps),
                 "observations": _number(goal.observations),
-                "learning_rate": trial.learning_rate,
-                "seed": trial.cell.seed,
                 "seconds": _number(goal.seconds),
-                "run": trial.name,
                 "noise_scale": _number(goal.noise_scale),
                 "noise_scale_low": _number(goal.noise_scale_low),
                 "noise_scale_high": _number(goal.noise_scale_high),
             }
+        for missed in plan.missed(trial, progress):
+            yield about | {"goal_score": f"{missed:g}"}
 
 
 def _flat(sweep: Sweep) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from rlgns.sweep.forecast import (
 from rlgns.sweep.game_length import measure_game_length
 from rlgns.sweep.plan import Trial, Verdict, make_plan
 from rlgns.sweep.queue import SweepQueue
-from rlgns.sweep.records import check_settings, point_rows, sweep_file
+from rlgns.sweep.records import check_settings, sweep_file
 from rlgns.sweep.table import results_table
 from rlgns.training import check_runnable
 
@@ -118,7 +118,7 @@ def _write_results(queue: SweepQueue, folder: SweepFolder) -> list[str]:
     """Writes points and report; returns a line for each that could not be written."""
     notes = []
     try:
-        folder.write_points(point_rows(queue.reached))
+        folder.write_points(queue.points())
     except FaultError as fault:
         notes.append(str(fault))
     try:

@@ -26,7 +26,12 @@ def results_table(
     for game in plan.games:
         for goal in plan.goals[game]:
             lines += [_line(plan, progress, reached, game, goal, batch) for batch in sorted(plan.batches)]
-    text = [*aligned(lines), *_missing(plan, reached, folder), f"points: {folder.points_path}"]
+    text = [
+        *aligned(lines),
+        *_missing(plan, reached, folder),
+        *_passed_before(reached),
+        f"points: {folder.points_path}",
+    ]
     text += [f"report: {folder.report_path}"] if folder.report_path.exists() else []
     return "\n".join(text)
 
@@ -45,6 +50,20 @@ def _missing(plan: SweepPlan, reached: Mapping[Trial, Sequence[GoalReached]], fo
     if lines:
         lines.append(f"a larger budget continues these runs: rlgns sweep --resume {folder.path} --observations N")
     return lines
+
+
+def _passed_before(reached: Mapping[Trial, Sequence[GoalReached]]) -> list[str]:
+    """Returns a line per game and goal that some runs had passed when their score first counted."""
+    batches: dict[tuple[str, float], set[int]] = {}
+    for trial, goals in reached.items():
+        for goal in goals:
+            if goal.passed_before:
+                batches.setdefault((trial.cell.game, goal.goal), set()).add(trial.cell.batch)
+    return [
+        f"{game}, goal {goal:g}: at batch {' and '.join(f'{batch:,}' for batch in sorted(found))} a run was above it "
+        "when its score first counted: its steps are at most; a higher goal is safer"
+        for (game, goal), found in sorted(batches.items())
+    ]
 
 
 def _line(

@@ -89,6 +89,8 @@ def slow_plan(
 ) -> dict[str, float]:
     """What the report's planner must say of one batch: as many machines at work as it keeps busy, one after the other.
 
+    A batch that does not keep one busy plays proportionally fewer observations per second.
+
     `goal`: min_steps, min_observations, critical_batch. `rate`: observations per second of one machine, `share`: the
     batch that keeps it busy, `price`: of its hour.
     """
@@ -98,7 +100,7 @@ def slow_plan(
     uses_per_observation = goal["min_steps"] * goal["critical_batch"] / goal["min_observations"]
     steps = goal["min_steps"] * (batch + goal["critical_batch"]) / batch
     observations = steps * batch / uses_per_observation
-    seconds = observations / rate / used
+    seconds = observations / rate / used / min(1.0, batch / share)
     cost = used * seconds / 3600 * price
     return {"machines": used, "steps": steps, "observations": observations, "seconds": seconds, "cost": cost}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from torch.utils.checkpoint import checkpoint
 from benchmarks.evidence_data import load_tasks
 from rlgns.adapters.advice import sentence
 from rlgns.adapters.micro_batches import SPARSE, TWICE, MicroBatches
+from rlgns.adapters.record import NoiseScaleRecord
 from rlgns.adapters.steps import StepNoiseScale, row_count, rows_of
 from rlgns.critical.schedule import TASK_RATIOS
+from rlgns.noise.moments import Moments
 from tests.gloo import run_worker
 from tests.reference.noise import observation_gradients
 from tests.rlgns.adapters.micro_batches_worker import RANKS, SIZES, data, losses, network
@@ -157,6 +160,18 @@ def average(low: float, value: float, high: float, batch: float, now_high: float
 )  # fmt: skip
 def test_a_sentence_of_the_batch(row: dict[str, Any], words: str) -> None:
     assert words in sentence(row, "tokens")
+
+
+def test_the_last_batch_of_an_epoch_is_not_the_batch() -> None:
+    record = NoiseScaleRecord(prefix="noise")
+    for number, batch in enumerate([512] * 7 + [56]):
+        moments = Moments(grad_sq=1.0, trace=9000.0, groups=8, observations_per_group=batch // 8)
+        record.update(moments, batch_observations=batch, learning_rate=0.1, observations=512 * number)
+    resumed = NoiseScaleRecord(prefix="noise")
+    resumed.load_state_dict(json.loads(json.dumps(record.state_dict())))
+    assert record.row()["batch_observations"] == 56
+    assert "a step has 512: double it" in sentence(record.row(), "tokens")
+    assert sentence(resumed.row(), "tokens") == sentence(record.row(), "tokens")
 
 
 def test_the_ratios_hold_every_task_of_images_and_text_that_is_known() -> None:

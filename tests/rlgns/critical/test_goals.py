@@ -57,6 +57,22 @@ def test_where_environments_are_added_the_count_of_games_begins_anew() -> None:
     assert fixed is not None and fixed.observations == 4000
 
 
+def test_a_goal_passed_before_scores_count_is_flagged() -> None:
+    reached = reach_goals(rows_of([1.0, 3.0, 4.0]), [2.0, 3.0, 4.0])  # the second row is the first with 100 games
+    assert [goal.passed_before for goal in reached if goal] == [True, False, False]
+    assert reached[0] is not None and reached[0].observations == 2000
+
+
+def test_gamma_leaves_out_an_annealed_learning_rate() -> None:
+    """A constant noise scale that only the falling rate raises predicts no gain; the twin without rates sees one."""
+    rows = rows_of([1.0] * 40)
+    for number, row in enumerate(rows):
+        rate = 1 - number / 40
+        row |= {"learning_rate": rate, "noise/scale": 100.0 / max(0.02, min(1, 2 * rate)), "noise/resolved": True}
+    assert predicted_gamma(rows) == pytest.approx(1)
+    assert predicted_gamma([row | {"learning_rate": None} for row in rows]) < 0.95
+
+
 def test_gamma_up_to_a_goal_is_that_of_the_rows_so_far() -> None:
     rows = rows_of([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     for number, row in enumerate(rows):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlgns.critical.run_average import RunAverage
 from rlgns.critical.verdict import MARGIN, Decision, decide, verdict_of
 
 KEEP, DOUBLE, HALVE, UNKNOWN = Decision.KEEP, Decision.DOUBLE, Decision.HALVE, Decision.UNKNOWN
@@ -134,6 +137,20 @@ def test_a_run_whose_rate_has_fallen_cannot_learn_more_by_going_on() -> None:
     assert verdict_of(row(None, 90, None, **late)).headline() == (
         "Critical batch not known yet: at least 90 observations; a run about 2.5 times as long would show it."
     )
+
+
+def test_late_is_what_the_run_average_leaves_out() -> None:
+    """At 45 % of the highest rate no step counts, though that is 60 % of the mean rate so far."""
+    falling = {"learning_rate": 0.45e-3, "noise/run_average_learning_rate": 0.75e-3, "noise/run_average_share": 0.9}
+    assert "more observations" in verdict_of(row(None, 90, None, **falling)).headline()
+    counted = falling | {"noise/run_average_tuned": False}
+    assert "times as long would show it" in verdict_of(row(None, 90, None, **counted)).headline()
+    average = RunAverage()
+    for rate in np.linspace(1e-3, 0.45e-3, 50):
+        average.update(grad_sq=1e-3, trace=0.4, batch=256, steps=4, learning_rate=float(rate))
+    resumed = RunAverage()
+    resumed.load_state_dict(json.loads(json.dumps(average.state_dict())))
+    assert not average.estimate().tuned and resumed.estimate() == average.estimate()
 
 
 def test_an_adaptive_batch_speaks_of_its_batch() -> None:

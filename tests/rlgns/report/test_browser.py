@@ -15,7 +15,7 @@ from tests.browser import CHROMIUM, Browser, open_browser
 from tests.pages import read_page
 from tests.reference.critical import slow_plan
 from tests.rows import make_probed_row, make_row, make_run
-from tests.sweep_files import make_sweep
+from tests.sweep_files import make_point, make_sweep, write_points
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt install chromium)")
 
@@ -89,6 +89,29 @@ def test_inputs_change_the_advice(sweep: Browser) -> None:
     for nonsense in ("", "-5", "1e300"):
         sweep.enter("#x-machines", nonsense)
         assert "NaN" not in sweep.text("#planner-box") and "Infinity" not in sweep.text("#planner-box")
+
+
+def test_a_goal_that_is_not_identified_has_no_advice(browser: Browser, tmp_path: Path) -> None:
+    points = [make_point("qbert", 1000, batch, noise=0.01) for batch in (8, 16, 32, 64, 128, 256)]
+    write_points(tmp_path / "points.csv", points)
+    write_report([tmp_path / "points.csv"], tmp_path / "page.html")
+    (goal,) = read_page(tmp_path / "page.html").data["planner-data"]
+    assert not goal["identified"]
+    browser.open(tmp_path / "page.html")
+    assert browser.text("#x-advice").startswith("No advice for this goal. The critical batch is not identified")
+    assert {browser.text(f"#x-{name}") for name in ("time", "observations", "cost", "speed")} == {"-"}
+    check_quiet(browser)
+
+
+def test_batches_outside_the_measured_ones_are_named(sweep: Browser, sweep_page: Path) -> None:
+    goal = json.dumps(read_page(sweep_page).data["planner-data"][-1] | {"critical_batch": 3000})
+    inputs = {"machines": 40, "rate": 700.0, "price": 2.5, "share": 32}
+    more = sweep.evaluate(f"advice({goal}, {json.dumps(inputs)})")[1]
+    assert more.endswith("A batch of 32 is outside the measured 64 to 4,096.")
+    within = json.dumps(inputs | {"machines": 20, "share": 64})
+    assert "outside" not in sweep.evaluate(f"advice({goal}, {within})")[1]
+    sweep.enter("#x-batch", "1000")
+    assert "is outside the measured" in sweep.text("#x-note")
 
 
 def test_another_goal_is_another_front(sweep: Browser) -> None:

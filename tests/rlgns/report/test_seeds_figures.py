@@ -53,6 +53,16 @@ def test_mean_and_band_are_those_of_the_runs_at_each_observation() -> None:
     assert "standard error over seeds" in score.sentence
 
 
+def test_unresolved_noise_scales_are_not_drawn() -> None:
+    runs = [run(seed) for seed in range(2)]
+    wild = [
+        replace(one, rows=[row if row["noise/resolved"] else row | {"noise/scale": 1e9} for row in one.rows])
+        for one in runs
+    ]
+    assert any(not row["noise/resolved"] for row in wild[0].rows)
+    assert seeds_figures(wild)[1].table == seeds_figures(runs)[1].table
+
+
 def test_a_seed_without_a_score_draws_nothing() -> None:
     bare = replace(run(1), rows=[row | {"score_mean": None} for row in run(1).rows])
     assert [figure.name for figure in seeds_figures([run(0), bare])] == ["seeds-1-noise-scale"]

@@ -17,7 +17,8 @@ from rlgns.fit.points_file import read_points
 from rlgns.report import report_data, write_report
 from rlgns.report.against_score_figure import against_score_figure
 from rlgns.report.pareto_figures import pareto_figure, speed_up_figure
-from rlgns.report.sweep_data import GameData, make_games
+from rlgns.report.planner import planner_goals
+from rlgns.report.sweep_data import GameData, SweepData, make_games
 from tests.pages import Page, read_page
 from tests.rows import make_row, make_run
 from tests.sweep_files import TRUTH, make_point, make_sweep, write_points
@@ -90,8 +91,20 @@ def test_tasks_that_are_no_games_keep_their_names_and_losses(tmp_path: Path) -> 
     tables = PAPER_POINTS.parents[2] / "docs" / "results" / "agreement"
     page = page_of(tables / "mnist-vae.csv", tables / "digits-sgd.csv", out=tmp_path / "r.html")
     assert "5 goals in 2 tasks; the critical batch is identified at 5 of them" in page.text
-    assert "observations (digits-sgd, loss 1) to 71 (mnist-vae, loss 140)" in page.text
+    assert "observations at loss 1 of digits-sgd to 71 (60 to 86) at loss 140 of mnist-vae" in page.text
     assert "Mnist" not in page.text and "mnist-vae (mnist-vae)" not in page.text
+    assert "From loss 1 to 0.05 the critical batch" in page.text and "To loss 140, a batch of" in page.text
+    assert "score -" not in page.text.lower()
+
+
+def test_the_runs_that_a_fit_left_out_do_not_widen_its_range(tmp_path: Path) -> None:
+    points = [make_point("pong", 0, batch) for batch in (*WIDE, 4 * WIDE[-1])]
+    points[-1] |= {"optimizer_steps": "", "observations": ""}
+    game = game_of(tmp_path, points)
+    assert f"To score 0, a batch of {WIDE[-1]:,} takes by the fit" in speed_up_figure(game).sentence
+    assert " to " in speed_up_figure(game).sentence.partition("x (")[2]
+    (goal,) = planner_goals([SweepData(label="s", games=(game,))])
+    assert (goal["smallest_batch"], goal["largest_batch"]) == (WIDE[0], WIDE[-1])
 
 
 def test_runs_and_sweeps_share_a_page(tmp_path: Path) -> None:
@@ -122,7 +135,7 @@ def test_batches_below_the_bend_give_a_bound(tmp_path: Path) -> None:
     (goal,) = game.goals
     assert not goal.fit.identified and math.isinf(goal.fit.critical_batch_high)
     figure = against_score_figure(game)
-    assert "not identified at any score" in figure.sentence
+    assert "not identified at any goal" in figure.sentence
     assert "critical batch at least" in {trace["name"] for trace in figure.traces}
     page = page_of(tmp_path / "points.csv", out=tmp_path / "r.html")
     assert "at least" in page.text

@@ -12,16 +12,17 @@ import yaml
 from rich.console import Console
 
 from rlgns.critical.goals import GoalReached, shortfall
-from rlgns.critical.points import COLUMNS
+from rlgns.critical.points import COLUMNS, check_columns, fit_points, parse_point
 from rlgns.errors import UserError
 from rlgns.fit.missing_goals import why_not_reached
-from rlgns.fit.points_file import read_points
+from rlgns.fit.points_file import read_points, read_table
+from rlgns.fit.table import table as table_of_fits
 from rlgns.storage.run_folder import RunFolder
 from rlgns.storage.sweep_folder import SweepFolder
 from rlgns.sweep.config import Sweep
 from rlgns.sweep.display import LiveDisplay, PlainDisplay, SweepStatus
 from rlgns.sweep.load import resolve_sweep
-from rlgns.sweep.plan import Cell, Trial, Verdict
+from rlgns.sweep.plan import Cell, Trial, TrialProgress, Verdict, make_plan
 from rlgns.sweep.queue import SweepQueue
 from rlgns.sweep.records import check_settings, point_rows, sweep_file
 from rlgns.sweep.table import results_table
@@ -116,7 +117,8 @@ def test_fit_reads_the_points(sweep: Sweep, tmp_path: Path) -> None:
         noise_scale_low=50.0,
         noise_scale_high=None,
     )
-    folder.write_points(point_rows({Trial(Cell(1, "breakout", 64), 5e-4): [goal]}))
+    trial, plan = Trial(Cell(1, "breakout", 64), 5e-4), replace(make_plan(sweep), goals={"breakout": (2.0,)})
+    folder.write_points(point_rows({trial: [goal]}, plan, {trial: TrialProgress(observations=9, reached={2.0: 9})}))
     (line,) = csv.DictReader(io.StringIO(folder.points_path.read_text()))
     assert line["observations"] == "1234.57"
     assert (line["learning_rate"], line["seed"], line["noise_scale_high"]) == ("0.0005", "1", "")
@@ -278,6 +280,22 @@ def test_a_table_and_fit_say_why_no_goal_was_reached(sweep: Sweep, tmp_path: Pat
     assert f"rlgns sweep --resume {tmp_path} --observations N" in table
     with pytest.raises(UserError, match=f"no goal was reached .pong at batch 64: {why}."):
         read_points(tmp_path)
+    missed = read_table(tmp_path, check_columns, parse_point)
+    assert [(point.goal_score, point.run, point.reached) for point in missed] == [
+        (goal, start.key, False) for goal in (-19.0, 0.0)
+    ]
+    assert "-19: the run at batch 64 never reached it" in table_of_fits(fit_points(missed), 0.95)
+
+
+def test_a_goal_passed_before_scores_counted_is_named(sweep: Sweep, tmp_path: Path) -> None:
+    queue = make_queue(sweep, tmp_path)
+    start = queue.next()
+    assert start is not None
+    play(queue, tmp_path, start.key, [-18.0, -17.0])
+    queue.ended(start.key, "")
+    lines = results_table(queue.plan, queue.progress, queue.reached, SweepFolder(tmp_path)).splitlines()
+    (named,) = [line for line in lines if "above it" in line]
+    assert named.startswith("pong, goal -19: at batch 64 a run was above it when its score first counted")
 
 
 def test_too_few_games_are_counted() -> None:
