@@ -214,6 +214,10 @@ class AtariPPO(Algorithm):
         result["done"] = done or result["fault"] is not None
         return result
 
+    def get_auto_filled_metrics(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """Returns what Tune adds to a result, without the configuration: it is the same each time and most of it."""
+        return super().get_auto_filled_metrics(*args, **options) | {"config": {}}
+
     @property
     def _finished(self) -> bool:
         return self._progress.observations >= self._run.run.observations

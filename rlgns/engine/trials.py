@@ -12,6 +12,7 @@ import ray
 from ray import tune
 
 from rlgns.engine.algorithm import AtariPPO
+from rlgns.engine.forgetful_tune import forgetful_tune
 from rlgns.engine.node_watch import NodeWatch
 from rlgns.engine.ray_session import Lost, RayLostError, connected
 from rlgns.engine.run_settings import TrialSpec
@@ -81,7 +82,8 @@ def run_trials(queue: TrialQueue, listener: Listener, *, most: int = 0, max_fail
         relay = _Relay(listener, outcome, queue, searcher, starting, lost)
         stopper = _Stopper(interrupt, queue, searcher)
         try:
-            _tuner(searcher, relay, stopper, max_failures=max_failures, scratch=scratch / "tune").fit()
+            with forgetful_tune():
+                _tuner(searcher, relay, stopper, max_failures=max_failures, scratch=scratch / "tune").fit()
         except RayLostError as error:
             relay.end_all(f"{error}, and this machine has no other node to continue on")
     outcome.stopped = interrupt.code

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 
 from rlgns.config.load import to_dict
+from rlgns.config.schema import RunConfig
 from rlgns.engine.trial_queue import FixedQueue, QueueSearcher
 from rlgns.engine.trials import leave_removed_directory, run_trials, settings_of
 from rlgns.machine.placement import Node, TrialShare
@@ -54,6 +58,23 @@ def test_a_working_directory_that_is_removed_is_left_and_said_once(
     for _ in range(2):
         leave_removed_directory(said.append)
     assert said == ["the working directory was removed; training continues without it"]
+
+
+def test_memory_does_not_grow_with_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own manager keeps one reference an iteration, each to a result of 100 kB with RLlib's configuration."""
+    monkeypatch.setenv("RAY_TMPDIR", tempfile.mkdtemp(dir="/tmp", prefix="t"))
+    config = replace(tiny(), run=RunConfig(observations=30 * 32))
+    folder = RunFolder(tmp_path / "run")
+    folder.create(to_dict(config), {"game": "pong"})
+    references: list[int] = []
+
+    class Counting(Listener):
+        def row(self, game: str, row: Row) -> None:
+            references.append(sum(type(found) is ray.ObjectRef for found in gc.get_objects()))
+
+    start = RunStart(game="pong", folder=folder, config=config, wandb_id="x")
+    assert run_trials(FixedQueue([start]), Counting(), max_failures=0).faults == {}
+    assert len(references) == 30 and references[-1] <= references[4] + 2
 
 
 def test_a_trial_ends_well_where_it_cannot_see_tunes_own_folder(
