@@ -135,8 +135,8 @@ CRITICAL_BATCH = KeyGroup(
             unit="observations",
             meaning="Predicted critical batch of this moment, at this row's learning rate: it grows while an agent "
             "learns, and rises without reason where the learning rate is annealed. The adaptive batch follows it",
-            formula="calibration of `noise/scale`",
-            null_when="`noise/resolved` is false or `noise/scale` is not positive",
+            formula="calibration of `noise/now`",
+            null_when="`noise/resolved` is false, or `noise/now` or `noise/now_high` is null",
             absent_from=OLDER_RUNS,
         ),
         Key(
@@ -146,7 +146,7 @@ CRITICAL_BATCH = KeyGroup(
             meaning="Lower end of its prediction interval, drift of the noise scale included; under PPO wider than "
             "that of `critical_batch/predicted`, since the calibration is of run averages, not of smoothed values",
             formula="as `critical_batch/low`, from `noise/now_low`",
-            null_when="`noise/now_low` is null or 0, and `noise/resolved` is false",
+            null_when="`critical_batch/now` is null, and `noise/now_low` is null or 0",
             absent_from=OLDER_RUNS,
         ),
         Key(
@@ -155,7 +155,7 @@ CRITICAL_BATCH = KeyGroup(
             unit="observations",
             meaning="Upper end of its prediction interval",
             formula="as `critical_batch/low`, from `noise/now_high`",
-            null_when="`critical_batch/now` or `noise/now_high` is null",
+            null_when="`critical_batch/now` is null",
             absent_from=OLDER_RUNS,
         ),
         Key(

@@ -77,7 +77,7 @@ PROGRESS = KeyGroup(
             meaning="The batch size that an adaptive batch aims at now",
             formula="sqrt(r N), N = `critical_batch/now`, r = `exchange_rate`",
             source="[M] eq. D.3",
-            null_when="the batch is fixed, or `noise/scale` or `noise/scale_high` is null",
+            null_when="the batch is fixed, or `critical_batch/now` is null",
             absent_from=OLDER_RUNS,
         ),
         Key(

@@ -17,7 +17,7 @@ from rlgns.storage.files import lock, reason, write_atomically
 from rlgns.storage.run_folder import RunFolder
 
 POINTS_FILE = "points.csv"
-"""One line for each goal that a run reached, with the columns of `rlgns.critical.points`."""
+"""One line for each goal that a run reached or missed, with the columns of `rlgns.critical.points`."""
 
 
 @final
