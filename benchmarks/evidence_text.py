@@ -69,9 +69,9 @@ DEVIATIONS = [
     "their slope is at loss 2.5. Widths 32 and 64 alone had -0.53 (-0.96 to -0.13) at loss 2.1, and this page called "
     "that significantly negative before width 16 was swept.",
     "- Fewer than 3 families are not scored; the plan had no such rule.",
-    "- The best run of Breakout at batch 64 was above goal 2 (score 2.4) when its first 100 games had ended, so its steps "
-    "are at most what they say. With the next rate in its place the critical batch is 140 (92 to 210), not 140 (80 to "
-    "220).",
+    "- The best run of Breakout at batch 64 was above goal 2 (score 2.4) when its first 100 games had ended, so its "
+    "steps are at most what they say. With the next rate in its place the critical batch is 140 (92 to 210), not 140 "
+    "(80 to 220).",
     "- No goal, batch, rate, seed or trial was removed.",
 ]
 

@@ -5,17 +5,19 @@
 Prints a table (Markdown), the geometric mean of the ratios, and the growth from the first goal to the last. Two noise
 scales of ours are compared: `noise/now` when the mean score first reaches the goal, which is the plan's
 (docs/notes/full-runs.md), and the mean over all iterations whose mean score lay within NEAR of the goal, which is less
-noisy.
+noisy. A second table has the mean over successive parts of the run, each twice as long as the one before.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from scipy.stats import gmean
 
 from rlgns import formatting
@@ -29,6 +31,9 @@ Row = Mapping[str, Any]
 
 NEAR = 1.5
 """A score belongs to a goal where it lies within this factor of it."""
+
+PARTS = 6
+SHARE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +91,83 @@ def _near(rows: Sequence[Row], goal: float) -> Noise:
     return Noise(value=noise.value, low=noise.low, high=noise.high)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """A part of a run."""
+
+    begins: float
+    """Observations, as `ends`."""
+    ends: float
+    score: float
+    """At its end; NaN where not known."""
+    learning_rate: float
+    """Mean."""
+    noise: Noise
+    others: Noise
+    """Without the largest SHARE of its iterations, by the sum of the groups' squared gradients."""
+    largest: float
+    """Share of the sum of |G|^2 that those have."""
+
+
+def parts(rows: Sequence[Row], groups: int) -> list[Part]:
+    """Returns PARTS parts of a run, oldest first, each twice as long as the one before; annealed rates count too.
+
+    The sum of the groups' squared gradients does not depend on their signs. So which iterations are the largest says
+    nothing of the sign of their noise, and leaving them out does not bias |G|^2 where that is all that they have.
+    """
+    edges = [rows[-1]["observations"] / 2**halvings for halvings in range(PARTS, -1, -1)]
+    return [
+        _part([row for row in rows if begins < row["observations"] <= ends], begins, ends, groups)
+        for begins, ends in itertools.pairwise(edges)
+    ]
+
+
+def _part(rows: Sequence[Row], begins: float, ends: float, groups: int) -> Part:
+    measured = [row for row in rows if row["noise/grad_sq"] is not None]
+    grad_sq = np.array([row["noise/grad_sq"] for row in measured])
+    size = grad_sq + [groups * row["noise/trace"] / row["batch_observations"] for row in measured]
+    largest = np.argsort(size)[-max(1, round(SHARE * len(size))) :]
+    left_out = set(largest.tolist())
+    score = rows[-1]["score_mean"]
+    return Part(
+        begins=begins,
+        ends=ends,
+        score=math.nan if score is None else score,
+        learning_rate=float(np.mean([row["learning_rate"] for row in rows])),
+        noise=_mean(measured),
+        others=_mean([row for place, row in enumerate(measured) if place not in left_out]),
+        largest=float(grad_sq[largest].sum() / grad_sq.sum()),
+    )
+
+
+def _mean(rows: Sequence[Row]) -> Noise:
+    average = RunAverage()
+    for row in rows:
+        moments = {"grad_sq": row["noise/grad_sq"], "trace": row["noise/trace"]}
+        average.update(**moments, batch=row["batch_observations"], steps=1, learning_rate=None)
+    noise = average.estimate(0.95)
+    return Noise(value=noise.value, low=noise.low, high=noise.high)
+
+
+def part_lines(found: Sequence[Part]) -> Iterator[str]:
+    """Yields the table of the parts."""
+    yield (
+        "| observations | score at the end | learning rate | noise scale (95 %) | without the largest 1 % "
+        "| their share of G^2 |"
+    )
+    yield "| ---: | ---: | ---: | ---: | ---: | ---: |"
+    for part in found:
+        cells = [
+            f"{formatting.short(part.begins)} to {formatting.short(part.ends)}",
+            formatting.score(part.score),
+            formatting.rate(part.learning_rate),
+            _interval(part.noise, 1),
+            _interval(part.others, 1),
+            formatting.percent(part.largest),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
 def lines(found: Sequence[GoalNoise]) -> Iterator[str]:
     """Yields the table and the two summaries."""
     yield "| score | observations | noise scale now | / paper's | noise scale near the score | / paper's | paper's |"
@@ -127,8 +209,9 @@ def main() -> None:
     folder = parser.parse_args().folder
     game = find(folder.about()["game"]).name
     goals = [goal for goal in paper_goals() if find(goal.game).name == game]
-    found = goal_noise(folder.rows(), goals, environments=folder.config()["env"]["num_envs"])
-    print(*lines(found), sep="\n")
+    rows = folder.rows()
+    found = goal_noise(rows, goals, environments=folder.config()["env"]["num_envs"])
+    print(*lines(found), "", *part_lines(parts(rows, folder.config()["noise"]["groups"])), sep="\n")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
-from benchmarks.paper_growth import goal_noise, lines
+import pytest
+
+from benchmarks.paper_growth import PARTS, goal_noise, lines, part_lines, parts
 from rlgns.fit.paper import PaperGoal
 
 GOALS = [
@@ -47,6 +50,20 @@ def test_reached_goals_have_the_noise_scale_of_their_rows() -> None:
     # From 2/3 to 3/2 of the goal, where the moments' mean weighs the gradients' recent size
     assert 667 < hard.near.value < 1500
     assert hard.near.low < hard.near.value < hard.near.high
+
+
+def test_parts_double_and_have_the_noise_scale_of_their_rows() -> None:
+    run = rows()
+    for row in run:
+        row |= {"noise/trace": 100.0 if row["iteration"] <= 1000 else 900.0, "learning_rate": 1e-3 / row["iteration"]}
+    run[-1]["noise/grad_sq"] = 1000.0
+    found = parts(run, 2)
+    assert len(found) == PARTS and (found[-1].begins, found[-1].ends) == (160_000, 320_000)
+    assert all(one.ends == other.begins and one.ends < other.ends for one, other in itertools.pairwise(found))
+    assert found[-2].noise.value == pytest.approx(100)  # though the rate has fallen to less than half
+    assert found[-2].largest == pytest.approx(0.01) and found[-1].largest == pytest.approx(1009 / 1999)
+    assert found[-1].others.value == pytest.approx(900)
+    assert "| 160k to 320k | 200.0 |" in list(part_lines(found))[-1]
 
 
 def test_ratios_and_growth_are_those_of_the_goals() -> None:
