@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlgns.critical.schedule import TASK_RATIOS
-from rlgns.critical.verdict import MARGIN, Decision, decide
-from rlgns.formatting import count, interval, rounded
+from rlgns.critical.verdict import FROM_OUTLIERS, MANY_OUTLIERS, MARGIN, Decision, decide
+from rlgns.formatting import count, first_upper, interval, rounded
 from rlgns.noise.in_row import now_in, run_average_in
 
 
@@ -47,4 +47,6 @@ def sentence(row: Mapping[str, Any], unit: str, prefix: str = "noise") -> str:
     if decision is Decision.HALVE and not now_in(row, prefix).high < TASK_RATIOS[0] * usual / MARGIN:
         advice = "keep it, since it may be larger by now"  # as `rlgns.critical.verdict` has it
     within = f"For image classifiers and text the critical batch was within a factor of {TASK_RATIOS[1]:g} of it."
+    if (row.get("noise/run_average_outlier_share") or 0.0) > MANY_OUTLIERS:
+        within = f"{first_upper(FROM_OUTLIERS)}. {within}"
     return f"{known}; {use}: {advice}. ({within})"

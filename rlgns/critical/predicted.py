@@ -32,6 +32,7 @@ def average_entries(average: AverageEstimate) -> dict[str, Any]:
         "noise/run_average_share": average.share,
         "noise/run_average_learning_rate": average.learning_rate,
         "noise/run_average_tuned": average.tuned,
+        "noise/run_average_outlier_share": average.outlier_share,
         "noise/run_average_missing": average.missing,
     }
 

@@ -16,6 +16,8 @@ since a batch's own size would bias the ratio (`rlgns.noise.GradientSize`). The 
 **Jumps.** A row whose gradients are far larger than any before, as after a first step of Adam at a high learning rate,
 only sets the size: compared with the rows before, it would outweigh the run (`rlgns.noise.gradient_size.Jumps`). If it
 was an outlier and rows of its size come again, few environments with large gradients are the noise: it counts in full.
+Where such rows are steps at which the network itself was off, they outweigh the run all the same, and the average is
+several times too small (docs/notes/outliers.md). The moments cannot tell the two apart, so their share is given.
 
 **Learning rate.** A noise scale is that of its learning rate: an annealed one inflates it ("temperature", appendix C).
 Steps whose learning rate is below TUNED_SHARE of the run's highest are left out, so that the average speaks of the rate
@@ -41,6 +43,9 @@ from rlgns.noise.long_run_variance import mean_covariance
 SIZE_ROWS = 8
 """Rows over which the squared size of the gradients is averaged."""
 
+OUTLIER = 4.0
+"""A row is an outlier if its gradients' squared size is more than so many times that of the rows before."""
+
 MOST_MISSING = 20.0
 """A signal that more than so many times the steps would resolve is not distinguishable from none: no forecast."""
 
@@ -61,6 +66,8 @@ class AverageEstimate:
     """Share of all optimizer steps that count; NaN before the first."""
     learning_rate: float
     """Mean over the steps that count; NaN where it was not given."""
+    outlier_share: float
+    """Share of the sum of |G|^2 that outliers have; NaN until that sum is positive. May be above 1, or negative."""
     tuned: bool
     """Whether the newest steps' learning rate lets them count."""
     missing: float
@@ -79,6 +86,7 @@ class RunAverage:
         self._means: tuple[Any, Any] | None = None  # |G|^2 and trace over the rows before
         self._rows = 0
         self._steps = self._counted = self._rates = 0.0  # all steps, those that count, and their rates
+        self._outliers: Any = 0.0  # sum of their |G|^2, relative to the size before
         self._jumps = Jumps(2 * SIZE_ROWS)  # an arithmetic mean forgets an outlier late
         self._aside: dict[str, Any] | None = None  # the newest row that began a phase, if none as large came since
 
@@ -112,6 +120,7 @@ class RunAverage:
         sizes = np.stack(np.broadcast_arrays(grad_sq + trace / batch, size)).reshape(2, -1)
         new, before = sizes[:, np.argmax(sizes[0] / sizes[1])].tolist()  # of the run where this row is largest
         row = {"moments": np.array([grad_sq, trace]) / size, "steps": steps, "learning_rate": learning_rate}
+        row["outlier"] = bool(new > OUTLIER * before)
         if self._jumps.begins_phase(new, before):
             self._aside = {**row, "ratio": new / before}
             self._means, self._rows = (grad_sq, trace), 1
@@ -126,6 +135,8 @@ class RunAverage:
     def _add(self, row: Mapping[str, Any]) -> None:
         self._sums.update(np.asarray(row["moments"]), row["steps"])
         self._counted += row["steps"]
+        if row["outlier"]:
+            self._outliers = self._outliers + row["steps"] * np.asarray(row["moments"])[0]
         self._rates += row["steps"] * (math.nan if row["learning_rate"] is None else row["learning_rate"])
 
     def update_row(self, row: Mapping[str, Any], steps: float) -> None:
@@ -157,6 +168,7 @@ class RunAverage:
             resolved=interval.resolved,
             share=share,
             learning_rate=rate,
+            outlier_share=float(self._outliers) / (grad_sq * self._counted) if grad_sq > 0 else math.nan,
             tuned=self._tuned,
             missing=missing,
         )
@@ -172,6 +184,7 @@ class RunAverage:
             "rates": self._rates,
             "highest": self._rate.highest,
             "tuned": self._tuned,
+            "outliers": float(self._outliers),
             "aside": None if self._aside is None else {**self._aside, "moments": self._aside["moments"].tolist()},
             **self._jumps.state_dict(),
         }
@@ -182,9 +195,9 @@ class RunAverage:
         means = state["means"]
         self._means = None if means is None else (float(means[0]), float(means[1]))
         self._rows, self._rate.highest = int(state["rows"]), float(state["highest"])
-        self._tuned = bool(state.get("tuned", True))
+        self._tuned, self._outliers = bool(state.get("tuned", True)), float(state.get("outliers", 0.0))
         aside = state.get("aside")
-        self._aside = None if aside is None else {**aside, "moments": np.array(aside["moments"])}
+        self._aside = None if aside is None else {"outlier": True, **aside, "moments": np.array(aside["moments"])}
         self._jumps.load_state_dict(state)
         self._steps, self._counted = float(state["steps"]), float(state["counted"])
         self._rates = float(state["rates"])

@@ -29,6 +29,11 @@ from rlgns.formatting import count, first_upper, interval, known, percent, plura
 MARGIN = math.sqrt(2)
 """Ratio of critical batch and batch beyond which the next doubling or halving costs less."""
 
+MANY_OUTLIERS = 0.5
+"""From this share of |G|^2 on, outliers are named."""
+
+FROM_OUTLIERS = "most of the signal is from few steps with very large gradients: it may be several times larger"
+
 FULL_SHARE = 0.95
 """From this share of the steps on, no share is named: the first iteration and failed measurements never count."""
 
@@ -188,6 +193,8 @@ def _conditions(row: Mapping[str, Any], share: float, preset: str) -> list[str]:
         found.append(f"learning rate {rate(mean)}{'' if math.isclose(mean, now, rel_tol=0.01) else ' on average'}")
     if not late and share < FULL_SHARE:
         found.append(f"{percent(share)} of the run counts")
+    if _number(row, "noise/run_average_outlier_share") > MANY_OUTLIERS:
+        found.append(FROM_OUTLIERS)
     if preset:
         found.append(f"preset {preset}")
     if row.get("critical_batch/calibration"):

@@ -76,6 +76,16 @@ RUN_AVERAGE = KeyGroup(
             absent_from=OLDER_RUNS,
         ),
         Key(
+            name="noise/run_average_outlier_share",
+            kind=float,
+            unit="fraction",
+            meaning="Share of the average |G|^2 from iterations whose gradients' squared size is more than 4 times "
+            "that of the iterations before. Where it is above 0.5 the average may be several times too small "
+            "([notes/outliers.md](notes/outliers.md))",
+            null_when="the mean G is not positive",
+            absent_from=OLDER_RUNS,
+        ),
+        Key(
             name="noise/run_average_missing",
             kind=float,
             unit="ratio",

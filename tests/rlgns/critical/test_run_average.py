@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.run_average_outliers import run_average, simulate
 from rlgns.critical import RunAverage
+from rlgns.critical.verdict import MANY_OUTLIERS, verdict_of
 from rlgns.noise.interval import fieller
 from rlgns.noise.long_run_variance import mean_covariance
 from tests.reference.critical import slow_run_average
@@ -130,6 +132,20 @@ def test_a_small_batch_of_another_trainer_is_no_high_learning_rate() -> None:
             constant(average, 300.0, batch=batch, rows=1 if batch == 7 else 40, learning_rate=1e-3)
         shares[follows] = average.estimate().share
     assert shares[False] == pytest.approx(80 / 81) and shares[True] < 0.52
+
+
+def test_spikes_are_named_since_they_outweigh_the_run() -> None:
+    """The run average is far too small there, and `outlier_share` says so; not where the noise is constant."""
+    shares = {}
+    for kind in ("constant", "spikes"):
+        truth, moments = simulate(kind, 2, 4000, np.random.default_rng(0))
+        estimate = run_average(moments, 2, math.inf)
+        shares[kind] = estimate.outlier_share
+        assert (estimate.value < 0.5 * truth) == (kind == "spikes")
+    assert shares["spikes"] > MANY_OUTLIERS and shares["constant"] < 0.1
+    falling = {"noise/run_average_outlier_share": shares["spikes"]}
+    assert any(words.startswith("most of the signal") for words in verdict_of(falling).conditions)
+    assert not any(words.startswith("most of the signal") for words in verdict_of({}).conditions)
 
 
 def test_one_jump_of_the_gradients_does_not_rule() -> None:
