@@ -112,7 +112,7 @@ def load_tasks(folder: Path = FOLDER) -> list[TaskResult]:
 
 
 def _load(file: Path, folder: Path, sources: Mapping[str, Any]) -> TaskResult:
-    points = read_points(file)
+    points = [point for point in read_points(file) if point.reached]
     name = points[0].game
     fits = {AS_SWEPT: _sorted(fit_points(points))}
     contest = folder / "contest" / file.name
@@ -145,9 +145,6 @@ def with_candidate(points: Sequence[Point], lines: Sequence[Mapping[str, str]], 
     }
     found = []
     for point in best_points(points):
-        if not point.reached:
-            found.append(point)
-            continue
         key = (str(point.run), point.goal_score)
         if key not in known:
             raise ValueError(f"contest of {point.game} has no line of {key[0]} at {key[1]:g}: measure it again")

@@ -73,8 +73,9 @@ class Setup:
 
 
 def setup_of(fits: Sequence[GoalFit], per_draw: int) -> Setup:
-    """Returns the setup from a sweep's fits. Raises UserError where its hardest goal does not allow one."""
-    goals = sorted(fits, key=lambda goal: goal.goal_score)
+    """Returns the setup from a sweep's fits. Raises UserError where the hardest goal reached does not allow one."""
+    reached = [goal for goal in fits if any(point.reached for point in goal.points)]
+    goals = sorted(reached, key=lambda goal: goal.goal_score)
     hardest = goals[-1]
     if not (hardest.fit.identified and hardest.noise_scale > 0):
         raise UserError(f"--adaptive needs critical batch and noise scale at the hardest goal; there it is {hardest}")

@@ -117,6 +117,7 @@ def agreement_figure(sweeps: Sequence[SweepData]) -> Figure:
     """Draws measured critical batches against the noise scales that predict them."""
     found = tasks(sweeps)
     over = agreements(found)
+    what = "game" if all(game.is_game for sweep in sweeps for game in sweep.games) else "task"
     ends = [size for task in found for size in (task.predicted, task.measured)]
     low, high = min(ends) / 2, max(ends) * 2
     traces: list[dict[str, Any]] = [
@@ -137,7 +138,7 @@ def agreement_figure(sweeps: Sequence[SweepData]) -> Figure:
     return Figure(
         name="agreement",
         title="Noise scale against measured critical batch",
-        sentence=_sentence(found, over),
+        sentence=_sentence(found, over, what),
         traces=traces,
         layout=layout,
         header=HEADER,
@@ -179,10 +180,10 @@ def _ends(found: Agreement) -> str:
     return f"{formatting.percent(found.r_squared_low)} to {formatting.percent(found.r_squared_high)}"
 
 
-def _sentence(found: Sequence[Task], over: dict[str, Agreement]) -> str:
+def _sentence(found: Sequence[Task], over: dict[str, Agreement], what: str) -> str:
     measured = over["measured"]
     ours = sum(task.group == OURS for task in found)
-    who = f"{plural(ours, 'game')} of these runs and the paper's tasks" if ours else "the paper's tasks"
+    who = f"{plural(ours, what)} of these runs and the paper's tasks" if ours else "the paper's tasks"
     text = (
         f"Over {plural(measured.tasks, 'task')} ({who}) the noise scale explains "
         f"{formatting.percent(measured.r_squared)} of the variation in critical batch on log axes "
@@ -197,5 +198,5 @@ def _sentence(found: Sequence[Task], over: dict[str, Agreement]) -> str:
     elif ours == 0:
         text += " These runs add nothing: none has both a noise scale and an identified critical batch."
     else:
-        text += f" These runs alone are too few ({plural(ours, 'game')}) for a separate r²."
+        text += f" These runs alone are too few ({plural(ours, what)}) for a separate r²."
     return text + f" The typical error is a factor of {formatting.rounded(measured.rms_factor)}."
