@@ -17,7 +17,7 @@ since a batch's own size would bias the ratio (`rlgns.noise.GradientSize`). The 
 only sets the size: compared with the rows before, it would outweigh the run (`rlgns.noise.gradient_size.Jumps`). If it
 was an outlier and rows of its size come again, few environments with large gradients are the noise: it counts in full.
 Where such rows are steps at which the network itself was off, they outweigh the run all the same, and the average is
-several times too small (docs/notes/outliers.md). The moments cannot tell the two apart, so their share is given.
+several times too small (docs/notes/outliers.md). So their share of |G|^2 is given.
 
 **Learning rate.** A noise scale is that of its learning rate: an annealed one inflates it ("temperature", appendix C).
 Steps whose learning rate is below TUNED_SHARE of the run's highest are left out, so that the average speaks of the rate

@@ -18,10 +18,10 @@ class TunedRate:
     compared as they are.
     """
 
-    def __init__(self, *, follows_batch: bool = True, highest: float = 0.0) -> None:
-        """Starts a run, or resumes one whose highest rate is known. With a fixed batch either way is the same."""
+    def __init__(self, *, follows_batch: bool = True) -> None:
+        """Starts a run. `follows_batch`: whether rates are compared over sqrt(batch); with one batch it is the same."""
         self._follows_batch = follows_batch
-        self.highest = highest
+        self.highest = 0.0
         """As compared; 0 before the first known rate."""
 
     def update(self, learning_rate: float | None, batch: float) -> bool:

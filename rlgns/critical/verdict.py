@@ -32,7 +32,9 @@ MARGIN = math.sqrt(2)
 MANY_OUTLIERS = 0.5
 """From this share of |G|^2 on, outliers are named."""
 
-FROM_OUTLIERS = "most of the signal is from few steps with very large gradients: it may be several times larger"
+FROM_OUTLIERS = (
+    "most of the signal is from few steps with very large gradients, so the noise scale may be several times larger"
+)
 
 FULL_SHARE = 0.95
 """From this share of the steps on, no share is named: the first iteration and failed measurements never count."""
