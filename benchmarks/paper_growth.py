@@ -33,7 +33,10 @@ NEAR = 1.5
 """A score belongs to a goal where it lies within this factor of it."""
 
 PARTS = 6
+"""Of a run."""
+
 SHARE = 0.01
+"""Of the iterations of a part: the largest, without which its noise scale is given too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,16 +113,20 @@ class Part:
 
 
 def parts(rows: Sequence[Row], groups: int) -> list[Part]:
-    """Returns PARTS parts of a run, oldest first, each twice as long as the one before; annealed rates count too.
+    """Returns up to PARTS parts of a run, oldest first, each twice as long as the one before; annealed rates count too.
+
+    Parts without a measured row are left out.
 
     The sum of the groups' squared gradients does not depend on their signs. So which iterations are the largest says
     nothing of the sign of their noise, and leaving them out does not bias |G|^2 where that is all that they have.
     """
     edges = [rows[-1]["observations"] / 2**halvings for halvings in range(PARTS, -1, -1)]
-    return [
-        _part([row for row in rows if begins < row["observations"] <= ends], begins, ends, groups)
-        for begins, ends in itertools.pairwise(edges)
-    ]
+    found = []
+    for begins, ends in itertools.pairwise(edges):
+        mine = [row for row in rows if begins < row["observations"] <= ends]
+        if any(row["noise/grad_sq"] is not None for row in mine):
+            found.append(_part(mine, begins, ends, groups))
+    return found
 
 
 def _part(rows: Sequence[Row], begins: float, ends: float, groups: int) -> Part:

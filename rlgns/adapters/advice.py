@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlgns.critical.schedule import TASK_RATIOS
-from rlgns.critical.verdict import FROM_OUTLIERS, MANY_OUTLIERS, MARGIN, Decision, decide
+from rlgns.critical.verdict import FROM_OUTLIERS, MARGIN, Decision, decide, many_outliers
 from rlgns.formatting import count, first_upper, interval, rounded
 from rlgns.noise.in_row import now_in, run_average_in
 
@@ -44,9 +44,11 @@ def sentence(row: Mapping[str, Any], unit: str, prefix: str = "noise") -> str:
         Decision.KEEP: "keep it",
         Decision.UNKNOWN: "not known yet whether to double it",
     }[decision]
-    if decision is Decision.HALVE and not now_in(row, prefix).high < TASK_RATIOS[0] * usual / MARGIN:
+    if decision is Decision.HALVE and many_outliers(row):
+        advice = "keep it, since it may be larger"
+    elif decision is Decision.HALVE and not now_in(row, prefix).high < TASK_RATIOS[0] * usual / MARGIN:
         advice = "keep it, since it may be larger by now"  # as `rlgns.critical.verdict` has it
     within = f"For image classifiers and text the critical batch was within a factor of {TASK_RATIOS[1]:g} of it."
-    if (row.get("noise/run_average_outlier_share") or 0.0) > MANY_OUTLIERS:
+    if many_outliers(row):
         within = f"{first_upper(FROM_OUTLIERS)}. {within}"
     return f"{known}; {use}: {advice}. ({within})"

@@ -17,7 +17,8 @@ since a batch's own size would bias the ratio (`rlgns.noise.GradientSize`). The 
 only sets the size: compared with the rows before, it would outweigh the run (`rlgns.noise.gradient_size.Jumps`). If it
 was an outlier and rows of its size come again, few environments with large gradients are the noise: it counts in full.
 Where such rows are steps at which the network itself was off, they outweigh the run all the same, and the average is
-several times too small (docs/notes/outliers.md). So their share of |G|^2 is given.
+several times too small (docs/notes/outliers.md). One row's moments cannot tell the two apart; over a run the share of
+|G|^2 of such rows does, which is large for the latter alone. So it is given.
 
 **Learning rate.** A noise scale is that of its learning rate: an annealed one inflates it ("temperature", appendix C).
 Steps whose learning rate is below TUNED_SHARE of the run's highest are left out, so that the average speaks of the rate
@@ -67,7 +68,8 @@ class AverageEstimate:
     learning_rate: float
     """Mean over the steps that count; NaN where it was not given."""
     outlier_share: float
-    """Share of the sum of |G|^2 that outliers have; NaN until that sum is positive. May be above 1, or negative."""
+    """Share of the sum of |G|^2 that outliers have, may be above 1 or negative; NaN until that sum is positive, and
+    where an older version saved the sums."""
     tuned: bool
     """Whether the newest steps' learning rate lets them count."""
     missing: float
@@ -195,7 +197,7 @@ class RunAverage:
         means = state["means"]
         self._means = None if means is None else (float(means[0]), float(means[1]))
         self._rows, self._rate.highest = int(state["rows"]), float(state["highest"])
-        self._tuned, self._outliers = bool(state.get("tuned", True)), float(state.get("outliers", 0.0))
+        self._tuned, self._outliers = bool(state.get("tuned", True)), float(state.get("outliers", math.nan))
         aside = state.get("aside")
         self._aside = None if aside is None else {"outlier": True, **aside, "moments": np.array(aside["moments"])}
         self._jumps.load_state_dict(state)

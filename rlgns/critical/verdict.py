@@ -30,10 +30,10 @@ MARGIN = math.sqrt(2)
 """Ratio of critical batch and batch beyond which the next doubling or halving costs less."""
 
 MANY_OUTLIERS = 0.5
-"""From this share of |G|^2 on, outliers are named."""
+"""Above this share of |G|^2 outliers are named, and nothing is halved: the average may be too small."""
 
 FROM_OUTLIERS = (
-    "most of the signal is from few steps with very large gradients, so the noise scale may be several times larger"
+    "few steps with very large gradients make most of the signal, so the true noise scale may be several times larger"
 )
 
 FULL_SHARE = 0.95
@@ -69,6 +69,8 @@ class Verdict:
     where it has not."""
     noise_scale: str
     """The raw noise scale behind it, with its interval."""
+    outliers: bool
+    """Whether steps with very large gradients make most of the signal."""
     conditions: tuple[str, ...]
     """At which it was measured: learning rate, share of the run, preset, calibration."""
 
@@ -116,7 +118,7 @@ class Verdict:
         if self.decision is not Decision.KEEP:
             return f"{self.decision.value} {them}"
         if decide(self.batch, self.low, self.high) is Decision.HALVE:
-            return f"keep {them}, since it may be larger by now"
+            return f"keep {them}, since it may be larger{'' if self.outliers else ' by now'}"
         sure = decide(self.batch, self.value, self.value) is Decision.KEEP
         if sure:
             return f"keep {them}"
@@ -154,7 +156,7 @@ def verdict_of(row: Mapping[str, Any], *, preset: str = "") -> Verdict:
     fixed = row.get("batch_mode") != "adaptive"
     late = _late(row)
     decision = decide(batch, low, high)
-    if decision is Decision.HALVE and not late and not _small_now(row, batch):
+    if decision is Decision.HALVE and (many_outliers(row) or (not late and not _small_now(row, batch))):
         decision = Decision.KEEP
     noise = ("noise/run_average", "noise/run_average_low", "noise/run_average_high")
     return Verdict(
@@ -167,6 +169,7 @@ def verdict_of(row: Mapping[str, Any], *, preset: str = "") -> Verdict:
         missing_observations=share * missing * _number(row, "observations") if missing else math.nan,
         longer=1 + missing if missing and late else math.nan,
         noise_scale=interval(*(row.get(name) if name != noise[0] or known(high) else None for name in noise)),
+        outliers=many_outliers(row),
         conditions=tuple(_conditions(row, share, preset)),
     )
 
@@ -176,6 +179,11 @@ def _small_now(row: Mapping[str, Any], batch: float) -> bool:
     if "critical_batch/now_high" not in row:
         return True
     return decide(batch, 0.0, _number(row, "critical_batch/now_high")) is Decision.HALVE
+
+
+def many_outliers(row: Mapping[str, Any]) -> bool:
+    """Whether steps with very large gradients make most of the signal of the run average (docs/notes/outliers.md)."""
+    return _number(row, "noise/run_average_outlier_share") > MANY_OUTLIERS
 
 
 def _late(row: Mapping[str, Any]) -> bool:
@@ -195,7 +203,7 @@ def _conditions(row: Mapping[str, Any], share: float, preset: str) -> list[str]:
         found.append(f"learning rate {rate(mean)}{'' if math.isclose(mean, now, rel_tol=0.01) else ' on average'}")
     if not late and share < FULL_SHARE:
         found.append(f"{percent(share)} of the run counts")
-    if _number(row, "noise/run_average_outlier_share") > MANY_OUTLIERS:
+    if many_outliers(row):
         found.append(FROM_OUTLIERS)
     if preset:
         found.append(f"preset {preset}")

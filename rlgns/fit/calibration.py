@@ -76,7 +76,7 @@ def read_measured(paths: Sequence[Path]) -> Measured:
 def measured_by(goals: Sequence[GoalFit]) -> Measured:
     """Returns the ratios that fits of sweeps' points measured."""
     found = [(goal, ratio_of(goal)) for goal in goals]
-    uses = {goal.reuse for goal in goals}
+    uses = {goal.reuse for goal in goals if any(point.reached for point in goal.points)}
     return Measured(
         ratios=tuple(ratio for _, ratio in found if ratio is not None),
         definition=PATH_AVERAGE,

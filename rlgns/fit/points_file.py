@@ -28,7 +28,7 @@ def read_points(path: Path) -> list[Point]:
     """
     points, file = read_table(path, check_columns, parse_point), _file(path)
     if file.name == POINTS_FILE and not any(point.reached for point in points):
-        raise UserError(f"{file} has no point{_why(file)}")
+        raise UserError(f"{file}: no run reached a goal{_why(file)}")
     return points
 
 
@@ -56,7 +56,8 @@ def read_table(
     except csv.Error as error:
         raise UserError(f"{file} is not a CSV file: {error}") from error
     if not rows:
-        raise UserError(f"{file} has no rows below its header{_why(file) if file.name == POINTS_FILE else ''}")
+        why = _why(file) if file.name == POINTS_FILE else ""
+        raise UserError(f"{file} has no rows below its header{f': no run reached a goal{why}' if why else ''}")
     return rows
 
 
@@ -71,7 +72,7 @@ def rom_name(game: str) -> str:
 def _why(file: Path) -> str:
     """Why the runs beside a sweep's points reached nothing; empty without any."""
     why = reasons(SweepFolder(file.parent).runs())
-    return f": no goal was reached ({'; '.join(why)})" if why else ""
+    return f" ({'; '.join(why)})" if why else ""
 
 
 def _file(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -81,12 +82,20 @@ def _cells(goal: GoalFit) -> tuple[str, ...]:
     )
 
 
+def never_reached(goal: GoalFit) -> str:
+    """Returns which runs never reached a goal: 'the run at batch 64 never reached it'."""
+    batches = Counter(goal.points[place].batch_observations for place in goal.fit.failed)
+    named = [f"{batch:,g}{f' ({number})' if number > 1 else ''}" for batch, number in batches.items()]
+    runs = "run" if batches.total() == 1 else "runs"
+    return f"the {runs} at batch {', '.join(named)} never reached it"
+
+
 def _notes(goal: GoalFit) -> list[str]:
     """Lines below a block: why a goal is not identified, which runs were left out."""
     head = f"  {goal.goal_score:g}:"
     notes = [f"{head} {goal.fit.reason}"] if goal.fit.reason else []
-    for place in goal.fit.failed:
-        notes.append(f"{head} the run at batch {goal.points[place].batch_observations:,g} never reached it")
+    if goal.fit.failed and goal.fit.points_used:
+        notes.append(f"{head} {never_reached(goal)}")
     for place in goal.fit.outliers:
         slower = times(math.exp(goal.fit.residuals[place]))
         batch = f"{goal.points[place].batch_observations:,g}"

@@ -82,7 +82,7 @@ RUN_AVERAGE = KeyGroup(
             meaning="Share of the average |G|^2 from iterations whose gradients' squared size is more than 4 times "
             "that of the iterations before. Where it is above 0.5 the average may be several times too small "
             "([notes/outliers.md](notes/outliers.md))",
-            null_when="the mean G is not positive",
+            null_when="the mean G is not positive, or the run began under an older version",
             absent_from=OLDER_RUNS,
         ),
         Key(
@@ -156,7 +156,7 @@ CRITICAL_BATCH = KeyGroup(
             meaning="Lower end of its prediction interval, drift of the noise scale included; under PPO wider than "
             "that of `critical_batch/predicted`, since the calibration is of run averages, not of smoothed values",
             formula="as `critical_batch/low`, from `noise/now_low`",
-            null_when="`critical_batch/now` is null, and `noise/now_low` is null or 0",
+            null_when="both: `critical_batch/now` is null and `noise/now_low` is null or 0",
             absent_from=OLDER_RUNS,
         ),
         Key(

@@ -48,7 +48,7 @@ def fit_pareto(
         The fit of the arrays, or the fits of every game and goal.
 
     Raises:
-        UserError: The file cannot be read or has a bad cell; one line.
+        UserError: The file cannot be read or has a bad cell, or no run of a sweep reached a goal; one line.
         ValueError: Arrays of different or no length, values out of range, points without steps.
     """
     if not 0 < level < 1:

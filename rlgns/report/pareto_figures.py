@@ -56,7 +56,7 @@ def pareto_figure(game: GameData) -> Figure:
         name="pareto",
         title=title,
         sentence=_pareto_sentence(game),
-        traces=traces,
+        traces=drawn,
         layout=layout,
         header=header,
         table=table,
@@ -121,6 +121,9 @@ def _pareto_sentence(game: GameData) -> str:
     vague = len(reached) - len(fits)
     if vague:
         sentence += f" {plural(vague, 'goal is', 'goals are')} not identified (dashed)."
+    missed = len(game.goals) - len(reached)
+    if missed:
+        sentence += f" {plural(missed, 'goal was', 'goals were')} never reached."
     out = sum(len(goal.fit.outliers) for goal in game.goals)
     if out:
         sentence += f" {plural(out, 'slow run was', 'slow runs were')} left out (open)."

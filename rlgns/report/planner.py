@@ -37,7 +37,7 @@ def planner_html(sweeps: Sequence[SweepData]) -> str:
     rate, smallest = _throughput(sweeps), goals[chosen]["smallest_batch"]
     return (
         '<div class="planner" id="planner-box"><div class="controls">'
-        f'<label>Game and score<select id="x-goal">{options}</select></label>'
+        f'<label>Goal<select id="x-goal">{options}</select></label>'
         f"{_number('x-machines', 'Machines', 8, 1)}"
         f"{_number('x-rate', 'Observations/s of one machine', round(rate), 1)}"
         f"{_number('x-price', 'Price of a machine-hour', 1, 0, '0.01')}"
@@ -59,7 +59,7 @@ def planner_html(sweeps: Sequence[SweepData]) -> str:
         + '</dl><p id="x-advice" role="status" aria-live="polite"><strong id="x-advice-head"></strong> '
         '<span id="x-advice-more"></span></p>'
         '<div class="chart" id="x-chart" role="img" aria-label="Optimizer steps against observations for the '
-        'chosen score, with the chosen batch size marked" style="height:400px"></div>'
+        'chosen goal, with the chosen batch size marked" style="height:400px"></div>'
         '<p class="soft" id="x-note"></p>'
         f"</div>{data_html(goals, 'planner-data')}"
     )

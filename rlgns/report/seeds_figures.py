@@ -39,17 +39,18 @@ def seeds_figures(runs: Sequence[RunData]) -> list[Figure]:
 
 
 def over_seeds(
-    runs: Sequence[RunData], key: str, *, where: str = "observations"
+    runs: Sequence[RunData], key: str, *, where: str | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns observations, [points], and each run's values there by linear interpolation, [runs, points].
 
-    Only where every run has a value: a mean over some of the runs would jump where one comes in or drops out. Rows
-    count whose entry `where` is true.
+    Only where every run has a value: a mean over some of the runs would jump where one comes in or drops out. NaN
+    next to a row whose entry `where` is not true.
     """
     series = []
     for run in runs:
-        pairs = [(row["observations"], row.get(key)) for row in run.rows if row.get(where)]
-        known = [(x, y) for x, y in pairs if isinstance(y, int | float) and math.isfinite(y)]
+        counts = [where is None or bool(row.get(where)) for row in run.rows]
+        pairs = [(row["observations"], row.get(key), count) for row, count in zip(run.rows, counts, strict=True)]
+        known = [(x, y if count else math.nan) for x, y, count in pairs if not count or _is_number(y)]
         if len(known) < 2:
             return np.empty(0), np.empty((len(runs), 0))
         series.append(np.array(known, np.float64).T)
@@ -58,6 +59,10 @@ def over_seeds(
         return np.empty(0), np.empty((len(runs), 0))
     grid = np.linspace(first, last, GRID)
     return grid, np.array([np.interp(grid, x, y) for x, y in series])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _score_figure(runs: Sequence[RunData], game: str, number: int) -> Figure | None:
@@ -86,18 +91,25 @@ def _score_figure(runs: Sequence[RunData], game: str, number: int) -> Figure | N
 
 def _noise_scale_figure(runs: Sequence[RunData], game: str, number: int) -> Figure | None:
     grid, scales = over_seeds(runs, "noise/scale", where="noise/resolved")
-    positive = (scales > 0).all(0) if len(grid) else np.empty(0, bool)
+    positive: NDArray[np.bool_] = np.all(scales > 0, axis=0) if len(grid) else np.empty(0, bool)
     if not positive.any():
         return None
-    grid, scales = grid[positive], scales[:, positive]
-    mean, low, high = np.exp(np.log(scales).mean(0)), scales.min(0), scales.max(0)
+    part = slice(positive.argmax(), len(grid) - positive[::-1].argmax())
+    grid, scales, positive = grid[part], scales[:, part], positive[part]
+    known = scales[:, positive]
+    mean, low, high = np.exp(np.log(known).mean(0)), known.min(0), known.max(0)
+    last = formatting.count(grid[positive][-1])
     sentence = (
         f"Geometric mean of the noise scales of {len(runs)} seeds and, as a band, the lowest and the highest of them, "
-        f"where all are resolved; unresolved ones are often larger. At {formatting.count(grid[-1])} observations it is "
+        f"where all are resolved; unresolved ones are often larger. At {last} observations it is "
         f"{formatting.rounded(mean[-1])} ({formatting.rounded(low[-1])} to {formatting.rounded(high[-1])}). Each run's "
         "own interval is in its section."
     )
-    x, middle, least, most = (values.tolist() for values in (grid, mean, low, high))
+    x = grid.tolist()
+    places = np.where(positive, np.cumsum(positive) - 1, -1)
+    middle, least, most = (
+        [None if place < 0 else float(values[place]) for place in places] for values in (mean, low, high)
+    )
     traces = estimate(x, middle, least, most, f"mean of {len(runs)} seeds", BLUE)
     return Figure(
         name=f"seeds-{number}-noise-scale",

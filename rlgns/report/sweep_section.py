@@ -7,6 +7,7 @@ from html import escape
 
 from rlgns import formatting
 from rlgns.critical.points import GoalFit
+from rlgns.fit.table import never_reached
 from rlgns.formatting import first_upper, plural
 from rlgns.report.against_score_figure import against_score_figure
 from rlgns.report.agreement_figure import agreement_figure
@@ -32,7 +33,7 @@ LONGEST_NAME = 40
 SLOW = "left out: much slower than the others suggest"
 
 PLANNER = (
-    "Choose a score and drag the batch size to see what it takes to reach that score. A batch is spread over as many "
+    "Choose a goal and drag the batch size to see what it takes to reach it. A batch is spread over as many "
     "machines as it keeps busy. Time is observations divided by the joint speed of those machines. The speed of one is "
     "at first the median of the sweep's trials, one core each by default: type in what your machine does."
 )
@@ -127,7 +128,8 @@ def _games_table(sweeps: Sequence[SweepData]) -> str:
     )
     rows = []
     for number, (name, game) in enumerate(_named_games(sweeps), start=1):
-        hardest = game.identified[-1] if game.identified else game.goals[-1] if game.goals else None
+        reached = [goal for goal in game.goals if any(point.reached for point in goal.points)]
+        hardest = game.identified[-1] if game.identified else reached[-1] if reached else None
         cells = (
             ("-", "-", "-", "-")
             if hardest is None
@@ -140,7 +142,11 @@ def _games_table(sweeps: Sequence[SweepData]) -> str:
         )
         rows.append((link_html(f"game-{number}", name), str(len(game.goals)), str(len(game.identified)), *cells))
     return (
-        table_html("Every game at its hardest identified goal; batch sizes in observations", header, rows)
+        table_html(
+            "Each at its hardest identified goal, else the hardest reached; batches in observations",
+            header,
+            rows,
+        )
         if rows
         else ""
     )
@@ -188,18 +194,12 @@ def _goals_table(game: GameData) -> str:
 def _notes(name: str, goal: GoalFit) -> list[str]:
     fit, points = goal.fit, goal.points
     notes = [f"{name}: {fit.reason}."] if fit.reason else []
-    for places, one, many in (
-        (fit.failed, "never reached it", "never reached it"),
-        (
-            fit.outliers,
-            "is left out: much slower than the others suggest",
-            "are left out: much slower than the others suggest",
-        ),
-    ):
-        if places:
-            batches = ", ".join(formatting.count(points[place].batch_observations) for place in places)
-            runs, verb = ("run", one) if len(places) == 1 else ("runs", many)
-            notes.append(f"{name}: the {runs} at batch {batches} {verb}.")
+    if fit.failed and fit.points_used:
+        notes.append(f"{name}: {never_reached(goal)}.")
+    if fit.outliers:
+        batches = ", ".join(formatting.count(points[place].batch_observations) for place in fit.outliers)
+        runs, verb = ("run", "is") if len(fit.outliers) == 1 else ("runs", "are")
+        notes.append(f"{name}: the {runs} at batch {batches} {verb} left out: much slower than the others suggest.")
     return notes
 
 

@@ -130,10 +130,17 @@ class SweepPlan:
         return None
 
     def missed(self, trial: Trial, progress: Mapping[Trial, TrialProgress]) -> tuple[float, ...]:
-        """Returns the goals that a trial has not reached with all of its observations; none while it may go on."""
-        if self.verdict(trial, progress) is not Verdict.BUDGET:
+        """Returns the goals that no trial of its cell reached, of a trial that has used up its observations.
+
+        None before all trials of the cell have ended, and for a game that the sweep no longer has.
+        """
+        if trial.cell.game not in self.goals or self.verdict(trial, progress) is not Verdict.BUDGET:
             return ()
-        return tuple(goal for goal in self.goals[trial.cell.game] if goal not in progress[trial].reached)
+        cell = self.trials_of(trial.cell, progress)
+        if any(self.verdict(other, progress) in (Verdict.UNFINISHED, Verdict.FAILED) for other in cell):
+            return ()
+        goals = self.goals[trial.cell.game]
+        return tuple(goal for goal in goals if self.best(trial.cell, goal, progress) is None)
 
     def best(self, cell: Cell, goal: float, progress: Mapping[Trial, TrialProgress]) -> Trial | None:
         """Returns the trial of a cell that reached a goal with the fewest observations."""

@@ -63,7 +63,7 @@ def sweep_file(sweep: Sweep, about: Mapping[str, Any], trials: Sequence[Trial]) 
 def point_rows(
     reached: Mapping[Trial, Sequence[GoalReached]], plan: SweepPlan, progress: Mapping[Trial, TrialProgress]
 ) -> Iterator[dict[str, Any]]:
-    """Yields the rows of points.csv: one for each goal that a trial reached, or missed with all of its observations.
+    """Yields the rows of points.csv: one for each goal that a trial reached, and those that no trial of a cell reached.
 
     A missed goal has no steps, observations, seconds or noise scale.
     """

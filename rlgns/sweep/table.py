@@ -29,7 +29,7 @@ def results_table(
     text = [
         *aligned(lines),
         *_missing(plan, reached, folder),
-        *_passed_before(reached),
+        *_passed_before(plan, progress, reached),
         f"points: {folder.points_path}",
     ]
     text += [f"report: {folder.report_path}"] if folder.report_path.exists() else []
@@ -52,16 +52,19 @@ def _missing(plan: SweepPlan, reached: Mapping[Trial, Sequence[GoalReached]], fo
     return lines
 
 
-def _passed_before(reached: Mapping[Trial, Sequence[GoalReached]]) -> list[str]:
-    """Returns a line per game and goal that some runs had passed when their score first counted."""
+def _passed_before(
+    plan: SweepPlan, progress: Mapping[Trial, TrialProgress], reached: Mapping[Trial, Sequence[GoalReached]]
+) -> list[str]:
+    """Returns a line per game and goal that the best run of a batch had passed when its score first counted."""
     batches: dict[tuple[str, float], set[int]] = {}
-    for trial, goals in reached.items():
-        for goal in goals:
-            if goal.passed_before:
-                batches.setdefault((trial.cell.game, goal.goal), set()).add(trial.cell.batch)
+    for cell in plan.cells:
+        for goal in plan.goals[cell.game]:
+            best = plan.best(cell, goal, progress)
+            if best is not None and any(one.goal == goal and one.passed_before for one in reached[best]):
+                batches.setdefault((cell.game, goal), set()).add(cell.batch)
     return [
-        f"{game}, goal {goal:g}: at batch {' and '.join(f'{batch:,}' for batch in sorted(found))} a run was above it "
-        "when its score first counted: its steps are at most; a higher goal is safer"
+        f"{game}, goal {goal:g}: at batch {' and '.join(f'{batch:,}' for batch in sorted(found))} the best run was "
+        "above it when its score first counted, so it may have needed fewer steps than given; use a higher goal"
         for (game, goal), found in sorted(batches.items())
     ]
 

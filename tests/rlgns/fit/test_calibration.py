@@ -129,6 +129,20 @@ def test_files_of_several_games_are_fitted_together(tmp_path: Path, capsys: pyte
     assert read_calibration(out).games == 3
 
 
+def test_a_goal_that_no_run_reached_says_nothing_of_the_epochs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = BREAKOUT.read_text().partition("\n")[0].count(",")
+    missed = tmp_path / "missed.csv"
+    missed.write_text(
+        BREAKOUT.read_text() + "".join(f"breakout,50,{batch}{',' * (columns - 2)}\n" for batch in (64, 128))
+    )
+    for points in (BREAKOUT, missed):
+        out = tmp_path / f"{points.stem}.json"
+        assert cli.main(["fit", str(points), "--calibration", str(out), "--algorithm", "ppo"]) == 0, capsys.readouterr()
+        assert read_calibration(out).epochs == 4
+
+
 def test_one_game_borrows_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Our sweep of Breakout: one goal has both intervals. Epochs come from how often steps reuse observations."""
     out = tmp_path / "ppo.json"

@@ -60,7 +60,14 @@ def test_unresolved_noise_scales_are_not_drawn() -> None:
         for one in runs
     ]
     assert any(not row["noise/resolved"] for row in wild[0].rows)
-    assert seeds_figures(wild)[1].table == seeds_figures(runs)[1].table
+    table = seeds_figures(wild)[1].table
+    assert table == seeds_figures(runs)[1].table
+    gap = [
+        replace(one, rows=[row | {"noise/resolved": not 30 < number < 60} for number, row in enumerate(one.rows)])
+        for one in runs
+    ]
+    drawn = [row[1] is None for row in seeds_figures(gap)[1].table]
+    assert not drawn[-1] and sum(drawn) > 25  # no line runs through it
 
 
 def test_a_seed_without_a_score_draws_nothing() -> None:

@@ -278,13 +278,33 @@ def test_a_table_and_fit_say_why_no_goal_was_reached(sweep: Sweep, tmp_path: Pat
     why = "the best mean score over 100 games was -20.5 in 12,800 observations"
     assert f"pong, batch 64: -19 and 0 not reached: {why}" in table
     assert f"rlgns sweep --resume {tmp_path} --observations N" in table
-    with pytest.raises(UserError, match=f"no goal was reached .pong at batch 64: {why}."):
+    with pytest.raises(UserError, match="has no rows below its header: no run reached a goal"):
+        read_points(tmp_path)  # other rates may still reach them
+    for other in (queue.next(), queue.next()):
+        assert other is not None
+        play(queue, tmp_path, other.key, [-20.0] * 100)
+        queue.ended(other.key, "")
+    with pytest.raises(UserError, match=r"no run reached a goal .pong at batch 64: the best mean score"):
         read_points(tmp_path)
     missed = read_table(tmp_path, check_columns, parse_point)
-    assert [(point.goal_score, point.run, point.reached) for point in missed] == [
-        (goal, start.key, False) for goal in (-19.0, 0.0)
+    assert [(point.goal_score, point.reached) for point in missed] == [(-19.0, False), (0.0, False)] * 3
+    reached = [
+        replace(missed[0], batch_observations=batch, optimizer_steps=9, observations=99) for batch in (8, 16, 32)
     ]
-    assert "-19: the run at batch 64 never reached it" in table_of_fits(fit_points(missed), 0.95)
+    assert "-19: the run at batch 64 never reached it" in table_of_fits(fit_points([*missed, *reached]), 0.95)
+    seeds = [replace(point, seed=seed) for point in missed for seed in (0, 1, 2)]
+    assert "-19: the runs at batch 64 (3) never reached it" in table_of_fits(fit_points([*seeds, *reached]), 0.95)
+
+
+def test_a_sweep_that_resumes_with_fewer_games_keeps_quiet_of_the_others(sweep: Sweep, tmp_path: Path) -> None:
+    queue = make_queue(sweep, tmp_path)
+    start = queue.next()
+    assert start is not None
+    play(queue, tmp_path, start.key, [-20.5] * 100)
+    path = tmp_path / "fewer.yaml"
+    path.write_text(yaml.safe_dump({"run": {"games": ["breakout"]}, "sweep": {"batches": [256], "goals": [2]}}))
+    fewer = resolve_sweep(path, {})
+    assert list(SweepQueue(fewer, SweepFolder(tmp_path), about_of=lambda config, game: {}).points()) == []
 
 
 def test_a_goal_passed_before_scores_counted_is_named(sweep: Sweep, tmp_path: Path) -> None:
@@ -295,7 +315,7 @@ def test_a_goal_passed_before_scores_counted_is_named(sweep: Sweep, tmp_path: Pa
     queue.ended(start.key, "")
     lines = results_table(queue.plan, queue.progress, queue.reached, SweepFolder(tmp_path)).splitlines()
     (named,) = [line for line in lines if "above it" in line]
-    assert named.startswith("pong, goal -19: at batch 64 a run was above it when its score first counted")
+    assert named.startswith("pong, goal -19: at batch 64 the best run was above it when its score first counted")
 
 
 def test_too_few_games_are_counted() -> None:
