@@ -2,9 +2,10 @@
 
     python -m benchmarks.kernels [--preset ppo] [--observations 128] [--rounds 30]
 
-Prints 10^9 operations a second on one thread (medians of alternating rounds, processor time): of the kernels, of
-torch's own bfloat16 convolutions (images channels last, as in training without the kernels) and of `torch.mm` at the
-shapes of the unfolded convolution. Exit codes: 0 done, 1 no kernels here, 2 usage.
+Prints 10^9 operations a second on one thread (medians of alternating rounds, processor time): of the kernels (where
+there is AMX, with its registers and without), of torch's own bfloat16 convolutions (images channels last, as in
+training without the kernels) and of `torch.mm` at the shapes of the unfolded convolution. Exit codes: 0 done, 1 no
+kernels here, 2 usage.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from rlgns.machine import hardware
 from rlgns.machine.commit import source_commit
 
 OUTPUTS, INPUT_GRADIENT, WEIGHT_GRADIENT = "outputs", "gradient of the input", "gradient of the weights"
+WITHOUT_AMX = "kernels without AMX"
 Jobs = dict[str, dict[str, Callable[[], object]]]
 
 
@@ -42,11 +44,11 @@ def jobs_of(layer: nn.Conv2d, shape: native.Layer, count: int, *, block: int) ->
     outputs, inputs = torch.empty_like(gradients), torch.empty_like(images)
     forward = forward_order(layer.weight.detach()).to(torch.bfloat16).contiguous()
     bias, sums = torch.zeros(shape.out), torch.zeros_like(layer.weight)
-    pair = torch.empty(2 * (images.shape[1] + gradients.shape[1] + 64), dtype=torch.bfloat16)
+    packed = torch.empty(native.TOGETHER * (images.shape[1] + gradients.shape[1] + 64), dtype=torch.bfloat16)
     jobs: Jobs = {
         OUTPUTS: {"kernels": lambda: native.call("rectified_outputs", shape, images, forward, bias, outputs, count)},
         WEIGHT_GRADIENT: {
-            "kernels": lambda: native.call("gradients_of_weights", shape, images, gradients, sums, bias, pair, count)
+            "kernels": lambda: native.call("gradients_of_weights", shape, images, gradients, sums, bias, packed, count)
         },
     }
     if not block:
@@ -57,9 +59,21 @@ def jobs_of(layer: nn.Conv2d, shape: native.Layer, count: int, *, block: int) ->
                 "gradients_of_inputs", shape, gradients, backward, images, inputs, row, count
             )
         }
+    if native.call("use_amx", 1):
+        for ways in jobs.values():
+            ways[WITHOUT_AMX] = _without_amx(ways["kernels"])
     _add_torch(jobs, layer, shape, count, block=max(1, block))
     _add_products(jobs, shape, count)
     return jobs
+
+
+def _without_amx(job: Callable[[], object]) -> Callable[[], object]:
+    def run() -> None:
+        native.call("use_amx", 0)
+        job()
+        native.call("use_amx", 1)
+
+    return run
 
 
 def _add_torch(jobs: Jobs, layer: nn.Conv2d, shape: native.Layer, count: int, *, block: int) -> None:
@@ -112,7 +126,8 @@ def main() -> int:
     assert network.chain is not None
     layers = zip(network.chain.convolutions, layer_shapes(network), strict=True)
     print(f"{hardware.detect().describe()}, commit {source_commit()}, {options.observations} observations\n")
-    print("| layer | product | kernels | torch | torch.mm |\n| --- | --- | ---: | ---: | ---: |")
+    names = ["kernels", *([WITHOUT_AMX] if native.call("use_amx", 1) else []), "torch", "torch.mm"]
+    print(f"| layer | product | {' | '.join(names)} |\n| --- | ---{' | ---:' * len(names)} |")
     for number, (layer, shape) in enumerate(layers, start=1):
         jobs = jobs_of(layer, shape, options.observations, block=network.block if number == 1 else 0)
         operations = 2 * options.observations * shape.out_side**2 * layer.weight.numel()

@@ -119,5 +119,5 @@ class KernelPass:
 def outer_products(left: Tensor, right: Tensor, result: Tensor) -> None:
     """Writes left^T right to float32 `result` [rows, columns]; left and right: bfloat16 [batch, rows or columns]."""
     count, rows, columns = len(left), left.shape[1], right.shape[1]
-    scratch = native.scratch(2 * ((count + 1) // 2) * (rows + columns + 64))
+    scratch = native.scratch((count + 31) // 32 * 32 * (rows + columns + 64))
     native.call("outer_products", left, right, result, scratch, count, rows, columns)

@@ -16,16 +16,18 @@ from rlgns.agents.buffers import Buffers
 MOST_LAYERS = 8
 """Convolutions of a network, at most; as in passes.c."""
 
+TOGETHER = 8
+"""Images that the kernels compute at a time; as in convolution.h."""
+
 _HERE = Path(__file__).resolve().parents[1]
 
 
 def suits_processor() -> bool:
     """Says whether the kernels can run on this processor and are faster there than torch.
 
-    They need AVX-512 with bfloat16. With matrix registers (AMX), which they do not use, torch's operations are faster.
+    They need AVX-512 with bfloat16, and use matrix registers (AMX) where they are there too.
     """
-    has = {name: getattr(torch.cpu, f"_is_{name}_supported", lambda: False)() for name in ("avx512_bf16", "amx_tile")}
-    return has["avx512_bf16"] and not has["amx_tile"]
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 @functools.cache

@@ -3,6 +3,8 @@
 
 #include "tile.h"
 
+#define TOGETHER 8 /* images of which a pass computes at a time; even, since gradients by weights take pairs */
+
 typedef struct {
   int64_t side, in, kernel, stride, out_side, out; /* from square images of `in` channels to ones of `out` */
 } layer;
@@ -19,7 +21,7 @@ void gradients_of_inputs(const layer *of, const bf16 *gradients, const bf16 *wei
                          bf16 *result, float *sum, int64_t count);
 
 /* Adds the gradients by weights, float32 [kernel, kernel * in, out], and by biases, float32 [out].
- * images [count, side, side, in], gradients [count, out_side, out_side, out]; pair holds one image and one gradient
- * twice. */
+ * images [count, side, side, in], gradients [count, out_side, out_side, out]; packed holds TOGETHER images and their
+ * gradients. */
 void gradients_of_weights(const layer *of, const bf16 *images, const bf16 *gradients, float *weights, float *bias,
-                          bf16 *pair, int64_t count);
+                          bf16 *packed, int64_t count);

@@ -1,5 +1,5 @@
 /* Sums of outer products: the gradient by a fully connected layer's weights. */
-#include "tile.h"
+#include "amx.h"
 
 #define HEIGHT 8
 #define WIDTH (2 * LANES)
@@ -30,9 +30,13 @@ static void sum_rows(int rows, int wide, const bf16 *left, const bf16 *right, in
 }
 
 /* Writes left^T right to float32 result [rows, columns]; left [count, rows], right [count, columns].
- * columns is a multiple of 16; scratch holds both operands, padded to pairs and to multiples of 8 and 32. */
+ * columns is a multiple of 16; scratch holds both operands, padded to multiples of 32 in every direction. */
 void outer_products(const bf16 *left, const bf16 *right, float *result, bf16 *scratch, int64_t count, int64_t rows,
                     int64_t columns) {
+  if (amx_suits_outer_products(rows)) {
+    amx_outer_products(left, right, result, scratch, count, rows, columns);
+    return;
+  }
   int64_t pairs = (count + 1) / 2, blocks = (rows + HEIGHT - 1) / HEIGHT;
   bf16 *packed_left = scratch, *packed_right = scratch + blocks * HEIGHT * 2 * pairs;
   pack_pairs(left, packed_left, count, rows, HEIGHT);

@@ -6,7 +6,6 @@
 #include "pixels.h"
 
 #define MOST_LAYERS 8
-#define TOGETHER 8 /* images at a time; even, since gradients by weights take pairs */
 
 typedef struct {
   int64_t layers, stack;
@@ -29,7 +28,7 @@ static int64_t whole_lines(int64_t numbers) { return (numbers + 31) / 32 * 32; }
 /* Scratch memory of a pass in bfloat16 numbers, each a multiple of a cache line. */
 typedef struct {
   int64_t images, gradients; /* of one image: the first layer's input, the largest layer's output */
-  int64_t pair;              /* two inputs and two gradients of one layer */
+  int64_t packed;            /* inputs and gradients of one layer, of all images at a time */
   int64_t row;               /* one row of an image, in float32 */
 } room;
 
@@ -37,7 +36,7 @@ static room room_of(const network *net) {
   room most = {whole_lines(size_in(net->of)), 0, 0, 0};
   for (const layer *of = net->of; of < net->of + net->layers; of++) {
     most.gradients = largest(most.gradients, whole_lines(size_out(of)));
-    most.pair = largest(most.pair, 2 * (whole_lines(size_in(of)) + whole_lines(size_out(of))));
+    most.packed = largest(most.packed, TOGETHER * (whole_lines(size_in(of)) + whole_lines(size_out(of))));
     most.row = largest(most.row, whole_lines(2 * of->side * of->in));
   }
   return most;
@@ -45,7 +44,7 @@ static room room_of(const network *net) {
 
 int64_t scratch_size(const network *net) {
   room most = room_of(net);
-  return TOGETHER * (most.images + 2 * most.gradients) + most.pair + most.row;
+  return TOGETHER * (most.images + 2 * most.gradients) + most.packed + most.row;
 }
 
 static void stacks(const network *net, const source *from, const int64_t *where, bf16 *to, int64_t count) {
@@ -81,8 +80,8 @@ void backward_pass(const network *net, const source *from, const int64_t *where,
   const layer *last = net->of + net->layers - 1;
   room most = room_of(net);
   bf16 *first = scratch, *one = first + TOGETHER * most.images, *other = one + TOGETHER * most.gradients;
-  bf16 *pair = other + TOGETHER * most.gradients;
-  float *row = (float *)(pair + most.pair);
+  bf16 *packed = other + TOGETHER * most.gradients;
+  float *row = (float *)(packed + most.packed);
 
   for (; begin < end; begin += TOGETHER) {
     int64_t some = least(TOGETHER, end - begin);
@@ -103,7 +102,7 @@ void backward_pass(const network *net, const source *from, const int64_t *where,
       if (i) after -= count * size_in(of);
       const bf16 *images = i ? after + begin * size_in(of) : first;
       sums -= size + of->out;
-      gradients_of_weights(of, images, one, sums, sums + size, pair, some);
+      gradients_of_weights(of, images, one, sums, sums + size, packed, some);
       if (!i) break;
       gradients_of_inputs(of, one, net->backward[i], images, other, row, some);
       bf16 *swap = one;

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,17 @@ needs_kernels = pytest.mark.skipif(
     native.library() is None, reason="no kernels: they need AVX-512 with bfloat16 and a C compiler at install time"
 )
 
+
+@pytest.fixture(params=[True, False], ids=["AMX", "AVX-512"])
+def registers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs a test with the matrix registers, where the processor has them, and without."""
+    if native.call("use_amx", int(request.param)) != request.param:
+        native.call("use_amx", 1)
+        pytest.skip("needs a processor with AMX")
+    yield
+    native.call("use_amx", 1)
+
+
 SHAPES = {
     "nature": ((32, 64, 64), (8, 4, 3), (4, 2, 1), 4, 84),
     "quick": ((16, 32, 32), (6, 4, 3), (3, 2, 1), 4, 64),
@@ -28,6 +40,7 @@ SHAPES = {
     "pixels between kernels": ((32, 16), (3, 2), (2, 3), 6, 33),
     "one layer": ((48,), (5,), (4,), 4, 29),
     "one output": ((16, 32), (4, 8), (2, 1), 2, 18),
+    "sides without divisors": ((16, 32), (4, 3), (2, 1), 4, 40),
 }
 
 
@@ -69,6 +82,7 @@ def distance(got: Tensor, expected: np.ndarray) -> float:
 
 
 @needs_kernels
+@pytest.mark.usefixtures("registers")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("count", [1, 13])
 def test_outputs_and_gradients_are_those_of_the_slow_twin(shape: str, count: int) -> None:
@@ -151,7 +165,10 @@ def test_whole_observations_can_be_given_as_frames() -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize(("count", "rows", "columns"), [(1, 8, 32), (2, 5, 16), (7, 13, 48), (128, 512, 3136)])
+@pytest.mark.usefixtures("registers")
+@pytest.mark.parametrize(
+    ("count", "rows", "columns"), [(1, 8, 32), (2, 5, 16), (7, 13, 48), (17, 48, 80), (68, 16, 32), (128, 512, 3136)]
+)
 def test_outer_products_are_a_matrix_product(count: int, rows: int, columns: int) -> None:
     torch.manual_seed(0)
     left, right = torch.randn(count, rows).to(torch.bfloat16), torch.randn(count, columns).to(torch.bfloat16)
@@ -172,7 +189,7 @@ def test_networks_of_other_widths_are_left_to_torch() -> None:
 
 @pytest.mark.skipif(
     not native.suits_processor() or shutil.which("gcc") is None,
-    reason="needs AVX-512 with bfloat16, no AMX, and a C compiler",
+    reason="needs AVX-512 with bfloat16 and a C compiler",
 )
 def test_the_kernels_were_built_where_they_can_be() -> None:
     assert native.library() is not None, "install again: pip install -e ."
