@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, final
 from urllib.parse import urlsplit
 
@@ -19,7 +19,7 @@ PORT = 8265
 
 TIMEOUT_S = 20.0
 READY_S = 120.0
-"""Seconds that a cluster has between its first answer and taking a job."""
+"""Seconds that a cluster has to take a job: a new one is not ready at once, a busy one answers late."""
 
 _RAY_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
@@ -68,6 +68,7 @@ class JobsClient(JobSubmissionClient):
             UserError: Nothing answers there, it is not Ray, or it wants a token and got none.
         """
         self.url = url
+        self._timeout_s = TIMEOUT_S
         _probe(url)
         try:
             with _without_variables(_RAY_VARIABLES):
@@ -75,8 +76,8 @@ class JobsClient(JobSubmissionClient):
         except Exception as error:
             raise UserError(f"{url}: {one_line(error)}") from error
 
-    def submit_when_ready(self, **job: Any) -> str:
-        """Submits a job as `submit_job` does, and waits for a cluster that has just started and takes no jobs yet.
+    def submit_when_ready(self, submission_id: str, **job: Any) -> str:
+        """Submits a job as `submit_job` does, and waits for a cluster that takes no jobs yet or answers late.
 
         Returns:
             The job's submission id.
@@ -87,15 +88,29 @@ class JobsClient(JobSubmissionClient):
         deadline = time.monotonic() + READY_S
         while True:
             try:
-                return self.submit_job(**job)
+                return self._submit(submission_id, **job)
             except Exception as error:
                 if "No available agent" not in str(error) or time.monotonic() > deadline:
                     raise UserError(f"{self.url}: the cluster did not take the job: {one_line(error)[:300]}") from error
             time.sleep(1)
 
+    def _submit(self, submission_id: str, **job: Any) -> str:
+        self._timeout_s = READY_S
+        try:
+            return self.submit_job(submission_id=submission_id, **job)
+        except requests.Timeout:
+            # It may have taken the job: without this question the job would run and nobody would know
+            self._timeout_s = TIMEOUT_S
+            with suppress(RuntimeError):
+                self.get_job_info(submission_id)
+                return submission_id
+            raise
+        finally:
+            self._timeout_s = TIMEOUT_S
+
     def _do_request(self, *arguments: Any, **options: Any) -> Any:
         # Ray 2.60 sets no time limit on its requests: with the network cut they would wait forever.
-        options.setdefault("timeout", TIMEOUT_S)
+        options.setdefault("timeout", self._timeout_s)
         return super()._do_request(*arguments, **options)
 
 

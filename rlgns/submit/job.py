@@ -55,8 +55,8 @@ def submit(command: Sequence[str], *, address: str | None, games: Sequence[str],
             runtime_env["pip"] = missing
         runtime_env["working_dir"] = str(folder)
         job = client.submit_when_ready(
+            f"rlgns-{name}-{secrets.token_hex(2)}",
             entrypoint=line,
-            submission_id=f"rlgns-{name}-{secrets.token_hex(2)}",
             runtime_env=runtime_env,
             metadata={"rlgns": metadata.version("rlgns"), "commit": source_commit()},
         )
@@ -91,7 +91,8 @@ def _connect(address: str | None) -> JobsClient:
 
 def _missing_requirements(client: JobsClient) -> list[str]:
     """Asks the cluster what it has installed. Returns what pip must add. Raises UserError and FaultError."""
-    probe = client.submit_when_ready(entrypoint=f'exec python -c "{PROBE}"', runtime_env={})
+    asked = f"rlgns-probe-{secrets.token_hex(4)}"
+    probe = client.submit_when_ready(asked, entrypoint=f'exec python -c "{PROBE}"', runtime_env={})
     deadline = time.monotonic() + PROBE_S
     while not (info := client.get_job_info(probe)).status.is_terminal():
         if time.monotonic() > deadline:
