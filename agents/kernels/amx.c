@@ -31,24 +31,25 @@ int amx_in_use(void) { return in_use < 0 ? use_amx(1) : in_use; }
 
 /* ---- gradients by the weights ---- */
 
-/* Adds sums [out][k], `wide` of 16 columns each, to weights [k][out]. */
-INLINE void add_transposed(const float *sums, int tall, int wide, float *weights, long out) {
+/* Adds the first `some` columns of sums [out][32] to weights [some][out]; `tall` of 16 rows. */
+INLINE void add_transposed(const float *sums, int tall, int some, float *weights, long out) {
   for (int o = 0; o < tall; o++)
-    for (int k = 0; k < wide; k++) {
+    for (int k = 0; k * LANES < some; k++) {
       __m512i rows[LANES];
       for (int i = 0; i < LANES; i++)
         rows[i] = _mm512_loadu_si512(sums + (o * LANES + i) * 2 * LANES + k * LANES);
       transpose(rows);
-      for (int i = 0; i < LANES; i++) {
+      for (int i = 0; i < least(LANES, some - k * LANES); i++) {
         float *to = weights + (k * LANES + i) * out + o * LANES;
         _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), _mm512_castsi512_ps(rows[i])));
       }
     }
 }
 
-/* Adds, for up to 32 outputs and 32 numbers of a kernel's row, what all pairs of images give. */
+/* Adds, for up to 32 outputs and `some` numbers of a kernel's row, up to 32, what all pairs of images give. Registers
+ * are filled with numbers after those, whose sums are not used. */
 INLINE void block_of_weights(const int tall, const int wide, const layer *of, const bf16 *images,
-                             const bf16 *gradients, int64_t pairs, int steps, float *weights) {
+                             const bf16 *gradients, int64_t pairs, int steps, int some, float *weights) {
   float sums[2 * LANES * 2 * LANES];
   long across = 2 * of->stride * of->in, image = 2 * of->side * of->side * of->in;
   long part = 2 * steps * of->out, parts = of->out_side / steps;
@@ -59,7 +60,7 @@ INLINE void block_of_weights(const int tall, const int wide, const layer *of, co
         amx_multiply(tall, wide, gradients, 2 * LANES * steps, 2 * steps,
                      images + y * across * of->side + x * steps * across, across);
   amx_store(tall, wide, sums, 2 * LANES);
-  add_transposed(sums, tall, wide, weights, of->out);
+  add_transposed(sums, tall, some, weights, of->out);
 }
 
 static void add_to_bias(const layer *of, const bf16 *gradients, float *bias, int64_t count) {
@@ -82,7 +83,7 @@ static void pack_gradients(const layer *of, const bf16 *one, const bf16 *other, 
 }
 
 int amx_suits_weights(const layer *of) {
-  return amx_in_use() && of->kernel * of->in % LANES == 0 && divides_well(of->out_side);
+  return amx_in_use() && divides_well(of->out_side);
 }
 
 void amx_gradients_of_weights(const layer *of, const bf16 *images, const bf16 *gradients, float *weights, float *bias,
@@ -102,13 +103,13 @@ void amx_gradients_of_weights(const layer *of, const bf16 *images, const bf16 *g
   for (int64_t y = 0; y < of->kernel; y++)
     for (int64_t k = 0; k < run; k += 2 * LANES)
       for (int64_t column = 0; column < of->out; column += 2 * LANES) {
-        int tall = least(2, (of->out - column) / LANES), wide = least(2, (run - k) / LANES);
+        int tall = least(2, (of->out - column) / LANES), some = least(2 * LANES, run - k);
         const bf16 *from = packed + 2 * (y * of->side * of->in + k), *left = packed_gradients + 2 * column * steps;
         float *to = weights + (y * run + k) * of->out + column;
-        if (tall == 2 && wide == 2) block_of_weights(2, 2, of, from, left, pairs, steps, to);
-        else if (tall == 2) block_of_weights(2, 1, of, from, left, pairs, steps, to);
-        else if (wide == 2) block_of_weights(1, 2, of, from, left, pairs, steps, to);
-        else block_of_weights(1, 1, of, from, left, pairs, steps, to);
+        if (tall == 2 && some > LANES) block_of_weights(2, 2, of, from, left, pairs, steps, some, to);
+        else if (tall == 2) block_of_weights(2, 1, of, from, left, pairs, steps, some, to);
+        else if (some > LANES) block_of_weights(1, 2, of, from, left, pairs, steps, some, to);
+        else block_of_weights(1, 1, of, from, left, pairs, steps, some, to);
       }
   amx_end();
 }
