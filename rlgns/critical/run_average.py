@@ -37,15 +37,12 @@ from scipy.special import stdtrit
 
 from rlgns.critical.tuned_rate import TunedRate
 from rlgns.noise.block_sums import BlockSums
-from rlgns.noise.gradient_size import BEYOND_OUTLIERS, Jumps
+from rlgns.noise.gradient_size import BEYOND_OUTLIERS, OUTLIER, Jumps
 from rlgns.noise.interval import UNKNOWN, fieller
 from rlgns.noise.long_run_variance import mean_covariance
 
 SIZE_ROWS = 8
 """Rows over which the squared size of the gradients is averaged."""
-
-OUTLIER = 4.0
-"""A row is an outlier if its gradients' squared size is more than so many times that of the rows before."""
 
 MOST_MISSING = 20.0
 """A signal that more than so many times the steps would resolve is not distinguishable from none: no forecast."""

@@ -25,12 +25,10 @@ from typing import Any
 
 from rlgns.critical.tuned_rate import TUNED_SHARE
 from rlgns.formatting import count, first_upper, interval, known, percent, plural, rate, rounded, short
+from rlgns.noise.gradient_size import MANY_OUTLIERS
 
 MARGIN = math.sqrt(2)
 """Ratio of critical batch and batch beyond which the next doubling or halving costs less."""
-
-MANY_OUTLIERS = 0.5
-"""Above this share of |G|^2 outliers are named, and nothing is halved: the average may be too small."""
 
 FROM_OUTLIERS = (
     "few steps with very large gradients make most of the signal, so the true noise scale may be several times larger"

@@ -9,6 +9,13 @@ from typing import Any, final
 
 from rlgns.noise.moments import Moments
 
+OUTLIER = 4.0
+"""A batch is an outlier if its squared gradient size is more than so many times that of those before."""
+
+MANY_OUTLIERS = 0.5
+"""Where outliers have more than this share of |G|^2, the noise scale may be several times larger than estimated
+(docs/notes/outliers.md)."""
+
 NEW_PHASE = 64.0
 """A batch may begin a new phase if its squared gradient size is more than this many times that of those before."""
 

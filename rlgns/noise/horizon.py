@@ -119,7 +119,9 @@ def _relative_size(observations: Array, means: Array, errors: Array, clock: Arra
     grad_sq, trace = (near @ means).T
     behind = near.sum(axis=1) ** 2 / (near**2 / observations).sum(axis=1)  # observations behind each local mean
     scatter = np.mean(np.diff(errors) ** 2 / (1 / observations[1:] + 1 / observations[:-1]))  # of one observation
-    square = np.maximum(grad_sq, 0) ** 2 / trace**2 + scatter / behind.max()
+    square = np.zeros_like(trace)  # blocks without any noise, between rare events, have no ratio
+    np.divide(np.maximum(grad_sq, 0) ** 2, trace**2, out=square, where=trace > 0)
+    square += scatter / behind.max()
     if not np.all(square > 0):
         return np.ones_like(square)
     between: Array = np.sqrt(square * np.append(square[1:], square[-1]))

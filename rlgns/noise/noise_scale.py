@@ -50,7 +50,18 @@ def now_keys(prefix: str, of: str = "") -> tuple[Key, ...]:
             unit="observations",
             meaning="Upper end of the confidence interval of the noise scale now",
             formula="as the lower end",
-            null_when="only a lower bound is known or there are not enough measurements",
+            null_when=f"only a lower bound is known, there are not enough measurements or `{prefix}/outlier_share` is "
+            "above 0.5",
+            absent_from=OLDER_RUNS,
+        ),
+        Key(
+            name=f"{prefix}/outlier_share",
+            kind=float,
+            unit="fraction",
+            meaning=f"Share of |G|^2 in {scale} from batches whose squared gradient is more than 4 times the mean "
+            "before. Above 0.5 the noise scale now may be several times larger, and only its lower end is given "
+            "([notes/outliers.md](notes/outliers.md))",
+            null_when="nothing was measured yet or |G|^2 is not positive",
             absent_from=OLDER_RUNS,
         ),
     )
@@ -67,6 +78,7 @@ def scale_entries(prefix: str, estimate: NoiseScaleEstimate) -> dict[str, Any]:
         f"{prefix}/now": estimate.noise_scale,
         f"{prefix}/now_low": estimate.now_low,
         f"{prefix}/now_high": estimate.now_high,
+        f"{prefix}/outlier_share": estimate.outlier_share,
     }
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rlgns.formatting import measured, plural
 from rlgns.noise.block_sums import BlockSums
+from rlgns.noise.gradient_size import MANY_OUTLIERS, OUTLIER
 from rlgns.noise.horizon import Horizon, choose_horizon
 from rlgns.noise.interval import UNKNOWN, RatioInterval, fieller
 from rlgns.noise.ladder import Rung
@@ -39,7 +40,11 @@ class NoiseScaleEstimate:
     """Lower end of the interval of the noise scale now: `low` less what drift over the horizon may have changed."""
 
     now_high: float
-    """Its upper end; infinite where only the lower bound is known."""
+    """Its upper end; infinite where only the lower bound is known, as where `outlier_share` is above MANY_OUTLIERS."""
+
+    outlier_share: float
+    """Share of `grad_sq` that outliers have, batches whose squared gradient is more than 4 times the mean of those
+    before; may be above 1 or negative, NaN until grad_sq is positive."""
 
     level: float
     """Confidence of the intervals."""
@@ -117,6 +122,7 @@ class NoiseScaleTracker:
         """Forgets all measurements, but not how many there were."""
         self._sums.clear()
         self._measured = 0.0
+        self._signal = self._outliers = 0.0  # decayed sums of |G|^2: over all batches, over outliers
         self._ladder: dict[int, tuple[float, float]] = {}
         self._horizon = Horizon(observations=self._longest, drift_variance=0.0)
 
@@ -127,16 +133,28 @@ class NoiseScaleTracker:
             return
         self._updates += 1
         self._measured += moments.observations
+        outlier = self._is_outlier(moments)
         began_block = self._sums.update(np.array([moments.grad_sq, moments.trace]), moments.observations)
         if began_block and self._follows_run:
             observations, _, means = self._sums.blocks()
             self._horizon = choose_horizon(observations, means, self._longest)
         decay = math.exp(-moments.observations / self._horizon.observations)
+        signal = moments.observations * moments.grad_sq
+        self._signal = self._signal * decay + signal
+        self._outliers = self._outliers * decay + (signal if outlier else 0.0)
         self._ladder = {size: (weight * decay, total * decay) for size, (weight, total) in self._ladder.items()}
         for rung in moments.ladder:
             weight, total = self._ladder.get(rung.batch_observations, (0.0, 0.0))
             added = total + moments.observations * rung.grad_sq_norm
             self._ladder[rung.batch_observations] = (weight + moments.observations, added)
+
+    def _is_outlier(self, moments: Moments) -> bool:
+        mean = self._sums.mean()
+        before, new = (
+            (grad_sq + trace / moments.observations)
+            for grad_sq, trace in ((0.0, 0.0) if mean is None else mean, (moments.grad_sq, moments.trace))
+        )
+        return bool(new > OUTLIER * before > 0)
 
     def estimate(self, level: float | None = None) -> NoiseScaleEstimate:
         """Returns the noise scale as of now, with an interval at `level` (None: the tracker's).
@@ -161,13 +179,15 @@ class NoiseScaleTracker:
                 return fieller(trace, grad_sq, matrix, covariance.degrees_of_freedom, level)
 
             interval, now = fieller_set(covariance.matrix), fieller_set(covariance.matrix + drift)
+        outlier_share = self._outliers / self._signal if self._signal > 0 else math.nan
         return NoiseScaleEstimate(
             noise_scale=trace / grad_sq if grad_sq > 0 else math.nan,
             low=interval.low,
             high=interval.high,
             resolved=interval.resolved,
             now_low=now.low,
-            now_high=now.high,
+            now_high=math.inf if outlier_share > MANY_OUTLIERS else now.high,
+            outlier_share=outlier_share,
             level=level,
             horizon_observations=min(self._horizon.observations, self._measured),
             grad_sq=grad_sq,
@@ -187,6 +207,7 @@ class NoiseScaleTracker:
         return {
             "sums": self._sums.state_dict(),
             "ladder": [[size, weight, total] for size, (weight, total) in self._ladder.items()],
+            "signal": [self._signal, self._outliers],
             "updates": self._updates,
             "skipped": self._skipped,
             "measured": self._measured,
@@ -203,6 +224,7 @@ class NoiseScaleTracker:
         """
         self._sums.load_state_dict(state["sums"])
         self._ladder = {int(size): (float(weight), float(total)) for size, weight, total in state["ladder"]}
+        self._signal, self._outliers = state.get("signal", (0.0, 0.0))
         self._updates = int(state["updates"])
         self._skipped = int(state["skipped"])
         observations, _, means = self._sums.blocks() if len(self._sums) else (np.zeros(0), None, None)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.run_average_outliers import run_average, simulate
+from benchmarks.run_average_outliers import noise_now, run_average, simulate
 from rlgns.critical import RunAverage
-from rlgns.critical.verdict import MANY_OUTLIERS, verdict_of
+from rlgns.critical.verdict import verdict_of
+from rlgns.noise.gradient_size import MANY_OUTLIERS
 from rlgns.noise.interval import fieller
 from rlgns.noise.long_run_variance import mean_covariance
 from tests.reference.critical import slow_run_average
@@ -146,6 +147,19 @@ def test_spikes_are_named_since_they_outweigh_the_run() -> None:
     falling = {"noise/run_average_outlier_share": shares["spikes"]}
     assert any(words.startswith("few steps with very large") for words in verdict_of(falling).conditions)
     assert not any(words.startswith("few steps with very large") for words in verdict_of({}).conditions)
+
+
+def test_where_spikes_make_the_signal_the_noise_scale_now_has_no_upper_end() -> None:
+    """Its true value is several times larger; the twin, the interval of the mean alone, does not hold it."""
+    for seed in range(4):
+        truth, moments = simulate("spikes", 2, 4000, np.random.default_rng(seed))
+        now = noise_now(moments, 2)
+        assert now.outlier_share > MANY_OUTLIERS and now.now_low <= truth and now.now_high == math.inf
+        assert not (now.low <= truth <= now.high) or not now.resolved
+        for kind in ("constant", "rare events"):
+            truth, moments = simulate(kind, 2, 4000, np.random.default_rng(seed))
+            now = noise_now(moments, 2)
+            assert now.outlier_share < 0.2 and now.resolved and now.now_high < math.inf
 
 
 def test_one_jump_of_the_gradients_does_not_rule() -> None:
