@@ -44,9 +44,7 @@ def sentence(row: Mapping[str, Any], unit: str, prefix: str = "noise") -> str:
         Decision.KEEP: "keep it",
         Decision.UNKNOWN: "not known yet whether to double it",
     }[decision]
-    if decision is Decision.HALVE and many_outliers(row):
-        advice = "keep it, since it may be larger"
-    elif decision is Decision.HALVE and not now_in(row, prefix).high < TASK_RATIOS[0] * usual / MARGIN:
+    if decision is Decision.HALVE and not now_in(row, prefix).high < TASK_RATIOS[0] * usual / MARGIN:
         advice = "keep it, since it may be larger by now"  # as `rlgns.critical.verdict` has it
     within = f"For image classifiers and text the critical batch was within a factor of {TASK_RATIOS[1]:g} of it."
     if many_outliers(row):

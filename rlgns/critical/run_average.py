@@ -18,7 +18,7 @@ only sets the size: compared with the rows before, it would outweigh the run (`r
 was an outlier and rows of its size come again, few environments with large gradients are the noise: it counts in full.
 Where such rows are steps at which the network itself was off, they outweigh the run all the same, and the average is
 several times too small (docs/notes/outliers.md). One row's moments cannot tell the two apart; over a run the share of
-|G|^2 of such rows does, which is large for the latter alone. So it is given.
+|G|^2 of such rows does, which is large for the latter alone. So it is given, and above MANY_OUTLIERS no upper end is.
 
 **Learning rate.** A noise scale is that of its learning rate: an annealed one inflates it ("temperature", appendix C).
 Steps whose learning rate is below TUNED_SHARE of the run's highest are left out, so that the average speaks of the rate
@@ -37,7 +37,7 @@ from scipy.special import stdtrit
 
 from rlgns.critical.tuned_rate import TunedRate
 from rlgns.noise.block_sums import BlockSums
-from rlgns.noise.gradient_size import BEYOND_OUTLIERS, OUTLIER, Jumps
+from rlgns.noise.gradient_size import BEYOND_OUTLIERS, MANY_OUTLIERS, OUTLIER, Jumps
 from rlgns.noise.interval import UNKNOWN, fieller
 from rlgns.noise.long_run_variance import mean_covariance
 
@@ -57,9 +57,9 @@ class AverageEstimate:
     low: float
     """NaN where nothing is known."""
     high: float
-    """Infinite where only the lower bound is known."""
+    """Infinite where only the lower bound is known, as where `outlier_share` is above MANY_OUTLIERS."""
     resolved: bool
-    """Whether |G|^2 is distinguishable from 0, so that the interval has two ends."""
+    """Whether |G|^2 is distinguishable from 0."""
     share: float
     """Share of all optimizer steps that count; NaN before the first."""
     learning_rate: float
@@ -160,14 +160,15 @@ class RunAverage:
             covariance = mean_covariance(steps, weights, means[:, ::-1])  # of trace and |G|^2
             interval = fieller(trace, grad_sq, covariance.matrix, covariance.degrees_of_freedom, level)
             missing = _missing(grad_sq, covariance.matrix[1, 1], covariance.degrees_of_freedom, level)
+        outlier_share = float(self._outliers) / (grad_sq * self._counted) if grad_sq > 0 else math.nan
         return AverageEstimate(
             value=trace / grad_sq if grad_sq > 0 else math.nan,
             low=interval.low,
-            high=interval.high,
+            high=math.inf if outlier_share > MANY_OUTLIERS else interval.high,
             resolved=interval.resolved,
             share=share,
             learning_rate=rate,
-            outlier_share=float(self._outliers) / (grad_sq * self._counted) if grad_sq > 0 else math.nan,
+            outlier_share=outlier_share,
             tuned=self._tuned,
             missing=missing,
         )

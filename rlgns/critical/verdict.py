@@ -67,8 +67,6 @@ class Verdict:
     where it has not."""
     noise_scale: str
     """The raw noise scale behind it, with its interval."""
-    outliers: bool
-    """Whether steps with very large gradients make most of the signal."""
     conditions: tuple[str, ...]
     """At which it was measured: learning rate, share of the run, preset, calibration."""
 
@@ -116,7 +114,7 @@ class Verdict:
         if self.decision is not Decision.KEEP:
             return f"{self.decision.value} {them}"
         if decide(self.batch, self.low, self.high) is Decision.HALVE:
-            return f"keep {them}, since it may be larger{'' if self.outliers else ' by now'}"
+            return f"keep {them}, since it may be larger by now"
         sure = decide(self.batch, self.value, self.value) is Decision.KEEP
         if sure:
             return f"keep {them}"
@@ -154,7 +152,7 @@ def verdict_of(row: Mapping[str, Any], *, preset: str = "") -> Verdict:
     fixed = row.get("batch_mode") != "adaptive"
     late = _late(row)
     decision = decide(batch, low, high)
-    if decision is Decision.HALVE and (many_outliers(row) or (not late and not _small_now(row, batch))):
+    if decision is Decision.HALVE and not late and not _small_now(row, batch):
         decision = Decision.KEEP
     noise = ("noise/run_average", "noise/run_average_low", "noise/run_average_high")
     return Verdict(
@@ -167,7 +165,6 @@ def verdict_of(row: Mapping[str, Any], *, preset: str = "") -> Verdict:
         missing_observations=share * missing * _number(row, "observations") if missing else math.nan,
         longer=1 + missing if missing and late else math.nan,
         noise_scale=interval(*(row.get(name) if name != noise[0] or known(high) else None for name in noise)),
-        outliers=many_outliers(row),
         conditions=tuple(_conditions(row, share, preset)),
     )
 

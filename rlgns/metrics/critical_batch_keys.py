@@ -40,14 +40,14 @@ RUN_AVERAGE = KeyGroup(
             unit="observations",
             meaning="Upper end of its confidence interval",
             formula="Fieller's interval of the ratio",
-            null_when="`noise/run_average_resolved` is false",
+            null_when="`noise/run_average_resolved` is false or `noise/run_average_outlier_share` is above 0.5",
             absent_from=OLDER_RUNS,
         ),
         Key(
             name="noise/run_average_resolved",
             kind=bool,
             unit="yes or no",
-            meaning="Whether the average |G|^2 is distinguishable from 0, so that the interval has two ends",
+            meaning="Whether the average |G|^2 is distinguishable from 0",
             absent_from=OLDER_RUNS,
         ),
         Key(
@@ -80,8 +80,8 @@ RUN_AVERAGE = KeyGroup(
             kind=float,
             unit="fraction",
             meaning="Share of the average |G|^2 from iterations whose gradients' squared size is more than 4 times "
-            "that of the iterations before. Where it is above 0.5 the average may be several times too small "
-            "([notes/outliers.md](notes/outliers.md))",
+            "that of the iterations before. Above 0.5 the average may be several times too small, and only its lower "
+            "end is given ([notes/outliers.md](notes/outliers.md))",
             null_when="the mean G is not positive, or the run began under an older version",
             absent_from=OLDER_RUNS,
         ),

@@ -156,8 +156,8 @@ def average(low: float, value: float, high: float, batch: float, now_high: float
         (average(8000, 10000, 12000, 262144, 30000), "a step has 262,144: keep it, since it may be larger by now."),
         (average(8000, 10000, math.inf, 16384), "at least 8,000 tokens; a step has 16,384: not known yet whether"),
         (
-            average(8000, 10000, 12000, 262144) | {"noise/run_average_outlier_share": 0.7},
-            "keep it, since it may be larger. (Few steps with very large gradients make most of the signal, so",
+            average(8000, 10000, math.inf, 262144) | {"noise/run_average_outlier_share": 0.7},
+            "to double it. (Few steps with very large gradients make most of the signal, so",
         ),
         (average(8000, math.nan, math.inf, 512), "at least 8,000 tokens; a step has 512: double it."),
     ],

@@ -143,6 +143,7 @@ def test_spikes_are_named_since_they_outweigh_the_run() -> None:
         estimate = run_average(moments, 2, math.inf)
         shares[kind] = estimate.outlier_share
         assert (estimate.value < 0.5 * truth) == (kind == "spikes")
+        assert estimate.low <= truth and (estimate.high == math.inf) == (kind == "spikes")
     assert shares["spikes"] > MANY_OUTLIERS and shares["constant"] < 0.1
     falling = {"noise/run_average_outlier_share": shares["spikes"]}
     assert any(words.startswith("few steps with very large") for words in verdict_of(falling).conditions)

@@ -120,9 +120,6 @@ def test_half_the_batch_needs_the_critical_batch_of_now_too(now_high: float | No
     assert verdict_of(row(50, 20, 170, **now | {"critical_batch/now_high": 150.0})).decision is HALVE
     annealed = {"learning_rate": 1e-9, "noise/run_average_learning_rate": 3.75e-4}
     assert verdict_of(row(50, 20, 170, **now, **annealed)).decision is HALVE
-    outliers = annealed | {"noise/run_average_outlier_share": 0.8}
-    found = verdict_of(row(50, 20, 170, **now, **outliers)).headline()
-    assert found.endswith("you use 32: keep them, since it may be larger.")
 
 
 def test_an_annealed_run_names_the_share_that_counts_and_a_constant_rate_does_not() -> None:
