@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants, services, worker
+from ray._private import parameter, ray_constants, services, worker
 
 from rlgns.errors import FaultError, UserError, last_line
 from rlgns.machine.hardware import usable_cores
@@ -76,7 +76,7 @@ def _start(common: Mapping[str, Any], scratch: Path, attempts: int = 3) -> None:
     keep_token_private(Path.home() / ".ray" / "auth_token")
     for attempt in range(1, attempts + 1):
         try:
-            with _on_loopback(), _daemons_in_groups_of_their_own():
+            with _on_loopback(), _daemons_in_groups_of_their_own(), _fewer_daemons():
                 # "local": ignore another Ray on this machine, unless RAY_ADDRESS names it
                 ray.init(
                     address="local",
@@ -113,6 +113,20 @@ def _daemons_in_groups_of_their_own() -> Iterator[None]:
         yield
     finally:
         setattr(services, "ConsolePopen", popen)  # noqa: B010
+
+
+@contextmanager
+def _fewer_daemons() -> Iterator[None]:
+    """Starts no autoscaler, since one machine does not grow, and nothing that reads logs, since nobody gets them.
+
+    Ray's `init` has no option for it. Each is a Python process that imports Ray.
+    """
+    whole: Any = parameter.RayParams  # it takes a bool where it is annotated with str
+    setattr(parameter, "RayParams", partial(whole, no_monitor=True, include_log_monitor=False))  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(parameter, "RayParams", whole)  # noqa: B010
 
 
 @contextmanager

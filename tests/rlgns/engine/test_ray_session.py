@@ -67,6 +67,7 @@ def test_a_private_ray_is_this_users_alone_and_its_death_ends_the_run(
         family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
         learners = [process for process in family if "_WrappedExecutable" in " ".join(process.cmdline())]
         assert len(learners) == layout.get("learners", 0)
+        assert not [process for process in family if "monitor.py" in " ".join(process.cmdline())]
         assert listening_beyond_loopback(family) == []
         assert not readable_by_others(tmp_path / ".ray" / "auth_token")
         (scratch,) = short_folder.glob("rlgns-*")
