@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from rlgns import formatting
 from rlgns.storage.run_folder import RunFolder
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-POINTS = 60
-"""Rows of each run that the table keeps."""
+POINTS, DRAWN = 60, 600
+"""Rows of each run that the table keeps and that the figure shows."""
 
 COLUMNS = (
     "observations",
@@ -41,10 +42,14 @@ COLUMNS = (
 )
 
 
-def thinned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns about POINTS rows, evenly spaced, the last one included."""
-    step = max(1, len(rows) // POINTS)
+def thinned(rows: list[dict[str, Any]], points: int = POINTS) -> list[dict[str, Any]]:
+    """Returns about so many rows, evenly spaced, the last one included."""
+    step = max(1, len(rows) // points)
     return rows[::-1][::step][::-1]
+
+
+def _where(shown: list[bool], values: list[float]) -> list[float]:
+    return [value if show else math.nan for show, value in zip(shown, values, strict=True)]
 
 
 def figure(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
@@ -54,14 +59,14 @@ def figure(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
     for name, rows in runs.items():
         x = [row["observations"] / 1e6 for row in rows]
         score.plot(x, [row["score_mean"] for row in rows], label=name, lw=1.2)
-        known = [row for row in rows if row["noise/resolved"]]
-        at = [row["observations"] / 1e6 for row in known]
-        (line,) = noise.plot(at, [row["noise/scale"] for row in known], lw=1.2, label=name)
-        low, high = ([row[f"noise/scale_{end}"] for row in known] for end in ("low", "high"))
-        noise.fill_between(at, low, high, alpha=0.25, color=line.get_color(), lw=0)
+        resolved = [bool(row["noise/resolved"]) for row in rows]
+        value, low, high = ([row[f"noise/scale{end}"] or math.nan for row in rows] for end in ("", "_low", "_high"))
+        (line,) = noise.plot(x, _where(resolved, value), lw=1.2, label=name)
+        noise.fill_between(x, _where(resolved, low), _where(resolved, high), alpha=0.25, color=line.get_color(), lw=0)
+        noise.plot(x, _where([not known for known in resolved], low), ".", ms=1.5, color=line.get_color())
         noise.axhline(rows[-1]["batch_observations"], ls=":", lw=0.8, color="gray")
     score.set_ylabel("score, mean of 100 full games")
-    noise.set_ylabel("noise scale, observations\n(95 % band; dotted: batch in use)")
+    noise.set_ylabel("noise scale, observations\n(95 % band; dots: at least; dotted: batch)")
     noise.set_xlabel("observations, millions")
     noise.set_yscale("log")
     if len(runs) > 1:
@@ -125,7 +130,7 @@ def main() -> None:
         f"{folder.about()['game']}, seed {folder.config()['run']['seed']}": folder.rows() for folder in options.folders
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    figure(runs, RESULTS / f"{options.name}.svg")
+    figure({run: thinned(rows, DRAWN) for run, rows in runs.items()}, RESULTS / f"{options.name}.svg")
     with (RESULTS / f"{options.name}.csv").open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["run", *COLUMNS])
