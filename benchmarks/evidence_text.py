@@ -84,9 +84,9 @@ NOT_DONE = [
     "([../notes/pareto-coverage.md](../notes/pareto-coverage.md), about 10 hours on 2 cores).",
     "- Second seeds of the games, which the plan asks for: about 1.5 hours a seed on 2 cores.",
     "- Fashion-MNIST, SVHN, CIFAR10 and ImageNet, whose loaders exist.",
-    "- Full runs of `ppo` (10 million observations) on Breakout and Beam Rider beside published scores. On Pong it ends "
-    "at 20.9, inside the published spread ([pong-ppo.md](pong-ppo.md)); `a2c-paper` ran for 7.2 million on Breakout "
-    "([breakout-a2c-paper.md](breakout-a2c-paper.md)).",
+    "- Full runs of `ppo` (10 million observations) on Breakout and Beam Rider beside published scores. On Pong it "
+    "ends at 20.9, inside the published spread ([pong-ppo.md](pong-ppo.md)); `a2c-paper` ran for 7.2 million on "
+    "Breakout ([breakout-a2c-paper.md](breakout-a2c-paper.md)).",
 ]
 
 DONE_BY = """\
